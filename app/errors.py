@@ -1,0 +1,36 @@
+"""What goes wrong because of the user's input, and the exit codes it ends in.
+
+Anything that is not a RoofError is our bug (exit 1). A message says what, where, got, expected and
+how to fix, in one line.
+"""
+
+from collections.abc import Sequence
+
+EXIT_OK = 0
+EXIT_BUG = 1
+EXIT_USER_ERROR = 2
+
+_MAX_PROBLEMS_SHOWN = 10
+
+
+class RoofError(Exception):
+    """Base of every error the user can cause and cure."""
+
+
+class ConfigError(RoofError, ValueError):
+    """A hyperparameter, a channel or a command line that cannot be used."""
+
+
+class DataError(RoofError, ValueError):
+    """A dataset, or one file of it, that cannot be used."""
+
+
+class CheckpointError(RoofError, RuntimeError):
+    """A checkpoint, a trained model or backbone weights that cannot be used."""
+
+
+def join_problems(problems: Sequence[str]) -> str:
+    """All problems in one line: the first ten in full, then how many more there are."""
+    shown = "; ".join(problems[:_MAX_PROBLEMS_SHOWN])
+    num_hidden = len(problems) - _MAX_PROBLEMS_SHOWN
+    return f"{shown}; and {num_hidden} more" if num_hidden > 0 else shown
