@@ -1,5 +1,7 @@
 """Sample: what every reader returns, and what nothing after the readers looks behind."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 import torch
@@ -28,6 +30,21 @@ class Sample(TypedDict):
     dataset: str
     sample_id: str
     gsd_m: float
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A sample that cannot be used, and why.
+
+    Attributes:
+        sample_id: Its name.
+        path: The file a person should look at.
+        reason: One line: what, where, got, expected, how to fix.
+    """
+
+    sample_id: str
+    path: Path
+    reason: str
 
 
 def check_sample(sample: Sample) -> None:

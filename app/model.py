@@ -1,0 +1,172 @@
+"""HybridRoofModel: one ResNet50, one feature pyramid, one head per task.
+
+Logits are upsampled to the image's size, never features: convolving an upsampled map costs hundreds
+of times the arithmetic and adds no information.
+"""
+
+import math
+from collections.abc import Collection
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import ResNet, resnet50
+from torchvision.ops import FeaturePyramidNetwork
+
+from app.tasks import BACKGROUND_CLASS, FLAT_CLASS, TASKS, Task, TaskName
+
+# ImageNet's statistics, in units of the uint8 image: what pretrained backbones were trained with.
+IMAGE_MEAN = (123.675, 116.28, 103.53)
+IMAGE_STD = (58.395, 57.12, 57.375)
+
+_LARGEST_STRIDE_PX = 32
+_STAGE_CHANNELS = (256, 512, 1024, 2048)
+_STEM_CHANNELS = 64
+_LINE_CHANNELS = 32
+# Shares of pixels in RID, rounded: heads start from what is true of any roof photo, not from 1/18.
+_SEGMENT_PRIOR = {BACKGROUND_CLASS: 0.74, FLAT_CLASS: 0.04}
+_AZIMUTH_PRIOR = 0.22 / 16
+_LINE_PRIOR = 0.02
+
+
+class HybridRoofModel(nn.Module):
+    """Planes, lines and heights from one RGB image.
+
+    The strides follow a ceiling test on exact labels: areas and heights lose nothing at stride 4,
+    3 px lines need stride 2. The decoder normalises by groups, since micro-batches may be small.
+
+    Args:
+        decoder_channels: Width of the pyramid and of the stride-4 heads; a multiple of 32.
+    """
+
+    def __init__(self, decoder_channels: int = 128) -> None:
+        super().__init__()
+        self.decoder_channels = decoder_channels
+        self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1), False)
+        self.register_buffer("image_std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1), False)
+        self.backbone = _build_backbone()
+        self.pyramid = FeaturePyramidNetwork(
+            list(_STAGE_CHANNELS), decoder_channels, norm_layer=_group_norm
+        )
+        self.heads = nn.ModuleDict({task.name: _build_head(task, decoder_channels) for task in TASKS})
+
+    def forward(
+        self, image: Tensor, tasks: Collection[TaskName] | None = None
+    ) -> dict[TaskName, Tensor]:
+        """Logits of every task at the image's own size.
+
+        Args:
+            image: (N, 3, H, W) uint8, or float in [0, 255]; RGB; any H and W.
+            tasks: Heads to run; all of them by default.
+
+        Returns:
+            For each task (N, num_classes, H, W) float32: logits of `segments` and `lines`, metres
+            (not negative) of `depth`.
+        """
+        height, width = image.shape[-2:]
+        x = self._normalise(image)
+        stem = _stem(self.backbone, x)
+        fused = self._fuse(_stages(self.backbone, stem))
+        outputs: dict[TaskName, Tensor] = {}
+        for task in TASKS:
+            if tasks is not None and task.name not in tasks:
+                continue
+            head = self.heads[task.name]
+            logits = head(fused, stem) if task.stride_px == 2 else head(fused)
+            padded_size = (x.shape[-2], x.shape[-1])
+            logits = F.interpolate(logits.float(), padded_size, mode="bilinear")[
+                :, :, :height, :width
+            ]
+            outputs[task.name] = F.softplus(logits) if task.kind == "metres" else logits
+        return outputs
+
+    def _normalise(self, image: Tensor) -> Tensor:
+        """Standardised float32, channels last, padded below and right to a multiple of 32."""
+        x = image.to(torch.float32, memory_format=torch.channels_last)
+        x = (x - self.image_mean) / self.image_std
+        height, width = x.shape[-2:]
+        pad_bottom, pad_right = -height % _LARGEST_STRIDE_PX, -width % _LARGEST_STRIDE_PX
+        if pad_bottom or pad_right:
+            # Reflection looks like more of the same ground, but cannot reach past the far edge.
+            fits = pad_bottom < height and pad_right < width
+            x = F.pad(x, (0, pad_right, 0, pad_bottom), mode="reflect" if fits else "replicate")
+        return x
+
+    def _fuse(self, stages: dict[str, Tensor]) -> Tensor:
+        """(N, decoder_channels, H/4, W/4): the pyramid's levels, summed at its finest."""
+        levels = list(self.pyramid(stages).values())
+        fused: Tensor = levels[0]
+        for level in levels[1:]:
+            fused = fused + F.interpolate(level, size=fused.shape[-2:], mode="bilinear")
+        return fused
+
+
+class _LineHead(nn.Module):
+    """Logits at stride 2 from the fused pyramid (what it is) and the stem (where exactly it is)."""
+
+    def __init__(self, task: Task, in_channels: int) -> None:
+        super().__init__()
+        self.from_fused = nn.Conv2d(in_channels, _LINE_CHANNELS, 1)
+        self.from_stem = nn.Conv2d(_STEM_CHANNELS, _LINE_CHANNELS, 1)
+        self.refine = nn.Conv2d(_LINE_CHANNELS, _LINE_CHANNELS, 3, padding=1, bias=False)
+        self.norm = _group_norm(_LINE_CHANNELS)
+        self.classify = _build_classifier(task, _LINE_CHANNELS)
+
+    def forward(self, fused: Tensor, stem: Tensor) -> Tensor:
+        coarse = F.interpolate(self.from_fused(fused), size=stem.shape[-2:], mode="bilinear")
+        x: Tensor = self.refine(F.relu(coarse + self.from_stem(stem)))
+        logits: Tensor = self.classify(F.relu(self.norm(x)))
+        return logits
+
+
+def _build_backbone() -> ResNet:
+    # Residual branches that start at zero train faster from random weights (torchvision's option).
+    backbone = resnet50(weights=None, zero_init_residual=True)
+    del backbone.fc, backbone.avgpool
+    return backbone
+
+
+def _stem(backbone: ResNet, x: Tensor) -> Tensor:
+    stem: Tensor = backbone.relu(backbone.bn1(backbone.conv1(x)))
+    return stem
+
+
+def _stages(backbone: ResNet, stem: Tensor) -> dict[str, Tensor]:
+    x = backbone.maxpool(stem)
+    stages: dict[str, Tensor] = {}
+    for name in ("layer1", "layer2", "layer3", "layer4"):
+        x = getattr(backbone, name)(x)
+        stages[name] = x
+    return stages
+
+
+def _group_norm(num_channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(num_channels // 4 if num_channels < 128 else 32, num_channels)
+
+
+def _build_head(task: Task, in_channels: int) -> nn.Module:
+    if task.stride_px == 2:
+        return _LineHead(task, in_channels)
+    return nn.Sequential(
+        nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=False),
+        _group_norm(in_channels),
+        nn.ReLU(inplace=True),
+        _build_classifier(task, in_channels),
+    )
+
+
+def _build_classifier(task: Task, in_channels: int) -> nn.Conv2d:
+    """The last convolution, biased so that the first prediction is the prior."""
+    classifier = nn.Conv2d(in_channels, task.num_classes, 1)
+    nn.init.normal_(classifier.weight, std=0.01)
+    bias = classifier.bias
+    assert bias is not None
+    with torch.no_grad():
+        if task.kind == "classes":
+            shares = [_SEGMENT_PRIOR.get(c, _AZIMUTH_PRIOR) for c in range(task.num_classes)]
+            bias.copy_(torch.tensor(shares).log())
+        elif task.kind == "multilabel":
+            bias.fill_(math.log(_LINE_PRIOR / (1 - _LINE_PRIOR)))
+        else:
+            bias.zero_()
+    return classifier
