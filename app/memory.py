@@ -1,0 +1,383 @@
+"""Memory of a job over time: the process tree, the container, shared memory, CUDA. All in GiB.
+
+Imports no torch, so that a process that only watches others stays small.
+"""
+
+import csv
+import logging
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import psutil
+
+_log = logging.getLogger(__name__)
+
+CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
+OWN_CGROUP: Final = Path("/proc/self/cgroup")
+SHM_DIR: Final = Path("/dev/shm")
+
+# Written to memory.csv in this order. Of the first six the highest value matters, of
+# host_available_gib the lowest; the rest is constant.
+PEAK_COLUMNS: Final = (
+    "rss_gib",
+    "uss_gib",
+    "cgroup_use_gib",
+    "shm_gib",
+    "cuda_allocated_gib",
+    "cuda_reserved_gib",
+)
+COLUMNS: Final = (*PEAK_COLUMNS, "cgroup_limit_gib", "host_total_gib", "host_available_gib")
+
+_GIB: Final = 2**30
+# Version 1 writes "no limit" as the largest multiple of the page size below 2**63.
+_UNLIMITED_BYTES: Final = 2**60
+# USS walks every page table of the tree: 19 ms for one process of 0.8 GiB, 8 ms for each loader
+# worker of 0.5 GiB, where RSS takes 1 ms. So it may take this share of one core and no more.
+_MAX_USS_SHARE: Final = 0.02
+
+Values = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class _Cgroup:
+    """Where a process's memory limit stands, and what the files of that cgroup version are called.
+
+    Attributes:
+        folders: At least one: the process's own group, then its parents, whose limits hold too.
+    """
+
+    folders: tuple[Path, ...]
+    limit_file: str
+    use_file: str
+    peak_file: str
+    reclaimable_key: str
+
+    def limit_gib(self) -> float | None:
+        limits = [_read_bytes(folder / self.limit_file) for folder in self.folders]
+        finite = [limit for limit in limits if limit is not None and limit < _UNLIMITED_BYTES]
+        return min(finite) / _GIB if finite else None
+
+    def use_gib(self) -> float | None:
+        """Without file cache that the kernel drops on demand: that never gets a job killed."""
+        used = _read_bytes(self.folders[0] / self.use_file)
+        return None if used is None else max(used - self._reclaimable_bytes(), 0) / _GIB
+
+    def peak_gib(self) -> float | None:
+        peak = _read_bytes(self.folders[0] / self.peak_file)
+        return None if peak is None else peak / _GIB
+
+    def _reclaimable_bytes(self) -> int:
+        try:
+            lines = (self.folders[0] / "memory.stat").read_text().splitlines()
+        except OSError:
+            return 0
+        fields = dict(line.split(maxsplit=1) for line in lines if " " in line)
+        return int(fields.get(self.reclaimable_key, 0))
+
+
+def _read_bytes(path: Path) -> int | None:
+    """The number in a cgroup file; None where it is absent or says "max"."""
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None
+
+
+def _find_cgroup(cgroup_root: Path, own_cgroup: Path) -> _Cgroup | None:
+    """The memory controller this process is under, or None.
+
+    Args:
+        cgroup_root: Where the hierarchies are mounted.
+        own_cgroup: A file in the format of /proc/self/cgroup: lines of "id:controllers:path", the
+            line of version 2 being "0::path".
+    """
+    try:
+        lines = own_cgroup.read_text().splitlines()
+    except OSError:
+        return None
+    fields = [line.split(":", 2) for line in lines if line.count(":") >= 2]
+    paths = {controllers: path for _, controllers, path in fields}
+    version_1 = next((path for names, path in paths.items() if "memory" in names.split(",")), None)
+    if version_1 is not None:
+        cgroup = _Cgroup(
+            _own_and_parents(cgroup_root / "memory", version_1),
+            limit_file="memory.limit_in_bytes",
+            use_file="memory.usage_in_bytes",
+            peak_file="memory.max_usage_in_bytes",
+            reclaimable_key="total_inactive_file",
+        )
+    else:
+        cgroup = _Cgroup(
+            _own_and_parents(cgroup_root, paths.get("", "/")),
+            limit_file="memory.max",
+            use_file="memory.current",
+            peak_file="memory.peak",
+            reclaimable_key="inactive_file",
+        )
+    return cgroup if cgroup.folders else None
+
+
+def _own_and_parents(mount: Path, path: str) -> tuple[Path, ...]:
+    """The folders of a group that can be seen, innermost first.
+
+    A container often sees its own group as the mount itself, under a path that exists only outside.
+    """
+    own = mount.joinpath(*(part for part in path.split("/") if part not in ("", "..")))
+    chain = (own, *own.parents)
+    return tuple(folder for folder in chain[: chain.index(mount) + 1] if folder.is_dir())
+
+
+def read_memory_limit_gib(
+    cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP
+) -> float | None:
+    """What this process may use: the container's limit or the host's memory, whichever is less."""
+    cgroup = _find_cgroup(cgroup_root, own_cgroup)
+    container_gib = cgroup.limit_gib() if cgroup else None
+    host_gib: float = psutil.virtual_memory().total / _GIB
+    return host_gib if container_gib is None else min(container_gib, host_gib)
+
+
+def read_cgroup_peak_gib(
+    cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP
+) -> float | None:
+    """The most the container ever used, file cache included; None where the kernel keeps no peak.
+
+    The kernel's own count: it saw what was used between two samples, and by a process that is gone.
+    """
+    cgroup = _find_cgroup(cgroup_root, own_cgroup)
+    return cgroup.peak_gib() if cgroup else None
+
+
+def _tree() -> list[psutil.Process]:
+    own = psutil.Process()
+    return [own, *own.children(recursive=True)]
+
+
+def _sum_rss_gib(processes: list[psutil.Process]) -> float:
+    """Resident memory; a page that several processes map counts once for each."""
+    total = 0
+    for process in processes:
+        try:
+            total += process.memory_info().rss
+        except psutil.Error:  # it ended since it was listed
+            continue
+    return total / _GIB
+
+
+def _sum_uss_gib(processes: list[psutil.Process]) -> float:
+    """Memory that only one process maps; what several share counts for none."""
+    total = 0
+    for process in processes:
+        try:
+            total += process.memory_full_info().uss
+        except psutil.Error:
+            continue
+    return total / _GIB
+
+
+def _shm_gib() -> float | None:
+    try:
+        stats = os.statvfs(SHM_DIR)
+    except OSError:
+        return None
+    return (stats.f_blocks - stats.f_bfree) * stats.f_frsize / _GIB
+
+
+def _cuda_peaks_gib() -> tuple[float | None, float | None]:
+    """This process's peaks of allocated and reserved memory over all devices, since the last reset.
+
+    A thread's current device is 0, whatever the main thread chose: so every device is asked.
+    """
+    cuda = sys.modules.get("torch.cuda")
+    if cuda is None or not cuda.is_initialized():
+        return None, None
+    devices = range(cuda.device_count())
+    allocated = sum(cuda.max_memory_allocated(device) for device in devices)
+    reserved = sum(cuda.max_memory_reserved(device) for device in devices)
+    return allocated / _GIB, reserved / _GIB
+
+
+def _reset_cuda_peaks() -> None:
+    cuda = sys.modules.get("torch.cuda")
+    if cuda is not None and cuda.is_initialized():
+        for device in range(cuda.device_count()):
+            cuda.reset_peak_memory_stats(device)
+
+
+@dataclass
+class _Row:
+    time_s: float
+    phase: str
+    values: Values
+    num_samples: int = 1
+
+
+def _merge_rows(first: _Row, second: _Row) -> _Row:
+    """One row for both, with the worse of each value, so that a spike outlives the thinning."""
+    merged: Values = {}
+    for column in COLUMNS:
+        known = [value for row in (first, second) if (value := row.values[column]) is not None]
+        worst = min if column == "host_available_gib" else max
+        merged[column] = worst(known) if known else None
+    num_samples = first.num_samples + second.num_samples
+    return _Row(first.time_s, first.phase, merged, num_samples)
+
+
+class MemorySampler:
+    """A thread that notes every `interval_s` what the process and its children use.
+
+    Use as a context manager; name the phases with `enter_phase`. A failure in here is logged once
+    and never reaches the job. `peaks` sees every sample; the series is thinned to `max_rows`.
+    """
+
+    def __init__(
+        self,
+        interval_s: float,
+        *,
+        max_rows: int = 5000,
+        cgroup_root: Path = CGROUP_ROOT,
+        own_cgroup: Path = OWN_CGROUP,
+    ) -> None:
+        """Prepare; nothing is sampled before the context is entered.
+
+        Args:
+            interval_s: Time between samples, > 0.
+            max_rows: Length at which the series is thinned to half.
+            cgroup_root: Where cgroups are mounted.
+            own_cgroup: This process's groups.
+        """
+        self._interval_s = interval_s
+        self._max_rows = max_rows
+        self._cgroup = _find_cgroup(cgroup_root, own_cgroup)
+        self._limit_gib = read_memory_limit_gib(cgroup_root, own_cgroup)
+        self._phase = "start"
+        self._rows: list[_Row] = []
+        self._samples_per_row = 1
+        self._peaks: dict[str, Values] = {}
+        self._start_s = 0.0
+        self._next_uss_s = 0.0
+        self._failed = False
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="memory-sampler", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._start_s = time.monotonic()
+        self._sample(uss_due=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10.0)
+        self._sample(uss_due=True)
+
+    def enter_phase(self, name: str) -> None:
+        """Close the phase before with one last sample and name the next one.
+
+        Args:
+            name: "load", "train", "val" or "export"; a sampler begins in "start".
+        """
+        self._sample(uss_due=True)
+        with self._lock:
+            self._phase = name
+            try:
+                _reset_cuda_peaks()
+            except Exception:
+                self._log_once()
+
+    def peaks(self) -> dict[str, Values]:
+        """The highest value of every column of PEAK_COLUMNS in each phase; None: never known."""
+        with self._lock:
+            return {
+                phase: {name: None if v is None else round(v, 4) for name, v in values.items()}
+                for phase, values in self._peaks.items()
+            }
+
+    def peak_rss_gib(self) -> float:
+        """The highest resident memory of the process tree in any phase."""
+        values = [peaks["rss_gib"] for peaks in self.peaks().values()]
+        return max((value for value in values if value is not None), default=0.0)
+
+    def limit_gib(self) -> float | None:
+        """The container's limit or the host's memory, whichever is less."""
+        return self._limit_gib
+
+    def write_csv(self, path: Path) -> None:
+        """Write the series: time_s since the start, phase, COLUMNS; empty where unknown."""
+        with self._lock:
+            rows = list(self._rows)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["time_s", "phase", *COLUMNS])
+            for row in rows:
+                values = (row.values[column] for column in COLUMNS)
+                cells = ["" if value is None else f"{value:.4f}" for value in values]
+                writer.writerow([f"{row.time_s:.2f}", row.phase, *cells])
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self._sample(uss_due=time.monotonic() >= self._next_uss_s)
+
+    def _sample(self, uss_due: bool) -> None:
+        with self._lock:
+            try:
+                self._add(_Row(time.monotonic() - self._start_s, self._phase, self._read(uss_due)))
+            except Exception:
+                self._log_once()
+
+    def _log_once(self) -> None:
+        if not self._failed:
+            _log.warning("memory: a sample failed; memory.csv may have gaps", exc_info=True)
+        self._failed = True
+
+    def _read(self, uss_due: bool) -> Values:
+        processes = _tree()
+        host = psutil.virtual_memory()
+        cuda_allocated_gib, cuda_reserved_gib = _cuda_peaks_gib()
+        return {
+            "rss_gib": _sum_rss_gib(processes),
+            "uss_gib": self._timed_uss_gib(processes) if uss_due else None,
+            "cgroup_use_gib": self._cgroup.use_gib() if self._cgroup else None,
+            "shm_gib": _shm_gib(),
+            "cuda_allocated_gib": cuda_allocated_gib,
+            "cuda_reserved_gib": cuda_reserved_gib,
+            "cgroup_limit_gib": self._cgroup.limit_gib() if self._cgroup else None,
+            "host_total_gib": host.total / _GIB,
+            "host_available_gib": host.available / _GIB,
+        }
+
+    def _timed_uss_gib(self, processes: list[psutil.Process]) -> float:
+        before_s = time.monotonic()
+        uss_gib = _sum_uss_gib(processes)
+        after_s = time.monotonic()
+        self._next_uss_s = after_s + (after_s - before_s) / _MAX_USS_SHARE
+        return uss_gib
+
+    def _add(self, row: _Row) -> None:
+        peaks = self._peaks.setdefault(row.phase, dict.fromkeys(PEAK_COLUMNS))
+        for column in PEAK_COLUMNS:
+            value, peak = row.values[column], peaks[column]
+            if value is not None:
+                peaks[column] = value if peak is None else max(value, peak)
+        if self._rows and self._rows[-1].num_samples < self._samples_per_row:
+            self._rows[-1] = _merge_rows(self._rows[-1], row)
+        else:
+            self._rows.append(row)
+        if len(self._rows) > self._max_rows:
+            self._samples_per_row *= 2
+            pairs = zip(self._rows[::2], self._rows[1::2], strict=False)
+            odd_last = self._rows[-1:] if len(self._rows) % 2 else []
+            self._rows = [_merge_rows(first, second) for first, second in pairs] + odd_last

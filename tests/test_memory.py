@@ -1,0 +1,269 @@
+"""The sampler against real child processes, and cgroup files of both versions."""
+
+import csv
+import logging
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app import memory
+from app.memory import MemorySampler, read_cgroup_peak_gib, read_memory_limit_gib
+
+GIB = 2**30
+NEVER_S = 3600.0  # so that only the samples at phase changes are taken
+ALLOCATE = """
+import sys
+block = bytearray(b"x") * (int(sys.argv[1]) * 2**20)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+SPAWN = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", *sys.argv[1:]])
+"""
+
+
+@contextmanager
+def child_with(mebibytes: int, *, grandchild: bool = False) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", *([SPAWN] if grandchild else []), ALLOCATE, str(mebibytes)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        yield child
+        child.communicate()  # closes the pipe it reads from, which ends it
+
+
+def write_cgroup(root: Path, files: dict[str, str], own: str) -> dict[str, Path]:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "own").write_text(own)
+    return {"cgroup_root": root, "own_cgroup": root / "own"}
+
+
+@pytest.mark.parametrize("grandchild", [False, True])
+def test_counts_descendants_in_the_phase_they_lived_in(grandchild: bool) -> None:
+    with MemorySampler(NEVER_S) as sampler:
+        sampler.enter_phase("load")
+        with child_with(200, grandchild=grandchild):
+            sampler.enter_phase("train")  # its first act is a last sample of "load"
+    peaks = sampler.peaks()
+    assert list(peaks) == ["start", "load", "train"]
+    # The block, and an interpreter or two. A little of this process's own USS is shared with them.
+    for column in ("rss_gib", "uss_gib"):
+        grown_gib = peaks["load"][column] - peaks["start"][column]
+        assert 190 / 1024 < grown_gib < 260 / 1024
+        assert peaks["train"][column] < peaks["load"][column] - 150 / 1024
+    assert sampler.peak_rss_gib() == peaks["load"]["rss_gib"]
+
+
+def test_thread_samples_on_its_own_and_ends_with_the_context() -> None:
+    with MemorySampler(0.01) as sampler:
+        sampler.enter_phase("train")
+        deadline_s = time.monotonic() + 20.0
+        while len(sampler._rows) < 10 and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+    assert len(sampler._rows) >= 10
+    assert not sampler._thread.is_alive()
+
+
+def test_csv_has_a_row_per_sample_and_empty_cells_for_the_unknown(tmp_path: Path) -> None:
+    with MemorySampler(NEVER_S, cgroup_root=tmp_path, own_cgroup=tmp_path / "absent") as sampler:
+        sampler.enter_phase("train")
+    sampler.write_csv(tmp_path / "memory.csv")
+    with (tmp_path / "memory.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["time_s", "phase", *memory.COLUMNS]
+    assert [row["phase"] for row in rows] == ["start", "start", "train"]
+    assert all(float(row["rss_gib"]) > 0 for row in rows)
+    assert {row["cgroup_use_gib"] for row in rows} == {""}
+    assert {row["cgroup_limit_gib"] for row in rows} == {""}
+    times_s = [float(row["time_s"]) for row in rows]
+    assert times_s == sorted(times_s)
+
+
+def test_child_that_ends_between_listing_and_reading_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with child_with(1) as child:
+        gone = psutil.Process(child.pid)
+    own = psutil.Process()
+    monkeypatch.setattr(memory, "_tree", lambda: [gone, own])
+    with MemorySampler(NEVER_S) as sampler:
+        pass
+    assert sampler.peaks()["start"]["rss_gib"] > 0
+    assert sampler.peaks()["start"]["uss_gib"] > 0
+
+
+def test_failure_is_logged_once_and_does_not_reach_the_job(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def fail() -> list[psutil.Process]:
+        raise OSError("no /proc here")
+
+    monkeypatch.setattr(memory, "_tree", fail)
+    with caplog.at_level(logging.WARNING), MemorySampler(NEVER_S) as sampler:
+        sampler.enter_phase("train")
+        sampler.enter_phase("val")
+    assert [record.message for record in caplog.records] == [
+        "memory: a sample failed; memory.csv may have gaps"
+    ]
+    assert sampler.peaks() == {}
+    assert sampler.peak_rss_gib() == 0.0
+    sampler.write_csv(tmp_path / "memory.csv")
+    assert (tmp_path / "memory.csv").read_text().count("\n") == 1
+
+
+def test_long_series_is_thinned_but_spikes_and_peaks_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 203 samples: one at the start, 201 by hand, one at the end; the 51st reads 7 GiB, the rest 1.
+    readings = iter([7.0 if index == 50 else 1.0 for index in range(203)])
+    monkeypatch.setattr(memory, "_sum_rss_gib", lambda _processes: next(readings))
+    with MemorySampler(NEVER_S, max_rows=20) as sampler:
+        for _ in range(201):
+            sampler._sample(uss_due=False)
+    assert len(sampler._rows) <= 20
+    assert sum(row.num_samples for row in sampler._rows) == 203
+    assert [row.values["rss_gib"] for row in sampler._rows].count(7.0) == 1
+    assert sampler.peaks()["start"]["rss_gib"] == 7.0
+    # 16 samples a row: 203 / 16 = 12.7 rows
+    assert {row.num_samples for row in sampler._rows[:-1]} == {16}
+    assert len(sampler._rows) == 13
+
+
+def test_merged_row_keeps_the_least_free_host_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([4 * GIB, 1 * GIB, 3 * GIB])  # read for the limit, at the start, at the end
+    monkeypatch.setattr(
+        psutil,
+        "virtual_memory",
+        lambda: types.SimpleNamespace(total=8 * GIB, available=next(free)),
+    )
+    with MemorySampler(NEVER_S, max_rows=1) as sampler:
+        pass
+    assert sampler.limit_gib() == 8.0
+    assert [row.values["host_available_gib"] for row in sampler._rows] == [1.0]
+
+
+def test_dear_uss_is_read_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 102.0])  # reading USS took 2 s
+    sampler = MemorySampler(NEVER_S)
+    monkeypatch.setattr(memory.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(memory, "_sum_uss_gib", lambda _processes: 1.0)
+    sampler._timed_uss_gib([])
+    assert sampler._next_uss_s == 102.0 + 2.0 / 0.02
+
+
+VERSION_1 = {
+    "memory/memory.limit_in_bytes": "9223372036854771712\n",
+    "memory/job/memory.limit_in_bytes": f"{GIB // 2}\n",
+    "memory/job/memory.usage_in_bytes": f"{GIB // 4}\n",
+    "memory/job/memory.max_usage_in_bytes": f"{3 * GIB // 8}\n",
+    "memory/job/memory.stat": f"cache 9\ntotal_inactive_file {GIB // 8}\n",
+}
+VERSION_2 = {
+    "job/memory.max": f"{GIB // 2}\n",
+    "job/memory.current": f"{GIB // 4}\n",
+    "job/memory.peak": f"{3 * GIB // 8}\n",
+    "job/memory.stat": f"anon 9\ninactive_file {GIB // 8}\n",
+}
+UNDER_VERSION_1 = "5:cpu,cpuacct:/\n4:memory:/job\n0::/\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "own"),
+    [
+        pytest.param(VERSION_1, UNDER_VERSION_1, id="version 1"),
+        pytest.param(VERSION_2, "0::/job\n", id="version 2"),
+    ],
+)
+def test_reads_limit_use_and_peak(files: dict[str, str], own: str, tmp_path: Path) -> None:
+    places = write_cgroup(tmp_path, files, own)
+    assert read_memory_limit_gib(**places) == 0.5
+    assert read_cgroup_peak_gib(**places) == 0.375
+    with MemorySampler(NEVER_S, **places) as sampler:
+        pass
+    assert sampler.limit_gib() == 0.5
+    # 0.25 in use, of which 0.125 is file cache that the kernel gives back
+    assert sampler.peaks()["start"]["cgroup_use_gib"] == 0.125
+    assert sampler._rows[0].values["cgroup_limit_gib"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("files", "own"),
+    [
+        pytest.param(
+            {"memory/job/memory.limit_in_bytes": "9223372036854771712\n"},
+            UNDER_VERSION_1,
+            id="version 1, unlimited",
+        ),
+        pytest.param({"job/memory.max": "max\n"}, "0::/job\n", id="version 2, unlimited"),
+        pytest.param({"unrelated": ""}, "0::/job\n", id="files absent"),
+        pytest.param({"unrelated": ""}, UNDER_VERSION_1, id="hierarchy not mounted"),
+        pytest.param({"unrelated": ""}, "nonsense\n", id="not a cgroup list"),
+        pytest.param({"job/memory.max": f"{2**50}\n"}, "0::/job\n", id="limit above the host"),
+    ],
+)
+def test_host_memory_is_the_limit_where_no_tighter_one_is(
+    files: dict[str, str], own: str, tmp_path: Path
+) -> None:
+    places = write_cgroup(tmp_path, files, own)
+    assert read_memory_limit_gib(**places) == psutil.virtual_memory().total / GIB
+    assert read_cgroup_peak_gib(**places) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "own"),
+    [
+        pytest.param(
+            {"a/memory.max": f"{GIB // 4}\n", "a/b/memory.max": f"{GIB // 2}\n"},
+            "0::/a/b\n",
+            id="a parent is tighter",
+        ),
+        pytest.param(
+            {"memory/memory.limit_in_bytes": f"{GIB // 4}\n"},
+            "3:memory:/docker/0123abcd\n",
+            id="own path exists only outside the container",
+        ),
+        pytest.param({"memory.max": f"{GIB // 4}\n"}, "0::/../other\n", id="path out of sight"),
+    ],
+)
+def test_finds_the_limit_along_the_path(files: dict[str, str], own: str, tmp_path: Path) -> None:
+    assert read_memory_limit_gib(**write_cgroup(tmp_path, files, own)) == 0.25
+
+
+def test_cuda_peaks_are_summed_over_devices_and_start_anew_in_each_phase(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    allocated = {0: 3 * GIB, 1: 1 * GIB}
+    cuda = types.ModuleType("torch.cuda")
+    cuda.is_initialized = lambda: True
+    cuda.device_count = lambda: 2
+    cuda.max_memory_allocated = lambda device: allocated[device]
+    cuda.max_memory_reserved = lambda device: 2 * allocated[device]
+    cuda.reset_peak_memory_stats = lambda device: allocated.update({device: 0})
+    monkeypatch.setitem(sys.modules, "torch.cuda", cuda)
+    with MemorySampler(NEVER_S) as sampler:
+        sampler.enter_phase("export")
+    assert sampler.peaks()["start"]["cuda_allocated_gib"] == 4.0
+    assert sampler.peaks()["start"]["cuda_reserved_gib"] == 8.0
+    assert sampler.peaks()["export"]["cuda_allocated_gib"] == 0.0
+
+
+def test_does_not_import_torch() -> None:
+    code = (
+        "import sys; from app.memory import MemorySampler\n"
+        "with MemorySampler(1.0) as sampler: pass\n"
+        "assert sampler.peaks()['start']['cuda_allocated_gib'] is None\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1], timeout=60
+    )
