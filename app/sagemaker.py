@@ -1,0 +1,208 @@
+"""SageMaker's folder tree: the only module that knows /opt/ml and the files in it.
+
+Source: "How Amazon SageMaker Provides Training Information" and "How Amazon SageMaker Processes
+Training Output", Amazon SageMaker Developer Guide.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import ConfigError, join_problems
+
+logger = logging.getLogger(__name__)
+
+DATASET_CHANNELS = ("rid",)
+PRETRAINED_CHANNEL = "pretrained"
+KNOWN_CHANNELS = (*DATASET_CHANNELS, PRETRAINED_CHANNEL)
+
+# DescribeTrainingJob shows the first 1024 characters, and its own prefix takes some of them.
+_MAX_MESSAGE_CHARS = 1000
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a training job reads and writes.
+
+    Attributes:
+        base_dir: /opt/ml on SageMaker, any folder elsewhere.
+    """
+
+    base_dir: Path = Path("/opt/ml")
+
+    @property
+    def hyperparameters(self) -> Path:
+        """Flat JSON map of texts."""
+        return self.base_dir / "input/config/hyperparameters.json"
+
+    @property
+    def input_data_config(self) -> Path:
+        """JSON map of the job's channels."""
+        return self.base_dir / "input/config/inputdataconfig.json"
+
+    @property
+    def resource_config(self) -> Path:
+        """JSON map of the job's hosts."""
+        return self.base_dir / "input/config/resourceconfig.json"
+
+    @property
+    def data_dir(self) -> Path:
+        """One folder per channel."""
+        return self.base_dir / "input/data"
+
+    @property
+    def model_dir(self) -> Path:
+        """Becomes model.tar.gz when the job ends."""
+        return self.base_dir / "model"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """Copied to and from S3 while the job runs."""
+        return self.base_dir / "checkpoints"
+
+    @property
+    def failure_file(self) -> Path:
+        """Why the job failed; the platform shows how it starts."""
+        return self.base_dir / "output/failure"
+
+    @property
+    def output_data_dir(self) -> Path:
+        """Becomes output.tar.gz when the job ends."""
+        return self.base_dir / "output/data"
+
+
+def read_hyperparameters(paths: Paths) -> dict[str, object]:
+    """The hyperparameters as they were sent, not yet checked; none where there is no file.
+
+    Raises:
+        ConfigError: If the file is no flat JSON map.
+    """
+    path = paths.hyperparameters
+    try:
+        values = _read_json_map(path)
+    except FileNotFoundError:
+        return {}
+    problems = [
+        f"{path}: {name!r:.100} must be a text or a number, got {value!r:.100}"
+        for name, value in values.items()
+        if isinstance(value, dict | list)
+    ]
+    if problems:
+        raise ConfigError(join_problems(problems))
+    return values
+
+
+def read_channels(paths: Paths) -> dict[str, Path]:
+    """The folder of each of the job's channels, by channel name.
+
+    Channels come from inputdataconfig.json, never from a listing: beside their folders the platform
+    leaves manifest files.
+
+    Raises:
+        ConfigError: If a channel is unknown, in Pipe mode, missing or empty, or no channel holds a
+            dataset; names all problems.
+    """
+    path = paths.input_data_config
+    try:
+        config = _read_json_map(path)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path}: no such file, so the job has no data channels; start the job with a channel "
+            f"named {' or '.join(DATASET_CHANNELS)}, or pass --rid DIR"
+        ) from error
+    problems = _find_channel_name_problems(path, config)
+    channels = {name: paths.data_dir / name for name in config if name in KNOWN_CHANNELS}
+    for name, channel_dir in channels.items():
+        problem = _find_mode_problem(config[name]) or _find_folder_problem(channel_dir)
+        if problem:
+            problems.append(f"channel {name}: {problem}")
+    if problems:
+        raise ConfigError(join_problems(problems))
+    return channels
+
+
+def _find_channel_name_problems(path: Path, config: Mapping[str, object]) -> list[str]:
+    expected = ", ".join(KNOWN_CHANNELS)
+    found = f"{', '.join(config) or 'none':.200}"
+    unknown = [name for name in config if name not in KNOWN_CHANNELS]
+    if unknown:
+        names = f"{', '.join(unknown):.200}"
+        return [f"{path}: unknown channels {names}: expected some of {expected}, found {found}"]
+    if not any(name in config for name in DATASET_CHANNELS):
+        needed = " or ".join(DATASET_CHANNELS)
+        return [f"{path}: no dataset to train on: expected a channel named {needed}, found {found}"]
+    return []
+
+
+def _find_mode_problem(channel: object) -> str | None:
+    if not isinstance(channel, dict):
+        return f"expected a map with TrainingInputMode, got {channel!r:.100}"
+    mode = channel.get("TrainingInputMode", "File")
+    if mode in ("File", "FastFile"):
+        return None
+    return (
+        f"input mode {mode!r:.100} is not supported, since samples are read in random order; set "
+        "TrainingInputMode to File or FastFile"
+    )
+
+
+def _find_folder_problem(channel_dir: Path) -> str | None:
+    # Only the first entry is looked at: in FastFile mode every listing is a request to S3.
+    try:
+        is_empty = next(channel_dir.iterdir(), None) is None
+    except OSError as error:
+        return f"cannot read folder {channel_dir}: {error.strerror}"
+    return f"folder {channel_dir} is empty; check the channel's S3 prefix" if is_empty else None
+
+
+def _read_json_map(path: Path) -> dict[str, object]:
+    """A file's JSON map.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ConfigError: If it cannot be read or is no JSON map.
+    """
+    try:
+        # -sig: editors on Windows put a byte order mark in front.
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}: expected a JSON map, got a file that is not JSON: {error}"
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a JSON map, got {content!r:.100}")
+    return content
+
+
+def write_failure(paths: Paths, message: str, traceback_text: str = "") -> None:
+    """Leave the reason why the job fails where the platform looks for it.
+
+    Never raises, since it is called while another error is under way: where the file cannot be
+    written, that is logged.
+
+    Args:
+        paths: The job's folders.
+        message: What went wrong; stands first, and is cut after 1000 characters.
+        traceback_text: Stands after it, for the log that a person reads.
+    """
+    if len(message) > _MAX_MESSAGE_CHARS:
+        message = message[: _MAX_MESSAGE_CHARS - 3] + "..."
+    path = paths.failure_file
+    # Written beside and renamed: a job killed meanwhile leaves no half message. The process id
+    # keeps ranks that fail together apart.
+    temporary = path.with_name(f".failure.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = f"{message}\n\n{traceback_text}" if traceback_text else f"{message}\n"
+        # backslashreplace: an error text may hold a file name that is not valid UTF-8.
+        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
+    except OSError as error:
+        logger.error("%s: cannot write the reason of the failure: %s", path, error)
