@@ -23,6 +23,7 @@ setup: .venv/.complete  ## Make .venv with every package of locks/dev.lock (down
 
 # The file is written last, so an interrupted install is started again from nothing.
 .venv/.complete: locks/dev.lock
+	@command -v $(PYTHON) >/dev/null || { echo 'make: there is no $(PYTHON); install Python 3.11' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit(f"make: $(PYTHON) is Python {v[0]}.{v[1]}, expected 3.11; install Python 3.11 and name it: make $(MAKECMDGOALS) PYTHON=python3.11")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo 'make: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
@@ -56,6 +57,6 @@ image-test: setup  ## Run the tests of the built image
 bench: setup  ## Run the benchmarks
 	@for script in bench/*.py; do echo "== $$script"; $(python) "$$script"; done
 
-clean:  ## Remove .venv, caches and local runs
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache local
+clean:  ## Remove .venv and caches; local/ with its models stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find app tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,128 @@
+"""Whole jobs in the image: how they are started, what they leave, how they fail and stop."""
+
+import json
+import time
+
+import pytest
+from safetensors import safe_open
+
+from tests.container.support import TINY, Run, docker, write_job
+
+pytestmark = pytest.mark.docker
+
+STARTS = {
+    "train": ((), ("train",)),
+    "no word": ((), ()),
+    "train on PATH": (("--entrypoint", "train"), ()),
+    "train in bash": (("--entrypoint", "bash"), ("-c", "train")),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(run: Run, tmp_path_factory):
+    """A finished job: its /opt/ml, docker's options for that and what the job printed."""
+    base_dir = tmp_path_factory.mktemp("trained")
+    options = write_job(base_dir, TINY)
+    result = run("train", options=options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return base_dir, options, result.stdout
+
+
+def test_leaves_every_artifact(trained):
+    base_dir, _, _ = trained
+    left = {path.name: path.stat().st_size for path in (base_dir / "model").iterdir()}
+    names = ("model.safetensors", "model.json", "metrics.json", "metrics.jsonl", "memory.csv")
+    assert all(left[name] > 0 for name in (*names, "report.html"))
+    assert not (base_dir / "output/failure").exists()
+
+
+def test_artifacts_hold_what_they_say(trained):
+    base_dir, _, _ = trained
+    metrics = json.loads((base_dir / "model/metrics.json").read_text())
+    assert metrics["stopped"] is False
+    assert metrics["epochs"] == 1
+    assert metrics["datasets"]["rid"]["num_train"] == 4
+    assert metrics["datasets"]["rid"]["num_val"] == 2
+    assert metrics["memory"]["peaks"]["train"]["rss_gib"] > 0
+    rows = (base_dir / "model/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["epoch"] for row in rows] == [1]
+    with safe_open(base_dir / "model/model.safetensors", framework="pt") as weights:
+        assert weights.keys()
+
+
+def test_logs_metrics_for_sagemaker(trained):
+    _, _, log = trained
+    assert "val/segments/miou=" in log
+    assert "\r" not in log
+
+
+def test_evaluate_is_a_command_of_the_image(run: Run, trained):
+    base_dir, options, _ = trained
+    result = run(
+        *("evaluate", "--model", "/opt/ml/model", "--rid", "/opt/ml/input/data/rid"),
+        *("--split", "val", "--out", "/opt/ml/evaluation.json"),
+        options=options,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "val/segments/miou" in (base_dir / "evaluation.json").read_text()
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_bad_hyperparameter_fails_with_its_reason(run: Run, tmp_path, start):
+    """All ways to start reach training: each reports this one's mistake."""
+    options = write_job(tmp_path, TINY | {"epochs": "-1"})
+    entrypoint, words = STARTS[start]
+    result = run(*words, options=[*options, *entrypoint])
+    assert result.returncode == 2
+    failure = (tmp_path / "output/failure").read_text()
+    assert failure.startswith("epochs: Input should be greater than or equal to 1, got '-1'")
+
+
+def test_missing_channel_fails_with_its_reason(run: Run, tmp_path):
+    options = write_job(tmp_path, TINY)
+    (tmp_path / "input/config/inputdataconfig.json").write_text("{}")
+    result = run("train", options=options)
+    assert result.returncode == 2
+    failure = (tmp_path / "output/failure").read_text()
+    assert "expected a channel named rid" in failure.splitlines()[0]
+
+
+def test_unknown_word_is_refused(run: Run):
+    result = run("trian")
+    assert result.returncode == 2
+    assert "trian" in result.stderr + result.stdout
+
+
+def test_stop_ends_in_time_with_a_model(image: str, tmp_path):
+    """StopTrainingJob and spot reclaim: SIGTERM, and SIGKILL 120 s later."""
+    options = write_job(tmp_path, TINY | {"epochs": "10000"})
+    started = docker("run", "--detach", "--network", "none", *options, image, "train")
+    assert started.returncode == 0, started.stderr
+    container = started.stdout.strip()
+    try:
+        wait_for_first_epoch(tmp_path / "model/metrics.jsonl", container)
+        assert docker("stop", "--time", "120", container).returncode == 0
+        log = docker("logs", container)
+        state = docker("inspect", "--format", "{{.State.ExitCode}}", container).stdout.strip()
+        assert state == "0", log.stdout + log.stderr
+    finally:
+        docker("rm", "--force", container)
+    metrics = json.loads((tmp_path / "model/metrics.json").read_text())
+    assert metrics["stopped"] is True
+    assert metrics["epochs"] < 10000
+    with safe_open(tmp_path / "model/model.safetensors", framework="pt") as weights:
+        assert weights.keys()
+    assert not (tmp_path / "output/failure").exists()
+
+
+def wait_for_first_epoch(rows, container: str) -> None:
+    """Returns once the job has written a row; one that ends or takes three minutes fails."""
+    for _ in range(360):
+        if rows.exists() and rows.read_text():
+            return
+        running = docker("inspect", "--format", "{{.State.Running}}", container).stdout.strip()
+        if running != "true":
+            break
+        time.sleep(0.5)
+    log = docker("logs", container)
+    pytest.fail(f"no first epoch; the job printed: {log.stdout}{log.stderr}")
