@@ -1,0 +1,269 @@
+"""What every metric is called and means: the one table behind metrics.json and docs/metrics.md."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from app.tasks import TASKS, TaskName, find_task
+
+_Best = Literal["high", "low", "near 0"]
+
+LINE_TOLERANCES_PX: Final = (2, 3, 5)
+
+DEPTH_REGIONS: Final = {
+    "": "all pixels of known height",
+    "above_half_m_": "pixels more than 0.5 m above ground in truth",
+    "roof_": "pixels of known height that are roof in the segments target",
+}
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One number with all that is needed to read it.
+
+    Attributes:
+        value: None where undefined: nothing to count, as in a task that no dataset labels.
+        support: How many things it was counted over.
+        support_unit: What those things are.
+        unit: Of the value; empty for a share in [0, 1].
+        definition: In words.
+        split: "train", "val" or "test"; empty until known.
+        dataset: Whose samples; empty until known.
+    """
+
+    value: float | None
+    support: int
+    support_unit: str
+    unit: str
+    definition: str
+    split: str = ""
+    dataset: str = ""
+
+    def to_json(self) -> dict[str, str | int | float | None]:
+        """An entry of metrics.json."""
+        return {
+            "value": self.value,
+            "unit": self.unit,
+            "split": self.split,
+            "dataset": self.dataset,
+            "support": self.support,
+            "support_unit": self.support_unit,
+            "definition": self.definition,
+        }
+
+
+@dataclass(frozen=True)
+class MetricDefinition:
+    """One row of the table; a placeholder in braces makes it stand for several metrics.
+
+    Attributes:
+        task: Whose metric it is.
+        name: The part after `<split>/<task>/`.
+        unit: Of the value; empty for a share in [0, 1].
+        best: Which values are good.
+        support_unit: What the support counts.
+        text: The definition in words.
+        placeholders: What may stand for each placeholder of `name` and `text`.
+    """
+
+    task: TaskName
+    name: str
+    unit: str
+    best: _Best
+    support_unit: str
+    text: str
+    placeholders: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+
+    def expand(self) -> Iterator[tuple[str, str]]:
+        """Name and definition of every metric the row stands for."""
+        for values in itertools.product(*self.placeholders.values()):
+            filled = dict(zip(self.placeholders, values, strict=True))
+            yield self.name.format(**filled), self.text.format(**filled)
+
+
+def _segments_definitions() -> Iterator[MetricDefinition]:
+    def share(
+        name: str,
+        support_unit: str,
+        text: str,
+        placeholders: Mapping[str, tuple[str | int, ...]] | None = None,
+    ) -> MetricDefinition:
+        return MetricDefinition(
+            "segments", name, "", "high", support_unit, text, placeholders or {}
+        )
+
+    every_class = {"class": find_task("segments").class_names}
+    yield share(
+        "miou",
+        "classes",
+        "Mean of the IoUs of the classes that occur in the targets, background included; "
+        "each class weighs the same.",
+    )
+    yield share("miou_no_background", "classes", "The same mean without background.")
+    yield share(
+        "iou_{class}",
+        "target pixels",
+        "Intersection over union (IoU) of class {class}: pixels that are it and are predicted as "
+        "it, over pixels that are either. Undefined if the targets have none.",
+        every_class,
+    )
+    yield share("pixel_accuracy", "pixels", "Share of the pixels of known class predicted as it.")
+    yield share(
+        "mean_class_accuracy",
+        "classes",
+        "Mean over the classes that occur in the targets of the share of a class's pixels "
+        "predicted as it.",
+    )
+    yield share(
+        "roof_iou",
+        "target roof pixels",
+        "Intersection over union of roof, whatever its direction (flat and unknown direction "
+        "included), against background.",
+    )
+    yield share(
+        "roof_precision", "predicted roof pixels", "Share of the predicted roof that is roof."
+    )
+    yield share("roof_recall", "target roof pixels", "Share of the roof predicted as roof.")
+    yield share("roof_f1", "target roof pixels", "Harmonic mean of roof_precision and roof_recall.")
+    yield share(
+        "azimuth_coverage",
+        "target pitched pixels",
+        "Share of the pixels of pitched roof predicted as pitched, in any direction. The other "
+        "azimuth metrics see only these.",
+    )
+    yield share(
+        "azimuth_accuracy",
+        "pitched pixels",
+        "Share predicted as exactly their direction (one of 16), of the pixels that are pitched "
+        "and predicted as pitched.",
+    )
+    yield share(
+        "azimuth_within_one_bin",
+        "pitched pixels",
+        "As azimuth_accuracy, the two neighbouring directions counted as right.",
+    )
+    yield MetricDefinition(
+        task="segments",
+        name="azimuth_error_deg",
+        unit="degrees",
+        best="low",
+        support_unit="pitched pixels",
+        text="Mean angle (0 to 180) between the expected direction and the centre of the true "
+        "direction's bin, over pixels that are pitched and predicted as pitched. The expected "
+        "direction is that of the sum of the 16 unit vectors weighted by their probabilities.",
+    )
+
+
+def _lines_definitions() -> Iterator[MetricDefinition]:
+    tolerance: dict[str, tuple[str | int, ...]] = {"tolerance": LINE_TOLERANCES_PX}
+    kind = {"kind": find_task("lines").class_names, **tolerance}
+    measures = {
+        "precision": (
+            "predicted centre-line pixels",
+            "Share of the predicted centre-line pixels (probability above 0.5, thinned to 1 px, "
+            "outside unknown areas) that have a true centre line of the same kind at most "
+            "{tolerance} px away.",
+        ),
+        "recall": (
+            "target centre-line pixels",
+            "Share of the true centre-line pixels (thinned to 1 px) that have a predicted centre "
+            "line of the same kind at most {tolerance} px away.",
+        ),
+        "f1": (
+            "target centre-line pixels",
+            "Harmonic mean of precision and recall at {tolerance} px.",
+        ),
+    }
+    for measure, (support_unit, text) in measures.items():
+        for prefix, scope, placeholders in (
+            ("", "All four kinds, their counts added up.", tolerance),
+            ("{kind}_", "Only {kind} lines.", kind),
+        ):
+            yield MetricDefinition(
+                task="lines",
+                name=prefix + measure + "_{tolerance}px",
+                unit="",
+                best="high",
+                support_unit=support_unit,
+                text=f"{text} {scope}",
+                placeholders=placeholders,
+            )
+
+
+def _depth_definitions() -> Iterator[MetricDefinition]:
+    measures: dict[str, tuple[_Best, str]] = {
+        "mae_m": ("low", "Mean absolute error"),
+        "rmse_m": ("low", "Root of the mean squared error"),
+        "bias_m": ("near 0", "Mean of predicted minus true height"),
+        "nmad_m": (
+            "low",
+            "Spread without outliers: 1.4826 times the median distance of the errors from their "
+            "median, from a histogram of 1 cm bins",
+        ),
+    }
+    for prefix, region in DEPTH_REGIONS.items():
+        for name, (best, text) in measures.items():
+            yield MetricDefinition(
+                "depth", prefix + name, "m", best, "pixels", f"{text}, over {region}."
+            )
+    tall = "over pixels more than 1 m above ground in truth."
+    yield MetricDefinition(
+        "depth",
+        "abs_rel",
+        "",
+        "low",
+        "pixels",
+        f"Mean of absolute error divided by true height, {tall}",
+    )
+    yield MetricDefinition(
+        "depth",
+        "delta_1",
+        "",
+        "high",
+        "pixels",
+        f"Share whose predicted and true height differ by less than a factor of 1.25, {tall}",
+    )
+
+
+METRIC_DEFINITIONS: tuple[MetricDefinition, ...] = (
+    *_segments_definitions(),
+    *_lines_definitions(),
+    *_depth_definitions(),
+)
+
+
+def describe(
+    task: TaskName, values: Mapping[str, tuple[float | None, int]]
+) -> dict[str, MetricValue]:
+    """Computed values and supports with what the table says of them, in its order."""
+    described: dict[str, MetricValue] = {}
+    for row in METRIC_DEFINITIONS:
+        if row.task == task:
+            for name, text in row.expand():
+                value, support = values[name]
+                assert value is None or math.isfinite(value), f"{task}/{name} is {value}"
+                described[name] = MetricValue(value, support, row.support_unit, row.unit, text)
+    assert described.keys() == values.keys()
+    return described
+
+
+def render_metrics_table() -> str:
+    """The table as markdown, one section per task, `val` standing for any split."""
+    parts: list[str] = []
+    for task in TASKS:
+        parts += [f"### {task.name}", ""]
+        parts += ["| metric | unit | best | support counts | definition |"]
+        parts += ["| --- | --- | --- | --- | --- |"]
+        for row in METRIC_DEFINITIONS:
+            if row.task == task.name:
+                shown = {key: f"<{key}>" for key in row.placeholders}
+                name, text = row.name.format(**shown), row.text.format(**shown)
+                text = text.replace("<", "&lt;").replace(">", "&gt;")
+                parts.append(
+                    f"| `val/{task.name}/{name}` | {row.unit} | {row.best} | {row.support_unit} "
+                    f"| {text} |"
+                )
+        parts.append("")
+    return "\n".join(parts)

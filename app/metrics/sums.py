@@ -1,0 +1,32 @@
+"""Sums that come out the same in whatever order they are added up."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Counts = npt.NDArray[np.int64]
+Sums = npt.NDArray[np.float64]
+
+_GRID = 1024
+
+
+def round_for_exact_sum(values: Tensor) -> Tensor:
+    """Values rounded to multiples of 1/1024, float64: sums of them or of their squares are exact.
+
+    A float64 adds multiples of 2^-20 without rounding up to 2^33, so neither the batch size nor the
+    number of ranks changes the last digit of a metric. Metres move by less than half a millimetre,
+    degrees by less than 0.0005.
+    """
+    return torch.round(values.double() * _GRID) / _GRID
+
+
+def to_counts(values: Tensor) -> Counts:
+    """An integer tensor, on any device, as int64 array."""
+    counts: Counts = values.cpu().numpy().astype(np.int64)
+    return counts
+
+
+def ratio(numerator: float, denominator: float) -> float | None:
+    """The quotient; None where there was nothing to count."""
+    return float(numerator) / float(denominator) if denominator > 0 else None
