@@ -1,0 +1,247 @@
+"""Line targets derived from segments: where two planes meet, their directions say what the line is.
+
+Works on class ids alone, so both planes are taken to be equally steep. The crease of two equally
+steep planes runs at a right angle to the difference of their downhill directions; a boundary that
+does not run so is a step, a wall or a drawing error, and becomes unknown rather than "no line".
+"""
+
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from app.azimuth import NUM_BINS, class_to_degrees
+from app.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF
+
+# Planes drawn with a slit of background between them still meet.
+_MAX_GAP_M: Final = 0.4
+# A shorter piece of boundary has no dependable direction.
+_MIN_LENGTH_M: Final = 1.5
+_MAX_CORNER_PIXELS: Final = 2
+# How far a boundary may leave the straight line that stands for it.
+_MAX_BEND_M: Final = 0.2
+# 10 degrees for the drawing, and half a bin for azimuths known by class only: a house that stands
+# half a bin off turns both planes, and the predicted crease is off by as much. A step along one
+# plane of a right-angled corner lies 45 degrees from the crease, 33.75 with a house so turned.
+_MAX_ANGLE_DEG: Final = 10.0 + 360.0 / NUM_BINS / 2
+# One bin apart may be one plane drawn in two pieces, with azimuths on both sides of a bin's edge.
+_MIN_BINS_APART: Final = 2
+# The crease of planes 7 bins (157.5 degrees) apart rises 0.14 m per metre on a 35 degree roof, less
+# than the 0.25 that still count as a ridge; 6 bins apart it rises 0.27.
+_RIDGE_MIN_BINS_APART: Final = 7
+_UNKNOWN_HALF_WIDTH_M: Final = 0.5
+# 3 px wide at 0.1 m, and around it a pixel that is neither line nor not.
+_LINE_HALF_WIDTH_M: Final = 0.15
+_MIN_LINE_HALF_WIDTH_PX: Final = 1.5
+_RING_PX: Final = 1.0
+
+# Channels of the lines task, and one more for boundaries that fail the check.
+_EAVE, _RIDGE, _HIP, _VALLEY, _UNCLEAR = range(5)
+
+_SQUARE: Final = np.ones((3, 3), np.uint8)
+# The 4-neighbourhood: what it marks along an edge is a chain one pixel thick.
+_CROSS: Final = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+
+_Mask = npt.NDArray[np.uint8]
+_Ints = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float64]
+
+
+class _Boundaries(NamedTuple):
+    """The pixels where planes meet, P of them, each on the plane of the higher class.
+
+    RID's masks were drawn class by class with edge pixels included, so a shared edge lies on pixels
+    of the higher class.
+
+    Attributes:
+        x: (P,) column.
+        y: (P,) row.
+        own: (P,) class of the pixel.
+        neighbour: (P,) class of the plane across the boundary, less than own.
+        tangent: (P, 2) unit vector (x, y) along the straight piece the pixel lies on, such that
+            (-y, x) points out of the pixel's own plane.
+        length_px: (P,) how far the two planes meet along that piece.
+    """
+
+    x: _Ints
+    y: _Ints
+    own: _Ints
+    neighbour: _Ints
+    tangent: _Floats
+    length_px: _Floats
+
+
+def lines_from_segments(segments: _Mask, gsd_m: float) -> _Mask:
+    """Eave, ridge, hip and valley targets of one image.
+
+    Eave is the outline of the roofs against background. Two planes that meet make a ridge, a hip or
+    a valley if their boundary runs as their directions ask; where it does not, or one of them is
+    flat or of unknown direction, all four kinds are unknown in a band 1 m wide (it may be a step,
+    whose upper edge is an eave). The border of the image is no line.
+
+    Args:
+        segments: (H, W) uint8, 0..15 azimuth class, 16 flat, 17 background, 18 some roof,
+            255 unknown.
+        gsd_m: Metres per pixel.
+
+    Returns:
+        (4, H, W) uint8, eave, ridge, hip, valley: 1 on a line (3 px wide at 0.1 m), 255 in the
+        pixel around it and where unknown, else 0.
+    """
+    planes = _fill_gaps(segments, gsd_m)
+    background = (planes == BACKGROUND_CLASS).view(np.uint8)
+    unknown = (planes == IGNORE_INDEX).view(np.uint8)
+    roof = 1 - (background | unknown)
+
+    centres = np.zeros((_UNCLEAR + 1, *segments.shape), np.uint8)
+    centres[_EAVE] = roof & cv2.dilate(background, _CROSS)
+    boundaries = _trace_boundaries(planes, gsd_m)
+    centres[_kinds(boundaries, gsd_m), boundaries.y, boundaries.x] = 1
+    centres[_UNCLEAR] |= unknown
+    # Inside a roof of unknown directions creases may run anywhere; its outline is known.
+    hidden_creases = (planes == SOME_ROOF).view(np.uint8)
+    return _draw(centres, hidden_creases, gsd_m)
+
+
+def _fill_gaps(segments: _Mask, gsd_m: float) -> _Mask:
+    """Segments with narrow slits of background between planes given half to each side."""
+    radius_px = max(1, round(_MAX_GAP_M / gsd_m / 2))
+    background = segments == BACKGROUND_CLASS
+    is_plane = (~(background | (segments == IGNORE_INDEX))).view(np.uint8)
+    square = np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8)
+    closed = cv2.morphologyEx(is_plane, cv2.MORPH_CLOSE, square)
+    y, x = np.nonzero(closed.view(np.bool_) & background)
+    if not len(y):
+        return segments
+    # One more than the class, so that 0 is no plane and the larger of two is a plane.
+    grown = (segments + np.uint8(1)) * is_plane
+    for _ in range(radius_px):
+        spread = cv2.dilate(grown, _SQUARE)[y, x]
+        grown[y, x] = np.where(grown[y, x] == 0, spread, grown[y, x])
+    filled = segments.copy()
+    filled[y, x] = np.where(grown[y, x] == 0, BACKGROUND_CLASS, grown[y, x] - 1)
+    return filled
+
+
+def _trace_boundaries(planes: _Mask, gsd_m: float) -> _Boundaries:
+    """Every boundary between two planes, cut into straight pieces."""
+    solid = np.where(planes == BACKGROUND_CLASS, IGNORE_INDEX, planes).astype(np.uint8)
+    # The lowest class that touches a pixel: below its own where a plane of a lower class begins.
+    lowest = cv2.erode(solid, _CROSS)
+    is_boundary = (lowest < solid) & (solid != IGNORE_INDEX)
+    xys, tangents, steps_px, pieces = [], [], [], []
+    num_pieces = 0
+    for own in np.unique(solid[is_boundary]):
+        own_pixels = (planes == own).view(np.uint8)
+        # CCOMP: outlines one way round, holes the other, so that outside is always on one side.
+        contours, _ = cv2.findContours(own_pixels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        for contour in contours:
+            xy = contour[:, 0]
+            tangent, piece = _cut_straight(contour, _MAX_BEND_M / gsd_m)
+            step = np.roll(xy, -1, axis=0) - xy
+            xys.append(xy)
+            tangents.append(tangent)
+            steps_px.append((step * tangent).sum(axis=1))
+            pieces.append(piece + num_pieces)
+            num_pieces += piece.max() + 1
+    if not xys:
+        nothing = np.zeros(0, np.int64)
+        return _Boundaries(nothing, nothing, nothing, nothing, np.zeros((0, 2)), np.zeros(0))
+    all_x, all_y = np.concatenate(xys).T.astype(np.int64)
+    met = is_boundary[all_y, all_x]
+    # One piece of an outline may pass several neighbours.
+    meeting = np.concatenate(pieces) * 256 + lowest[all_y, all_x]
+    _, group, num_pixels = np.unique(meeting[met], return_inverse=True, return_counts=True)
+    length_px = np.bincount(group, np.concatenate(steps_px)[met]).astype(np.float64)[group]
+    tangent = np.concatenate(tangents)[met]
+    # The first pixel of a piece may touch the neighbour of the piece before it.
+    kept = num_pixels[group] > _MAX_CORNER_PIXELS
+    x, y = all_x[met][kept], all_y[met][kept]
+    own, neighbour = planes[y, x].astype(np.int64), lowest[y, x].astype(np.int64)
+    return _Boundaries(x, y, own, neighbour, tangent[kept], length_px[kept])
+
+
+def _cut_straight(contour: npt.NDArray[np.int32], max_bend_px: float) -> tuple[_Floats, _Ints]:
+    """A closed contour cut into straight pieces.
+
+    Args:
+        contour: (P, 1, 2) int32, x and y of neighbouring pixels, as OpenCV returns it.
+        max_bend_px: How far a piece may leave its chord.
+
+    Returns:
+        Per pixel the unit vector along its piece, (P, 2), and the number of its piece, (P,).
+    """
+    corners = cv2.approxPolyDP(contour, max_bend_px, closed=True)
+    # Corners are pixels of the contour; as one number each, they are found in it again.
+    code = np.array([1, 1 << 16])
+    starts = np.flatnonzero(np.isin(contour[:, 0] @ code, corners[:, 0] @ code))
+    piece = (np.searchsorted(starts, np.arange(len(contour)), side="right") - 1) % len(starts)
+    corner_xy = contour[starts, 0].astype(np.float64)
+    chord = np.roll(corner_xy, -1, axis=0) - corner_xy
+    # A spur one pixel thick ends where it began: no direction, and no unit vector.
+    tangent = chord / np.maximum(np.hypot(chord[:, :1], chord[:, 1:]), 1.0)
+    return tangent[piece], piece
+
+
+def _kinds(boundaries: _Boundaries, gsd_m: float) -> _Ints:
+    """What each boundary pixel is: _RIDGE, _HIP, _VALLEY or _UNCLEAR, (P,).
+
+    Two planes of height c - g.x, with g pointing downhill, cross in a line at a right angle to the
+    difference of their g. The roof falls away from it on both sides (convex) if that difference,
+    own less neighbour's, points away from the neighbour.
+    """
+    own_downhill, neighbour_downhill = _downhill(boundaries.own), _downhill(boundaries.neighbour)
+    difference = own_downhill - neighbour_downhill
+    outward = boundaries.tangent[:, ::-1] * (-1.0, 1.0)
+    along = (difference * boundaries.tangent).sum(axis=1)
+    across = (difference * outward).sum(axis=1)
+    off_crease_deg = np.degrees(np.arctan2(np.abs(along), np.abs(across)))
+    bins_apart = (boundaries.own - boundaries.neighbour) % NUM_BINS
+    bins_apart = np.minimum(bins_apart, NUM_BINS - bins_apart)
+
+    clear = (
+        (boundaries.own < NUM_BINS)
+        & (bins_apart >= _MIN_BINS_APART)
+        & (boundaries.length_px * gsd_m >= _MIN_LENGTH_M)
+        & (off_crease_deg <= _MAX_ANGLE_DEG)
+    )
+    convex_kind = np.where(bins_apart >= _RIDGE_MIN_BINS_APART, _RIDGE, _HIP)
+    kind = np.where(across < 0, convex_kind, _VALLEY)
+    return np.where(clear, kind, _UNCLEAR)
+
+
+def _downhill(azimuth_class: _Ints) -> _Floats:
+    """The unit vector (x east, y south) in which planes of these classes run down, (P, 2)."""
+    azimuth = np.radians(class_to_degrees(azimuth_class))
+    return np.stack((np.sin(azimuth), -np.cos(azimuth)), axis=1)
+
+
+def _draw(centres: _Mask, hidden_creases: _Mask, gsd_m: float) -> _Mask:
+    """Targets from centre lines one pixel thick.
+
+    Args:
+        centres: (5, H, W) uint8 0/1: eave, ridge, hip, valley, unclear.
+        hidden_creases: (H, W) uint8 0/1, where ridges, hips and valleys are not known.
+        gsd_m: Metres per pixel.
+
+    Returns:
+        (4, H, W) uint8: 1, 0 or 255. A line stands above its own ring and above what is unclear.
+    """
+    half_width_px = max(_MIN_LINE_HALF_WIDTH_PX, _LINE_HALF_WIDTH_M / gsd_m)
+    line_disk, ring_disk = _disk(half_width_px), _disk(half_width_px + _RING_PX)
+    doubtful = np.zeros((_UNCLEAR, *centres.shape[1:]), np.uint8)
+    doubtful[:] = cv2.dilate(centres[_UNCLEAR], _disk(_UNKNOWN_HALF_WIDTH_M / gsd_m))
+    doubtful[_RIDGE:] |= hidden_creases
+    lines = doubtful * np.uint8(IGNORE_INDEX)
+    for kind in range(_UNCLEAR):
+        if centres[kind].any():
+            lines[kind][cv2.dilate(centres[kind], ring_disk).view(np.bool_)] = IGNORE_INDEX
+            lines[kind][cv2.dilate(centres[kind], line_disk).view(np.bool_)] = 1
+    return lines
+
+
+def _disk(radius_px: float) -> _Mask:
+    """The pixels within a distance, for cv2.dilate."""
+    reach = np.arange(-int(radius_px), int(radius_px) + 1)
+    return (np.hypot(reach[:, None], reach[None]) <= radius_px).astype(np.uint8)
