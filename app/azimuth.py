@@ -1,7 +1,8 @@
 """Compass bins: degrees to class and back, and what flips and turns of an image do to classes.
 
-A roof plane's azimuth is the compass direction in which it runs down: 0 degrees is north, clockwise.
-Class k of n covers the 360/n degrees around k * 360/n. Images are north up: x is east, y is south.
+A roof plane's azimuth is the compass direction in which it runs down: 0 degrees is north,
+clockwise. Class k of n covers the 360/n degrees around k * 360/n. Images are north up: x is east,
+y is south.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ BIN_NAMES = (
     "S", "SSW", "SW", "WSW", "W", "WNW", "NW", "NNW",
 )  # fmt: skip
 
-# The eight ways to lay a square image on itself: a quarter turn count, then perhaps a left-right flip.
+# The eight ways to lay a square image on itself: quarter turns, then perhaps a left-right flip.
 NUM_SQUARE_SYMMETRIES = 8
 
 
@@ -44,10 +45,10 @@ def angle_difference_deg(a_deg: npt.ArrayLike, b_deg: npt.ArrayLike) -> npt.NDAr
 
 
 def turn_class(class_id: int, symmetry: int, num_bins: int = NUM_BINS) -> int:
-    """The class a plane has after `apply_symmetry` moved its image.
+    """The class a plane has after its image was flipped or turned.
 
-    A quarter turn counter-clockwise takes 90 degrees off the azimuth; a left-right flip mirrors east
-    and west, so it negates it.
+    A quarter turn counter-clockwise takes 90 degrees off the azimuth; a left-right flip mirrors
+    east and west, so it negates it.
 
     Args:
         class_id: Azimuth class before, in [0, num_bins).

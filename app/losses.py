@@ -1,12 +1,12 @@
 """One loss per task: a sum over known pixels, and how many there are.
 
 The caller divides by the count of the whole step (all micro-batches, all ranks), so an unlabelled
-pixel weighs nothing and a labelled one weighs the same wherever it lies. To stay additive, the terms
-that are ratios (Dice, the balanced halves of heights) are taken per image and weighted by the
+pixel weighs nothing and a labelled one weighs the same wherever it lies. To stay additive, the
+terms that are ratios (Dice, the balanced halves of heights) are taken per image and weighted by the
 image's known pixels: any split of a batch gives the same sum.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +44,7 @@ class RoofLoss:
     azimuth_smoothing: float = 0.1
 
     def __call__(
-        self, logits: Mapping[TaskName, Tensor], targets: Mapping[str, Tensor]
+        self, logits: Mapping[TaskName, Tensor], targets: Mapping[TaskName, Tensor]
     ) -> dict[TaskName, Tensor]:
         """Summed loss of every task in `logits`, () float32 each, 0 where nothing is known.
 
@@ -65,18 +65,16 @@ class RoofLoss:
         return sums
 
 
-def count_known(targets: Mapping[str, Tensor], tasks: Collection[TaskName]) -> Tensor:
-    """How many target values of each task of the table are known; 0 for a task not in `tasks`.
+def count_known(targets: Mapping[TaskName, Tensor]) -> Tensor:
+    """How many target values of each task are known; 0 for a task without a target.
 
     Returns:
         (num_tasks,) int64, in the order of `TASKS`: pixels of segments and depth, pixels times
         kinds of lines.
     """
-    return torch.stack(
+    return torch.tensor(
         [
-            known_mask(task.name, targets[task.name]).sum()
-            if task.name in tasks
-            else torch.zeros((), dtype=torch.int64, device=targets["segments"].device)
+            int(known_mask(task.name, targets[task.name]).sum()) if task.name in targets else 0
             for task in TASKS
         ]
     )

@@ -42,13 +42,17 @@ class HybridRoofModel(nn.Module):
     def __init__(self, decoder_channels: int = 128) -> None:
         super().__init__()
         self.decoder_channels = decoder_channels
+        self.image_mean: Tensor
+        self.image_std: Tensor
         self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1), False)
         self.register_buffer("image_std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1), False)
         self.backbone = _build_backbone()
         self.pyramid = FeaturePyramidNetwork(
             list(_STAGE_CHANNELS), decoder_channels, norm_layer=_group_norm
         )
-        self.heads = nn.ModuleDict({task.name: _build_head(task, decoder_channels) for task in TASKS})
+        self.heads = nn.ModuleDict(
+            {task.name: _build_head(task, decoder_channels) for task in TASKS}
+        )
 
     def forward(
         self, image: Tensor, tasks: Collection[TaskName] | None = None

@@ -1,12 +1,10 @@
 """From a reader to micro-batches: a resumable order, random draws by key, bad files set aside.
 
-A training sample depends on (seed, epoch, index) alone. So it is the same with 0 or 8 workers, and
-a run that starts in the middle of an epoch sees exactly what it would have seen.
+A training sample depends on (seed, epoch, position in the dataset) alone. So it is the same with 0
+or 8 workers, and a run that starts in the middle of an epoch sees exactly what it would have seen.
 """
 
 import logging
-import multiprocessing
-import multiprocessing.forkserver
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from app.data.sample import BadFile, Sample
 from app.data.transforms import TrainTransform
+from app.data.workers import START_METHOD
 from app.errors import DataError, join_problems
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ class SampleKey(NamedTuple):
     """What a training sample, with all its random draws, is made from."""
 
     epoch: int
-    index: int
+    position: int
 
 
 class Batch(TypedDict):
@@ -81,9 +80,9 @@ class TrainDataset(Dataset[tuple[Sample, list[BadFile]]]):
         return len(self.indices)
 
     def __getitem__(self, key: SampleKey) -> tuple[Sample, list[BadFile]]:
-        rng = np.random.default_rng((self.seed, key.epoch, key.index))
+        rng = np.random.default_rng((self.seed, key.epoch, key.position))
         bad_files: list[BadFile] = []
-        position = key.index
+        position = key.position
         for _ in range(_MAX_REPLACEMENTS):
             sample = read_or_set_aside(self.reader, self.indices[position], bad_files)
             if sample is not None:
@@ -149,7 +148,7 @@ class TrainOrder(Sampler[list[SampleKey]]):
         first = self.first_micro_batch * self.batch_size
         for epoch in range(self.first_epoch, self.epochs):
             order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
-            keys = [SampleKey(epoch, int(index)) for index in order]
+            keys = [SampleKey(epoch, int(position)) for position in order]
             for start in range(first, self.num_samples, self.batch_size):
                 yield keys[start : start + self.batch_size]
             first = 0
@@ -182,6 +181,16 @@ class Quarantine:
             if bad_file.sample_id not in self.bad_files:
                 self.bad_files[bad_file.sample_id] = bad_file
                 logger.warning("set aside %s: %s", bad_file.sample_id, bad_file.reason)
+        self._check()
+
+    def to_json(self) -> list[dict[str, str]]:
+        """The files set aside, for metrics.json."""
+        return [
+            {"sample_id": bad.sample_id, "path": str(bad.path), "reason": bad.reason}
+            for bad in self.bad_files.values()
+        ]
+
+    def _check(self) -> None:
         num_allowed = max(1, int(self.max_bad_fraction * self.num_samples))
         if len(self.bad_files) > num_allowed or len(self.bad_files) >= self.num_samples:
             reasons = join_problems([bad_file.reason for bad_file in self.bad_files.values()])
@@ -249,23 +258,13 @@ def collate(items: Sequence[tuple[Sample | None, list[BadFile]]]) -> Batch:
     )
 
 
-def start_worker_server() -> None:
-    """Begin importing, in a helper process, what workers need; they are forked from it.
-
-    Plain fork deadlocks once GDAL or OpenMP threads run; spawn imports torch in every worker.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "app.data.rid"])
-    multiprocessing.forkserver.ensure_running()
-
-
 def _worker_settings(num_workers: int, prefetch_factor: int) -> dict[str, Any]:
     if num_workers == 0:
         return {"num_workers": 0}
     return {
         "num_workers": num_workers,
         "prefetch_factor": prefetch_factor,
-        "multiprocessing_context": "forkserver",
+        "multiprocessing_context": START_METHOD,
         "worker_init_fn": _start_worker,
     }
 

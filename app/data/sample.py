@@ -15,7 +15,8 @@ class Sample(TypedDict):
 
     Attributes:
         image: (3, H, W) uint8, RGB.
-        segments: (H, W) uint8: 0..15 azimuth class, 16 flat, 17 background, 18 some roof, 255 unknown.
+        segments: (H, W) uint8: 0..15 azimuth class, 16 flat, 17 background, 18 some roof,
+            255 unknown.
         lines: (4, H, W) uint8: 1 on a line of that kind, 0 off it, 255 unknown.
         depth: (H, W) float32, metres above ground; NaN where unknown.
         dataset: "rid".

@@ -1,0 +1,145 @@
+"""The commands: `python -m app train | evaluate | make-sample`.
+
+This module imports nothing heavy: the parent of a training process and its data workers import it.
+"""
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from app import __version__
+from app.errors import EXIT_BUG, EXIT_OK, EXIT_USER_ERROR, RoofError
+from app.launcher import StopFlag, die_with_parent, supervise
+from app.logs import configure_logging
+from app.sagemaker import Paths, write_failure
+
+logger = logging.getLogger("app")
+
+_BASE_DIR = Path("/opt/ml")
+_MAX_TRACEBACK_CHARS = 8000
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command and return the process's exit code."""
+    configure_logging()
+    options = _build_parser().parse_args(arguments or ["train"])
+    if options.command == "train" and not options.in_process:
+        return supervise(arguments or ["train"], Paths(options.base_dir))
+    return _run_mapping_errors(options)
+
+
+def _run_mapping_errors(options: argparse.Namespace) -> int:
+    """Run a command in this process; an error becomes one line, a failure file, an exit code."""
+    command: Callable[[argparse.Namespace], None] = options.run
+    try:
+        command(options)
+    except RoofError as error:
+        message, exit_code, details = str(error), EXIT_USER_ERROR, ""
+        logger.error("%s", message)
+    except Exception as error:
+        message = f"internal error: {type(error).__name__}: {error}"
+        exit_code, details = EXIT_BUG, traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]
+        logger.exception("%s", message)
+    else:
+        return EXIT_OK
+    if options.command == "train":
+        write_failure(Paths(options.base_dir), message, details)
+    return exit_code
+
+
+def _train(options: argparse.Namespace) -> None:
+    die_with_parent()
+    stop_flag = StopFlag()
+    stop_flag.listen()
+    from app.config import parse_hyperparameters, parse_settings
+    from app.sagemaker import read_channels, read_hyperparameters
+
+    paths = Paths(options.base_dir)
+    settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
+    hyperparameters = parse_hyperparameters(settings)
+    channels = {"rid": options.rid} if options.rid else read_channels(paths)
+    # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
+    # imports run beside ours.
+    from app.data.workers import start_worker_server
+
+    if hyperparameters.num_workers > 0:
+        start_worker_server()
+    from app.train import train
+
+    train(paths, hyperparameters, channels, stop_flag)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from app.config import parse_hyperparameters, parse_settings
+    from app.evaluate import evaluate_model
+
+    hyperparameters = parse_hyperparameters(parse_settings(options.set))
+    evaluate_model(options.model, options.rid, options.split, options.out, hyperparameters)
+
+
+def _make_sample(options: argparse.Namespace) -> None:
+    from app.synthetic.write import make_sample
+
+    make_sample(options.base_dir)
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m app",
+        description="Train HybridRoofModel: roof planes by direction, roof lines and heights.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    train = commands.add_parser("train", help="train as a SageMaker job does (the default)")
+    _add_base_dir(train)
+    train.add_argument(
+        "--rid", type=Path, metavar="DIR", help="train on this RID directory, not on the channels"
+    )
+    _add_settings(train)
+    train.add_argument(
+        "--in-process",
+        action="store_true",
+        help="no supervising parent process: for debuggers and profilers",
+    )
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="score a trained model on a RID directory")
+    evaluate.add_argument("--model", type=Path, metavar="DIR", required=True, help="model folder")
+    evaluate.add_argument("--rid", type=Path, metavar="DIR", required=True, help="RID directory")
+    evaluate.add_argument("--split", choices=("train", "val", "test", "all"), default="val")
+    evaluate.add_argument("--out", type=Path, metavar="FILE.json", required=True)
+    _add_settings(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+    sample = commands.add_parser("make-sample", help="write a synthetic sample in RID's layout")
+    _add_base_dir(sample)
+    sample.set_defaults(run=_make_sample)
+    return parser
+
+
+def _add_base_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--base-dir",
+        type=Path,
+        metavar="DIR",
+        default=_BASE_DIR,
+        help="the /opt/ml tree (default: %(default)s)",
+    )
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a hyperparameter; may be given again (docs/hyperparameters.md lists them)",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

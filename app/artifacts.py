@@ -1,0 +1,227 @@
+"""What a run leaves in the model folder, and the words in which it sums itself up."""
+
+import json
+import logging
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app import __version__
+from app.checkpoint import DESCRIPTION_FILE, MODEL_FILE, export_model
+from app.config import Hyperparameters
+from app.data.loading import EvalDataset, Reader, collate
+from app.engine import predict
+from app.memory import MemorySampler
+from app.metrics import MetricValue
+from app.model import IMAGE_MEAN, IMAGE_STD, HybridRoofModel
+from app.report import Panel, write_report
+from app.tasks import TASKS, TaskName
+
+logger = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.json"
+HISTORY_FILE = "metrics.jsonl"
+MEMORY_FILE = "memory.csv"
+REPORT_FILE = "report.html"
+_ARTIFACTS = (
+    MODEL_FILE, DESCRIPTION_FILE, METRICS_FILE, HISTORY_FILE, MEMORY_FILE, REPORT_FILE,
+)  # fmt: skip
+
+_NUM_PANELS = 6
+_LINE_THRESHOLD = 0.5
+_PACKAGES = ("torch", "torchvision", "numpy", "opencv-contrib-python-headless", "rasterio")
+# The numbers a person asks for first: name in a row, words, format.
+_HEADLINES = (
+    ("train/loss", "loss", "{:.3f}"),
+    ("val/segments/roof_iou", "roof IoU", "{:.3f}"),
+    ("val/segments/miou", "plane mIoU", "{:.3f}"),
+    ("val/segments/azimuth_error_deg", "azimuth error", "{:.0f} deg"),
+    ("val/lines/f1_3px", "line F1 at 3 px", "{:.3f}"),
+    ("val/depth/rmse_m", "height RMSE", "{:.2f} m"),
+    ("samples_per_s", "speed", "{:.1f} samples/s"),
+)
+
+
+@dataclass
+class Results:
+    """What validations have found so far.
+
+    Attributes:
+        history: Rows of metrics.jsonl, one per epoch.
+        metrics: Last validation, by metric name: value, unit, support, definition.
+        confusion: Last validation's (18, 18) pixel counts, rows target, columns prediction.
+    """
+
+    history: list[dict[str, float | int | None]] = field(default_factory=list)
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    confusion: list[list[int]] = field(default_factory=list)
+
+    def close_epoch(
+        self,
+        row: dict[str, float | int | None],
+        values: Mapping[str, MetricValue],
+        confusion: list[list[int]],
+    ) -> None:
+        """Take in the row and the validation of an epoch."""
+        self.history.append(row)
+        self.metrics = {name: value.to_json() for name, value in values.items()}
+        self.confusion = confusion
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain types only."""
+        return asdict(self)
+
+
+def headline(row: Mapping[str, float | int | None], split: str = "val") -> str:
+    """One line of the numbers a person asks for first; those without a value are left out."""
+    return "  ".join(
+        f"{words} {form.format(value)}"
+        for name, words, form in _HEADLINES
+        if (value := row.get(name.replace("val/", f"{split}/"))) is not None
+    )
+
+
+def describe_model(
+    model: HybridRoofModel,
+    hyperparameters: Hyperparameters,
+    trained_tasks: Iterable[TaskName],
+    gsd_m: float,
+) -> dict[str, Any]:
+    """The content of model.json: what a user of the weights must know."""
+    trained = set(trained_tasks)
+    return {
+        "format_version": 1,
+        "architecture": {
+            "name": "HybridRoofModel",
+            "backbone": "resnet50",
+            "decoder_channels": model.decoder_channels,
+        },
+        "tasks": {
+            task.name: {
+                "kind": task.kind,
+                "class_names": task.class_names,
+                "trained": task.name in trained,
+            }
+            for task in TASKS
+        },
+        "input": {
+            "bands": ["red", "green", "blue"],
+            "range": [0, 255],
+            "mean": IMAGE_MEAN,
+            "std": IMAGE_STD,
+            "normalisation": "inside the model: give it the image as it is",
+        },
+        "gsd_m": gsd_m,
+        "hyperparameters": hyperparameters.model_dump(mode="json"),
+        "versions": read_versions(),
+    }
+
+
+def read_versions() -> dict[str, str]:
+    """Of this package, Python and the libraries that shape the numbers."""
+    versions = {"roof-model": __version__, "python": platform.python_version()}
+    return versions | {package: version(package) for package in _PACKAGES}
+
+
+def collect_panels(
+    model: HybridRoofModel,
+    reader: Reader,
+    tasks: Sequence[TaskName],
+    device: torch.device,
+    autocast_dtype: torch.dtype | None,
+) -> list[Panel]:
+    """Up to six images of the reader, evenly spread, with prediction beside truth."""
+    dataset = EvalDataset(reader)
+    num_panels = min(_NUM_PANELS, len(dataset))
+    panels = []
+    for i in range(num_panels):
+        batch = collate([dataset[i * len(dataset) // num_panels]])
+        if not batch["sample_id"]:
+            continue
+        logits = predict(model, batch["image"], tasks, device, autocast_dtype)
+        segments = logits["segments"].argmax(1) if "segments" in logits else None
+        lines = logits["lines"].sigmoid() > _LINE_THRESHOLD if "lines" in logits else None
+        depth = logits["depth"].squeeze(1) if "depth" in logits else None
+        panels.append(
+            Panel(
+                sample_id=batch["sample_id"][0],
+                image=batch["image"][0].permute(1, 2, 0).numpy(),
+                segments_target=batch["segments"][0].numpy(),
+                segments_prediction=None if segments is None else segments[0].byte().numpy(),
+                lines_target=batch["lines"][0].numpy(),
+                lines_prediction=None if lines is None else lines[0].byte().numpy(),
+                depth_target=None if depth is None else batch["depth"][0].numpy(),
+                depth_prediction=None if depth is None else depth[0].numpy(),
+            )
+        )
+    return panels
+
+
+def write_artifacts(
+    model_dir: Path,
+    model: HybridRoofModel,
+    description: Mapping[str, Any],
+    document: Mapping[str, Any],
+    results: Results,
+    memory: MemorySampler,
+    panels: Sequence[Panel],
+) -> None:
+    """Write the model folder and check that all of it is there.
+
+    Args:
+        model_dir: Made if it is not there.
+        model: The weights to export.
+        description: Content of model.json.
+        document: Content of metrics.json but for metrics, confusion matrix and memory.
+        results: What validations have found.
+        memory: The run's sampler.
+        panels: Pictures of the report.
+    """
+    export_model(model_dir, model, description)
+    memory.write_csv(model_dir / MEMORY_FILE)
+    rows = "".join(json.dumps(row) + "\n" for row in results.history)
+    (model_dir / HISTORY_FILE).write_text(rows, encoding="utf-8")
+    metrics = {
+        **document,
+        "metrics": results.metrics,
+        "confusion_matrix": {
+            "val/segments": {
+                "class_names": TASKS[0].class_names,
+                "counts": results.confusion,
+            }
+        },
+        "memory": {"peaks": memory.peaks(), "limit_gib": memory.limit_gib()},
+        "hyperparameters": description["hyperparameters"],
+        "versions": description["versions"],
+    }
+    text = json.dumps(metrics, indent=2) + "\n"
+    (model_dir / METRICS_FILE).write_text(text, encoding="utf-8")
+    write_report(model_dir / REPORT_FILE, results.history, metrics, model_dir / MEMORY_FILE, panels)
+    # A history without a row is legitimate: a run stopped in its first epoch.
+    empty = [
+        name
+        for name in _ARTIFACTS
+        if not (model_dir / name).is_file()
+        or ((model_dir / name).stat().st_size == 0 and name != HISTORY_FILE)
+    ]
+    if empty:
+        raise RuntimeError(f"artifacts missing or empty in {model_dir}: {', '.join(empty)}")
+    logger.info("%s\nreport: %s", _render_table(results), model_dir / REPORT_FILE)
+
+
+def _render_table(results: Results) -> str:
+    """The metrics of the last validation, two columns wide."""
+    if not results.metrics:
+        return "no epoch was validated"
+    width = max(map(len, results.metrics))
+    lines = ["metrics of the last validation"]
+    for name, metric in results.metrics.items():
+        value = metric["value"]
+        text = "not defined" if value is None else f"{value:.4f} {metric['unit']}".rstrip()
+        lines.append(f"  {name:<{width}}  {text}")
+    return "\n".join(lines)

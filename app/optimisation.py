@@ -1,0 +1,93 @@
+"""Everything a training state starts from: weights, parameter groups, optimizer, averaging."""
+
+import logging
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from app.checkpoint import find_pretrained_weights, load_backbone_weights
+from app.config import Hyperparameters
+from app.engine import TrainingState, build_ema, choose_autocast_dtype
+from app.errors import ConfigError
+from app.model import HybridRoofModel
+from app.sagemaker import PRETRAINED_CHANNEL
+from app.tasks import TaskName
+
+logger = logging.getLogger(__name__)
+
+_PRETRAINED_LR_FACTOR = 0.1
+
+
+def build_state(
+    hyperparameters: Hyperparameters,
+    channels: Mapping[str, Path],
+    trained_tasks: Collection[TaskName],
+    device: torch.device,
+) -> TrainingState:
+    """Model on its device, optimizer, averaged weights, all before the first step.
+
+    Raises:
+        RoofError: If the backbone's weights cannot be used.
+    """
+    torch.manual_seed(hyperparameters.seed)
+    model = HybridRoofModel()
+    is_pretrained = _load_backbone(model, hyperparameters.backbone_weights, channels)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for name, head in model.heads.items():
+        head.requires_grad_(name in trained_tasks)
+    rate = hyperparameters.learning_rate
+    backbone_rate = hyperparameters.backbone_learning_rate
+    if backbone_rate is None:
+        backbone_rate = rate * _PRETRAINED_LR_FACTOR if is_pretrained else rate
+    optimizer = torch.optim.AdamW(
+        _group_parameters(model, rate, backbone_rate, hyperparameters.weight_decay), fused=True
+    )
+    scaler = torch.amp.GradScaler(
+        device.type,
+        enabled=choose_autocast_dtype(hyperparameters.precision, device) == torch.float16,
+    )
+    return TrainingState(model, build_ema(model, hyperparameters.ema_decay), optimizer, scaler)
+
+
+def _group_parameters(
+    model: HybridRoofModel, rate: float, backbone_rate: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Decoder first, then backbone; weights decay, biases and normalisation do not."""
+    groups = []
+    decoder: list[nn.Module] = [model.pyramid, model.heads]
+    for modules, peak_lr in ((decoder, rate), ([model.backbone], backbone_rate)):
+        parameters = [p for m in modules for p in m.parameters() if p.requires_grad]
+        for decay, chosen in (
+            (weight_decay, [p for p in parameters if p.ndim > 1]),
+            (0.0, [p for p in parameters if p.ndim <= 1]),
+        ):
+            groups.append(
+                {"params": chosen, "lr": peak_lr, "peak_lr": peak_lr, "weight_decay": decay}
+            )
+    return groups
+
+
+def _load_backbone(model: HybridRoofModel, choice: str, channels: Mapping[str, Path]) -> bool:
+    """Load what `backbone_weights` asks for; False for random weights."""
+    channel = channels.get(PRETRAINED_CHANNEL)
+    if choice == "pretrained" and channel is None:
+        raise ConfigError(
+            "backbone_weights=pretrained, but the job has no channel named pretrained; add the "
+            "channel, or set backbone_weights=none for random weights"
+        )
+    if choice == "none" or (choice == "auto" and channel is None):
+        logger.warning(
+            "backbone starts from random weights: it needs more samples and steps than a "
+            "pretrained one (see backbone_weights)"
+        )
+        return False
+    path = (
+        find_pretrained_weights(channel)
+        if channel and choice in ("auto", "pretrained")
+        else Path(choice)
+    )
+    load_backbone_weights(model, path)
+    return True

@@ -1,0 +1,391 @@
+"""The story of a training run: build everything, train, validate, checkpoint, leave the results."""
+
+import hashlib
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from app.artifacts import Results, collect_panels, describe_model, headline, write_artifacts
+from app.checkpoint import (
+    load_latest_checkpoint,
+    save_checkpoint,
+)
+from app.config import Hyperparameters
+from app.data.datasets import Datasets, open_datasets
+from app.data.loading import (
+    Batch,
+    TrainOrder,
+    build_eval_loader,
+    build_train_loader,
+)
+from app.data.sample import BadFile
+from app.engine import (
+    LossSums,
+    StepResult,
+    StepSettings,
+    choose_autocast_dtype,
+    choose_device,
+    evaluate,
+    train_steps,
+)
+from app.errors import CheckpointError, ConfigError
+from app.logs import metric_line
+from app.losses import RoofLoss
+from app.memory import MemorySampler
+from app.metrics import MetricValue, RoofMetrics
+from app.model import HybridRoofModel
+from app.optimisation import build_state
+from app.sagemaker import Paths
+from app.tasks import TaskName
+
+logger = logging.getLogger(__name__)
+
+# What RID's labels can teach; heights come with other datasets.
+_LABELLED_TASKS: tuple[TaskName, ...] = ("segments", "lines")
+_PRETRAINED_LR_FACTOR = 0.1
+
+
+@dataclass
+class Progress:
+    """How far a run has come, and what it has found on the way.
+
+    Attributes:
+        epoch: Epochs finished, validation included.
+        num_micro_batches: Micro-batches of the epoch under way that are done.
+        losses: Their losses.
+        num_samples: Samples seen since the start.
+        duration_s: Seconds since the start, earlier runs included.
+        results: Rows of metrics.jsonl and the last validation.
+    """
+
+    epoch: int = 0
+    num_micro_batches: int = 0
+    losses: LossSums = field(default_factory=LossSums)
+    num_samples: int = 0
+    duration_s: float = 0.0
+    results: Results = field(default_factory=Results)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain types only."""
+        return {
+            "epoch": self.epoch,
+            "num_micro_batches": self.num_micro_batches,
+            "loss_sums": self.losses.sums.clone(),
+            "loss_counts": self.losses.counts.clone(),
+            "num_samples": self.num_samples,
+            "duration_s": self.duration_s,
+            "results": self.results.state_dict(),
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> "Progress":
+        """The progress that `state_dict` was taken of."""
+        return cls(
+            epoch=state["epoch"],
+            num_micro_batches=state["num_micro_batches"],
+            losses=LossSums(state["loss_sums"], state["loss_counts"]),
+            num_samples=state["num_samples"],
+            duration_s=state["duration_s"],
+            results=Results(**state["results"]),
+        )
+
+
+def train(
+    paths: Paths,
+    hyperparameters: Hyperparameters,
+    channels: Mapping[str, Path],
+    stop_requested: Callable[[], bool],
+) -> None:
+    """Train on the channels given and leave everything in the model folder.
+
+    Args:
+        paths: Where to write.
+        hyperparameters: Checked settings.
+        channels: Folder of `rid`, and perhaps of `pretrained`.
+        stop_requested: Asked once a step; on True the run saves its state and its results and
+            returns.
+
+    Raises:
+        RoofError: For everything the user can cure.
+    """
+    with MemorySampler(hyperparameters.memory_interval_s) as memory:
+        run = _Run(paths, hyperparameters, channels, stop_requested, memory)
+        stopped = run.train_epochs()
+        run.export(stopped)
+
+
+class _Run:
+    """Everything a run is made of, built in order, and its epoch loop."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        hyperparameters: Hyperparameters,
+        channels: Mapping[str, Path],
+        stop_requested: Callable[[], bool],
+        memory: MemorySampler,
+    ) -> None:
+        self.paths = paths
+        self.hyperparameters = hyperparameters
+        self.stop_requested = stop_requested
+        self.memory = memory
+        memory.enter_phase("load")
+        self.task_weights = _choose_task_weights(hyperparameters)
+        self.device = choose_device(hyperparameters.device)
+        self.autocast_dtype = choose_autocast_dtype(hyperparameters.precision, self.device)
+        self.datasets = open_datasets(channels["rid"], hyperparameters)
+        self.num_micro_batches = math.ceil(len(self.datasets.train) / hyperparameters.batch_size)
+        self.state = build_state(hyperparameters, channels, self.task_weights, self.device)
+        self.settings = self._build_settings()
+        self.identity = _identify(hyperparameters, self.datasets)
+        self.progress = self._resume()
+        self.started_s = time.monotonic() - self.progress.duration_s
+        _log_start(self)
+
+    def train_epochs(self) -> bool:
+        """Train and validate all epochs that are left; True if the run was asked to stop."""
+        batches = self._read_batches()
+        while self.progress.epoch < self.hyperparameters.epochs:
+            if self._train_epoch(batches) or self._validate():
+                logger.info("asked to stop at step %d: saving what there is", self.state.step)
+                self._save_checkpoint()
+                return True
+        return False
+
+    def export(self, stopped: bool) -> None:
+        """Write the model folder from the averaged weights."""
+        self.memory.enter_phase("export")
+        model = self.state.ema.module
+        assert isinstance(model, HybridRoofModel)
+        tasks = list(self.task_weights)
+        panels = collect_panels(model, self.datasets.val, tasks, self.device, self.autocast_dtype)
+        document = {
+            "format_version": 1,
+            "stopped": stopped,
+            "epochs": self.progress.epoch,
+            "steps": self.state.step,
+            "num_samples": self.progress.num_samples,
+            "duration_s": round(time.monotonic() - self.started_s, 1),
+            "trained_tasks": tasks,
+            "datasets": {"rid": self.datasets.describe()},
+        }
+        description = describe_model(model, self.hyperparameters, tasks, self.datasets.read_gsd_m())
+        write_artifacts(
+            self.paths.model_dir,
+            model,
+            description,
+            document,
+            self.progress.results,
+            self.memory,
+            panels,
+        )
+
+    def _read_batches(self) -> Iterator[Batch]:
+        hyperparameters = self.hyperparameters
+        order = TrainOrder(
+            num_samples=len(self.datasets.train),
+            batch_size=hyperparameters.batch_size,
+            seed=hyperparameters.seed,
+            epochs=hyperparameters.epochs,
+            first_epoch=self.progress.epoch,
+            first_micro_batch=self.progress.num_micro_batches,
+        )
+        return iter(
+            build_train_loader(
+                self.datasets.train,
+                order,
+                hyperparameters.num_workers,
+                hyperparameters.prefetch_factor,
+            )
+        )
+
+    def _train_epoch(self, batches: Iterator[Batch]) -> bool:
+        """Train on what is left of the epoch; True if the run was asked to stop."""
+        self.memory.enter_phase("train")
+        progress = self.progress
+        num_left = self.num_micro_batches - progress.num_micro_batches
+        steps = train_steps(self.state, batches, num_left, self.settings, self.stop_requested)
+        title = f"epoch {progress.epoch + 1}/{self.hyperparameters.epochs}"
+        num_steps = math.ceil(num_left / self.hyperparameters.grad_accum_steps)
+        is_terminal = sys.stderr.isatty()
+        for result in tqdm(steps, title, num_steps, leave=False, disable=not is_terminal):
+            self._count(result)
+            if result.stop:
+                return True
+            if self.state.step % self.hyperparameters.checkpoint_every_steps == 0:
+                self._save_checkpoint()
+        return False
+
+    def _count(self, result: StepResult) -> None:
+        self.progress.num_micro_batches += len(result.micro_batches)
+        self.progress.num_samples += result.num_samples
+        self.progress.losses.add(result.losses)
+        for batch in result.micro_batches:
+            self.datasets.quarantine.add(batch["bad_files"])
+
+    def _validate(self) -> bool:
+        """Score the averaged weights and close the epoch; True if asked to stop before the end."""
+        self.memory.enter_phase("val")
+        metrics = RoofMetrics()
+        loader = build_eval_loader(self.datasets.val, self.hyperparameters.num_workers)
+        scored = evaluate(
+            self.state.ema.module,
+            loader,
+            metrics,
+            self.task_weights,
+            self.device,
+            self.autocast_dtype,
+        )
+        for batch in scored:
+            self.datasets.quarantine.add(batch["bad_files"])
+            if self.stop_requested():
+                return True
+        values = metrics.compute("val", "rid")
+        self._close_epoch(values, metrics.confusion_matrix().tolist())
+        return False
+
+    def _close_epoch(self, values: Mapping[str, MetricValue], confusion: list[list[int]]) -> None:
+        progress = self.progress
+        progress.epoch += 1
+        losses = progress.losses.means()
+        total = sum(weight * (losses[name] or 0.0) for name, weight in self.task_weights.items())
+        duration_s = time.monotonic() - self.started_s
+        row: dict[str, float | int | None] = {
+            "epoch": progress.epoch,
+            "step": self.state.step,
+            "time_s": round(duration_s, 2),
+            "learning_rate": self.state.optimizer.param_groups[0]["lr"],
+            "samples_per_s": round(progress.num_samples / duration_s, 3),
+            "train/loss": total,
+            **{f"train/{name}/loss": loss for name, loss in losses.items()},
+            **{name: metric.value for name, metric in values.items()},
+        }
+        progress.results.close_epoch(row, values, confusion)
+        progress.num_micro_batches = 0
+        progress.losses = LossSums()
+        logger.info(
+            "epoch %d/%d  %s  memory %.2f GiB",
+            progress.epoch,
+            self.hyperparameters.epochs,
+            headline(row),
+            self.memory.peak_rss_gib(),
+        )
+        if not sys.stdout.isatty():  # for SageMaker's metric regexes; a person has the line above
+            machine_values = {
+                name: value for name, value in row.items() if name not in ("epoch", "step")
+            }
+            logger.info("%s", metric_line(machine_values, progress.epoch, self.state.step))
+        if progress.epoch == self.hyperparameters.epochs:
+            self._save_checkpoint()
+
+    def _save_checkpoint(self) -> None:
+        self.progress.duration_s = time.monotonic() - self.started_s
+        payload = {
+            "format_version": 1,
+            "identity": self.identity,
+            "state": self.state.state_dict(),
+            "progress": self.progress.state_dict(),
+            "bad_files": [
+                (bad.sample_id, str(bad.path), bad.reason)
+                for bad in self.datasets.quarantine.bad_files.values()
+            ],
+        }
+        directory = self.paths.checkpoint_dir
+        keep = self.hyperparameters.keep_checkpoints
+        save_checkpoint(directory, self.state.step, payload, keep)
+
+    def _resume(self) -> Progress:
+        """The progress to go on from, with weights loaded: a checkpoint's, or none."""
+        mode = self.hyperparameters.resume
+        latest = None if mode == "never" else load_latest_checkpoint(self.paths.checkpoint_dir)
+        if latest is None:
+            return Progress()
+        path, payload = latest
+        differences = _find_differences(payload["identity"], self.identity)
+        if differences and mode == "auto":
+            raise CheckpointError(
+                f"checkpoint {path} belongs to another run: {'; '.join(differences)}; give the "
+                "earlier values back, or set resume=force to go on from it all the same, or "
+                "resume=never to start anew"
+            )
+        self.state.load_state_dict(payload["state"])
+        progress = Progress.from_state_dict(payload["progress"])
+        self.datasets.quarantine.add(
+            [BadFile(name, Path(file), reason) for name, file, reason in payload["bad_files"]]
+        )
+        logger.info("resuming from %s: epoch %d, step %d", path, progress.epoch, self.state.step)
+        return progress
+
+    def _build_settings(self) -> StepSettings:
+        hyperparameters = self.hyperparameters
+        steps_per_epoch = math.ceil(self.num_micro_batches / hyperparameters.grad_accum_steps)
+        num_steps = hyperparameters.epochs * steps_per_epoch
+        return StepSettings(
+            task_weights=self.task_weights,
+            loss=RoofLoss(hyperparameters.dice_weight, hyperparameters.azimuth_smoothing),
+            grad_accum_steps=hyperparameters.grad_accum_steps,
+            grad_clip_norm=hyperparameters.grad_clip_norm,
+            num_steps=num_steps,
+            num_warmup_steps=round(hyperparameters.warmup_fraction * num_steps),
+            device=self.device,
+            autocast_dtype=self.autocast_dtype,
+        )
+
+
+def _choose_task_weights(hyperparameters: Hyperparameters) -> dict[TaskName, float]:
+    """Weights of the tasks that some channel labels and the user wants trained."""
+    weights: dict[TaskName, float] = {
+        "segments": hyperparameters.segments_weight,
+        "lines": hyperparameters.lines_weight,
+    }
+    weights = {name: weight for name, weight in weights.items() if weight > 0}
+    if not weights:
+        raise ConfigError(
+            f"nothing to train: the channels label {', '.join(_LABELLED_TASKS)}, but their weights "
+            "are 0; set segments_weight or lines_weight above 0"
+        )
+    return weights
+
+
+def _identify(hyperparameters: Hyperparameters, datasets: Datasets) -> dict[str, Any]:
+    """What must be equal for a checkpoint to belong to this run."""
+    train_dataset = datasets.train
+    sample_ids = [train_dataset.reader.sample_ids[index] for index in train_dataset.indices]
+    digest = hashlib.sha256("\n".join(sample_ids).encode()).hexdigest()[:16]
+    return {
+        **hyperparameters.result_affecting(),
+        "num_train": len(sample_ids),
+        "train_samples_sha256": digest,
+    }
+
+
+def _find_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key} was {old.get(key)}, now {new.get(key)}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _log_start(run: _Run) -> None:
+    num_parameters = sum(p.numel() for p in run.state.model.parameters())
+    logger.info(
+        "training %s on %d samples of rid, validating on %d; %s, %s, %.1f M parameters, torch %s",
+        " and ".join(run.task_weights),
+        len(run.datasets.train),
+        len(run.datasets.val),
+        run.device,
+        str(run.autocast_dtype or torch.float32).removeprefix("torch."),
+        num_parameters / 1e6,
+        torch.__version__,
+    )
+    changed = run.hyperparameters.non_default()
+    logger.info("hyperparameters: %s", changed or "all at their defaults")

@@ -1,0 +1,150 @@
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import resnet50
+
+from app.checkpoint import (
+    export_model,
+    find_pretrained_weights,
+    load_backbone_weights,
+    load_exported_model,
+    load_latest_checkpoint,
+    save_checkpoint,
+)
+from app.errors import CheckpointError
+from app.model import HybridRoofModel
+
+DESCRIPTION = {"architecture": {"decoder_channels": 128}}
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_the_newest_are_kept(tmp_path):
+    for step in (10, 20, 30):
+        save_checkpoint(tmp_path, step, {"step": step}, keep_checkpoints=2)
+    assert names(tmp_path) == ["step-00000020.pt", "step-00000030.pt"]
+    path, payload = load_latest_checkpoint(tmp_path)
+    assert (path.name, payload) == ("step-00000030.pt", {"step": 30})
+
+
+def test_checkpoints_ahead_belong_to_a_run_given_up(tmp_path):
+    save_checkpoint(tmp_path, 500, {"step": 500}, keep_checkpoints=2)
+    save_checkpoint(tmp_path, 10, {"step": 10}, keep_checkpoints=2)
+    assert names(tmp_path) == ["step-00000010.pt"]
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert load_latest_checkpoint(tmp_path / "nowhere") is None
+    (tmp_path / "step-00000010.pt.tmp").write_bytes(b"half")
+    assert load_latest_checkpoint(tmp_path) is None
+
+
+def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, caplog):
+    save_checkpoint(tmp_path, 10, {"weights": torch.ones(1000)}, 2)
+    newest = save_checkpoint(tmp_path, 20, {"weights": torch.ones(1000)}, 2)
+    newest.write_bytes(newest.read_bytes()[:-500])
+    path, payload = load_latest_checkpoint(tmp_path)
+    assert path.name == "step-00000010.pt"
+    assert payload["weights"].sum() == 1000
+    assert "step-00000020.pt is damaged" in caplog.text
+
+
+def test_all_damaged_is_an_error_with_the_remedy(tmp_path):
+    (tmp_path / "step-00000010.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(CheckpointError, match=r"every checkpoint .* damaged.*resume=never"):
+        load_latest_checkpoint(tmp_path)
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_pickled_code_is_not_run(tmp_path, capsys):
+    with (tmp_path / "step-00000010.pt").open("wb") as file:
+        pickle.dump(Harmful(), file)
+    with pytest.raises(CheckpointError):
+        load_latest_checkpoint(tmp_path)
+    torch.save({"x": Harmful()}, tmp_path / "backbone.pth")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_backbone_weights(HybridRoofModel(), tmp_path / "backbone.pth")
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_export_and_load_give_the_same_model(tmp_path):
+    model = HybridRoofModel().eval()
+    export_model(tmp_path, model, DESCRIPTION)
+    assert json.loads((tmp_path / "model.json").read_text()) == DESCRIPTION
+    loaded, description = load_exported_model(tmp_path)
+    assert description == DESCRIPTION
+    image = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected, got = model(image), loaded.eval()(image)
+    for name, values in expected.items():
+        assert torch.equal(values, got[name])
+
+
+def test_a_model_folder_without_a_model(tmp_path):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors, model\.json missing"):
+        load_exported_model(tmp_path)
+
+
+def test_a_damaged_model_is_one_line(tmp_path):
+    export_model(tmp_path, HybridRoofModel(), DESCRIPTION)
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
+        load_exported_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def scaled_resnet50():
+    torch.manual_seed(5)
+    return resnet50().state_dict()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("prefix", ["", "module.backbone."])
+def test_backbone_weights_of_torchvision_load(tmp_path, suffix, prefix):
+    weights = scaled_resnet50()
+    path = tmp_path / f"resnet50{suffix}"
+    renamed = {prefix + name: value for name, value in weights.items()}
+    if suffix == ".pth":
+        torch.save({"state_dict": renamed}, path)
+    else:
+        save_file(renamed, path)
+    model = HybridRoofModel()
+    num_loaded = load_backbone_weights(model, path)
+    own = model.backbone.state_dict()
+    assert num_loaded == len(own) == len(weights) - 2  # all but the classifier
+    assert all(torch.equal(own[name], weights[name]) for name in own)
+
+
+def test_mismatched_backbone_weights_list_what_does_not_fit(tmp_path):
+    weights = scaled_resnet50()
+    weights["conv1.weight"] = torch.zeros(64, 4, 7, 7)
+    del weights["bn1.weight"]
+    torch.save(weights, tmp_path / "bands.pth")
+    model = HybridRoofModel()
+    before = model.backbone.conv1.weight.clone()
+    with pytest.raises(
+        CheckpointError,
+        match=r"bn1\.weight: missing; conv1\.weight: shape \(64, 4, 7, 7\), expected \(64, 3, 7, 7\)",
+    ):
+        load_backbone_weights(model, tmp_path / "bands.pth")
+    assert torch.equal(model.backbone.conv1.weight, before)
+
+
+def test_the_pretrained_channel_must_hold_one_file(tmp_path):
+    with pytest.raises(CheckpointError, match="got none"):
+        find_pretrained_weights(tmp_path)
+    (tmp_path / "a.pth").touch()
+    (tmp_path / "README.md").touch()
+    assert find_pretrained_weights(tmp_path).name == "a.pth"
+    (tmp_path / "b.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"got a\.pth, b\.safetensors"):
+        find_pretrained_weights(tmp_path)

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from app.model import HybridRoofModel
+from app.tasks import TASKS
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return HybridRoofModel().eval()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (33, 70), (16, 100), (1, 1)])
+def test_any_size_gives_logits_of_that_size(model, size):
+    with torch.inference_mode():
+        logits = model(torch.zeros(1, 3, *size, dtype=torch.uint8))
+    assert {name: tuple(values.shape) for name, values in logits.items()} == {
+        "segments": (1, 18, *size),
+        "lines": (1, 4, *size),
+        "depth": (1, 1, *size),
+    }
+
+
+def test_padding_does_not_move_the_picture(model):
+    image = torch.randint(256, (1, 3, 64, 96), dtype=torch.uint8)
+    with torch.inference_mode():
+        whole = model(image)["segments"]
+        cut = model(image[:, :, :, :90])["segments"]
+    # Far from the cut, what was padded must not matter beyond the network's long, weak reach.
+    torch.testing.assert_close(cut[..., :16], whole[..., :16], atol=0.05, rtol=0.05)
+
+
+def test_first_prediction_is_the_prior(model):
+    image = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits = model(image)
+    background = logits["segments"].softmax(1)[:, 17].mean()
+    assert 0.6 < background < 0.85
+    assert logits["lines"].sigmoid().mean() < 0.1
+    assert (logits["depth"] >= 0).all()
+
+
+def test_only_the_heads_asked_for_run(model):
+    with torch.inference_mode():
+        logits = model(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), ["lines"])
+    assert list(logits) == ["lines"]
+
+
+def test_every_weight_gets_a_gradient():
+    torch.manual_seed(0)
+    model = HybridRoofModel().train()
+    logits = model(torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8))
+    sum(values.square().mean() for values in logits.values()).backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def test_num_classes_come_from_the_table(model):
+    with torch.inference_mode():
+        logits = model(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    for task in TASKS:
+        assert logits[task.name].shape[1] == len(task.class_names)
