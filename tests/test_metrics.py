@@ -1,0 +1,183 @@
+"""All tasks together: names, definitions, adding up states, the page that explains them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from app.metrics import METRIC_DEFINITIONS, RoofMetrics, render_metrics_table
+from app.tasks import IGNORE_INDEX, SOME_ROOF, TASKS, TaskName
+from docs.generate import render_metrics_page
+
+NUM_IMAGES = 5
+
+
+def make_images() -> tuple[dict[TaskName, Tensor], dict[str, Tensor]]:
+    """Logits and targets of images with unknown pixels of every kind."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (NUM_IMAGES, 20, 24)
+    logits: dict[TaskName, Tensor] = {
+        "segments": torch.randn(NUM_IMAGES, 18, *shape[1:], generator=generator),
+        "lines": torch.randn(NUM_IMAGES, 4, *shape[1:], generator=generator),
+        "depth": 10 * torch.rand(NUM_IMAGES, 1, *shape[1:], generator=generator),
+    }
+    segments = torch.randint(0, SOME_ROOF + 2, shape, generator=generator)
+    segments[segments > SOME_ROOF] = IGNORE_INDEX
+    lines = (torch.rand(NUM_IMAGES, 4, *shape[1:], generator=generator) < 0.2).to(torch.uint8)
+    lines[0, 2] = IGNORE_INDEX
+    lines[1, :, 5:9] = IGNORE_INDEX
+    depth = 10 * torch.rand(shape, generator=generator)
+    depth[depth < 1] = torch.nan
+    return logits, {"segments": segments.to(torch.uint8), "lines": lines, "depth": depth}
+
+
+LOGITS, TARGETS = make_images()
+
+
+def count(*batches: Sequence[int]) -> RoofMetrics:
+    metrics = RoofMetrics()
+    for indices in batches:
+        chosen = list(indices)
+        metrics.update(
+            {task: values[chosen] for task, values in LOGITS.items()},
+            {task: values[chosen] for task, values in TARGETS.items()},
+        )
+    return metrics
+
+
+ALL_AT_ONCE = count(range(NUM_IMAGES))
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    order=st.permutations(range(NUM_IMAGES)),
+    cut=st.integers(0, NUM_IMAGES),
+    batch_size=st.integers(1, NUM_IMAGES),
+)
+def test_states_of_ranks_add_up(order: list[int], cut: int, batch_size: int) -> None:
+    ranks = []
+    for shard in (order[:cut], order[cut:]):
+        batches = [shard[i : i + batch_size] for i in range(0, len(shard), batch_size)]
+        ranks.append(count(*batches))
+    total = RoofMetrics()
+    total.load_state(ranks[0].state() + ranks[1].state())
+    # Bit for bit, although some of the sums are of fractions.
+    assert torch.equal(total.state(), ALL_AT_ONCE.state())
+    assert total.compute("val", "rid") == ALL_AT_ONCE.compute("val", "rid")
+    assert torch.equal(total.confusion_matrix(), ALL_AT_ONCE.confusion_matrix())
+
+
+def test_a_loaded_state_goes_on_counting_and_is_not_written_to() -> None:
+    state = count([0, 1]).state()
+    before = state.clone()
+    metrics = RoofMetrics()
+    metrics.load_state(state)
+    metrics.update(
+        {task: values[2:] for task, values in LOGITS.items()},
+        {task: values[2:] for task, values in TARGETS.items()},
+    )
+    assert torch.equal(metrics.state(), ALL_AT_ONCE.state())
+    assert torch.equal(state, before)
+
+
+def test_counting_works_in_inference_mode_and_out_of_it() -> None:
+    metrics = RoofMetrics()
+    with torch.inference_mode():
+        metrics.update(LOGITS, TARGETS)
+    metrics.update(LOGITS, TARGETS)
+    assert torch.equal(metrics.state(), 2 * ALL_AT_ONCE.state())
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_dtype_and_memory_format_do_not_matter(memory_format: torch.memory_format) -> None:
+    halves: dict[TaskName, Tensor] = {task: x.bfloat16() for task, x in LOGITS.items()}
+    metrics, reference = RoofMetrics(), RoofMetrics()
+    metrics.update(
+        {task: x.contiguous(memory_format=memory_format) for task, x in halves.items()}, TARGETS
+    )
+    reference.update({task: x.float() for task, x in halves.items()}, TARGETS)
+    assert torch.equal(metrics.state(), reference.state())
+
+
+def test_a_task_without_logits_is_untrained() -> None:
+    metrics = RoofMetrics()
+    metrics.update({"segments": LOGITS["segments"]}, TARGETS)
+    computed = metrics.compute("val", "rid")
+    untrained = [m for name, m in computed.items() if not name.startswith("val/segments/")]
+    assert len(untrained) == 45 + 14
+    assert all(metric.value is None and metric.support == 0 for metric in untrained)
+    assert computed["val/segments/miou"].value is not None
+
+
+def test_nothing_counted() -> None:
+    computed = RoofMetrics().compute("test", "rid")
+    assert all(metric.value is None and metric.support == 0 for metric in computed.values())
+
+
+def test_names_are_those_of_the_table_in_its_order() -> None:
+    names = [f"val/{row.task}/{name}" for row in METRIC_DEFINITIONS for name, _ in row.expand()]
+    assert list(ALL_AT_ONCE.compute("val", "rid")) == names
+    assert len(names) == len(set(names)) == 30 + 45 + 14
+    assert {"val/segments/iou_NNE", "val/lines/f1_2px", "val/lines/eave_f1_5px"} <= set(names)
+    assert {"val/depth/mae_m", "val/depth/roof_mae_m"} <= set(names)
+
+
+def test_definitions_are_filled_in() -> None:
+    computed = ALL_AT_ONCE.compute("val", "rid")
+    assert "class NNE" in computed["val/segments/iou_NNE"].definition
+    assert computed["val/lines/eave_f1_5px"].definition.endswith("5 px. Only eave lines.")
+    assert not any(set("{}<>") & set(metric.definition) for metric in computed.values())
+    assert all(metric.definition.endswith(".") for metric in computed.values())
+
+
+def test_json_of_a_value() -> None:
+    metrics = RoofMetrics()
+    metrics.update(
+        {"depth": torch.tensor([[[[3.0, 5.0]]]])},
+        {
+            "depth": torch.tensor([[[4.0, 4.0]]]),
+            "segments": torch.zeros(1, 1, 2, dtype=torch.uint8),
+        },
+    )
+    entry = json.loads(json.dumps(metrics.compute("val", "rid")["val/depth/mae_m"].to_json()))
+    assert entry == {
+        "value": 1.0,
+        "unit": "m",
+        "split": "val",
+        "dataset": "rid",
+        "support": 2,
+        "support_unit": "pixels",
+        "definition": "Mean absolute error, over all pixels of known height.",
+    }
+
+
+def test_everything_is_plain_json() -> None:
+    for metric in ALL_AT_ONCE.compute("val", "rid").values():
+        entry = metric.to_json()
+        assert json.loads(json.dumps(entry, allow_nan=False)) == entry
+
+
+def test_confusion_matrix_counts_every_pixel_of_known_class() -> None:
+    confusion = ALL_AT_ONCE.confusion_matrix()
+    assert confusion.shape == (18, 18)
+    assert confusion.dtype == torch.int64
+    target = TARGETS["segments"].long()
+    assert torch.equal(confusion.sum(1), torch.bincount(target[target < 18], minlength=18))
+
+
+def test_a_state_of_another_size_is_refused() -> None:
+    with pytest.raises(AssertionError, match="expected"):
+        RoofMetrics().load_state(torch.cat([RoofMetrics().state(), torch.zeros(1)]))
+
+
+def test_page_shows_the_table_of_the_code() -> None:
+    page = (Path(__file__).parents[1] / "docs/metrics.md").read_text()
+    assert page == render_metrics_page(), "run `python -m docs.generate`"
+    assert render_metrics_table() in page
+    for task in TASKS:
+        assert f"### {task.name}" in page
