@@ -18,7 +18,9 @@ if [ -n "$rid" ]; then
     sum=$(realpath -m "$rid" | sha256sum)
     name=-$(basename "$rid")-${sum:0:4}
 else
-    [ -e "$sample" ] || "$python" -m app make-sample --base-dir "$base_dir"
+    # The last file that make-sample writes: where it is, all is.
+    [ -e "$base_dir/input/config/resourceconfig.json" ] ||
+        "$python" -m app make-sample --base-dir "$base_dir"
 fi
 if [ "${#settings[@]}" -gt 0 ]; then
     rid=${rid:-$sample}

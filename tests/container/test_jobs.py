@@ -100,11 +100,11 @@ def test_stop_ends_in_time_with_a_model(image: str, tmp_path):
     assert started.returncode == 0, started.stderr
     container = started.stdout.strip()
     try:
-        wait_for_first_epoch(tmp_path / "model/metrics.jsonl", container)
+        wait_for_first_epoch(container)
         assert docker("stop", "--time", "120", container).returncode == 0
         log = docker("logs", container)
         state = docker("inspect", "--format", "{{.State.ExitCode}}", container).stdout.strip()
-        assert state == "0", log.stdout + log.stderr
+        assert state == "0", log.stdout[-4000:] + log.stderr[-4000:]
     finally:
         docker("rm", "--force", container)
     metrics = json.loads((tmp_path / "model/metrics.json").read_text())
@@ -115,14 +115,14 @@ def test_stop_ends_in_time_with_a_model(image: str, tmp_path):
     assert not (tmp_path / "output/failure").exists()
 
 
-def wait_for_first_epoch(rows, container: str) -> None:
-    """Returns once the job has written a row; one that ends or takes three minutes fails."""
+def wait_for_first_epoch(container: str) -> None:
+    """Returns once the job has logged its first epoch; one that ends or takes long fails."""
     for _ in range(360):
-        if rows.exists() and rows.read_text():
+        log = docker("logs", container)
+        if "metric epoch=1 " in log.stdout:
             return
         running = docker("inspect", "--format", "{{.State.Running}}", container).stdout.strip()
         if running != "true":
             break
         time.sleep(0.5)
-    log = docker("logs", container)
-    pytest.fail(f"no first epoch; the job printed: {log.stdout}{log.stderr}")
+    pytest.fail(f"no first epoch; the job printed: {log.stdout[-4000:]}{log.stderr[-4000:]}")
