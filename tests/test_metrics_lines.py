@@ -1,4 +1,4 @@
-"""Lines metrics on small drawings, against plain loops, and thinning against OpenCV's."""
+"""Lines metrics on small drawings, against plain loops."""
 
 import math
 
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from app.metrics import LinesMetrics
-from app.metrics.lines import count_matches
-from app.metrics.thinning import thin
+from app.metrics.lines import count_matches, thin
 from app.tasks import IGNORE_INDEX
 
 Mask = npt.NDArray[np.uint8]
@@ -182,16 +181,6 @@ def is_scored(target: Mask, y: int, x: int) -> bool:
 
 def count_near(pixels: list[list[int]], others: list[list[int]], tolerance: int) -> int:
     return sum(any(math.dist(pixel, other) <= tolerance for other in others) for pixel in pixels)
-
-
-@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.7, 0.95, 1.0])
-def test_thinning_is_that_of_opencv(share: float) -> None:
-    mask = (np.random.default_rng(0).random((60, 70)) < share).astype(np.uint8)
-    # The library does not touch the outermost pixels, so it gets some that do not matter.
-    reference = cv2.ximgproc.thinning(
-        np.pad(mask * 255, 1), thinningType=cv2.ximgproc.THINNING_GUOHALL
-    )
-    assert np.array_equal(thin(mask), reference[1:-1, 1:-1] // 255)
 
 
 @pytest.mark.parametrize("angle_deg", range(0, 180, 15))

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from app.metrics.definitions import LINE_TOLERANCES_PX, MetricValue, describe
 from app.metrics.sums import Counts, ratio, to_counts
-from app.metrics.thinning import thin
 from app.tasks import IGNORE_INDEX, find_task
 
 _Mask = npt.NDArray[np.uint8]
@@ -58,6 +57,23 @@ class LinesMetrics:
         for kind, kind_counts in zip(_KINDS, self._counts, strict=True):
             values |= _values(f"{kind}_", kind_counts)
         return describe("lines", values)
+
+
+def thin(mask: _Mask) -> _Mask:
+    """The centre lines of a mask, one pixel wide, by Guo and Hall's method.
+
+    Not Zhang and Suen's, the library's default: it erases straight lines 3 px wide that run at 135
+    degrees. The mask is padded since the library leaves lines thick on the image's border.
+
+    Args:
+        mask: (H, W) uint8, 0 or 1.
+
+    Returns:
+        (H, W) uint8, 0 or 1.
+    """
+    padded = np.pad(mask * 255, 1).astype(np.uint8)
+    thinned = cv2.ximgproc.thinning(padded, thinningType=cv2.ximgproc.THINNING_GUOHALL)
+    return (thinned[1:-1, 1:-1] // 255).astype(np.uint8)
 
 
 def count_matches(prediction: _Mask, target: _Mask) -> Counts:
