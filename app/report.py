@@ -1,0 +1,287 @@
+"""report.html: what a run has learnt, for people who look at roofs and not at code.
+
+One file that needs no network and no script; everything a user named is escaped.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+from app.report_charts import NUM_BAND_COLOURS, Band, Series, line_chart
+from app.report_page import page_html
+from app.report_pictures import Panel, compass_svg, legend_html, panel_html
+from app.report_tables import (
+    NOT_TRAINED,
+    TASK_TITLES,
+    bad_files_html,
+    confusion_html,
+    finite,
+    headline_html,
+    is_trained,
+    metrics_html,
+    settings_html,
+)
+from app.tasks import TASKS, find_task
+
+__all__ = ["Panel", "write_report"]
+
+History = Sequence[Mapping[str, object]]
+
+# Title, then the columns of the history with their legend. At most six lines a chart.
+_METRIC_CURVES: Final = (
+    (
+        "Roof planes, share right (1 is perfect)",
+        (
+            ("val/segments/roof_iou", "roof found"),
+            ("val/segments/azimuth_within_one_bin", "direction right"),
+            ("val/segments/miou", "planes exactly right"),
+        ),
+    ),
+    (
+        "Direction of planes, error in degrees",
+        (("val/segments/azimuth_error_deg", "mean error"),),
+    ),
+    (
+        "Roof lines, F1 within 3 px (1 is perfect)",
+        (
+            ("val/lines/f1_3px", "all"),
+            *((f"val/lines/{kind}_f1_3px", kind) for kind in find_task("lines").class_names),
+        ),
+    ),
+    (
+        "Heights, error in metres",
+        (("val/depth/mae_m", "mean"), ("val/depth/roof_mae_m", "mean on roofs")),
+    ),
+)
+_PHASES: Final = ("start", "load", "train", "val", "export")
+_PHASE_WORDS: Final = {
+    "start": "starting",
+    "load": "loading data",
+    "train": "training",
+    "val": "validation",
+    "export": "writing results",
+}
+# A limit further above the peak would press the curves onto the axis.
+_MAX_LIMIT_TO_PEAK: Final = 4.0
+_SECTIONS: Final = (
+    ("pictures", "Roofs the model has not seen"),
+    ("curves", "Learning"),
+    ("confusion", "Which direction is taken for which"),
+    ("memory", "Memory"),
+    ("data", "Data"),
+    ("metrics", "All numbers"),
+)
+
+
+def write_report(
+    path: Path,
+    history: History,
+    metrics: Mapping[str, Any],
+    memory_csv: Path,
+    panels: Sequence[Panel],
+) -> None:
+    """Write the report.
+
+    Args:
+        path: The HTML file.
+        history: Rows of metrics.jsonl, one per epoch; may be empty.
+        metrics: Content of metrics.json; whatever is missing is left out.
+        memory_csv: Written by MemorySampler; need not exist.
+        panels: Validation images, about six.
+    """
+    values = metrics.get("metrics") or {}
+    parts = {
+        "pictures": _pictures_html(panels),
+        "curves": _curves_html(history, values),
+        "confusion": _confusions_html(metrics),
+        "memory": _memory_html(memory_csv, metrics.get("memory") or {}),
+        "data": _data_html(metrics),
+        "metrics": metrics_html(values),
+    }
+    links = "".join(f'<a href="#{name}">{title}</a>' for name, title in _SECTIONS)
+    sections = "".join(
+        f'<section id="{name}"><h2>{title}</h2>{parts[name]}</section>' for name, title in _SECTIONS
+    )
+    body = (
+        f"<header>{_opening_html(metrics)}<nav>{links}</nav></header>"
+        f"<main>{headline_html(values)}{_untrained_html(values)}{sections}</main>"
+        "<footer>Every number on this page is in metrics.json, metrics.jsonl or memory.csv beside "
+        "it. They are of the validation images, which were not trained on.</footer>"
+    )
+    path.write_text(page_html("Roof model: training report", body), encoding="utf-8")
+
+
+def _opening_html(metrics: Mapping[str, Any]) -> str:
+    """What was trained, on what, for how long, and whether it came to its end."""
+    stopped = bool(metrics.get("stopped"))
+    badge = ("warn", "Stopped early on request") if stopped else ("good", "Finished")
+    facts = []
+    for name, dataset in (metrics.get("datasets") or {}).items():
+        num_train, num_val = dataset.get("num_train", "?"), dataset.get("num_val", "?")
+        facts.append(
+            f"Trained on <b>{escape(str(name))}</b>: {escape(str(num_train))} images to learn "
+            f"from and {escape(str(num_val))} to check against."
+        )
+    epochs, steps = finite(metrics.get("epochs")), finite(metrics.get("steps"))
+    if epochs is not None and steps is not None:
+        plural = "" if epochs == 1 else "s"
+        facts.append(f"{epochs:.0f} round{plural} through the data, {steps:,.0f} steps.")
+    duration_s = finite(metrics.get("duration_s"))
+    if duration_s is not None:
+        facts.append(f"Took {_duration_text(duration_s)}.")
+    return (
+        f'<span class="badge {badge[0]}">{badge[1]}</span><h1>Roof model: training report</h1>'
+        f'<p class="lead soft">{" ".join(facts)}</p>'
+    )
+
+
+def _duration_text(duration_s: float) -> str:
+    minutes, seconds = divmod(round(duration_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def _untrained_html(values: Mapping[str, Mapping[str, Any]]) -> str:
+    """The tasks of which the model says nothing useful; nothing if there are none."""
+    names = [TASK_TITLES[task.name] for task in TASKS if not is_trained(task.name, values)]
+    if not values or not names:
+        return ""
+    return (
+        f'<p class="warn" style="margin-top:16px"><b>{" and ".join(names)}: {NOT_TRAINED}.</b> '
+        "What the model says about them means nothing.</p>"
+    )
+
+
+def _pictures_html(panels: Sequence[Panel]) -> str:
+    if not panels:
+        return '<p class="soft">No validation image was drawn.</p>'
+    blocks = "".join(panel_html(panel) for panel in panels)
+    return f'<div class="key">{compass_svg()}{legend_html()}</div>{blocks}'
+
+
+def _curves_html(history: History, values: Mapping[str, Mapping[str, Any]]) -> str:
+    if not history:
+        return '<p class="soft">No epoch was finished.</p>'
+    charts = [
+        _history_chart(history, "Loss (lower is better)", (("train/loss", "all tasks"),)),
+        *(
+            _history_chart(
+                history,
+                f"Loss of {TASK_TITLES[task.name].lower()}",
+                ((f"train/{task.name}/loss", "training"), (f"val/{task.name}/loss", "validation")),
+            )
+            for task in TASKS
+            if is_trained(task.name, values)
+        ),
+        *(_history_chart(history, title, columns) for title, columns in _METRIC_CURVES),
+    ]
+    return f'<div class="charts">{"".join(charts)}</div>'
+
+
+def _history_chart(history: History, title: str, columns: Sequence[tuple[str, str]]) -> str:
+    """A chart over epochs; empty if no column of it was ever known."""
+    epochs = [finite(row.get("epoch")) or index for index, row in enumerate(history, start=1)]
+    lines = [
+        Series(label, epochs, [finite(row.get(column)) for row in history])
+        for column, label in columns
+    ]
+    if not any(line.known() for line in lines):
+        return ""
+    y_top = 1.0 if "1 is perfect" in title else None
+    return line_chart(lines, title=title, x_label="epoch", y_top=y_top, whole_x=True)
+
+
+def _confusions_html(metrics: Mapping[str, Any]) -> str:
+    text = (
+        "<p>Each row is one true class and adds up to 100 %: how many percent of its pixels the "
+        "model gave to each class. A good model is dark on the outlined diagonal. One step beside "
+        "it is a small mistake, eight steps beside it is the wrong side of the roof.</p>"
+    )
+    matrices = (metrics.get("confusion_matrix") or {}).values()
+    return text + "".join(
+        confusion_html(matrix["class_names"], matrix["counts"]) for matrix in matrices
+    )
+
+
+def _memory_html(memory_csv: Path, memory: Mapping[str, Any]) -> str:
+    rows: list[dict[str, str]] = []
+    if memory_csv.is_file():
+        with memory_csv.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    if not rows:
+        return '<p class="soft">Nothing recorded.</p>'
+    times_s = [float(row["time_s"]) for row in rows]
+    unit, divisor = ("hours", 3600) if times_s[-1] > 7200 else ("minutes", 60)
+    times = [time_s / divisor for time_s in times_s]
+    peak_gib = max((value for value in _column(rows, "rss_gib") if value is not None), default=0.0)
+    limit_gib = finite(memory.get("limit_gib"))
+    lines = [
+        Series("in use by the job (RSS)", times, _column(rows, "rss_gib")),
+        Series("of it, not shared between processes (USS)", times, _column(rows, "uss_gib")),
+    ]
+    if limit_gib is not None and limit_gib <= _MAX_LIMIT_TO_PEAK * peak_gib:
+        lines.append(Series("limit", times, [limit_gib] * len(times), dashed=True))
+    bands, phases = _bands(rows, times)
+    settings: dict[str, Any] = {"x_label": unit, "bands": bands, "wide": True}
+    charts = line_chart(lines, title="Memory in GiB", **settings)
+    cuda = [
+        Series("allocated", times, _column(rows, "cuda_allocated_gib")),
+        Series("reserved", times, _column(rows, "cuda_reserved_gib")),
+    ]
+    if any(line.known() for line in cuda):
+        title = "GPU memory in GiB, highest so far in each phase"
+        charts += line_chart(cuda, title=title, **settings)
+    return _memory_sentence(peak_gib, limit_gib) + _phase_legend(phases) + charts
+
+
+def _memory_sentence(peak_gib: float, limit_gib: float | None) -> str:
+    text = f"The job used at most <b>{peak_gib:.2f} GiB</b>"
+    if not limit_gib:
+        return f"<p>{text}.</p>"
+    share = 100 * peak_gib / limit_gib
+    close = " It came close to being stopped by the system." if share > 90 else ""
+    return f"<p>{text} of the {limit_gib:.1f} GiB it may use ({share:.0f} %).{close}</p>"
+
+
+def _column(rows: Sequence[Mapping[str, str]], name: str) -> list[float | None]:
+    return [float(text) if (text := row.get(name)) else None for row in rows]
+
+
+def _bands(
+    rows: Sequence[Mapping[str, str]], times: Sequence[float]
+) -> tuple[list[Band], list[str]]:
+    """A band for each stretch of one phase, and the phases in the order of their first row."""
+    names = [row["phase"] for row in rows]
+    starts = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
+    ends = [*starts[1:], len(rows) - 1]
+    bands = [
+        Band(times[start], times[end], _phase_colour(names[start]))
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    return bands, list(dict.fromkeys(names))
+
+
+def _phase_colour(phase: str) -> int:
+    return _PHASES.index(phase) % NUM_BAND_COLOURS if phase in _PHASES else 0
+
+
+def _phase_legend(phases: Sequence[str]) -> str:
+    items = "".join(
+        f'<li><i style="background:var(--band-{_phase_colour(phase)});'
+        f'outline:1px solid var(--grid)"></i>{escape(_PHASE_WORDS.get(phase, phase))}</li>'
+        for phase in phases
+    )
+    return f'<ul class="swatches">{items}</ul>'
+
+
+def _data_html(metrics: Mapping[str, Any]) -> str:
+    parts = []
+    for name, dataset in (metrics.get("datasets") or {}).items():
+        parts.append(bad_files_html(str(name), dataset.get("quarantined") or []))
+    parts.append(settings_html("Hyperparameters", metrics.get("hyperparameters") or {}))
+    parts.append(settings_html("Versions", metrics.get("versions") or {}))
+    return "".join(parts)

@@ -1,0 +1,160 @@
+"""Line charts of the report as inline SVG that follows the page's light or dark colours."""
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+NUM_SERIES_COLOURS: Final = 6
+NUM_BAND_COLOURS: Final = 5
+
+# matplotlib cannot write CSS variables, so it draws in colours that nothing else has, and they are
+# replaced in its output.
+_INK, _SOFT, _GRID = "#010a01", "#010a02", "#010a03"
+_SERIES = tuple(f"#010b{index:02x}" for index in range(NUM_SERIES_COLOURS))
+_BANDS = tuple(f"#010c{index:02x}" for index in range(NUM_BAND_COLOURS))
+_VARIABLES: Final = {
+    _INK: "var(--ink)",
+    _SOFT: "var(--soft)",
+    _GRID: "var(--grid)",
+    **{colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)},
+    **{colour: f"var(--band-{index})" for index, colour in enumerate(_BANDS)},
+}
+_STYLE: Final[dict[Any, Any]] = {
+    "svg.fonttype": "none",  # text stays text: small, sharp, found by the browser's search
+    "text.parse_math": False,
+    "font.size": 11.0,
+    "axes.edgecolor": _GRID,
+    "axes.labelcolor": _SOFT,
+    "xtick.color": _GRID,
+    "ytick.color": _GRID,
+    "xtick.labelcolor": _SOFT,
+    "ytick.labelcolor": _SOFT,
+    "text.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.xmargin": 0.01,
+    "path.simplify_threshold": 0.5,
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart; a None in `y` is not drawn, and the line goes on across it.
+
+    Attributes:
+        label: As the legend names it.
+        x: Positions.
+        y: Values, as many as positions.
+        dashed: For a limit rather than a measurement.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    dashed: bool = False
+
+    def known(self) -> list[tuple[float, float]]:
+        """The points that can be drawn."""
+        pairs = zip(self.x, self.y, strict=True)
+        return [(x, y) for x, y in pairs if y is not None and math.isfinite(y)]
+
+
+@dataclass(frozen=True)
+class Band:
+    """A shaded stretch of x.
+
+    Attributes:
+        start: First x.
+        end: Last x.
+        colour_index: In [0, NUM_BAND_COLOURS).
+    """
+
+    start: float
+    end: float
+    colour_index: int
+
+
+def line_chart(
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    bands: Sequence[Band] = (),
+    y_top: float | None = None,
+    whole_x: bool = False,
+    wide: bool = False,
+) -> str:
+    """A chart with its title and legend as an HTML figure; a note where there is nothing to draw.
+
+    Args:
+        series: At most NUM_SERIES_COLOURS lines.
+        title: Plain text.
+        x_label: Plain text, with the unit.
+        bands: Shaded stretches behind the lines.
+        y_top: End of the y axis, which begins at 0; None lets the values decide.
+        whole_x: Ticks at whole numbers only, for epochs.
+        wide: As wide as the page instead of a third of it.
+    """
+    drawn = [one for one in series if one.known()]
+    heading = f"<figcaption><b>{escape(title)}</b>{_legend(drawn)}</figcaption>"
+    if not drawn:
+        return f'<figure class="chart">{heading}<p class="soft">Nothing recorded.</p></figure>'
+    # The salt makes names inside the drawing the same in every run and other in every chart.
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
+        figure = Figure(figsize=(15.6, 3.9) if wide else (5.4, 3.3), layout="constrained")
+        axes = figure.add_subplot()
+        for band in bands:
+            colour = _BANDS[band.colour_index]
+            axes.axvspan(band.start, band.end, color=colour, linewidth=0)
+        for index, one in enumerate(drawn):
+            _draw(axes, one, _SERIES[index])
+        axes.set_ylim(bottom=0.0, top=y_top)
+        axes.set_xlabel(x_label)
+        axes.grid(axis="y", color=_GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        axes.xaxis.set_major_locator(
+            MaxNLocator(10 if wide else 6, integer=whole_x, steps=[1, 2, 5, 10])
+        )
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True)
+    css_class = "chart wide" if wide else "chart"
+    return f'<figure class="{css_class}">{heading}{_inline(buffer.getvalue(), title)}</figure>'
+
+
+def _draw(axes: Axes, series: Series, colour: str) -> None:
+    points = series.known()
+    x, y = zip(*points, strict=True)
+    axes.plot(x, y, color=colour, linewidth=1.8, linestyle="--" if series.dashed else "-")
+    if len(points) <= 2:  # a line of one point is invisible
+        axes.plot(x, y, color=colour, linestyle="", marker="o", markersize=6)
+
+
+def _legend(series: Sequence[Series]) -> str:
+    items = []
+    for index, one in enumerate(series):
+        kind = "dashed" if one.dashed else "solid"
+        swatch = f'<i style="border-top:3px {kind} var(--series-{index})"></i>'
+        items.append(f"<li>{swatch}{escape(one.label)}</li>")
+    return f'<ul class="swatches lines">{"".join(items)}</ul>'
+
+
+def _inline(svg: str, title: str) -> str:
+    """The drawing alone: no XML header, no metadata, no size, no names that two charts share."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    view_box = re.search(r'viewBox="[^"]*"', body)
+    assert view_box
+    opening = f'<svg {view_box.group()} role="img" aria-label="{escape(title)}">'
+    body = re.sub(r"<svg[^>]*>", opening, body, count=1)
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    return re.sub("|".join(_VARIABLES), lambda match: _VARIABLES[match.group()], body)

@@ -1,0 +1,252 @@
+"""Tables of the report: headline numbers, every metric, confusion, settings, bad files."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from app.azimuth import BIN_NAMES
+from app.tasks import TaskName, find_task
+
+TASK_TITLES: Final[dict[TaskName, str]] = {
+    "segments": "Roof planes",
+    "lines": "Roof lines",
+    "depth": "Heights",
+}
+NOT_TRAINED: Final = "not trained: no labels"
+_MAX_BAD_FILES_SHOWN: Final = 200
+
+
+@dataclass(frozen=True)
+class _Headline:
+    metric: str
+    title: str
+    explanation: str
+
+
+_HEADLINES: Final = (
+    _Headline(
+        "val/segments/roof_iou",
+        "Roof found",
+        "How well the predicted roof area lies on the true one: the area both share, out of the "
+        "area either covers. Below 50 % much is missed or invented.",
+    ),
+    _Headline(
+        "val/segments/azimuth_within_one_bin",
+        "Direction right",
+        "Of the pitched roof found, the part whose compass direction is right or one step "
+        "(22.5 degrees) off.",
+    ),
+    _Headline(
+        "val/segments/azimuth_error_deg",
+        "Direction off by",
+        "Angle between the predicted and the true direction of pitched roof, on average. Guessing "
+        "gives 90. The truth itself is rounded to steps of 22.5.",
+    ),
+    _Headline(
+        "val/segments/miou",
+        "Planes exactly right",
+        "Overlap as for roof, but each of the 18 classes (16 directions, flat, not roof) has to be "
+        "hit exactly and counts the same, rare ones too. The strictest number here.",
+    ),
+    _Headline(
+        "val/lines/f1_3px",
+        "Lines found",
+        "Eaves, ridges, hips and valleys drawn within 3 pixels of a true one. Missed lines and "
+        "invented lines both lower it.",
+    ),
+    _Headline(
+        "val/depth/mae_m",
+        "Height off by",
+        "Difference between predicted and true height above ground, on average over all pixels.",
+    ),
+)
+
+
+def table_html(headers: Sequence[str], rows: Iterable[Sequence[str]], css_class: str) -> str:
+    """A table; headers are plain text, cells are whole <td> elements."""
+    head = "".join(f'<th scope="col">{escape(header)}</th>' for header in headers)
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table class="{css_class}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def finite(value: object) -> float | None:
+    """The number, or None if it is none or not finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def headline_html(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """The numbers that matter, large, each explained in a sentence."""
+    cards = "".join(_card(headline, metrics) for headline in _HEADLINES)
+    return f'<div class="numbers">{cards}</div>'
+
+
+def _card(headline: _Headline, metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    entry = metrics.get(headline.metric, {})
+    value = finite(entry.get("value"))
+    if value is None:
+        trained = is_trained(headline.metric.split("/")[1], metrics)
+        text = "not defined on these images" if trained else NOT_TRAINED
+        shown, meter = f'<div class="value none">{text}</div>', ""
+    elif entry.get("unit"):
+        unit = str(entry["unit"])
+        number = f"{value:.0f}" if unit == "degrees" else f"{value:.2f}"
+        shown, meter = f'<div class="value">{number} <small>{escape(unit)}</small></div>', ""
+    else:
+        shown = f'<div class="value">{100 * value:.0f}<small> %</small></div>'
+        width = 100 * min(max(value, 0.0), 1.0)
+        meter = f'<div class="meter"><i style="width:{width:.1f}%"></i></div>'
+    return (
+        f'<div class="card"><h3>{headline.title}</h3>{shown}{meter}'
+        f"<p>{headline.explanation}</p></div>"
+    )
+
+
+def is_trained(task: str, metrics: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether any metric of the task has a value."""
+    return any(
+        finite(entry.get("value")) is not None
+        for name, entry in metrics.items()
+        if name.split("/")[1:2] == [task]
+    )
+
+
+def metrics_html(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Every metric with its definition and what it was counted over, one fold per task."""
+    tasks = list(dict.fromkeys(name.split("/")[1] for name in metrics if name.count("/") >= 2))
+    parts = []
+    for task in tasks:
+        entries = [(name, metrics[name]) for name in metrics if name.split("/")[1] == task]
+        title = next((text for name, text in TASK_TITLES.items() if name == task), task)
+        state = f"{len(entries)} numbers" if is_trained(task, metrics) else NOT_TRAINED
+        rows = [_metric_row(name, entry) for name, entry in entries]
+        headers = ("Name", "Value", "Counted over", "Dataset", "Definition")
+        parts.append(
+            f"<details><summary>{escape(title)} ({state})</summary>"
+            f"{table_html(headers, rows, 'plain')}</details>"
+        )
+    return "".join(parts) or '<p class="soft">No validation was finished.</p>'
+
+
+def _metric_row(name: str, entry: Mapping[str, Any]) -> list[str]:
+    value = finite(entry.get("value"))
+    unit = str(entry.get("unit") or "")
+    shown = "-" if value is None else f"{value:.4f} {escape(unit)}".rstrip()
+    support = finite(entry.get("support"))
+    counted = "" if support is None else f"{support:,.0f} {escape(str(entry['support_unit']))}"
+    return [
+        f'<td class="name"><code>{escape(name)}</code></td>',
+        f'<td class="number">{shown}</td>',
+        f"<td>{counted}</td>",
+        f"<td>{escape(str(entry.get('dataset') or ''))}</td>",
+        f"<td>{escape(str(entry.get('definition') or ''))}</td>",
+    ]
+
+
+def confusion_html(class_names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """Which class is taken for which, in percent of the true class's pixels.
+
+    Args:
+        class_names: C names.
+        counts: (C, C) pixels, rows the true class, columns the predicted one.
+    """
+    matrix = np.asarray(counts, np.float64)
+    if matrix.shape != (len(class_names), len(class_names)) or not matrix.sum():
+        return '<p class="soft">No validation was finished.</p>'
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    rows = []
+    for index, name in enumerate(class_names):
+        num_pixels = float(matrix[index].sum())
+        cells = [
+            _confusion_cell(float(share), name, other, is_hit=index == column)
+            for column, (share, other) in enumerate(zip(shares[index], class_names, strict=True))
+        ]
+        support = f'<td class="soft">{_short_count(num_pixels)}</td>'
+        label = f'<th scope="row">{_dot(index)}{escape(name)}</th>'
+        rows.append([label, *(cells if num_pixels else ["<td>·</td>"] * len(cells)), support])
+    headers = ["truth ↓ said →", *class_names, "pixels"]
+    return _worst_confusions(class_names, matrix) + table_html(headers, rows, "confusion")
+
+
+def _confusion_cell(share: float, name: str, other: str, *, is_hit: bool) -> str:
+    classes = " ".join(["hit"] * is_hit + ["strong"] * (share >= 0.6))
+    text = f"{100 * share:.0f}" if share >= 0.005 else ""
+    title = f"{100 * share:.1f} % of true {name} was called {other}"
+    return (
+        f'<td class="{classes}" title="{escape(title)}" '
+        f'style="background:rgb(var(--accent) / {share:.3f})">{text}</td>'
+    )
+
+
+def _worst_confusions(class_names: Sequence[str], matrix: npt.NDArray[np.float64]) -> str:
+    """The three mistakes that cost the most pixels, in words."""
+    mistakes = matrix.copy()
+    np.fill_diagonal(mistakes, 0.0)
+    items = []
+    for flat_index in np.argsort(mistakes, axis=None)[::-1][:3]:
+        true, said = np.unravel_index(flat_index, mistakes.shape)
+        num_pixels = float(mistakes[true, said])
+        if num_pixels > 0:
+            share = 100 * num_pixels / matrix[true].sum()
+            items.append(
+                f"<li>{share:.0f} % of what is <b>{escape(class_names[true])}</b> was called "
+                f"<b>{escape(class_names[said])}</b> ({_short_count(num_pixels)} pixels)</li>"
+            )
+    return f"<p>The mistakes that cost the most:</p><ul>{''.join(items)}</ul>" if items else ""
+
+
+def _dot(index: int) -> str:
+    if index >= len(BIN_NAMES):
+        return ""
+    red, green, blue = find_task("segments").colours[index]
+    return f'<i class="dot" style="background:rgb({red} {green} {blue})"></i>'
+
+
+def _short_count(count: float) -> str:
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.1f}{letter}"
+    return f"{count:.0f}"
+
+
+def settings_html(title: str, settings: Mapping[str, Any]) -> str:
+    """Names and values, folded; nothing if there are none."""
+    if not settings:
+        return ""
+    rows = [
+        [f'<td class="name"><code>{escape(name)}</code></td>', f"<td>{escape(str(value))}</td>"]
+        for name, value in settings.items()
+    ]
+    return (
+        f"<details><summary>{escape(title)}</summary>"
+        f"{table_html(('Name', 'Value'), rows, 'plain')}</details>"
+    )
+
+
+def bad_files_html(dataset: str, bad_files: Sequence[Mapping[str, Any]]) -> str:
+    """The files left out of a dataset, with reasons."""
+    if not bad_files:
+        return f"<p>{escape(dataset)}: every file could be used.</p>"
+    rows = [
+        [f'<td class="name">{escape(str(bad.get(key, "")))}</td>' for key in _BAD_FILE_KEYS]
+        for bad in bad_files[:_MAX_BAD_FILES_SHOWN]
+    ]
+    num_hidden = len(bad_files) - len(rows)
+    more = f"<p>And {num_hidden} more, listed in metrics.json.</p>" if num_hidden else ""
+    count = f"{len(bad_files)} file{'s' if len(bad_files) > 1 else ''}"
+    return (
+        f'<p class="warn"><b>{escape(dataset)}: {count} left out.</b> Training went on without '
+        f"them.</p>{table_html(('Image', 'File', 'Why'), rows, 'plain')}{more}"
+    )
+
+
+_BAD_FILE_KEYS: Final = ("sample_id", "path", "reason")
