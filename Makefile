@@ -49,7 +49,7 @@ lock: setup  ## Make locks/ anew from pyproject.toml; UPGRADE=1: with the newest
 
 image:  ## Build roof-model:cpu; TORCH_INDEX_URL= takes torch from pip's default index
 	DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build -f Dockerfile.cpu -t $(IMAGE) \
-	    --build-arg REVISION="$$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)" $(torch_index) .
+	    --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)" $(torch_index) .
 
 image-test: setup  ## Run the tests of the built image
 	ROOF_IMAGE=$(IMAGE) $(python) -m pytest -m docker tests/container
