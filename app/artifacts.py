@@ -20,7 +20,7 @@ from app.memory import MemorySampler
 from app.metrics import MetricValue
 from app.model import IMAGE_MEAN, IMAGE_STD, HybridRoofModel
 from app.report import Panel, write_report
-from app.tasks import TASKS, TaskName
+from app.tasks import TASKS, TaskName, find_task
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,17 @@ _HEADLINES = (
     ("val/depth/rmse_m", "height RMSE", "{:.2f} m"),
     ("samples_per_s", "speed", "{:.1f} samples/s"),
 )
+# The table at the end of a run.
+_TABLE: Mapping[TaskName, Sequence[str]] = {
+    "segments": (
+        "roof_iou", "miou", "miou_no_background", "azimuth_error_deg", "azimuth_coverage",
+    ),
+    "lines": (
+        "precision_3px", "recall_3px", "f1_2px", "f1_3px", "f1_5px",
+        *(f"{kind}_f1_3px" for kind in find_task("lines").class_names),
+    ),
+    "depth": ("mae_m", "rmse_m", "roof_rmse_m"),
+}  # fmt: skip
 
 
 @dataclass
@@ -215,13 +226,17 @@ def write_artifacts(
 
 
 def _render_table(results: Results) -> str:
-    """The metrics of the last validation, two columns wide."""
+    """What the last validation found, one metric a line."""
     if not results.metrics:
         return "no epoch was validated"
-    width = max(map(len, results.metrics))
-    lines = ["metrics of the last validation"]
-    for name, metric in results.metrics.items():
-        value = metric["value"]
-        text = "not defined" if value is None else f"{value:.4f} {metric['unit']}".rstrip()
-        lines.append(f"  {name:<{width}}  {text}")
+    lines = [f"last validation (all {len(results.metrics)} metrics: {METRICS_FILE})"]
+    for task, names in _TABLE.items():
+        metrics = {name: results.metrics[f"val/{task}/{name}"] for name in names}
+        if all(metric["value"] is None for metric in metrics.values()):
+            lines.append(f"  {task:<10}not trained: no labels")
+            continue
+        for name, metric in metrics.items():
+            value = metric["value"]
+            text = "not defined" if value is None else f"{value:.3f} {metric['unit']}".rstrip()
+            lines.append(f"  {task:<10}{name:<22}{text}")
     return "\n".join(lines)

@@ -137,6 +137,7 @@ class _Run:
         self.hyperparameters = hyperparameters
         self.stop_requested = stop_requested
         self.memory = memory
+        started_s = time.monotonic()
         memory.enter_phase("load")
         self.task_weights = _choose_task_weights(hyperparameters)
         self.device = choose_device(hyperparameters.device)
@@ -147,7 +148,8 @@ class _Run:
         self.settings = self._build_settings()
         self.identity = _identify(hyperparameters, self.datasets)
         self.progress = self._resume()
-        self.started_s = time.monotonic() - self.progress.duration_s
+        self.first_step = self.state.step
+        self.started_s = started_s - self.progress.duration_s
         _log_start(self)
 
     def train_epochs(self) -> bool:
@@ -218,6 +220,8 @@ class _Run:
         is_terminal = sys.stderr.isatty()
         for result in tqdm(steps, title, num_steps, leave=False, disable=not is_terminal):
             self._count(result)
+            if self.state.step == self.first_step + 1:
+                logger.info("first step done")
             if result.stop:
                 return True
             if self.state.step % self.hyperparameters.checkpoint_every_steps == 0:
