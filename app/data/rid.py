@@ -322,7 +322,7 @@ def _gsd_m(source: rasterio.DatasetReader) -> float:
         return _DEFAULT_GSD_M
     transform = source.transform
     if source.crs.is_geographic:
-        _, latitude_deg = transform * (source.width / 2, source.height / 2)
+        latitude_deg = transform.f + (transform.d * source.width + transform.e * source.height) / 2
         latitude = math.radians(latitude_deg)
         x_unit_m = 111412.84 * math.cos(latitude) - 93.5 * math.cos(3 * latitude)
         y_unit_m = 111132.92 - 559.82 * math.cos(2 * latitude) + 1.175 * math.cos(4 * latitude)

@@ -243,5 +243,6 @@ def _draw(centres: _Mask, hidden_creases: _Mask, gsd_m: float) -> _Mask:
 
 def _disk(radius_px: float) -> _Mask:
     """The pixels within a distance, for cv2.dilate."""
+    radius_px += 1e-6  # 0.15 m / 0.05 m is 3 px, and a hair less in floating point
     reach = np.arange(-int(radius_px), int(radius_px) + 1)
     return (np.hypot(reach[:, None], reach[None]) <= radius_px).astype(np.uint8)
