@@ -87,6 +87,8 @@ thead th{color:var(--soft)}
 tr:last-child>*{border-bottom:0}
 td.number{text-align:right;white-space:nowrap}
 td.name{overflow-wrap:anywhere}
+td.metric,td.metric code{white-space:nowrap;overflow-wrap:normal}
+td.text{min-width:18rem}
 table.plain{width:100%}
 .confusion{border-collapse:separate;border-spacing:2px;font-size:.8rem;margin:0 auto}
 .confusion th,.confusion td{border:0;padding:0;height:30px;min-width:44px;text-align:center;

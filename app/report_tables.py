@@ -144,11 +144,11 @@ def _metric_row(name: str, entry: Mapping[str, Any]) -> list[str]:
     support = finite(entry.get("support"))
     counted = "" if support is None else f"{support:,.0f} {escape(str(entry['support_unit']))}"
     return [
-        f'<td class="name"><code>{escape(name)}</code></td>',
+        f'<td class="metric"><code>{escape(name)}</code></td>',
         f'<td class="number">{shown}</td>',
         f"<td>{counted}</td>",
         f"<td>{escape(str(entry.get('dataset') or ''))}</td>",
-        f"<td>{escape(str(entry.get('definition') or ''))}</td>",
+        f'<td class="text">{escape(str(entry.get("definition") or ""))}</td>',
     ]
 
 
@@ -228,7 +228,7 @@ def settings_html(title: str, settings: Mapping[str, Any]) -> str:
     ]
     return (
         f"<details><summary>{escape(title)}</summary>"
-        f"{table_html(('Name', 'Value'), rows, 'plain')}</details>"
+        f"{table_html(('Name', 'Value'), rows, 'settings')}</details>"
     )
 
 
