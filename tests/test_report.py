@@ -14,7 +14,6 @@ import pytest
 from app.memory import COLUMNS
 from app.metrics import METRIC_DEFINITIONS
 from app.report import Panel, write_report
-from app.report_charts import Series, line_chart
 from app.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, find_task
 
 HOSTILE = "<script src='http://evil.example/x.js'>alert(\"1\")</script>&$x$"
@@ -393,16 +392,6 @@ def test_large_images_are_shrunk_with_their_thin_lines(tmp_path: Path) -> None:
     overlay = overlay_of(write(tmp_path, panels=[panel]), "Lines, truth")
     assert overlay.shape == (640, 640, 4)
     assert tuple(overlay[301, 320]) == (*find_task("lines").colours[0], 255)
-
-
-def test_chart_has_no_colour_that_dark_mode_cannot_change() -> None:
-    html = line_chart(
-        [Series("a $b$ <c>", [1, 2, 3], [0.1, None, 0.3])], title="T", x_label="epoch"
-    )
-    assert "#010" not in html
-    assert "var(--series-0)" in html
-    assert "a $b$ &lt;c&gt;" in html
-    assert "http" not in html
 
 
 def test_same_input_makes_the_same_file(tmp_path: Path) -> None:
