@@ -229,13 +229,15 @@ def test_a_mask_of_other_bands_is_an_error(root, bands, got):
         RidDataset(root, "train")[0]
 
 
-def test_a_mask_with_other_classes_is_an_error(root):
+@pytest.mark.parametrize(
+    ("values", "got"),
+    [((18,), "class 18 in 1 pixels"), ((255, 18, 18), "class 18 in 2 pixels; 255 in 1 pixels")],
+)
+def test_a_mask_with_other_classes_is_an_error(root, values, got):
     segments = gable(64, 0)
-    segments[0, :3] = 18
-    segments[5, 5] = 255
+    segments[5, : len(values)] = values
     write_rid_mask(root, "2", segments)
-    expected = r"2\.png: got class 18 in 3 pixels; 255 in 1 pixels, expected 0\.\.17"
-    with pytest.raises(DataError, match=expected):
+    with pytest.raises(DataError, match=rf"2\.png: got {got}, expected 0\.\.17"):
         RidDataset(root, "train")[0]
 
 

@@ -160,6 +160,25 @@ def test_a_short_boundary_is_unknown():
     assert (lines[RIDGE, 50, 42:56] == 1).all()
 
 
+def test_one_straight_edge_is_judged_neighbour_by_neighbour():
+    segments = two_planes(E, S)
+    segments[20:50, 20:32] = N  # 1.2 m of an edge of 6 m
+    assert not (lines_from_segments(segments, GSD_M)[RIDGE] == 1).any()
+    segments[20:50, 20:50] = N
+    lines = lines_from_segments(segments, GSD_M)
+    assert (lines[RIDGE, 50, 22:49] == 1).all()
+    assert (lines[RIDGE, 50, 53:78] == IGNORE_INDEX).all()
+
+
+def test_neighbouring_classes_are_no_crease_even_where_it_would_run():
+    # These would make a hip close to north-south, were they not perhaps one plane in two pieces.
+    segments = background()
+    segments[20:80, 20:50] = N
+    segments[20:80, 50:80] = NNE
+    lines = lines_from_segments(segments, GSD_M)
+    assert (lines[:, 30:70, 50] == IGNORE_INDEX).all()
+
+
 def test_a_boundary_with_a_step_keeps_its_straight_parts():
     segments = two_planes(N, S)
     segments[50:60, 50:80] = N  # the ridge continues 1 m further south
