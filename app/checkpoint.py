@@ -96,6 +96,7 @@ def export_model(directory: Path, model: HybridRoofModel, description: Mapping[s
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     unfinished = directory / f"{MODEL_FILE}.tmp"
     save_file(tensors, unfinished)
+    unfinished.chmod(0o644)  # the library's 0600 would shut out a host user when root wrote it
     unfinished.replace(directory / MODEL_FILE)
     text = json.dumps(dict(description), indent=2) + "\n"
     (directory / DESCRIPTION_FILE).write_text(text, encoding="utf-8")

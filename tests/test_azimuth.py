@@ -29,7 +29,9 @@ def test_class_centre_is_within_half_a_bin(azimuth_deg, num_bins):
 
 
 def test_angle_difference_wraps_around_north():
-    np.testing.assert_allclose(angle_difference_deg([0, 350, 90], [337.5, 10, 270]), [22.5, 20, 180])
+    np.testing.assert_allclose(
+        angle_difference_deg([0, 350, 90], [337.5, 10, 270]), [22.5, 20, 180]
+    )
 
 
 @pytest.mark.parametrize(

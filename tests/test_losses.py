@@ -29,7 +29,9 @@ def labels(*rows):
 def test_single_classes_are_weighted_cross_entropy():
     logits = random_logits(1, 18, 1, 4)
     target = labels([0, 7, 16, 17])
-    expected = (F.cross_entropy(logits, target.long(), reduction="none") * WEIGHTS[target.long()]).sum()
+    expected = (
+        F.cross_entropy(logits, target.long(), reduction="none") * WEIGHTS[target.long()]
+    ).sum()
     torch.testing.assert_close(segments_loss(logits, target, 0.0, 0.0), expected)
 
 

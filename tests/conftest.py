@@ -1,0 +1,18 @@
+"""Fixtures shared by all tests."""
+
+import os
+
+# Before torch is imported: with many small tensors, threads cost more than they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+from app.synthetic.write import make_sample
+
+
+@pytest.fixture(scope="session")
+def small_ml(tmp_path_factory):
+    """An /opt/ml tree with 12 + 3 + 3 synthetic scenes of 96 px. Copy it before writing into it."""
+    base_dir = tmp_path_factory.mktemp("small") / "ml"
+    make_sample(base_dir, num_train=12, num_val=3, num_test=3, seed=3, size_px=96)
+    return base_dir
