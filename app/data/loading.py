@@ -111,8 +111,9 @@ def read_or_set_aside(reader: Reader, index: int, bad_files: list[BadFile]) -> S
     try:
         return reader[index]
     except DataError as error:
-        image_path, _ = reader.paths(index)
-        bad_files.append(BadFile(reader.sample_ids[index], image_path, str(error)))
+        image_path, mask_path = reader.paths(index)
+        path = mask_path if str(mask_path) in str(error) else image_path
+        bad_files.append(BadFile(reader.sample_ids[index], path, str(error)))
         return None
 
 

@@ -1,0 +1,168 @@
+"""What bad input gets: one line in the log and in the failure file, exit 2, never a traceback."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import rasterio
+
+from app.__main__ import main
+
+# In this process: a wrong input is found before the first step, or in it.
+TRAIN = ("train", "--in-process", "--base-dir")
+QUICK = ("--set", "epochs=1", "--set", "crop_size_px=64", "--set", "batch_size=2")
+QUICK_SERIAL = (*QUICK, "--set", "num_workers=0", "--set", "memory_interval_s=60")
+
+
+@pytest.fixture
+def ml(small_ml, tmp_path, monkeypatch):
+    monkeypatch.setattr("app.__main__.die_with_parent", lambda: None)
+    return shutil.copytree(small_ml, tmp_path / "ml")
+
+
+def run(ml, *settings):
+    return main([*TRAIN, str(ml), *QUICK_SERIAL, *settings])
+
+
+def assert_refused(ml, capsys, *fragments, settings=()):
+    assert run(ml, *settings) == 2
+    output = capsys.readouterr().out
+    message = (ml / "output/failure").read_text()
+    assert "Traceback" not in output + message
+    assert "\n" not in message.strip()
+    for fragment in fragments:
+        assert fragment in message
+        assert fragment in output
+
+
+def sample_ids(ml, split):
+    lists = ml / "input/data/rid/filenames_train_val_test_split"
+    text = (lists / f"{split}_filenames_1_rev.txt").read_text()
+    return [line.removesuffix(".png") for line in text.split()]
+
+
+def image_path(ml, sample_id):
+    return ml / f"input/data/rid/images_roof_centered_geotiff/{sample_id}.tif"
+
+
+def mask_path(ml, sample_id):
+    return ml / f"input/data/rid/masks_segments_reviewed/{sample_id}.png"
+
+
+def quarantined(ml):
+    document = json.loads((ml / "model/metrics.json").read_text())
+    return document["datasets"]["rid"]["quarantined"]
+
+
+def test_missing_channel(ml, capsys):
+    (ml / "input/config/inputdataconfig.json").write_text("{}")
+    assert_refused(ml, capsys, "no dataset to train on", "expected a channel named rid")
+
+
+def test_channel_folder_missing(ml, capsys):
+    shutil.rmtree(ml / "input/data/rid")
+    assert_refused(ml, capsys, "channel rid: cannot read folder", "No such file")
+
+
+def test_empty_channel(ml, capsys):
+    shutil.rmtree(ml / "input/data/rid")
+    (ml / "input/data/rid").mkdir()
+    assert_refused(ml, capsys, "channel rid", "is empty")
+
+
+def test_wrong_folder_name_lists_found_and_expected(ml, capsys):
+    rid_dir = ml / "input/data/rid"
+    (rid_dir / "masks_segments_reviewed").rename(rid_dir / "labels")
+    assert_refused(ml, capsys, "masks_segments_reviewed", "labels", "images_roof_centered_geotiff")
+
+
+def test_wrong_hyperparameters_are_all_named(ml, capsys):
+    assert_refused(
+        ml,
+        capsys,
+        "learning_rate: Input should be greater than 0, got '-1'",
+        "epoch: unknown hyperparameter, did you mean epochs?",
+        "crop_size_px: Input should be a valid integer, got 'big'",
+        settings=("--set", "learning_rate=-1", "--set", "epoch=3", "--set", "crop_size_px=big"),
+    )
+
+
+def test_pretrained_without_its_channel(ml, capsys):
+    settings = ("--set", "backbone_weights=pretrained")
+    assert_refused(ml, capsys, "no channel named pretrained", settings=settings)
+
+
+def test_backbone_file_not_there(ml, capsys):
+    settings = ("--set", "backbone_weights=nowhere.pth")
+    assert_refused(ml, capsys, "nowhere.pth cannot be read", settings=settings)
+
+
+def write_mask_value(path, value):
+    with rasterio.open(path) as file:
+        mask = file.read(1)
+    mask[10:20, 10:20] = value
+    cv2.imwrite(str(path), mask)
+
+
+BREAKERS = {
+    "mask value": lambda ml, name: write_mask_value(mask_path(ml, name), 18),
+    "image without a mask": lambda ml, name: mask_path(ml, name).unlink(),
+    "mask without an image": lambda ml, name: image_path(ml, name).unlink(),
+    "truncated PNG": lambda ml, name: truncate(mask_path(ml, name)),
+    "truncated TIFF": lambda ml, name: truncate(image_path(ml, name)),
+    "other size": lambda ml, name: cv2.imwrite(
+        str(mask_path(ml, name)), np.full((40, 40), 17, np.uint8)
+    ),
+}
+
+
+def truncate(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("breaker", BREAKERS.values(), ids=BREAKERS)
+def test_many_bad_files_stop_the_job(ml, capsys, breaker):
+    bad_ids = sample_ids(ml, "train")[:4]
+    for sample_id in bad_ids:
+        breaker(ml, sample_id)
+    assert_refused(ml, capsys, "rid: ", "of 15 samples cannot be used, at most 1 may be bad")
+    named = [name for name in bad_ids if f"{name}." in (ml / "output/failure").read_text()]
+    assert len(named) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_one_bad_pair_is_set_aside_and_training_goes_on(ml, capsys, split):
+    bad_id = sample_ids(ml, split)[1]
+    write_mask_value(mask_path(ml, bad_id), 40)
+    assert run(ml) == 0
+    [entry] = quarantined(ml)
+    assert entry["sample_id"] == bad_id
+    assert entry["path"] == str(mask_path(ml, bad_id))
+    assert "40" in entry["reason"]
+    output = capsys.readouterr().out
+    assert output.count(f"set aside {bad_id}:") == 1
+    assert not (ml / "output/failure").exists()
+
+
+@pytest.mark.slow
+def test_our_own_bug_is_exit_1_with_the_message_first(ml, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError("by hand")
+
+    monkeypatch.setattr("app.train.train_steps", fail)
+    assert run(ml) == 1
+    lines = (ml / "output/failure").read_text().splitlines()
+    assert lines[0] == "internal error: ZeroDivisionError: by hand"
+    assert any("Traceback" in line for line in lines[1:])
+    assert "internal error: ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_other_words_than_the_commands_exit_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["serve"])
+    assert caught.value.code == 2
+    assert "invalid choice: 'serve'" in capsys.readouterr().err

@@ -1,0 +1,264 @@
+"""Whole runs as users start them: real processes, real signals, real files."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).parents[2]
+ARTIFACTS = {
+    "model.safetensors", "model.json", "metrics.json", "metrics.jsonl", "memory.csv", "report.html",
+}  # fmt: skip
+# 12 samples, 3 steps an epoch, two of them with accumulated gradients.
+SMALL = {
+    "epochs": "2",
+    "batch_size": "2",
+    "grad_accum_steps": "2",
+    "crop_size_px": "64",
+    "num_workers": "1",
+    "checkpoint_every_steps": "2",
+    "precision": "fp32",
+}
+
+
+def command(base_dir, *arguments):
+    return [sys.executable, "-m", "app", "train", "--base-dir", str(base_dir), *arguments]
+
+
+def start(base_dir, *arguments):
+    return subprocess.Popen(
+        command(base_dir, *arguments),
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(base_dir, *arguments):
+    process = start(base_dir, *arguments)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def wait_for(condition, process, timeout_s=240):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, f"ended before its time:\n{process.communicate()[0]}"
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def checkpoints(base_dir):
+    return sorted((base_dir / "checkpoints").glob("step-*.pt"))
+
+
+def read_metrics(base_dir):
+    return json.loads((base_dir / "model/metrics.json").read_text())
+
+
+def failure(base_dir):
+    return (base_dir / "output/failure").read_text()
+
+
+@pytest.fixture
+def ml(small_ml, tmp_path):
+    base_dir = shutil.copytree(small_ml, tmp_path / "ml")
+    (base_dir / "input/config/hyperparameters.json").write_text(json.dumps(SMALL))
+    return base_dir
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small_ml, tmp_path_factory):
+    """A run from start to end, and its log."""
+    base_dir = shutil.copytree(small_ml, tmp_path_factory.mktemp("uninterrupted") / "ml")
+    (base_dir / "input/config/hyperparameters.json").write_text(json.dumps(SMALL))
+    exit_code, output = run(base_dir)
+    assert exit_code == 0, output
+    return base_dir, output
+
+
+def weights(base_dir):
+    return (base_dir / "model/model.safetensors").read_bytes()
+
+
+def test_a_run_leaves_every_artifact(uninterrupted):
+    base_dir, output = uninterrupted
+    assert {path.name for path in (base_dir / "model").iterdir()} == ARTIFACTS
+    assert not (base_dir / "output/failure").exists()
+    assert "epoch 2/2" in output
+    assert "metric epoch=2 step=6 " in output
+    assert output.strip().endswith("report.html")
+
+
+def test_metrics_say_what_they_are(uninterrupted):
+    base_dir, _ = uninterrupted
+    document = read_metrics(base_dir)
+    assert document["stopped"] is False
+    assert (document["epochs"], document["steps"]) == (2, 6)
+    assert document["trained_tasks"] == ["segments", "lines"]
+    roof_iou = document["metrics"]["val/segments/roof_iou"]
+    assert 0 <= roof_iou["value"] <= 1
+    assert roof_iou["split"] == "val"
+    assert roof_iou["dataset"] == "rid"
+    assert roof_iou["support"] > 0
+    assert roof_iou["definition"]
+    # no channel labels heights: not zero, but nothing
+    assert document["metrics"]["val/depth/rmse_m"]["value"] is None
+    counts = document["confusion_matrix"]["val/segments"]["counts"]
+    assert sum(map(sum, counts)) == 3 * 96 * 96
+    assert document["datasets"]["rid"] == {"num_train": 12, "num_val": 3, "quarantined": []}
+    assert {"load", "train", "val", "export"} <= document["memory"]["peaks"].keys()
+    assert document["memory"]["peaks"]["train"]["rss_gib"] > 0.3
+
+
+def test_the_history_has_a_row_per_epoch(uninterrupted):
+    base_dir, _ = uninterrupted
+    lines = (base_dir / "model/metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 3), (2, 6)]
+    assert rows[1]["train/loss"] < rows[0]["train/loss"]
+    assert rows[0]["train/depth/loss"] is None
+
+
+def test_the_model_says_how_to_use_it(uninterrupted):
+    base_dir, _ = uninterrupted
+    description = json.loads((base_dir / "model/model.json").read_text())
+    assert description["tasks"]["segments"]["class_names"][17] == "background"
+    trained = {name: task["trained"] for name, task in description["tasks"].items()}
+    assert trained == {"segments": True, "lines": True, "depth": False}
+    assert 0.09 < description["gsd_m"] < 0.11
+    assert description["hyperparameters"]["crop_size_px"] == 64
+    assert description["versions"]["torch"].startswith("2.")
+
+
+def test_killed_and_run_again_ends_with_the_same_weights(ml, uninterrupted):
+    process = start(ml)
+    wait_for(lambda: checkpoints(ml), process)
+    child = psutil.Process(process.pid).children()[0]
+    process.kill()
+    process.communicate()
+    # The training process dies with the one that was killed: two runs never share checkpoints.
+    child.wait(timeout=30)
+    assert not (ml / "model/model.safetensors").exists()
+    exit_code, output = run(ml)
+    assert exit_code == 0, output
+    assert "resuming from" in output
+    assert weights(ml) == weights(uninterrupted[0])
+    metrics, expected = read_metrics(ml)["metrics"], read_metrics(uninterrupted[0])["metrics"]
+    assert metrics == expected
+
+
+def test_stopped_saves_and_a_later_run_ends_with_the_same_weights(ml, uninterrupted):
+    process = start(ml)
+    wait_for(lambda: checkpoints(ml), process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert read_metrics(ml)["stopped"] is True
+    assert {path.name for path in (ml / "model").iterdir()} == ARTIFACTS
+    exit_code, output = run(ml)
+    assert exit_code == 0, output
+    assert read_metrics(ml)["stopped"] is False
+    assert weights(ml) == weights(uninterrupted[0])
+
+
+def test_a_finished_run_is_not_trained_again(uninterrupted, tmp_path):
+    base_dir = shutil.copytree(uninterrupted[0], tmp_path / "ml")
+    shutil.rmtree(base_dir / "model")
+    exit_code, output = run(base_dir)
+    assert exit_code == 0, output
+    assert "epoch 2/2" not in output
+    assert weights(base_dir) == weights(uninterrupted[0])
+    assert read_metrics(base_dir)["metrics"] == read_metrics(uninterrupted[0])["metrics"]
+
+
+def test_other_hyperparameters_are_refused_with_the_difference(uninterrupted):
+    base_dir, _ = uninterrupted
+    exit_code, output = run(base_dir, "--set", "epochs=3")
+    assert exit_code == 2, output
+    assert "belongs to another run: epochs was 2, now 3" in failure(base_dir)
+    (base_dir / "output/failure").unlink()
+
+
+def test_a_training_process_killed_by_the_kernel_is_explained(ml):
+    process = start(ml)
+    wait_for(lambda: psutil.Process(process.pid).children(), process)
+    psutil.Process(process.pid).children()[0].send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == 137
+    message = failure(ml)
+    assert message.startswith("training process killed by the kernel (SIGKILL), probably out of")
+    assert "GiB of a limit of" in message
+    assert "lower batch_size" in message
+
+
+def evaluate(base_dir, output_file, *arguments):
+    words = ["evaluate", "--model", str(base_dir / "model"), "--out", str(output_file)]
+    return subprocess.run(
+        [sys.executable, "-m", "app", *words, *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_evaluate_gives_what_training_gave(uninterrupted, tmp_path):
+    base_dir, _ = uninterrupted
+    rid_dir = base_dir / "input/data/rid"
+    result = evaluate(
+        base_dir, tmp_path / "out/val.json", "--rid", str(rid_dir), "--set", "precision=fp32"
+    )
+    assert result.returncode == 0, result.stdout
+    scored = json.loads((tmp_path / "out/val.json").read_text())
+    assert scored["num_samples"] == 3
+    assert scored["metrics"] == read_metrics(base_dir)["metrics"]
+
+
+@pytest.mark.skipif(
+    not (REPOSITORY / "../shared/data/rid").is_dir(), reason="the real RID images are not here"
+)
+def test_evaluate_on_real_roofs(uninterrupted, tmp_path):
+    rid_dir = REPOSITORY / "../shared/data/rid"
+    result = evaluate(
+        uninterrupted[0], tmp_path / "test.json", "--rid", str(rid_dir), "--split", "test"
+    )
+    assert result.returncode == 0, result.stdout
+    scored = json.loads((tmp_path / "test.json").read_text())
+    assert scored["num_samples"] == 3
+    assert scored["metrics"]["test/segments/pixel_accuracy"]["value"] is not None
+
+
+def test_evaluate_without_a_model_is_one_line(tmp_path):
+    (tmp_path / "model").mkdir()
+    result = evaluate(tmp_path, tmp_path / "out.json", "--rid", str(tmp_path))
+    assert result.returncode == 2
+    assert "holds no trained model" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_the_environment_changes_no_setting(ml):
+    """A variable named like a hyperparameter must not override it in silence."""
+    environment = {**os.environ, "EPOCHS": "7", "LEARNING_RATE": "99"}
+    result = subprocess.run(
+        command(ml, "--set", "epochs=1"),
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout
+    assert read_metrics(ml)["epochs"] == 1
