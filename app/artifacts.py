@@ -194,6 +194,7 @@ def write_artifacts(
         panels: Pictures of the report.
     """
     export_model(model_dir, model, description)
+    memory.sample_now()
     memory.write_csv(model_dir / MEMORY_FILE)
     rows = "".join(json.dumps(row) + "\n" for row in results.history)
     (model_dir / HISTORY_FILE).write_text(rows, encoding="utf-8")

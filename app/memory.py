@@ -298,6 +298,10 @@ class MemorySampler:
             except Exception:
                 self._log_once()
 
+    def sample_now(self) -> None:
+        """Take a sample in between, so that a phase shorter than the interval has one."""
+        self._sample(uss_due=True)
+
     def peaks(self) -> dict[str, Values]:
         """The highest value of every column of PEAK_COLUMNS in each phase; None: never known."""
         with self._lock:
