@@ -1,0 +1,187 @@
+"""Memory and start-up time of a real training process: phase 1 on a synthetic sample.
+
+    python bench/memory.py [--json FILE]
+
+Runs `python -m app train --set phase=1` and watches its whole process tree from outside.
+"""
+
+import argparse
+import contextlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
+    sys.path[0] = str(ROOT)
+
+from app.synthetic.write import write_rid  # noqa: E402
+from bench.support.environment import describe_machine, load_average  # noqa: E402
+from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
+
+_TARGETS = (
+    Target("phase1_peak_uss_gib", "<=", 3),
+    Target("growth_mib_per_epoch", "<", 5),
+    Target("first_step_s", "<=", 15),
+)
+_SAMPLE_INTERVAL_S = 0.2
+_NUM_TRAIN, _NUM_VAL, _NUM_TEST = 10, 2, 1
+_FIRST_STEP = "first step done"
+_EPOCH_END = re.compile(r"\bepoch (\d+)/\d+ ")
+_MIB, _GIB = 2**20, 2**30
+
+
+class Sample(NamedTuple):
+    """Memory of the process tree at one moment."""
+
+    time_s: float
+    uss_bytes: int
+    rss_bytes: int
+
+
+class LogLine(NamedTuple):
+    """A line of the training process, and when it came."""
+
+    time_s: float
+    text: str
+
+
+@dataclass
+class Watch:
+    """What was seen of a training process; times count from its start."""
+
+    samples: list[Sample] = field(default_factory=list)
+    lines: list[LogLine] = field(default_factory=list)
+
+    def first_step_s(self) -> float:
+        """When the first optimizer step was done."""
+        times_s = [line.time_s for line in self.lines if _FIRST_STEP in line.text]
+        if not times_s:
+            sys.exit(f'memory: the log has no line "{_FIRST_STEP}"; expected it from app/train.py')
+        return times_s[0]
+
+    def epochs_mib(self) -> list[list[float]]:
+        """USS of the tree, MiB, for each epoch: all samples up to the line that ends the epoch."""
+        ends_s = [line.time_s for line in self.lines if _EPOCH_END.search(line.text)]
+        starts_s = [self.first_step_s(), *ends_s[:-1]]
+        return [
+            [sample.uss_bytes / _MIB for sample in self.samples if start < sample.time_s <= end]
+            for start, end in zip(starts_s, ends_s, strict=True)
+        ]
+
+
+def growth_per_epoch(values: Sequence[float]) -> float:
+    """The median of the slopes between all pairs of epochs (Theil and Sen), so a spike is nothing.
+
+    Args:
+        values: One for each epoch, in order; at least two.
+    """
+    pairs = combinations(range(len(values)), 2)
+    return statistics.median((values[j] - values[i]) / (j - i) for i, j in pairs)
+
+
+def _watch(command: Sequence[str], process_start_s: float) -> Watch:
+    """Run the command to its end, sampling its tree; exits where the command fails."""
+    watch = Watch()
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    root_process = psutil.Process(process.pid)
+
+    def read_lines() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            watch.lines.append(LogLine(time.monotonic() - process_start_s, line.rstrip()))
+            if _EPOCH_END.search(line):
+                print(line.rstrip(), flush=True)
+
+    reader = threading.Thread(target=read_lines, daemon=True)
+    reader.start()
+    try:
+        while process.poll() is None:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended just now
+                watch.samples.append(_sample_tree(root_process, process_start_s))
+            time.sleep(_SAMPLE_INTERVAL_S)
+    finally:
+        process.terminate()
+    reader.join(timeout=10)
+    if process.returncode != 0:
+        print("\n".join(line.text for line in watch.lines[-20:]), file=sys.stderr)
+        sys.exit(f"memory: training ended with {process.returncode}, expected 0")
+    return watch
+
+
+def _sample_tree(process: psutil.Process, process_start_s: float) -> Sample:
+    uss_bytes = rss_bytes = 0
+    time_s = time.monotonic() - process_start_s
+    for member in (process, *process.children(recursive=True)):
+        try:
+            memory = member.memory_full_info()
+        except psutil.Error:  # it ended since it was listed
+            continue
+        uss_bytes += memory.uss
+        rss_bytes += memory.rss
+    return Sample(time_s, uss_bytes, rss_bytes)
+
+
+def _train(num_epochs: int) -> Watch:
+    """Write a sample, train on it in phase 1 and return what was seen."""
+    with tempfile.TemporaryDirectory(prefix="roof-bench-") as scratch:
+        rid = Path(scratch) / "rid"
+        write_rid(rid, _NUM_TRAIN, _NUM_VAL, _NUM_TEST, seed=0)
+        arguments = ["--base-dir", f"{scratch}/ml", "--rid", str(rid)]
+        settings = ["--set", "phase=1", "--set", f"epochs={num_epochs}"]
+        command = [sys.executable, "-m", "app", "train", *arguments, *settings]
+        return _watch(command, process_start_s=time.monotonic())
+
+
+def _print_epochs(epochs_mib: Sequence[Sequence[float]]) -> None:
+    rows = [
+        [str(i + 1), str(len(epoch)), f"{statistics.median(epoch):.0f}", f"{max(epoch):.0f}"]
+        for i, epoch in enumerate(epochs_mib)
+    ]
+    print_table(["epoch", "samples", "median USS MiB", "peak USS MiB"], rows)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    add_json_option(parser)
+    parser.add_argument("--epochs", type=int, default=12, help="at least 3; default: %(default)s")
+    options = parser.parse_args()
+    print(f"{describe_machine()}; load {load_average()}", flush=True)
+    watch = _train(options.epochs)
+    epochs_mib = watch.epochs_mib()
+    medians_mib = [statistics.median(epoch) for epoch in epochs_mib]
+    figures = {
+        "phase1_peak_uss_gib": max(sample.uss_bytes for sample in watch.samples) / _GIB,
+        "phase1_peak_rss_gib": max(sample.rss_bytes for sample in watch.samples) / _GIB,
+        "growth_mib_per_epoch": growth_per_epoch(medians_mib[1:]),
+        "first_step_s": watch.first_step_s(),
+    }
+    print()
+    _print_epochs(epochs_mib)
+    print(
+        "\nUSS: memory that one process alone maps, summed over the tree of parent, training "
+        f"process and data workers, every {_SAMPLE_INTERVAL_S} s; RSS, which counts shared pages "
+        f"once for each process: {figures['phase1_peak_rss_gib']:.2f} GiB at most\n"
+        f"growth: median slope between all pairs of epochs 2 to {len(epochs_mib)} of an epoch's "
+        "median\nfirst step: from the start of the command to the end of the first optimizer step\n"
+        f"load {load_average()}\n"
+    )
+    report(figures, _TARGETS, options.json)
+
+
+if __name__ == "__main__":
+    main()

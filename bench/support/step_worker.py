@@ -1,0 +1,123 @@
+"""A process that holds one network and takes a timed training step whenever it reads a line.
+
+Each network has a process of its own, so that its peak memory is its own and no other network's
+freed memory is there for it to use. Answers are lines of JSON on standard output.
+"""
+
+import argparse
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from app.engine import autocast, choose_autocast_dtype
+from app.losses import RoofLoss, count_known
+from app.tasks import TASKS, TaskName
+from bench.support.designs import DESIGNS, Design
+
+_GIB = 2**30
+
+
+def make_batch(batch_size: int, size_px: int) -> tuple[Tensor, dict[TaskName, Tensor]]:
+    """The same images and targets for every network: noise, and blocks of 32 px as roof planes.
+
+    Returns:
+        (N, 3, H, W) uint8, and the targets of all tasks as in Sample, batched.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (batch_size, size_px, size_px)
+    num_blocks = (batch_size, size_px // 32, size_px // 32)
+    image = torch.randint(256, (batch_size, 3, size_px, size_px), generator=generator)
+    segments = torch.randint(18, num_blocks, generator=generator)
+    depth = torch.rand(num_blocks, generator=generator) * 10
+
+    def enlarge(blocks: Tensor) -> Tensor:
+        return blocks.repeat_interleave(32, 1).repeat_interleave(32, 2)
+
+    lines = torch.rand(batch_size, 4, *shape[1:], generator=generator) < 0.02
+    targets: dict[TaskName, Tensor] = {
+        "segments": enlarge(segments).to(torch.uint8),
+        "lines": lines.to(torch.uint8),
+        "depth": enlarge(depth),
+    }
+    return image.to(torch.uint8), targets
+
+
+def count_gmac(design: Design, size_px: int) -> float:
+    """Billions of multiply-adds of one image's forward pass; computed without any data."""
+    with torch.device("meta"):
+        model = design.build().eval()
+        image = torch.zeros(1, 3, size_px, size_px, dtype=torch.uint8)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model(image)
+    return float(counter.get_total_flops()) / 2 / 1e9  # a multiply-add counts as two
+
+
+def take_step(
+    model: nn.Module,
+    image: Tensor,
+    targets: dict[TaskName, Tensor],
+    autocast_dtype: torch.dtype | None,
+) -> None:
+    """Forward, the project's losses of all tasks, backward; the same for every network."""
+    model.zero_grad(set_to_none=True)
+    counts = count_known(targets)
+    with autocast(torch.device("cpu"), autocast_dtype):
+        logits = model(image)
+    sums = RoofLoss()(logits, targets)
+    torch.stack([sums[task.name] / counts[i] for i, task in enumerate(TASKS)]).sum().backward()
+
+
+def _peak_rss_gib() -> float:
+    # Not getrusage: its peak survives exec, so it may be the parent's.
+    status = Path("/proc/self/status").read_text()
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(match.group(1)) * 1024 / _GIB if match else float("nan")
+
+
+def _answer(**values: float | str) -> None:
+    print(json.dumps(values), flush=True)
+
+
+def main() -> None:
+    """Describe the network, then answer each line read with the figures of one step."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("design", choices=[design.name for design in DESIGNS])
+    parser.add_argument("--size-px", type=int, required=True)
+    parser.add_argument("--batch-size", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args()
+    design = next(design for design in DESIGNS if design.name == options.design)
+
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    gmac = count_gmac(design, options.size_px)
+    idle_rss_gib = _peak_rss_gib()
+    model = design.build().to(memory_format=design.memory_format).train()
+    autocast_dtype = choose_autocast_dtype(design.precision, torch.device("cpu"))
+    image, targets = make_batch(options.batch_size, options.size_px)
+    _answer(
+        parameters_m=sum(p.numel() for p in model.parameters()) / 1e6,
+        gmac=gmac,
+        idle_rss_gib=idle_rss_gib,
+        dtype=str(autocast_dtype or torch.float32).removeprefix("torch."),
+        memory_format=str(design.memory_format).removeprefix("torch."),
+    )
+    for _ in sys.stdin:
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
+        take_step(model, image, targets, autocast_dtype)
+        _answer(
+            wall_s=time.perf_counter() - start_s,
+            cpu_s=time.process_time() - start_cpu_s,
+            peak_rss_gib=_peak_rss_gib(),
+        )
+
+
+if __name__ == "__main__":
+    main()
