@@ -88,7 +88,7 @@ class Hyperparameters(BaseModel):
     """Seed of initial weights, sample order and augmentation. Repeat a job with a few seeds to see
     how much of a difference is chance."""
 
-    epochs: int = Field(default=12, ge=1)
+    epochs: int = Field(default=30, ge=1)
     """Passes over the training samples. Raise it while the validation metrics still rise at the
     end; the learning rate schedule stretches with it."""
 

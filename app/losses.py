@@ -117,55 +117,53 @@ def segments_loss(
     is_some_roof = label == SOME_ROOF
     class_id = torch.where(is_class, label, BACKGROUND_CLASS)
 
-    log_target = log_probability.gather(1, class_id.unsqueeze(1)).squeeze(1)
-    cross_entropy = -log_target
-    if azimuth_smoothing > 0:
-        is_azimuth = class_id < FLAT_CLASS
-        left = torch.where(is_azimuth, (class_id - 1) % NUM_BINS, class_id)
-        right = torch.where(is_azimuth, (class_id + 1) % NUM_BINS, class_id)
-        neighbours = log_probability.gather(1, torch.stack([left, right], dim=1)).mean(1)
-        cross_entropy = torch.lerp(cross_entropy, -neighbours, azimuth_smoothing)
+    is_azimuth = class_id < FLAT_CLASS
+    left = torch.where(is_azimuth, (class_id - 1) % NUM_BINS, class_id)
+    right = torch.where(is_azimuth, (class_id + 1) % NUM_BINS, class_id)
+    background = torch.full_like(class_id, BACKGROUND_CLASS)
+    # One gather for all that is needed of single classes: its backward fills a whole gradient.
+    log_target, log_left, log_right, log_background = log_probability.gather(
+        1, torch.stack([class_id, left, right, background], dim=1)
+    ).unbind(1)
+    cross_entropy = -torch.lerp(log_target, (log_left + log_right) / 2, azimuth_smoothing)
     weights = log_probability.new_tensor(SEGMENT_CLASS_WEIGHTS)
     total = torch.where(is_class, cross_entropy * weights[class_id], 0).sum()
     if is_some_roof.any():
         log_roof = log_probability[:, :BACKGROUND_CLASS].logsumexp(1)
         total = total - torch.where(is_some_roof, log_roof, 0).sum()
     if dice_weight > 0:
-        dice = _segments_dice(log_probability, log_target, label, class_id, is_class)
-        num_known = (is_class | is_some_roof).sum((1, 2))
-        total = total + dice_weight * (dice * num_known).sum()
+        is_known = is_class | is_some_roof
+        dice = _class_dice(log_probability, log_target, class_id, is_class)
+        dice = dice + _roof_dice(1 - log_background.exp(), is_known, label != BACKGROUND_CLASS)
+        total = total + dice_weight * (dice / 2 * is_known.sum((1, 2))).sum()
     return total
 
 
-def _segments_dice(
-    log_probability: Tensor, log_target: Tensor, label: Tensor, class_id: Tensor, is_class: Tensor
+def _class_dice(
+    log_probability: Tensor, log_target: Tensor, class_id: Tensor, is_class: Tensor
 ) -> Tensor:
-    """(N,) mean of two Dice losses: of the roof classes an image holds, and of roof as one.
-
-    The first looks only at pixels whose class is known, the second also at "some roof".
-    """
-    probability = log_probability.exp()
-    num_images, num_classes = probability.shape[:2]
-    is_class_float = is_class.to(probability.dtype)
-    predicted = (probability * is_class_float.unsqueeze(1)).sum((2, 3))
-    flat_class_id = class_id.flatten(1)
-    zeros = probability.new_zeros(num_images, num_classes)
-    actual = zeros.scatter_add(1, flat_class_id, is_class_float.flatten(1))
-    common = zeros.scatter_add(1, flat_class_id, (log_target.exp() * is_class_float).flatten(1))
+    """(N,) mean Dice loss of the roof classes an image holds, over pixels whose class is known."""
+    probability = log_probability.exp().flatten(2)
+    weight = is_class.to(probability.dtype).flatten(1)
+    class_id = class_id.flatten(1)
+    predicted = torch.bmm(probability, weight.unsqueeze(2)).squeeze(2)
+    zeros = torch.zeros_like(predicted)
+    actual = zeros.scatter_add(1, class_id, weight)
+    common = zeros.scatter_add(1, class_id, log_target.exp().flatten(1) * weight)
     is_present = actual > 0
     is_present[:, BACKGROUND_CLASS] = False
-    class_dice = torch.where(is_present, _dice(common, predicted, actual), 0).sum(1)
-    class_dice = class_dice / is_present.sum(1).clamp(min=1)
+    dice = torch.where(is_present, _dice(common, predicted, actual), 0).sum(1)
+    return dice / is_present.sum(1).clamp(min=1)
 
-    is_known = is_class | (label == SOME_ROOF)
-    roof_probability = 1 - probability[:, BACKGROUND_CLASS]
-    is_roof = is_known & (label != BACKGROUND_CLASS)
-    roof_dice = _dice(
+
+def _roof_dice(roof_probability: Tensor, is_known: Tensor, is_not_background: Tensor) -> Tensor:
+    """(N,) Dice loss of roof as one class, over pixels known to be roof or not."""
+    is_roof = is_known & is_not_background
+    return _dice(
         torch.where(is_roof, roof_probability, 0).sum((1, 2)),
         torch.where(is_known, roof_probability, 0).sum((1, 2)),
         is_roof.sum((1, 2)),
     )
-    return (class_dice + roof_dice) / 2
 
 
 def lines_loss(logits: Tensor, target: Tensor, dice_weight: float = 0.5) -> Tensor:

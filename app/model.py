@@ -33,7 +33,7 @@ class HybridRoofModel(nn.Module):
     """Planes, lines and heights from one RGB image.
 
     The strides follow a ceiling test on exact labels: areas and heights lose nothing at stride 4,
-    3 px lines need stride 2. The decoder normalises by groups, since micro-batches may be small.
+    3 px lines need stride 2. Heads normalise by groups, since micro-batches may be small.
 
     Args:
         decoder_channels: Width of the pyramid and of the stride-4 heads; a multiple of 32.
@@ -47,9 +47,9 @@ class HybridRoofModel(nn.Module):
         self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1), False)
         self.register_buffer("image_std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1), False)
         self.backbone = _build_backbone()
-        self.pyramid = FeaturePyramidNetwork(
-            list(_STAGE_CHANNELS), decoder_channels, norm_layer=_group_norm
-        )
+        self.pyramid = FeaturePyramidNetwork(list(_STAGE_CHANNELS), decoder_channels)
+        # Its finest level goes straight into heads that begin with the same convolution.
+        self.pyramid.layer_blocks[0] = nn.Identity()
         self.heads = nn.ModuleDict(
             {task.name: _build_head(task, decoder_channels) for task in TASKS}
         )
@@ -77,10 +77,10 @@ class HybridRoofModel(nn.Module):
                 continue
             head = self.heads[task.name]
             logits = head(fused, stem) if task.stride_px == 2 else head(fused)
-            padded_size = (x.shape[-2], x.shape[-1])
-            logits = F.interpolate(logits.float(), padded_size, mode="bilinear")[
-                :, :, :height, :width
-            ]
+            # Contiguous: losses reduce over classes, several times slower with channels last.
+            logits = F.interpolate(
+                logits.float().contiguous(), (x.shape[-2], x.shape[-1]), mode="bilinear"
+            )[:, :, :height, :width]
             outputs[task.name] = F.softplus(logits) if task.kind == "metres" else logits
         return outputs
 
@@ -98,10 +98,11 @@ class HybridRoofModel(nn.Module):
 
     def _fuse(self, stages: dict[str, Tensor]) -> Tensor:
         """(N, decoder_channels, H/4, W/4): the pyramid's levels, summed at its finest."""
-        levels = list(self.pyramid(stages).values())
-        fused: Tensor = levels[0]
-        for level in levels[1:]:
-            fused = fused + F.interpolate(level, size=fused.shape[-2:], mode="bilinear")
+        fused: Tensor
+        *finer, fused = self.pyramid(stages).values()
+        # From coarse to fine, so that each upsampling works on a small map.
+        for level in reversed(finer):
+            fused = level + F.interpolate(fused, size=level.shape[-2:], mode="bilinear")
         return fused
 
 

@@ -27,6 +27,11 @@ if [ "${#settings[@]}" -gt 0 ]; then
     name+=$(printf -- '-%s' "${settings[@]}")
 fi
 base_dir+=$(printf '%s' "$name" | tr -c 'A-Za-z0-9._=-' '-')
+if [ "$rid" = "$sample" ]; then
+    # The sample's own settings hold but for those that SET names.
+    mkdir -p "$base_dir/input/config"
+    cp local/ml/input/config/hyperparameters.json "$base_dir/input/config/"
+fi
 
 arguments=(--base-dir "$base_dir")
 if [ -n "$rid" ]; then arguments+=(--rid "$rid"); fi

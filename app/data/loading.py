@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from app.data.sample import BadFile, Sample
 from app.data.transforms import TrainTransform
-from app.data.workers import START_METHOD, leave_with_parent
+from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
 from app.errors import DataError, join_problems
 
 logger = logging.getLogger(__name__)
@@ -274,3 +274,4 @@ def _start_worker(worker_id: int) -> None:  # noqa: ARG001 - the DataLoader pass
     # Each worker is one thread: the cores belong to the training step.
     cv2.setNumThreads(0)
     leave_with_parent()
+    keep_heap_small()

@@ -1,5 +1,6 @@
 """The process that data workers are forked from. Imports no torch, so that it can start first."""
 
+import ctypes
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
@@ -7,6 +8,8 @@ import os
 import threading
 
 START_METHOD = "forkserver"
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+_MMAP_THRESHOLD_BYTES = 256 * 1024
 _PRELOADED = ["app.data.loading", "app.data.rid"]
 
 
@@ -35,3 +38,14 @@ def leave_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, name="leave-with-parent", daemon=True).start()
+
+
+def keep_heap_small() -> None:
+    """Give large arrays back to the system as soon as they are freed, where the C library can.
+
+    glibc raises its threshold with every freed array; images then live on the heap and fragment it,
+    and a worker grows by megabytes an epoch.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)

@@ -42,7 +42,8 @@ _MIN_SCENES_FOR_POOL = 16  # fewer are drawn sooner than processes start
 _SCENES_PER_TASK = 4
 
 _CONFIG_FILES: dict[str, dict[str, object]] = {
-    "hyperparameters.json": {},
+    # Texts, as SageMaker writes them. Enough for the sample to show that it learns, in minutes.
+    "hyperparameters.json": {"epochs": "4", "batch_size": "4"},
     "inputdataconfig.json": {
         "rid": {
             "TrainingInputMode": "File",
@@ -97,9 +98,9 @@ class _Job:
 
 def make_sample(
     base_dir: Path,
-    num_train: int = 400,
-    num_val: int = 24,
-    num_test: int = 24,
+    num_train: int = 240,
+    num_val: int = 10,
+    num_test: int = 10,
     seed: int = 0,
     size_px: int = 512,
 ) -> None:
