@@ -43,7 +43,7 @@ _SCENES_PER_TASK = 4
 
 _CONFIG_FILES: dict[str, dict[str, object]] = {
     # Texts, as SageMaker writes them. Enough for the sample to show that it learns, in minutes.
-    "hyperparameters.json": {"epochs": "4", "batch_size": "4"},
+    "hyperparameters.json": {"epochs": "5", "batch_size": "4"},
     "inputdataconfig.json": {
         "rid": {
             "TrainingInputMode": "File",

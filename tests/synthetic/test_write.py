@@ -223,7 +223,7 @@ def test_make_sample_writes_what_a_job_finds(
     assert len(image_paths(tmp_path / "input/data/rid")) == 4
     config = tmp_path / "input/config"
     assert {path.name: json.loads(path.read_text()) for path in config.iterdir()} == {
-        "hyperparameters.json": {"epochs": "4", "batch_size": "4"},
+        "hyperparameters.json": {"epochs": "5", "batch_size": "4"},
         "inputdataconfig.json": {
             "rid": {
                 "TrainingInputMode": "File",
