@@ -4,6 +4,7 @@ This module imports nothing heavy: the parent of a training process and its data
 """
 
 import argparse
+import contextlib
 import logging
 import sys
 import traceback
@@ -18,7 +19,6 @@ from app.sagemaker import Paths, write_failure
 
 logger = logging.getLogger("app")
 
-_BASE_DIR = Path("/opt/ml")
 _MAX_TRACEBACK_CHARS = 8000
 
 
@@ -55,9 +55,12 @@ def _train(options: argparse.Namespace) -> None:
     stop_flag = StopFlag()
     stop_flag.listen()
     from app.config import parse_hyperparameters, parse_settings
-    from app.sagemaker import read_channels, read_hyperparameters
+    from app.sagemaker import check_writable, read_channels, read_hyperparameters
 
     paths = Paths(options.base_dir)
+    with contextlib.suppress(OSError):
+        paths.failure_file.unlink()  # of an earlier run in the same tree
+    check_writable(paths.model_dir, paths.checkpoint_dir)
     settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
     hyperparameters = parse_hyperparameters(settings)
     channels = {"rid": options.rid} if options.rid else read_channels(paths)
@@ -126,7 +129,7 @@ def _add_base_dir(parser: argparse.ArgumentParser) -> None:
         "--base-dir",
         type=Path,
         metavar="DIR",
-        default=_BASE_DIR,
+        default=Paths().base_dir,
         help="the /opt/ml tree (default: %(default)s)",
     )
 

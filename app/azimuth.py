@@ -38,12 +38,6 @@ def class_to_degrees(class_id: npt.ArrayLike, num_bins: int = NUM_BINS) -> npt.N
     return np.asarray(class_id, np.float64) % num_bins * (360.0 / num_bins)
 
 
-def angle_difference_deg(a_deg: npt.ArrayLike, b_deg: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The unsigned angle between two directions, in [0, 180] degrees."""
-    difference = np.asarray(a_deg, np.float64) - np.asarray(b_deg, np.float64)
-    return np.abs((difference + 180.0) % 360.0 - 180.0)
-
-
 def turn_class(class_id: int, symmetry: int, num_bins: int = NUM_BINS) -> int:
     """The class a plane has after its image was flipped or turned.
 

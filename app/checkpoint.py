@@ -84,6 +84,15 @@ def load_latest_checkpoint(directory: Path) -> tuple[Path, dict[str, Any]] | Non
     return None
 
 
+def find_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """In words, what an earlier run had otherwise: `epochs was 2, now 3`."""
+    return [
+        f"{key} was {old.get(key)}, now {new.get(key)}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+
+
 def export_model(directory: Path, model: HybridRoofModel, description: Mapping[str, Any]) -> None:
     """Write model.safetensors and model.json.
 

@@ -150,13 +150,14 @@ class Hyperparameters(BaseModel):
 
     segments_weight: float = Field(default=1.0, ge=0)
     """Weight of the roof segment loss in the sum of the losses. 0 leaves the task untrained; at
-    least one of the three weights must be above 0."""
+    least one task that the data labels needs a weight above 0."""
 
     lines_weight: float = Field(default=1.0, ge=0)
     """Weight of the roof line loss in the sum of the losses; 0 leaves the task untrained."""
 
     depth_weight: float = Field(default=1.0, ge=0)
-    """Weight of the height loss in the sum of the losses; 0 leaves the task untrained."""
+    """Weight of the height loss in the sum of the losses; 0 leaves the task untrained. No effect
+    until a dataset with heights is among the channels."""
 
     dice_weight: float = Field(default=0.5, ge=0)
     """Weight of the Dice loss, which scores overlap, beside the loss per pixel. Raise it when thin

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 Tensors = tuple[Tensor, ...] | list[Tensor]  # what torch's foreach functions take
 
+_GROUP_SETTINGS = ("peak_lr", "weight_decay")
 _MAX_SKIPPED_STEPS = 5
 _FINAL_LR_FACTOR = 0.01
 
@@ -61,6 +62,7 @@ class TrainingState:
         optimizer: Its parameter groups carry `peak_lr`.
         scaler: Loss scaling, enabled for float16 only.
         step: Optimizer steps done.
+        num_skipped: Of these, the last in a row that left the weights alone.
     """
 
     model: nn.Module
@@ -68,6 +70,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     step: int = 0
+    num_skipped: int = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain types only."""
@@ -83,9 +86,17 @@ class TrainingState:
         """Go on from where `state_dict` was taken."""
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
+        # The optimizer would bring its old settings along, and this run may have been given others.
+        own = [{key: group[key] for key in _GROUP_SETTINGS} for group in self._groups()]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        for group, settings in zip(self._groups(), own, strict=True):
+            group.update(settings)
+        if state["scaler"]:  # empty where the run before needed no scaling
+            self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return self.optimizer.param_groups
 
 
 @dataclass
@@ -144,7 +155,6 @@ def train_steps(
     Raises:
         RuntimeError: If the gradient is not finite several steps in a row.
     """
-    num_skipped = 0
     state.model.train()
     for start in range(0, num_micro_batches, settings.grad_accum_steps):
         length = min(settings.grad_accum_steps, num_micro_batches - start)
@@ -152,15 +162,16 @@ def train_steps(
         learning_rate = _set_learning_rate(state, settings)
         counts, stop = _reduce_counts(micro_batches, stop_requested(), settings)
         sums = _accumulate_gradients(state, micro_batches, counts, settings)
-        if _step_optimizer(state, settings):
-            num_skipped = 0
+        is_finite = _step_optimizer(state, settings)
+        if is_finite:
+            state.num_skipped = 0
+            state.ema.update_parameters(_unwrap(state.model))
         else:
-            num_skipped += 1
-            _report_skipped(num_skipped, micro_batches)
-        state.ema.update_parameters(_unwrap(state.model))
+            state.num_skipped += 1
+            _report_skipped(state.num_skipped, micro_batches)
         state.step += 1
         yield StepResult(
-            losses=LossSums(sums, counts.cpu()),
+            losses=LossSums(sums, counts.cpu()) if is_finite else LossSums(),
             learning_rate=learning_rate,
             num_samples=sum(len(batch["sample_id"]) for batch in micro_batches),
             micro_batches=micro_batches,
@@ -237,8 +248,8 @@ def choose_device(choice: str) -> torch.device:
         choice = "cuda" if torch.cuda.is_available() else "cpu"
     if choice == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
-            "device=cuda, but torch finds no CUDA device; use an instance with a GPU and the GPU "
-            "image, or set device=auto"
+            "device=cuda, but torch finds no CUDA device; use an instance with a GPU and a torch "
+            "that supports it, or set device=auto"
         )
     return torch.device(choice)
 

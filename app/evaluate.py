@@ -13,6 +13,7 @@ from app.data.rid import RidDataset, Split
 from app.engine import choose_autocast_dtype, choose_device, evaluate
 from app.errors import CheckpointError
 from app.metrics import RoofMetrics
+from app.sagemaker import check_writable
 from app.tasks import TASKS
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,10 @@ def evaluate_model(
     Raises:
         RoofError: If the model or the data cannot be used.
     """
+    check_writable(output.parent)
     model, description = load_exported_model(model_dir)
-    tasks = [task.name for task in TASKS if description["tasks"][task.name]["trained"]]
+    described = description.get("tasks", {})
+    tasks = [task.name for task in TASKS if described.get(task.name, {}).get("trained")]
     if not tasks:
         raise CheckpointError(f"the model in {model_dir} was trained on no task; train it first")
     device = choose_device(hyperparameters.device)
@@ -50,15 +53,17 @@ def evaluate_model(
     quarantine.add(reader.missing)
     metrics = RoofMetrics()
     loader = build_eval_loader(reader, hyperparameters.num_workers)
+    num_scored = 0
     for batch in evaluate(model.to(device), loader, metrics, tasks, device, dtype):
         quarantine.add(batch["bad_files"])
+        num_scored += len(batch["sample_id"])
     values = metrics.compute(split, "rid")
     document: dict[str, Any] = {
         "format_version": 1,
         "model": str(model_dir),
         "data": str(rid_dir),
         "split": split,
-        "num_samples": len(reader) - len(quarantine.bad_files),
+        "num_samples": num_scored,
         "quarantined": quarantine.to_json(),
         "metrics": {name: value.to_json() for name, value in values.items()},
         "confusion_matrix": {
@@ -68,7 +73,6 @@ def evaluate_model(
             }
         },
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     row = {name: value.value for name, value in values.items()}
     logger.info("%s on %d samples: %s", split, document["num_samples"], headline(row, split))

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 _SIGNAL_EXIT_BASE = 128
 _PR_SET_PDEATHSIG = 1
 _SAMPLE_INTERVAL_S = 0.5
+_IMPATIENT = (
+    "training process killed by a second Ctrl-C; the same command resumes its last checkpoint"
+)
 
 
 class StopFlag:
@@ -35,8 +38,9 @@ class StopFlag:
         return self._is_set
 
     def listen(self) -> None:
-        """Let SIGTERM set the flag."""
+        """Let SIGTERM set the flag, also one that came before this call."""
         signal.signal(signal.SIGTERM, self._set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def _set(self, signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self._is_set = True
@@ -56,26 +60,29 @@ def supervise(arguments: Sequence[str], paths: Paths) -> int:
     flags = ["-P"] if sys.flags.safe_path else []
     command = [sys.executable, *flags, "-m", "app", *arguments, "--in-process"]
     child: subprocess.Popen[bytes] | None = None
-    is_stopping = False
+    is_stopping = is_killed = False
 
     def pass_on(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        nonlocal is_stopping
-        is_impatient = is_stopping and signal_number == signal.SIGINT
+        nonlocal is_stopping, is_killed
+        is_killed = is_killed or (is_stopping and signal_number == signal.SIGINT)
         is_stopping = True
         if child is not None:
-            child.send_signal(signal.SIGKILL if is_impatient else signal.SIGTERM)
+            child.send_signal(signal.SIGKILL if is_killed else signal.SIGTERM)
 
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, pass_on)
     with MemorySampler(_SAMPLE_INTERVAL_S) as memory:
         # In a session of its own: a terminal's Ctrl-C would otherwise also reach the data workers.
+        # SIGTERM waits, in the child too, until the child listens: before, it would end it unsaid.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         child = subprocess.Popen(command, start_new_session=True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if is_stopping:  # asked before the child was there
             child.send_signal(signal.SIGTERM)
         exit_code = child.wait()
         if exit_code >= 0:
             return exit_code
-        message = _describe_death(-exit_code, memory)
+        message = _IMPATIENT if is_killed else _describe_death(-exit_code, memory)
     logger.error("%s", message)
     write_failure(paths, message)
     return _SIGNAL_EXIT_BASE - exit_code

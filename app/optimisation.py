@@ -76,7 +76,7 @@ def _load_backbone(model: HybridRoofModel, choice: str, channels: Mapping[str, P
     if choice == "pretrained" and channel is None:
         raise ConfigError(
             "backbone_weights=pretrained, but the job has no channel named pretrained; add the "
-            "channel, or set backbone_weights=none for random weights"
+            "channel, or name a file of weights, or set backbone_weights=none for random weights"
         )
     if choice == "none" or (choice == "auto" and channel is None):
         logger.warning(

@@ -7,6 +7,7 @@ Training Output", Amazon SageMaker Developer Guide.
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,6 +180,26 @@ def _read_json_map(path: Path) -> dict[str, object]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a JSON map, got {content!r:.100}")
     return content
+
+
+def check_writable(*folders: Path) -> None:
+    """Make the folders and see that a file can be written there, before hours go into its content.
+
+    Raises:
+        ConfigError: If one of them cannot be written to; names all of them.
+    """
+    problems = []
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            problems.append(
+                f"{folder}: cannot be written to: {error.strerror}; mount it writable, or choose "
+                "another folder"
+            )
+    if problems:
+        raise ConfigError(join_problems(problems))
 
 
 def write_failure(paths: Paths, message: str, traceback_text: str = "") -> None:

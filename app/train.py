@@ -1,6 +1,5 @@
 """The story of a training run: build everything, train, validate, checkpoint, leave the results."""
 
-import hashlib
 import logging
 import math
 import sys
@@ -15,11 +14,12 @@ from tqdm import tqdm
 
 from app.artifacts import Results, collect_panels, describe_model, headline, write_artifacts
 from app.checkpoint import (
+    find_differences,
     load_latest_checkpoint,
     save_checkpoint,
 )
 from app.config import Hyperparameters
-from app.data.datasets import Datasets, open_datasets
+from app.data.datasets import open_datasets
 from app.data.loading import (
     Batch,
     TrainOrder,
@@ -36,7 +36,7 @@ from app.engine import (
     evaluate,
     train_steps,
 )
-from app.errors import CheckpointError, ConfigError
+from app.errors import CheckpointError, ConfigError, DataError, join_problems
 from app.logs import metric_line
 from app.losses import RoofLoss
 from app.memory import MemorySampler
@@ -50,7 +50,6 @@ logger = logging.getLogger(__name__)
 
 # What RID's labels can teach; heights come with other datasets.
 _LABELLED_TASKS: tuple[TaskName, ...] = ("segments", "lines")
-_PRETRAINED_LR_FACTOR = 0.1
 
 
 @dataclass
@@ -118,7 +117,16 @@ def train(
     """
     with MemorySampler(hyperparameters.memory_interval_s) as memory:
         run = _Run(paths, hyperparameters, channels, stop_requested, memory)
-        stopped = run.train_epochs()
+        try:
+            stopped = run.train_epochs()
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(
+                f"a data worker was killed, probably out of memory or of /dev/shm: peak "
+                f"{memory.peak_rss_gib():.2f} GiB; lower num_workers, batch_size or crop_size_px, "
+                "or give the container more (docker run --shm-size)"
+            ) from error
         run.export(stopped)
 
 
@@ -146,7 +154,7 @@ class _Run:
         self.num_micro_batches = math.ceil(len(self.datasets.train) / hyperparameters.batch_size)
         self.state = build_state(hyperparameters, channels, self.task_weights, self.device)
         self.settings = self._build_settings()
-        self.identity = _identify(hyperparameters, self.datasets)
+        self.identity = {**hyperparameters.result_affecting(), **self.datasets.identify()}
         self.progress = self._resume()
         self.first_step = self.state.step
         self.started_s = started_s - self.progress.duration_s
@@ -191,6 +199,7 @@ class _Run:
         )
 
     def _read_batches(self) -> Iterator[Batch]:
+        """Micro-batches of all epochs that are left; bad files are set aside on the way."""
         hyperparameters = self.hyperparameters
         order = TrainOrder(
             num_samples=len(self.datasets.train),
@@ -200,14 +209,15 @@ class _Run:
             first_epoch=self.progress.epoch,
             first_micro_batch=self.progress.num_micro_batches,
         )
-        return iter(
-            build_train_loader(
-                self.datasets.train,
-                order,
-                hyperparameters.num_workers,
-                hyperparameters.prefetch_factor,
-            )
+        loader = build_train_loader(
+            self.datasets.train, order, hyperparameters.num_workers, hyperparameters.prefetch_factor
         )
+        for batch in loader:
+            self.datasets.quarantine.add(batch["bad_files"])
+            if not batch["sample_id"]:
+                reasons = join_problems(sorted({bad.reason for bad in batch["bad_files"]}))
+                raise DataError(f"rid: no training sample can be read: {reasons}")
+            yield batch
 
     def _train_epoch(self, batches: Iterator[Batch]) -> bool:
         """Train on what is left of the epoch; True if the run was asked to stop."""
@@ -232,8 +242,6 @@ class _Run:
         self.progress.num_micro_batches += len(result.micro_batches)
         self.progress.num_samples += result.num_samples
         self.progress.losses.add(result.losses)
-        for batch in result.micro_batches:
-            self.datasets.quarantine.add(batch["bad_files"])
 
     def _validate(self) -> bool:
         """Score the averaged weights and close the epoch; True if asked to stop before the end."""
@@ -248,10 +256,14 @@ class _Run:
             self.device,
             self.autocast_dtype,
         )
+        num_scored = 0
         for batch in scored:
+            num_scored += len(batch["sample_id"])
             self.datasets.quarantine.add(batch["bad_files"])
             if self.stop_requested():
                 return True
+        if num_scored == 0:
+            raise DataError("rid: no validation image can be read; repair the files named above")
         values = metrics.compute("val", "rid")
         self._close_epoch(values, metrics.confusion_matrix().tolist())
         return False
@@ -313,15 +325,21 @@ class _Run:
         if latest is None:
             return Progress()
         path, payload = latest
-        differences = _find_differences(payload["identity"], self.identity)
+        differences = find_differences(payload.get("identity", {}), self.identity)
         if differences and mode == "auto":
             raise CheckpointError(
                 f"checkpoint {path} belongs to another run: {'; '.join(differences)}; give the "
                 "earlier values back, or set resume=force to go on from it all the same, or "
                 "resume=never to start anew"
             )
-        self.state.load_state_dict(payload["state"])
-        progress = Progress.from_state_dict(payload["progress"])
+        try:
+            self.state.load_state_dict(payload["state"])
+            progress = Progress.from_state_dict(payload["progress"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"checkpoint {path} does not fit this program or these settings: "
+                f"{str(error).splitlines()[0]}; set resume=never to start anew"
+            ) from error
         self.datasets.quarantine.add(
             [BadFile(name, Path(file), reason) for name, file, reason in payload["bad_files"]]
         )
@@ -346,10 +364,7 @@ class _Run:
 
 def _choose_task_weights(hyperparameters: Hyperparameters) -> dict[TaskName, float]:
     """Weights of the tasks that some channel labels and the user wants trained."""
-    weights: dict[TaskName, float] = {
-        "segments": hyperparameters.segments_weight,
-        "lines": hyperparameters.lines_weight,
-    }
+    weights = {name: getattr(hyperparameters, f"{name}_weight") for name in _LABELLED_TASKS}
     weights = {name: weight for name, weight in weights.items() if weight > 0}
     if not weights:
         raise ConfigError(
@@ -357,26 +372,6 @@ def _choose_task_weights(hyperparameters: Hyperparameters) -> dict[TaskName, flo
             "are 0; set segments_weight or lines_weight above 0"
         )
     return weights
-
-
-def _identify(hyperparameters: Hyperparameters, datasets: Datasets) -> dict[str, Any]:
-    """What must be equal for a checkpoint to belong to this run."""
-    train_dataset = datasets.train
-    sample_ids = [train_dataset.reader.sample_ids[index] for index in train_dataset.indices]
-    digest = hashlib.sha256("\n".join(sample_ids).encode()).hexdigest()[:16]
-    return {
-        **hyperparameters.result_affecting(),
-        "num_train": len(sample_ids),
-        "train_samples_sha256": digest,
-    }
-
-
-def _find_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{key} was {old.get(key)}, now {new.get(key)}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-    ]
 
 
 def _log_start(run: _Run) -> None:

@@ -34,7 +34,14 @@ class TinyModel(nn.Module):
 
 def build(learning_rate=0.1, **overrides):
     model = TinyModel()
-    groups = [{"params": list(model.parameters()), "lr": learning_rate, "peak_lr": learning_rate}]
+    groups = [
+        {
+            "params": list(model.parameters()),
+            "lr": learning_rate,
+            "peak_lr": learning_rate,
+            "weight_decay": 0.0,
+        }
+    ]
     state = TrainingState(
         model,
         build_ema(model, 0.9),

@@ -1,5 +1,6 @@
 """The samples of a run: which are trained on, which validate, which had to be set aside."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ class Datasets:
             if sample is not None:
                 return sample["gsd_m"]
         raise DataError(f"no training sample can be read: {bad_files[0].reason}")
+
+    def identify(self) -> dict[str, Any]:
+        """What must be equal for a run to go on from another's checkpoint."""
+        sample_ids = [self.train.reader.sample_ids[index] for index in self.train.indices]
+        digest = hashlib.sha256("\n".join(sample_ids).encode()).hexdigest()
+        return {"num_train": len(sample_ids), "train_samples_sha256": digest[:16]}
 
     def describe(self) -> dict[str, Any]:
         """For metrics.json."""

@@ -58,8 +58,10 @@ class Batch(TypedDict):
     bad_files: list[BadFile]
 
 
-class TrainDataset(Dataset[tuple[Sample, list[BadFile]]]):
+class TrainDataset(Dataset[tuple[Sample | None, list[BadFile]]]):
     """Transformed samples by key; a bad file's place is taken by another sample of the dataset.
+
+    None where a number of others were bad as well.
 
     Args:
         reader: Where samples come from.
@@ -79,7 +81,7 @@ class TrainDataset(Dataset[tuple[Sample, list[BadFile]]]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, key: SampleKey) -> tuple[Sample, list[BadFile]]:
+    def __getitem__(self, key: SampleKey) -> tuple[Sample | None, list[BadFile]]:
         rng = np.random.default_rng((self.seed, key.epoch, key.position))
         bad_files: list[BadFile] = []
         position = key.position
@@ -88,8 +90,8 @@ class TrainDataset(Dataset[tuple[Sample, list[BadFile]]]):
             if sample is not None:
                 return self.transform(sample, rng), bad_files
             position = int(rng.integers(len(self.indices)))
-        reasons = join_problems(sorted({bad_file.reason for bad_file in bad_files}))
-        raise DataError(f"no usable sample in {_MAX_REPLACEMENTS} tries: {reasons}")
+        # An error raised in a worker would come out as a traceback: the reasons go on instead.
+        return None, bad_files
 
 
 class EvalDataset(Dataset[tuple[Sample | None, list[BadFile]]]):
@@ -159,7 +161,7 @@ class TrainOrder(Sampler[list[SampleKey]]):
 class Quarantine:
     """The files set aside so far: named once each, counted against a limit.
 
-    One bad file is always survived, however small the dataset.
+    One bad file is survived, however small the dataset, unless none may be bad.
 
     Attributes:
         dataset: Its name, for messages.
@@ -192,7 +194,9 @@ class Quarantine:
         ]
 
     def _check(self) -> None:
-        num_allowed = max(1, int(self.max_bad_fraction * self.num_samples))
+        num_allowed = int(self.max_bad_fraction * self.num_samples)
+        if self.max_bad_fraction > 0:
+            num_allowed = max(1, num_allowed)
         if len(self.bad_files) > num_allowed or len(self.bad_files) >= self.num_samples:
             reasons = join_problems([bad_file.reason for bad_file in self.bad_files.values()])
             raise DataError(

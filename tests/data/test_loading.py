@@ -106,12 +106,13 @@ def test_validation_leaves_a_bad_file_out(rid_dir):
     assert batches[1]["image"].shape[0] == 0
 
 
-def test_nothing_but_bad_files_is_an_error(rid_dir):
+def test_nothing_but_bad_files_is_no_sample(rid_dir):
     dataset = train_dataset(rid_dir)
     for sample_id in dataset.reader.sample_ids:
         break_image(rid_dir, sample_id)
-    with pytest.raises(DataError, match="no usable sample"):
-        dataset[SampleKey(0, 0)]
+    sample, bad_files = dataset[SampleKey(0, 0)]
+    assert sample is None
+    assert len(bad_files) == 20
 
 
 def bad(name):
@@ -132,6 +133,8 @@ def test_quarantine_names_each_file_once(caplog):
 
 def test_one_bad_file_of_few_is_survived_but_not_the_only_one():
     Quarantine("rid", num_samples=5, max_bad_fraction=0.05).add([bad("a")])
+    with pytest.raises(DataError, match=r"1 of 100 samples .* at most 0"):
+        Quarantine("rid", num_samples=100, max_bad_fraction=0).add([bad("a")])
     with pytest.raises(DataError, match="1 of 1 samples"):
         Quarantine("rid", num_samples=1, max_bad_fraction=0.05).add([bad("a")])
 

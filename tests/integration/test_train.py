@@ -94,7 +94,6 @@ def weights(base_dir):
 def test_a_run_leaves_every_artifact(uninterrupted):
     base_dir, output = uninterrupted
     assert {path.name for path in (base_dir / "model").iterdir()} == ARTIFACTS
-    assert not (base_dir / "output/failure").exists()
     assert "epoch 2/2" in output
     assert "metric epoch=2 step=6 " in output
     assert output.strip().endswith("report.html")
@@ -172,6 +171,27 @@ def test_stopped_saves_and_a_later_run_ends_with_the_same_weights(ml, uninterrup
     assert weights(ml) == weights(uninterrupted[0])
 
 
+def test_asked_to_stop_before_it_began_is_no_failure(ml):
+    process = start(ml)
+    wait_for(lambda: psutil.Process(process.pid).children(), process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert read_metrics(ml)["stopped"] is True
+    assert not (ml / "output/failure").exists()
+
+
+def test_a_second_ctrl_c_does_not_wait(ml):
+    process = start(ml)
+    wait_for(lambda: psutil.Process(process.pid).children(), process)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    process.communicate(timeout=60)
+    assert process.returncode == 137
+    assert failure(ml).startswith("training process killed by a second Ctrl-C")
+
+
 def test_a_finished_run_is_not_trained_again(uninterrupted, tmp_path):
     base_dir = shutil.copytree(uninterrupted[0], tmp_path / "ml")
     shutil.rmtree(base_dir / "model")
@@ -187,7 +207,6 @@ def test_other_hyperparameters_are_refused_with_the_difference(uninterrupted):
     exit_code, output = run(base_dir, "--set", "epochs=3")
     assert exit_code == 2, output
     assert "belongs to another run: epochs was 2, now 3" in failure(base_dir)
-    (base_dir / "output/failure").unlink()
 
 
 def test_a_training_process_killed_by_the_kernel_is_explained(ml):
