@@ -130,14 +130,12 @@ class StepResult:
 
     Attributes:
         losses: Of this step's micro-batches.
-        learning_rate: Of the first parameter group.
         num_samples: Samples seen by this rank.
         micro_batches: What was trained on.
         stop: Whether any rank was asked to stop.
     """
 
     losses: LossSums
-    learning_rate: float
     num_samples: int
     micro_batches: list[Batch]
     stop: bool
@@ -159,7 +157,7 @@ def train_steps(
     for start in range(0, num_micro_batches, settings.grad_accum_steps):
         length = min(settings.grad_accum_steps, num_micro_batches - start)
         micro_batches = [next(batches) for _ in range(length)]
-        learning_rate = _set_learning_rate(state, settings)
+        _set_learning_rate(state, settings)
         counts, stop = _reduce_counts(micro_batches, stop_requested(), settings)
         sums = _accumulate_gradients(state, micro_batches, counts, settings)
         is_finite = _step_optimizer(state, settings)
@@ -172,7 +170,6 @@ def train_steps(
         state.step += 1
         yield StepResult(
             losses=LossSums(sums, counts.cpu()) if is_finite else LossSums(),
-            learning_rate=learning_rate,
             num_samples=sum(len(batch["sample_id"]) for batch in micro_batches),
             micro_batches=micro_batches,
             stop=stop,
@@ -360,12 +357,10 @@ def _report_skipped(num_skipped: int, micro_batches: list[Batch]) -> None:
         )
 
 
-def _set_learning_rate(state: TrainingState, settings: StepSettings) -> float:
+def _set_learning_rate(state: TrainingState, settings: StepSettings) -> None:
     factor = learning_rate_factor(state.step, settings.num_warmup_steps, settings.num_steps)
     for group in state.optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
-    learning_rate: float = state.optimizer.param_groups[0]["lr"]
-    return learning_rate
 
 
 def _unwrap(model: nn.Module) -> nn.Module:

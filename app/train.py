@@ -309,10 +309,7 @@ class _Run:
             "identity": self.identity,
             "state": self.state.state_dict(),
             "progress": self.progress.state_dict(),
-            "bad_files": [
-                (bad.sample_id, str(bad.path), bad.reason)
-                for bad in self.datasets.quarantine.bad_files.values()
-            ],
+            "quarantined": self.datasets.quarantine.to_json(),
         }
         directory = self.paths.checkpoint_dir
         keep = self.hyperparameters.keep_checkpoints
@@ -341,7 +338,10 @@ class _Run:
                 f"{str(error).splitlines()[0]}; set resume=never to start anew"
             ) from error
         self.datasets.quarantine.add(
-            [BadFile(name, Path(file), reason) for name, file, reason in payload["bad_files"]]
+            [
+                BadFile(entry["sample_id"], Path(entry["path"]), entry["reason"])
+                for entry in payload["quarantined"]
+            ]
         )
         logger.info("resuming from %s: epoch %d, step %d", path, progress.epoch, self.state.step)
         return progress

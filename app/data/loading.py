@@ -187,7 +187,7 @@ class Quarantine:
         self._check()
 
     def to_json(self) -> list[dict[str, str]]:
-        """The files set aside, for metrics.json."""
+        """The files set aside, in plain types, for metrics.json and checkpoints."""
         return [
             {"sample_id": bad.sample_id, "path": str(bad.path), "reason": bad.reason}
             for bad in self.bad_files.values()
