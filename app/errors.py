@@ -5,6 +5,7 @@ how to fix, in one line.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 EXIT_OK = 0
 EXIT_BUG = 1
@@ -23,6 +24,24 @@ class ConfigError(RoofError, ValueError):
 
 class DataError(RoofError, ValueError):
     """A dataset, or one file of it, that cannot be used."""
+
+
+class SampleError(DataError):
+    """One sample of a dataset that cannot be used; the others can.
+
+    Attributes:
+        sample_id: Its name.
+        path: The file a person should look at.
+    """
+
+    def __init__(self, sample_id: str, path: Path, message: str) -> None:
+        super().__init__(message)
+        self.sample_id = sample_id
+        self.path = path
+
+    def __reduce__(self) -> tuple[type["SampleError"], tuple[str, Path, str]]:
+        # Exceptions are pickled by their args, which here are fewer than __init__ takes.
+        return SampleError, (self.sample_id, self.path, str(self))
 
 
 class CheckpointError(RoofError, RuntimeError):

@@ -14,7 +14,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from torch.utils.data import Dataset
 
-from app.data.sample import BadFile, Sample
+from app.data.sample import BadFile, Sample, unknown_depth, unknown_labels
 from app.data.targets import lines_from_segments
 from app.errors import DataError, join_problems
 from app.tasks import BACKGROUND_CLASS, find_task
@@ -140,7 +140,8 @@ class RidDataset(Dataset[Sample]):
             image=torch.from_numpy(image),
             segments=torch.from_numpy(segments),
             lines=torch.from_numpy(lines_from_segments(segments, gsd_m)),
-            depth=torch.full(segments.shape, math.nan),
+            depth=unknown_depth(*segments.shape),
+            superstructures=unknown_labels(*segments.shape),
             dataset=self.name,
             sample_id=self.sample_ids[index],
             gsd_m=gsd_m,

@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor
 
 from app.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF
+
+
+DatasetName = Literal["rid", "roofline", "airs"]
+# In the order of all tables and draws.
+DATASET_NAMES: tuple[DatasetName, ...] = ("rid", "roofline", "airs")
 
 
 class Sample(TypedDict):
@@ -17,9 +22,11 @@ class Sample(TypedDict):
         image: (3, H, W) uint8, RGB.
         segments: (H, W) uint8: 0..15 azimuth class, 16 flat, 17 background, 18 some roof,
             255 unknown.
-        lines: (4, H, W) uint8: 1 on a line of that kind, 0 off it, 255 unknown.
+        lines: (4, H, W) uint8: 1 on the centre of a line of that kind, one pixel thick, 0 off it,
+            255 unknown. The transforms give lines their width.
         depth: (H, W) float32, metres above ground; NaN where unknown.
-        dataset: "rid".
+        superstructures: (H, W) uint8: RID's 0..7, 8 background, 255 unknown.
+        dataset: Which dataset it is from; nothing after the readers asks.
         sample_id: The name by which a person finds the file.
         gsd_m: Ground sampling distance, metres per pixel.
     """
@@ -28,9 +35,20 @@ class Sample(TypedDict):
     segments: Tensor
     lines: Tensor
     depth: Tensor
-    dataset: str
+    superstructures: Tensor
+    dataset: DatasetName
     sample_id: str
     gsd_m: float
+
+
+def unknown_labels(*shape: int) -> Tensor:
+    """uint8 of that shape, all unknown: segments, lines or superstructures nobody labelled."""
+    return torch.full(shape, IGNORE_INDEX, dtype=torch.uint8)
+
+
+def unknown_depth(*shape: int) -> Tensor:
+    """float32 of that shape, all unknown."""
+    return torch.full(shape, torch.nan)
 
 
 @dataclass(frozen=True)
@@ -63,4 +81,9 @@ def check_sample(sample: Sample) -> None:
     assert bool(((sample["lines"] <= 1) | (sample["lines"] == IGNORE_INDEX)).all())
     assert sample["depth"].shape == (height, width)
     assert sample["depth"].dtype == torch.float32
+    superstructures = sample["superstructures"]
+    assert superstructures.shape == (height, width)
+    assert superstructures.dtype == torch.uint8
+    assert bool(((superstructures <= 8) | (superstructures == IGNORE_INDEX)).all())
+    assert sample["dataset"] in DATASET_NAMES
     assert sample["gsd_m"] > 0

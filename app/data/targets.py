@@ -5,6 +5,7 @@ steep planes runs at a right angle to the difference of their downhill direction
 does not run so is a step, a wall or a drawing error, and becomes unknown rather than "no line".
 """
 
+import math
 from typing import Final, NamedTuple
 
 import cv2
@@ -86,8 +87,8 @@ def lines_from_segments(segments: _Mask, gsd_m: float) -> _Mask:
         gsd_m: Metres per pixel.
 
     Returns:
-        (4, H, W) uint8, eave, ridge, hip, valley: 1 on a line (3 px wide at 0.1 m), 255 in the
-        pixel around it and where unknown, else 0.
+        (4, H, W) uint8, eave, ridge, hip, valley: 1 on centre lines one pixel thick, 255 where
+        unknown, else 0. `draw_lines` gives them their width.
     """
     planes = _fill_gaps(segments, gsd_m)
     background = (planes == BACKGROUND_CLASS).view(np.uint8)
@@ -101,7 +102,35 @@ def lines_from_segments(segments: _Mask, gsd_m: float) -> _Mask:
     centres[_UNCLEAR] |= unknown
     # Inside a roof of unknown directions creases may run anywhere; its outline is known.
     hidden_creases = (planes == SOME_ROOF).view(np.uint8)
-    return _draw(centres, hidden_creases, gsd_m)
+    return _merge(centres, hidden_creases, gsd_m)
+
+
+def draw_lines(centres: _Mask, gsd_m: float) -> _Mask:
+    """Line targets from centre lines; drawn last, so that no turn or zoom changes their width.
+
+    Args:
+        centres: (4, H, W) uint8: 1 on centre lines one pixel thick (gaps of a pixel are closed),
+            255 unknown, else 0.
+        gsd_m: Metres per pixel.
+
+    Returns:
+        (4, H, W) uint8: 1 on a line (3 px wide at 0.1 m), 255 in the pixel around it and where
+        unknown, else 0. A line stands above its own ring and above what is unknown.
+    """
+    half_width_px = max(_MIN_LINE_HALF_WIDTH_PX, _LINE_HALF_WIDTH_M / gsd_m)
+    line_disk, ring_disk = _disk(half_width_px), _disk(half_width_px + _RING_PX)
+    lines = np.where(centres == IGNORE_INDEX, centres, np.uint8(0))
+    for target, kind in zip(lines, centres, strict=True):
+        centre = (kind == 1).view(np.uint8)
+        if centre.any():
+            target[cv2.dilate(centre, ring_disk).view(np.bool_)] = IGNORE_INDEX
+            target[cv2.dilate(centre, line_disk).view(np.bool_)] = 1
+    return lines
+
+
+def line_reach_px(gsd_m: float) -> int:
+    """How far from its centre line a drawn line and its ring reach."""
+    return math.ceil(max(_MIN_LINE_HALF_WIDTH_PX, _LINE_HALF_WIDTH_M / gsd_m) + _RING_PX)
 
 
 def _fill_gaps(segments: _Mask, gsd_m: float) -> _Mask:
@@ -217,8 +246,8 @@ def _downhill(azimuth_class: _Ints) -> _Floats:
     return np.stack((np.sin(azimuth), -np.cos(azimuth)), axis=1)
 
 
-def _draw(centres: _Mask, hidden_creases: _Mask, gsd_m: float) -> _Mask:
-    """Targets from centre lines one pixel thick.
+def _merge(centres: _Mask, hidden_creases: _Mask, gsd_m: float) -> _Mask:
+    """Centre lines above what is unknown of them.
 
     Args:
         centres: (5, H, W) uint8 0/1: eave, ridge, hip, valley, unclear.
@@ -226,18 +255,13 @@ def _draw(centres: _Mask, hidden_creases: _Mask, gsd_m: float) -> _Mask:
         gsd_m: Metres per pixel.
 
     Returns:
-        (4, H, W) uint8: 1, 0 or 255. A line stands above its own ring and above what is unclear.
+        (4, H, W) uint8: 1, 0 or 255.
     """
-    half_width_px = max(_MIN_LINE_HALF_WIDTH_PX, _LINE_HALF_WIDTH_M / gsd_m)
-    line_disk, ring_disk = _disk(half_width_px), _disk(half_width_px + _RING_PX)
     doubtful = np.zeros((_UNCLEAR, *centres.shape[1:]), np.uint8)
     doubtful[:] = cv2.dilate(centres[_UNCLEAR], _disk(_UNKNOWN_HALF_WIDTH_M / gsd_m))
     doubtful[_RIDGE:] |= hidden_creases
     lines = doubtful * np.uint8(IGNORE_INDEX)
-    for kind in range(_UNCLEAR):
-        if centres[kind].any():
-            lines[kind][cv2.dilate(centres[kind], ring_disk).view(np.bool_)] = IGNORE_INDEX
-            lines[kind][cv2.dilate(centres[kind], line_disk).view(np.bool_)] = 1
+    lines[centres[:_UNCLEAR].view(np.bool_)] = 1
     return lines
 
 

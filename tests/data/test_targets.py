@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.data.targets import lines_from_segments
+from app.data.targets import draw_lines, lines_from_segments
 from app.tasks import (
     BACKGROUND_CLASS,
     FLAT_CLASS,
@@ -30,6 +30,11 @@ L_SHAPE = {
 }
 
 
+def drawn_lines(segments, gsd_m):
+    """Line targets as the losses see them."""
+    return draw_lines(lines_from_segments(segments, gsd_m), gsd_m)
+
+
 def background(size_px=100):
     return np.full((size_px, size_px), BACKGROUND_CLASS, np.uint8)
 
@@ -43,7 +48,7 @@ def two_planes(upper, lower, size_px=100):
 
 
 def test_gable_has_a_ridge_and_nothing_else_inside():
-    lines = lines_from_segments(two_planes(N, S), GSD_M)
+    lines = drawn_lines(two_planes(N, S), GSD_M)
     # The boundary lies on row 50, the plane of the higher class; 3 px wide, with a ring of 1 px.
     inside = slice(22, 78)
     assert (lines[RIDGE, 49:52, inside] == 1).all()
@@ -54,7 +59,7 @@ def test_gable_has_a_ridge_and_nothing_else_inside():
 
 
 def test_eave_is_the_whole_outline_and_exactly_that():
-    lines = lines_from_segments(two_planes(N, S), GSD_M)
+    lines = drawn_lines(two_planes(N, S), GSD_M)
     expected = np.zeros((100, 100), bool)
     expected[19:81, 19:81] = True
     expected[22:78, 22:78] = False
@@ -63,14 +68,14 @@ def test_eave_is_the_whole_outline_and_exactly_that():
 
 
 def test_planes_that_drain_to_each_other_have_a_valley():
-    lines = lines_from_segments(two_planes(S, N), GSD_M)
+    lines = drawn_lines(two_planes(S, N), GSD_M)
     # Now the upper plane has the higher class, so its last row, 49, is the centre.
     assert (lines[VALLEY, 48:51, 22:78] == 1).all()
     assert not lines[[RIDGE, HIP]].any()
 
 
 def test_hip_roof_has_four_hips_and_a_ridge():
-    lines = lines_from_segments(hip_roof(120, azimuth_deg=0), GSD_M)
+    lines = drawn_lines(hip_roof(120, azimuth_deg=0), GSD_M)
     # Eaves at 12..108 and 30..90, so the ridge runs from (42, 60) to (78, 60).
     assert (lines[RIDGE, 60, 45:76] == 1).all()
     assert not lines[RIDGE, :, :38].any()
@@ -84,7 +89,7 @@ def test_hip_roof_has_four_hips_and_a_ridge():
 
 
 def test_l_shape_has_hip_outside_and_valley_inside():
-    lines = lines_from_segments(draw_planes(120, L_SHAPE), GSD_M)
+    lines = drawn_lines(draw_planes(120, L_SHAPE), GSD_M)
     diagonal = np.arange(120)
     assert (lines[HIP, diagonal[23:38], diagonal[23:38]] == 1).all()
     assert (lines[VALLEY, diagonal[43:58], diagonal[43:58]] == 1).all()
@@ -102,8 +107,8 @@ def test_lines_turn_with_the_image(symmetry):
 
     segments = draw_planes(120, L_SHAPE)
     turned = segments_after_symmetry()[symmetry][apply(segments)]
-    lines = lines_from_segments(turned, GSD_M)
-    expected = apply(lines_from_segments(segments, GSD_M))
+    lines = drawn_lines(turned, GSD_M)
+    expected = apply(drawn_lines(segments, GSD_M))
     # Which plane has the higher class may change, and the centre line moves by a pixel.
     for kind in (EAVE, RIDGE, HIP, VALLEY):
         for some, others in ((lines, expected), (expected, lines)):
@@ -114,10 +119,10 @@ def test_lines_turn_with_the_image(symmetry):
 @pytest.mark.parametrize("azimuth_deg", range(0, 180, 4))
 def test_lines_are_found_at_every_angle(azimuth_deg):
     # The azimuth is off the centre of its bin by up to 11.25 degrees.
-    gable_lines = lines_from_segments(gable(160, azimuth_deg), GSD_M)
+    gable_lines = drawn_lines(gable(160, azimuth_deg), GSD_M)
     assert gable_lines[RIDGE, 80, 80] == 1
     assert not (gable_lines[[HIP, VALLEY]] == 1).any()
-    hip_lines = lines_from_segments(hip_roof(160, azimuth_deg), GSD_M)
+    hip_lines = drawn_lines(hip_roof(160, azimuth_deg), GSD_M)
     assert hip_lines[RIDGE, 80, 80] == 1
     assert not (hip_lines[VALLEY] == 1).any()
     # The middle of each hip of a roof facing north, turned.
@@ -139,7 +144,7 @@ def test_lines_are_found_at_every_angle(azimuth_deg):
     ],
 )
 def test_a_boundary_that_fails_the_check_is_unknown_and_not_no_line(upper, lower):
-    lines = lines_from_segments(two_planes(upper, lower), GSD_M)
+    lines = drawn_lines(two_planes(upper, lower), GSD_M)
     boundary_y = 50 if lower > upper else 49
     band = slice(boundary_y - 5, boundary_y + 6)
     assert (lines[:, band, 30:70] == IGNORE_INDEX).all()
@@ -153,19 +158,19 @@ def test_a_short_boundary_is_unknown():
     segments = background()
     segments[20:50, 20:80] = N
     segments[50:80, 40:52] = S  # 12 px meet, 1.2 m
-    lines = lines_from_segments(segments, GSD_M)
+    lines = drawn_lines(segments, GSD_M)
     assert (lines[RIDGE, 50, 42:50] == IGNORE_INDEX).all()
     segments[50:80, 40:58] = S  # 18 px
-    lines = lines_from_segments(segments, GSD_M)
+    lines = drawn_lines(segments, GSD_M)
     assert (lines[RIDGE, 50, 42:56] == 1).all()
 
 
 def test_one_straight_edge_is_judged_neighbour_by_neighbour():
     segments = two_planes(E, S)
     segments[20:50, 20:32] = N  # 1.2 m of an edge of 6 m
-    assert not (lines_from_segments(segments, GSD_M)[RIDGE] == 1).any()
+    assert not (drawn_lines(segments, GSD_M)[RIDGE] == 1).any()
     segments[20:50, 20:50] = N
-    lines = lines_from_segments(segments, GSD_M)
+    lines = drawn_lines(segments, GSD_M)
     assert (lines[RIDGE, 50, 22:49] == 1).all()
     assert (lines[RIDGE, 50, 53:78] == IGNORE_INDEX).all()
 
@@ -175,14 +180,14 @@ def test_neighbouring_classes_are_no_crease_even_where_it_would_run():
     segments = background()
     segments[20:80, 20:50] = N
     segments[20:80, 50:80] = NNE
-    lines = lines_from_segments(segments, GSD_M)
+    lines = drawn_lines(segments, GSD_M)
     assert (lines[:, 30:70, 50] == IGNORE_INDEX).all()
 
 
 def test_a_boundary_with_a_step_keeps_its_straight_parts():
     segments = two_planes(N, S)
     segments[50:60, 50:80] = N  # the ridge continues 1 m further south
-    lines = lines_from_segments(segments, GSD_M)
+    lines = drawn_lines(segments, GSD_M)
     assert (lines[RIDGE, 50, 24:44] == 1).all()
     assert (lines[RIDGE, 60, 56:76] == 1).all()
     assert lines[RIDGE, 55, 49] == IGNORE_INDEX
@@ -192,18 +197,18 @@ def test_a_boundary_with_a_step_keeps_its_straight_parts():
 def test_a_slit_between_planes_is_no_outline(gap_px, closed):
     segments = two_planes(N, S)
     segments[50 : 50 + gap_px, 20:80] = BACKGROUND_CLASS
-    lines = lines_from_segments(segments, GSD_M)
+    lines = drawn_lines(segments, GSD_M)
     middle = lines[:, 45:60, 50]
     assert (middle[RIDGE] == 1).any() == closed
     assert (middle[EAVE] == 1).any() != closed
 
 
 def test_the_border_of_the_image_is_no_line():
-    assert not lines_from_segments(np.full((64, 64), S, np.uint8), GSD_M).any()
-    assert not lines_from_segments(background(64), GSD_M).any()
+    assert not drawn_lines(np.full((64, 64), S, np.uint8), GSD_M).any()
+    assert not drawn_lines(background(64), GSD_M).any()
     segments = background(64)
     segments[:, 32:] = S
-    lines = lines_from_segments(segments, GSD_M)
+    lines = drawn_lines(segments, GSD_M)
     np.testing.assert_array_equal(np.unique(np.nonzero(lines[EAVE] == 1)[1]), [31, 32, 33])
 
 
@@ -212,7 +217,7 @@ def test_a_plane_inside_another_meets_it_on_all_sides(inner, outer):
     segments = background()
     segments[10:90, 10:90] = outer
     segments[40:60, 30:70] = inner
-    lines = lines_from_segments(segments, GSD_M)
+    lines = drawn_lines(segments, GSD_M)
     # A plane facing north in one facing south: water gathers at its upper edge and parts at its
     # lower one. The other way round, the edges change places.
     upper, lower = (VALLEY, RIDGE) if inner == N else (RIDGE, VALLEY)
@@ -224,7 +229,7 @@ def test_a_plane_inside_another_meets_it_on_all_sides(inner, outer):
 def test_near_unknown_pixels_all_lines_are_unknown():
     segments = two_planes(N, S)
     segments[:, 60:] = IGNORE_INDEX
-    lines = lines_from_segments(segments, GSD_M)
+    lines = drawn_lines(segments, GSD_M)
     assert (lines[:, 5, 60:] == IGNORE_INDEX).all()
     assert (lines[:, 30, 56:60] == IGNORE_INDEX).all()
     assert not lines[:, 30, 30:54].any()
@@ -234,7 +239,7 @@ def test_near_unknown_pixels_all_lines_are_unknown():
 def test_a_roof_of_unknown_direction_has_a_known_outline():
     segments = background()
     segments[20:80, 20:80] = SOME_ROOF
-    lines = lines_from_segments(segments, GSD_M)
+    lines = drawn_lines(segments, GSD_M)
     assert (lines[EAVE, 20, 20:80] == 1).all()
     assert not lines[EAVE, 30:70, 30:70].any()
     assert (lines[RIDGE:, 20:80, 20:80] == IGNORE_INDEX).all()
@@ -242,7 +247,7 @@ def test_a_roof_of_unknown_direction_has_a_known_outline():
 
 
 def test_lengths_are_in_metres():
-    fine = lines_from_segments(hip_roof(240, 0), gsd_m=0.05)
+    fine = drawn_lines(hip_roof(240, 0), gsd_m=0.05)
     # 0.15 m to each side of the centre, and the ring stays one pixel.
     column = fine[RIDGE, 114:127, 120]
     np.testing.assert_array_equal(column, [0, 0, 255, 1, 1, 1, 1, 1, 1, 1, 255, 0, 0])
@@ -279,7 +284,7 @@ def test_lines_of_real_masks_agree_with_the_vector_lines(
         mask = cv2.imread(
             str(RID / f"masks_segments_reviewed/{path.stem}.png"), cv2.IMREAD_UNCHANGED
         )
-        target = lines_from_segments(mask, 0.099)[channel]
+        target = drawn_lines(mask, 0.099)[channel]
         truth = read_roof_lines(path, kinds)
         found = (target == 1).astype(np.uint8)
         hit = (truth == 1) & (cv2.dilate(found, within_5_px) == 1)
