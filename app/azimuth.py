@@ -38,20 +38,36 @@ def class_to_degrees(class_id: npt.ArrayLike, num_bins: int = NUM_BINS) -> npt.N
     return np.asarray(class_id, np.float64) % num_bins * (360.0 / num_bins)
 
 
-def turn_class(class_id: int, symmetry: int, num_bins: int = NUM_BINS) -> int:
-    """The class a plane has after its image was flipped or turned.
+def bins_of_class(class_id: int, num_bins: int) -> tuple[int, ...]:
+    """The coarser bins that hold part of a 16-bin class: one, or two where an edge cuts it in half.
 
-    A quarter turn counter-clockwise takes 90 degrees off the azimuth; a left-right flip mirrors
-    east and west, so it negates it.
+    Args:
+        class_id: In [0, 16).
+        num_bins: 4, 8 or 16.
+
+    Returns:
+        One bin, or two neighbours (k, k + 1 mod num_bins) in this order.
+    """
+    step = NUM_BINS // num_bins
+    lower, rest = divmod(class_id, step)
+    if 2 * rest == step:
+        return lower, (lower + 1) % num_bins
+    return ((lower + (2 * rest > step)) % num_bins,)
+
+
+def turn_class(class_id: int, turn_bins: int, flip: bool, num_bins: int = NUM_BINS) -> int:
+    """The class a plane has after its image was turned and flipped.
+
+    A turn clockwise adds to the azimuth; a left-right flip mirrors east and west, so it negates it.
 
     Args:
         class_id: Azimuth class before, in [0, num_bins).
-        symmetry: In [0, 8): symmetry % 4 quarter turns counter-clockwise, then a left-right flip
-            if symmetry >= 4.
-        num_bins: A multiple of 4.
+        turn_bins: By how many bins the content was rotated clockwise; any integer.
+        flip: Whether it was mirrored left-right after that.
+        num_bins: Bins of the whole circle.
 
     Returns:
         Azimuth class after, in [0, num_bins).
     """
-    turned = class_id - (symmetry % 4) * (num_bins // 4)
-    return (-turned if symmetry >= 4 else turned) % num_bins
+    turned = class_id + turn_bins
+    return (-turned if flip else turned) % num_bins
