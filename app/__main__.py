@@ -54,7 +54,7 @@ def _train(options: argparse.Namespace) -> None:
     die_with_parent()
     stop_flag = StopFlag()
     stop_flag.listen()
-    from app.config import parse_hyperparameters, parse_settings
+    from app.config_text import parse_hyperparameters, parse_settings
     from app.sagemaker import check_writable, read_channels, read_hyperparameters
 
     paths = Paths(options.base_dir)
@@ -76,7 +76,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from app.config import parse_hyperparameters, parse_settings
+    from app.config_text import parse_hyperparameters, parse_settings
     from app.evaluate import evaluate_model
 
     hyperparameters = parse_hyperparameters(parse_settings(options.set))

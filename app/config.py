@@ -1,29 +1,22 @@
-"""Hyperparameters: names, ranges, defaults and meaning, and how the texts of a job become values.
+"""Hyperparameters: names, ranges, defaults and meaning."""
 
-SageMaker sends a flat map of texts, and every sender writes the same value in another way: `true`
-or `True`, `adam` or `"adam"`, `10` or `10.0`. `parse_hyperparameters` reads them all.
-"""
-
-import ast
-import difflib
-import json
-from collections.abc import Mapping, Sequence
-from types import NoneType
-from typing import Final, Literal, get_args, get_origin
+import math
+from collections.abc import Mapping
+from typing import Final, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from app.errors import ConfigError, join_problems
+DatasetName = Literal["rid", "roofline", "airs"]
+# In the order of all tables and draws; also the names of their channels.
+DATASET_NAMES: Final[tuple[DatasetName, ...]] = ("rid", "roofline", "airs")
 
 # What `phase` stands for: steps from a smoke test on a laptop to the whole dataset.
 PRESETS: Final[Mapping[int, Mapping[str, int | str]]] = {
@@ -41,12 +34,13 @@ PRESETS: Final[Mapping[int, Mapping[str, int | str]]] = {
 # Every field stands in exactly one group; the order is that of docs/hyperparameters.md.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Data": (
-        "phase", "rid_fold", "max_samples", "crop_size_px", "num_workers", "prefetch_factor",
-        "max_bad_fraction",
+        "phase", "gsd_m", "crop_size_px", "dataset_weights", "max_samples", "max_val_samples",
+        "steps_per_epoch", "rid_fold", "rid_split", "roofline_gsd_m", "num_workers",
+        "prefetch_factor", "max_bad_fraction",
     ),
     "Model and losses": (
-        "backbone_weights", "segments_weight", "lines_weight", "depth_weight", "dice_weight",
-        "azimuth_smoothing",
+        "backbone_weights", "azimuth_bins", "segments_weight", "lines_weight", "depth_weight",
+        "superstructures_weight", "dice_weight", "azimuth_smoothing",
     ),
     "Optimisation": (
         "epochs", "batch_size", "grad_accum_steps", "learning_rate", "backbone_learning_rate",
@@ -89,8 +83,14 @@ class Hyperparameters(BaseModel):
     how much of a difference is chance."""
 
     epochs: int = Field(default=30, ge=1)
-    """Passes over the training samples. Raise it while the validation metrics still rise at the
-    end; the learning rate schedule stretches with it."""
+    """Rounds of training, each with a validation at its end; how long one is, steps_per_epoch says.
+    Raise it while the validation metrics still rise at the end; the learning rate schedule
+    stretches with it."""
+
+    steps_per_epoch: int | None = Field(default=None, ge=1)
+    """Optimizer steps of an epoch. None ends an epoch when the first of the datasets has been seen
+    once, at the pace dataset_weights gives it; the others go on in the next epoch where they were.
+    Set it when a small dataset makes epochs too short."""
 
     batch_size: int = Field(default=8, ge=1)
     """Samples per forward and backward pass on each device. Lower it when memory runs out, and
@@ -104,8 +104,35 @@ class Hyperparameters(BaseModel):
     """Side of the square training windows, pixels. Larger windows show whole roofs but cost memory
     and time with the square of the side. Validation always uses whole images."""
 
+    gsd_m: float = Field(default=0.1, ge=0.03, le=1)
+    """Ground sampling distance that all datasets are brought to, metres per pixel. Lower it to see
+    small things, at the price of memory; photos within 3 % of it are left as they are."""
+
+    dataset_weights: str = Field(default="rid=0.5,roofline=0.25,airs=0.25", min_length=1)
+    """Shares of the datasets in every step, as name=share,...; those of absent datasets go to the
+    others. A dataset with share 0, or not named, is validated on but not trained on. By size, AIRS
+    would be 99 % of every step."""
+
     max_samples: int | None = Field(default=None, ge=1)
     """Training samples taken from each dataset; None takes all. Set it for a quick trial."""
+
+    max_val_samples: int | None = Field(default=500, ge=1)
+    """Validation samples taken from each dataset, evenly spread over it; None takes all. AIRS has
+    18 thousand windows to validate on, which takes hours on a CPU."""
+
+    azimuth_bins: Literal[16, 8, 4, 1] = 16
+    """How many directions roof planes are sorted into; 1 is roof or not. Lower it when 16 are more
+    than the use needs or the data can teach: what RID's 16 leave open is learned as either of two
+    neighbours, not guessed."""
+
+    rid_split: Literal["disjoint", "release"] = "disjoint"
+    """RID's photos overlap. "disjoint" leaves out of training what shows the ground of a validation
+    or test photo, so that scores are of unseen roofs; "release" keeps the published lists, for
+    comparison with others' numbers."""
+
+    roofline_gsd_m: float = Field(default=0.05, ge=0.01, le=1)
+    """Metres per pixel of Roofline's tiles, which the release does not state. Heights are metres
+    either way; a wrong value shows roofs in the wrong size."""
 
     rid_fold: int = Field(default=1, ge=1, le=5)
     """Which of RID's five published splits to use. Average over all five to compare with others;
@@ -155,9 +182,13 @@ class Hyperparameters(BaseModel):
     lines_weight: float = Field(default=1.0, ge=0)
     """Weight of the roof line loss in the sum of the losses; 0 leaves the task untrained."""
 
+    superstructures_weight: float = Field(default=0.0, ge=0)
+    """Weight of the loss of what stands on roofs (windows, dormers, chimneys, modules), which RID
+    labels. At 0 the model has no head for it."""
+
     depth_weight: float = Field(default=1.0, ge=0)
-    """Weight of the height loss in the sum of the losses; 0 leaves the task untrained. No effect
-    until a dataset with heights is among the channels."""
+    """Weight of the height loss in the sum of the losses; 0 leaves the task untrained. Roofline
+    alone has heights."""
 
     dice_weight: float = Field(default=0.5, ge=0)
     """Weight of the Dice loss, which scores overlap, beside the loss per pixel. Raise it when thin
@@ -205,16 +236,22 @@ class Hyperparameters(BaseModel):
         preset = PRESETS.get(phase, {}) if isinstance(phase, int) else {}
         return {**preset, **values}
 
-    # On the last of the three weights, not on the whole model, so that the problem is listed
+    @field_validator("dataset_weights")
+    @classmethod
+    def _check_dataset_weights(cls, text: str) -> str:
+        read_dataset_weights(text)
+        return text
+
+    # On the last of the weights, not on the whole model, so that the problem is listed
     # together with those of other fields.
     @field_validator("depth_weight")
     @classmethod
     def _check_weights(cls, depth_weight: float, info: ValidationInfo) -> float:
-        others = (info.data.get("segments_weight"), info.data.get("lines_weight"))
-        if depth_weight == 0 and others == (0, 0):
+        names = ("segments_weight", "lines_weight", "superstructures_weight")
+        if depth_weight == 0 and all(info.data.get(name) == 0 for name in names):
             raise PydanticCustomError(
                 "all_weights_zero",
-                "Input should be above 0 where segments_weight and lines_weight are 0",
+                "Input should be above 0 where the weights of all other tasks are 0",
             )
         return depth_weight
 
@@ -228,165 +265,29 @@ class Hyperparameters(BaseModel):
         return self.model_dump(mode="json", exclude=set(_NOT_RESULT_AFFECTING))
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, str]:
-    """The texts of a command line's `--set key=value` as a map; of a key given twice, the last.
+def read_dataset_weights(text: str) -> dict[DatasetName, float]:
+    """Shares by dataset name, from the text of `dataset_weights`; not yet scaled to a sum of 1.
 
     Raises:
-        ConfigError: If a setting has no key or no equals sign.
+        PydanticCustomError: If the text cannot be read; says what is wrong with it.
     """
-    parts = [setting.partition("=") for setting in settings]
-    problems = [
-        f"--set: expected key=value, got {setting!r:.100}"
-        for setting, (key, equals, _) in zip(settings, parts, strict=True)
-        if not key or not equals
-    ]
-    if problems:
-        raise ConfigError(join_problems(problems))
-    return {key: value for key, _, value in parts}
-
-
-def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
-    """Checked hyperparameters from the texts of a job, or from values already typed.
-
-    Args:
-        raw: Values by name. Keys that SageMaker's SDKs and tuner add are ignored.
-
-    Raises:
-        ConfigError: If a key is unknown or a value cannot be used; names all of them.
-    """
-    fields = Hyperparameters.model_fields
-    own = {name: value for name, value in raw.items() if not _is_platform_key(name)}
-    decoded = {
-        name: _decode(value, fields[name]) if name in fields else value
-        for name, value in own.items()
-    }
-    try:
-        return Hyperparameters.model_validate(decoded)
-    except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            name = str(item["loc"][0])
-            if item["type"] == "extra_forbidden":
-                problems.append(_describe_unknown_key(name))
-            else:
-                problems.append(f"{name}: {item['msg']}, got {own[name]!r:.100}")
-        raise ConfigError(join_problems(problems)) from error
-
-
-def _is_platform_key(name: str) -> bool:
-    return name == "_tuning_objective_metric" or name.startswith("sagemaker_")
-
-
-def _describe_unknown_key(name: str) -> str:
-    shown = name if name.isidentifier() else f"{name!r:.100}"
-    normal = name.lower().replace("-", "_")
-    nearest = difflib.get_close_matches(normal, Hyperparameters.model_fields, n=1)
-    if nearest:
-        return f"{shown}: unknown hyperparameter, did you mean {nearest[0]}?"
-    return f"{shown}: unknown hyperparameter, see docs/hyperparameters.md for all names"
-
-
-def _decode(value: object, field: FieldInfo) -> object:
-    """What a sender meant by a text, for a field of that type; the rest is for pydantic to judge.
-
-    Source: value encodings of the SageMaker Python SDK 2 (json.dumps in script mode, str() in the
-    plain Estimator) and 3 (texts as they are, else json.dumps), and of boto3 (as typed).
-    """
-    kind, is_optional = _split_optional(field)
-    if _is_text(kind):
-        # A number-like text such as 007 must stay what it is: undo one layer of quotes, no more.
-        return _unquote(value) if isinstance(value, str) else value
-    if isinstance(value, str):
-        text = str(_unquote(value))
-        if is_optional and text.strip() in ("", "null", "None"):
-            return None
-        literal = _read_literal(text)
-        # No field is a boolean, and Literal[1] would take True for 1.
-        value = text if isinstance(literal, bool) else literal
-    if isinstance(value, bool):
-        return str(value)
-    # 1e3 and 10.0 are whole numbers to whoever typed them; float fields take an int as well.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _unquote(text: str) -> str:
-    """The text without its layer of JSON quotes, if it has one."""
-    try:
-        inner = json.loads(text) if text.startswith('"') else text
-    except ValueError:
-        return text
-    return inner if isinstance(inner, str) else text
-
-
-def _read_literal(text: str) -> object:
-    """The text as JSON, else as a Python literal, else as it is."""
-    # RecursionError and MemoryError: thousands of brackets. Such a text is simply no value of ours.
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        return text
-
-
-def _split_optional(field: FieldInfo) -> tuple[object, bool]:
-    """A field's type without `| None`, and whether it had that."""
-    options = get_args(field.annotation)
-    return (options[0], True) if NoneType in options else (field.annotation, False)
-
-
-def _is_text(kind: object) -> bool:
-    return kind is str or (get_origin(kind) is Literal and isinstance(get_args(kind)[0], str))
-
-
-def render_hyperparameters() -> str:
-    """docs/hyperparameters.md: all fields by group, and the presets, as markdown tables."""
-    lines = [
-        "# Hyperparameters",
-        "",
-        "<!-- Written by docs/generate.py from app/config.py: change it there. -->",
-        "",
-        "Flat keys with defaults that work. Values may be written in any way SageMaker's SDKs do;",
-        "`None`, `null` or an empty text mean None. An unknown key or a value out of range stops",
-        "the job before it reads data, and all such keys are named at once.",
-    ]
-    fields = Hyperparameters.model_fields
-    for title, names in GROUPS.items():
-        lines += ["", f"## {title}", "", "| name | type and range | default | meaning |"]
-        lines += ["| --- | --- | --- | --- |"]
-        for name in names:
-            field = fields[name]
-            meaning = " ".join((field.description or "").split())
-            lines.append(f"| `{name}` | {_describe_type(field)} | `{field.default}` | {meaning} |")
-    lines += ["", "## Presets", ""]
-    lines += ["What `phase` sets. Keys given beside it win; the rest keep their defaults.", ""]
-    lines += ["| name | " + " | ".join(f"`phase` {phase}" for phase in PRESETS) + " |"]
-    lines += ["| --- |" + " --- |" * len(PRESETS)]
-    for name in fields:
-        cells = [f"`{preset[name]}`" if name in preset else "" for preset in PRESETS.values()]
-        if any(cells):
-            lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _describe_type(field: FieldInfo) -> str:
-    """A field's type and range in words, from what pydantic checks."""
-    kind, is_optional = _split_optional(field)
-    if get_origin(kind) is Literal:
-        words = ["one of " + ", ".join(f"`{choice}`" for choice in get_args(kind))]
-    else:
-        kind_names: dict[object, str] = {int: "whole number", float: "number", str: "text"}
-        words = [kind_names[kind]]
-    bounds = {
-        "ge": "at least", "gt": "above", "le": "at most", "lt": "below",
-        "multiple_of": "a multiple of",
-    }  # fmt: skip
-    words += [
-        f"{bound} {getattr(constraint, name)}"
-        for constraint in field.metadata
-        for name, bound in bounds.items()
-        if hasattr(constraint, name)
-    ]
-    return ", ".join(words) + (", or None" if is_optional else "")
+    weights: dict[DatasetName, float] = {}
+    for part in text.split(","):
+        key, _, number = (piece.strip() for piece in part.partition("="))
+        name = next((name for name in DATASET_NAMES if name == key), None)
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if name is None or name in weights or not 0 <= weight < math.inf:
+            names = ", ".join(DATASET_NAMES)
+            raise PydanticCustomError(
+                "dataset_weights",
+                "Input should be name=share,... with each of {names} at most once and shares of at "
+                "least 0",
+                {"names": names},
+            )
+        weights[name] = weight
+    if sum(weights.values()) == 0:
+        raise PydanticCustomError("dataset_weights", "Input should have a share above 0")
+    return weights

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from app.config import render_hyperparameters
 from app.metrics import render_metrics_table
+from docs.hyperparameters_page import render_hyperparameters
 
 _DOCS_DIR = Path(__file__).parent
 TABLE_START = (

@@ -6,15 +6,10 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from app.config import (
-    GROUPS,
-    PRESETS,
-    Hyperparameters,
-    parse_hyperparameters,
-    parse_settings,
-    render_hyperparameters,
-)
+from app.config import GROUPS, PRESETS, Hyperparameters, read_dataset_weights
+from app.config_text import parse_hyperparameters, parse_settings
 from app.errors import ConfigError
+from docs.hyperparameters_page import render_hyperparameters
 
 DOCS_PATH = Path(__file__).parents[1] / "docs" / "hyperparameters.md"
 
@@ -280,6 +275,28 @@ def test_rendered_rows():
     assert "| `device` | one of `auto`, `cpu`, `cuda` | `auto` | Where" in text
     assert "| `batch_size` | `2` | `2` | `4` |" in text
     assert "| `grad_accum_steps` |  | `4` |  |" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("rid=0.5,roofline=0.25,airs=0.25", {"rid": 0.5, "roofline": 0.25, "airs": 0.25}),
+        (" airs = 2 , rid=1", {"airs": 2, "rid": 1}),
+        ("rid=1,airs=0", {"rid": 1, "airs": 0}),
+    ],
+)
+def test_dataset_weights_are_read(text, weights):
+    assert parse_hyperparameters({"dataset_weights": text}).dataset_weights == text
+    assert read_dataset_weights(text) == weights
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["rid", "rid=", "rid=-1", "rid=nan", "rid=inf", "rid=1,rid=2", "potsdam=1", "rid=0", ","],
+)
+def test_dataset_weights_that_make_no_sense_are_refused(text):
+    with pytest.raises(ConfigError, match="dataset_weights: Input should"):
+        parse_hyperparameters({"dataset_weights": text})
 
 
 def test_docs_are_up_to_date():

@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
+from app.config import DATASET_NAMES, DatasetName
 from app.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF
 
 
-DatasetName = Literal["rid", "roofline", "airs"]
-# In the order of all tables and draws.
-DATASET_NAMES: tuple[DatasetName, ...] = ("rid", "roofline", "airs")
 
 
 class Sample(TypedDict):
