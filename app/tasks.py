@@ -124,19 +124,6 @@ def build_tasks(
     return (*tasks, _SUPERSTRUCTURES) if superstructures else tasks
 
 
-# Every task there is, segments in RID's own classes: what readers and pictures of targets go by.
-ALL_TASKS: Final = build_tasks(superstructures=True)
-
-
-def find_task(name: TaskName, tasks: Sequence[Task] = ALL_TASKS) -> Task:
-    """The task of that name.
-
-    Raises:
-        KeyError: If it is not among the tasks.
-    """
-    return {task.name: task for task in tasks}[name]
-
-
 def relabelling(azimuth_bins: AzimuthBins) -> npt.NDArray[np.uint8]:
     """Look-up table from RID's segments labels to those of `build_tasks(azimuth_bins)`.
 
@@ -215,6 +202,19 @@ def segments_after_symmetry() -> npt.NDArray[np.uint8]:
     return np.stack(
         [segments_after_turns()[s // 4, -4 * (s % 4)] for s in range(NUM_SQUARE_SYMMETRIES)]
     )
+
+
+# Every task there is, segments in RID's own classes: what readers and pictures of targets go by.
+ALL_TASKS: Final = build_tasks(superstructures=True)
+
+
+def find_task(name: TaskName, tasks: Sequence[Task] = ALL_TASKS) -> Task:
+    """The task of that name.
+
+    Raises:
+        KeyError: If it is not among the tasks.
+    """
+    return {task.name: task for task in tasks}[name]
 
 
 TASKS = build_tasks()
