@@ -84,7 +84,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _make_sample(options: argparse.Namespace) -> None:
-    from app.synthetic.write import make_sample
+    from app.synthetic.sample import make_sample
 
     make_sample(options.base_dir)
 

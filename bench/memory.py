@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
     sys.path[0] = str(ROOT)
 
-from app.synthetic.write import write_rid  # noqa: E402
+from app.synthetic.write_rid import write_rid  # noqa: E402
 from bench.support.environment import describe_machine, load_average  # noqa: E402
 from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
 

@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from app.synthetic.write import make_sample
+from app.synthetic.sample import make_sample
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from app.synthetic.write import write_rid
+from app.synthetic.write_rid import write_rid
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

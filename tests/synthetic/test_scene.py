@@ -149,7 +149,8 @@ def test_same_seed_same_bytes_in_any_process_with_any_number_of_threads() -> Non
 def test_import_leaves_opencv_and_numpy_as_they_were() -> None:
     code = (
         "import cv2, numpy; threads = cv2.getNumThreads(); numpy.random.seed(1);"
-        "import app.synthetic.write; from app.synthetic.scene import make_scene; make_scene(0, 64);"
+        "import app.synthetic.sample;"
+        "from app.synthetic.scene import make_scene; make_scene(0, 64);"
         "assert cv2.getNumThreads() == threads;"
         "draw = numpy.random.rand(); numpy.random.seed(1); assert numpy.random.rand() == draw"
     )

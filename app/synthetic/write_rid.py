@@ -1,15 +1,6 @@
 """Synthetic scenes on disk, in the folders of RID's release."""
 
-import contextlib
-import json
-import logging
 import math
-import multiprocessing
-import os
-import tempfile
-import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,16 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.transform import Affine
-from tqdm import tqdm
 
-from app.errors import ConfigError, join_problems
 from app.synthetic.scene import GENERATOR_VERSION, make_scene
+from app.synthetic.staging import check_lowest, each_result, write_whole
 
 IMAGE_DIR = "images_roof_centered_geotiff"
 SEGMENTS_DIR = "masks_segments_reviewed"
 SUPERSTRUCTURES_DIR = "masks_superstructures_reviewed"
 SPLIT_DIR = "filenames_train_val_test_split"
-PARAMETERS_FILE = "sample.json"
 NUM_FOLDS = 5
 
 # RID's own pixel: 1 / 2^28 of the equator's 360 degrees, and its own village.
@@ -38,27 +27,7 @@ _GSD_M = _PIXEL_DEG * math.cos(math.radians(_NORTH_DEG)) * _METRES_PER_DEGREE  #
 
 _FIRST_ID = 2
 _CELL_SIZE = 1.25  # images; what is left between two is in neither
-_MIN_SCENES_FOR_POOL = 16  # fewer are drawn sooner than processes start
-_SCENES_PER_TASK = 4
-
-_CONFIG_FILES: dict[str, dict[str, object]] = {
-    # Texts, as SageMaker writes them. Enough for the sample to show that it learns, in minutes.
-    "hyperparameters.json": {"epochs": "5", "batch_size": "4"},
-    "inputdataconfig.json": {
-        "rid": {
-            "TrainingInputMode": "File",
-            "S3DistributionType": "FullyReplicated",
-            "RecordWrapperType": "None",
-        }
-    },
-    "resourceconfig.json": {
-        "current_host": "algo-1",
-        "hosts": ["algo-1"],
-        "network_interface_name": "eth0",
-    },
-}
-
-logger = logging.getLogger(__name__)
+_LOWEST = {"num_train": 1, "num_val": 0, "num_test": 0, "seed": 0, "size_px": 16}
 
 
 @dataclass(frozen=True)
@@ -76,14 +45,6 @@ class _Parameters:
     def num_scenes(self) -> int:
         return self.num_train + self.num_val + self.num_test
 
-    def problems(self) -> list[str]:
-        lowest = {"num_train": 1, "num_val": 0, "num_test": 0, "seed": 0, "size_px": 16}
-        return [
-            f"{name} is {value}, expected at least {lowest[name]}"
-            for name, value in asdict(self).items()
-            if value < lowest.get(name, value)
-        ]
-
 
 @dataclass(frozen=True)
 class _Job:
@@ -94,37 +55,6 @@ class _Job:
     seed: int
     size_px: int
     transform: Affine
-
-
-def make_sample(
-    base_dir: Path,
-    num_train: int = 240,
-    num_val: int = 10,
-    num_test: int = 10,
-    seed: int = 0,
-    size_px: int = 512,
-) -> None:
-    """Write all that a training job finds under its base directory, with synthetic scenes as RID.
-
-    Args:
-        base_dir: What is /opt/ml in a container. Scenes go to input/data/rid, configuration to
-            input/config, where files that are there already are left as they are.
-        num_train: Scenes to train on.
-        num_val: Scenes to validate on.
-        num_test: Scenes to test on.
-        seed: Same seed, same bytes.
-        size_px: Rows and columns of an image.
-
-    Raises:
-        ConfigError: As write_rid.
-    """
-    write_rid(base_dir / "input/data/rid", num_train, num_val, num_test, seed, size_px)
-    config_dir = base_dir / "input/config"
-    config_dir.mkdir(parents=True, exist_ok=True)
-    for name, content in _CONFIG_FILES.items():
-        path = config_dir / name
-        if not path.exists():
-            path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def write_rid(
@@ -151,57 +81,17 @@ def write_rid(
         ConfigError: If a number is out of range, or the root holds something else.
     """
     parameters = _Parameters(num_train, num_val, num_test, seed, size_px, GENERATOR_VERSION)
-    if problems := parameters.problems():
-        raise ConfigError(f"synthetic sample: {join_problems(problems)}")
-    if root.exists() and any(root.iterdir()):
-        _check_same(root, parameters)
-        logger.info("Kept the %d synthetic scenes in %s", parameters.num_scenes, root)
-        return
-
-    start_s = time.monotonic()
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as temporary:
-        staging = Path(temporary) / root.name
-        _write_all(staging, parameters)
-        staging.replace(root)
-    logger.info(
-        "Wrote %d synthetic scenes of %d px (train %d, val %d, test %d) to %s in %.1f s",
-        parameters.num_scenes,
-        size_px,
-        num_train,
-        num_val,
-        num_test,
-        root,
-        time.monotonic() - start_s,
+    check_lowest(asdict(parameters), _LOWEST)
+    summary = (
+        f"{parameters.num_scenes} synthetic scenes of {size_px} px "
+        f"(train {num_train}, val {num_val}, test {num_test})"
     )
-
-
-def _check_same(root: Path, parameters: _Parameters) -> None:
-    """Raise ConfigError unless the root was written with the same parameters."""
-    path = root / PARAMETERS_FILE
-    try:
-        found = dict(json.loads(path.read_text()))
-    except (OSError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"synthetic sample: {root} is not empty and {path} cannot be read ({error}), so it was "
-            "not written by this command; choose another folder"
-        ) from error
-    expected = asdict(parameters)
-    problems = [
-        f"{name} is {found.get(name)}, expected {value}"
-        for name, value in expected.items()
-        if found.get(name) != value
-    ]
-    if problems:
-        raise ConfigError(
-            f"synthetic sample: {root} was written with other parameters: "
-            f"{join_problems(problems)}; delete the folder or choose another"
-        )
+    write_whole(root, asdict(parameters), summary, lambda folder: _write_all(folder, parameters))
 
 
 def _write_all(root: Path, parameters: _Parameters) -> None:
     for name in (IMAGE_DIR, SEGMENTS_DIR, SUPERSTRUCTURES_DIR, SPLIT_DIR):
-        (root / name).mkdir(parents=True)
+        (root / name).mkdir()
     rng = np.random.default_rng(parameters.seed)
     ids = _draw_ids(rng, parameters.num_scenes)
     _write_splits(root / SPLIT_DIR, rng.permutation(ids), parameters)
@@ -217,11 +107,9 @@ def _write_all(root: Path, parameters: _Parameters) -> None:
         )
         for cell, image_id in enumerate(ids)
     ]
-    with _each_done(jobs) as done:
-        # disable=None: no bar where stderr is no terminal, as in a job's log.
-        for _ in tqdm(done, total=len(jobs), desc="scenes", disable=None):
+    with each_result(_write_scene, jobs) as results:
+        for _ in results:
             pass
-    (root / PARAMETERS_FILE).write_text(json.dumps(asdict(parameters), indent=2) + "\n")
 
 
 def _draw_ids(rng: np.random.Generator, num_ids: int) -> npt.NDArray[np.int64]:
@@ -252,24 +140,6 @@ def _georeference(row: int, column: int, size_px: int) -> Affine:
     pixel_height_deg = _PIXEL_DEG * math.cos(math.radians(north_deg))
     west_deg = _WEST_DEG + column * step_deg
     return Affine(_PIXEL_DEG, 0.0, west_deg, 0.0, -pixel_height_deg, north_deg)
-
-
-@contextlib.contextmanager
-def _each_done(jobs: list[_Job]) -> Iterator[Iterator[None]]:
-    """An iterator that writes the jobs' scenes, on every core if they are many."""
-    if len(jobs) < _MIN_SCENES_FOR_POOL:
-        yield map(_write_scene, jobs)
-        return
-    num_processes = min(os.cpu_count() or 1, len(jobs) // _SCENES_PER_TASK)
-    # Not fork: the caller may have threads, and a fork of them can hang.
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(num_processes, context, initializer=_use_one_thread) as pool:
-        yield pool.map(_write_scene, jobs, chunksize=_SCENES_PER_TASK)
-
-
-def _use_one_thread() -> None:
-    """One core for each process: OpenCV would start a thread per core in every one."""
-    cv2.setNumThreads(1)
 
 
 def _write_scene(job: _Job) -> None:

@@ -1,4 +1,3 @@
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +7,10 @@ import pytest
 import rasterio
 
 from app.errors import ConfigError
-from app.synthetic import write
+from app.synthetic import staging
+from app.synthetic import write_rid as module
 from app.synthetic.scene import GENERATOR_VERSION, Scene, make_scene
-from app.synthetic.write import make_sample, write_rid
+from app.synthetic.write_rid import write_rid
 
 REAL_RID = Path(__file__).parents[2] / "../shared/data/rid"
 FOLDERS = {
@@ -75,7 +75,7 @@ def test_images_are_rgb_in_degrees_of_a_tenth_of_a_metre(root: Path) -> None:
 
 def test_images_hold_the_scene_of_their_seed_and_id(root: Path) -> None:
     path = image_paths(root)[0]
-    scene = make_scene((5, int(path.stem)), 64, write._GSD_M)
+    scene = make_scene((5, int(path.stem)), 64, module._GSD_M)
     with rasterio.open(path) as file:
         np.testing.assert_array_equal(file.read(), scene.image.transpose(2, 0, 1))
     for folder, mask in (
@@ -138,7 +138,7 @@ def test_files_are_like_the_real_ones(root: Path) -> None:
 def test_same_parameters_keep_the_sample(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(write, "make_scene", lambda *_: pytest.fail("drew a scene again"))
+    monkeypatch.setattr(module, "make_scene", lambda *_: pytest.fail("drew a scene again"))
     with caplog.at_level(logging.INFO):
         write_rid(root, num_train=6, num_val=2, num_test=3, seed=5, size_px=64)
     assert "Kept the 11 synthetic scenes" in caplog.text
@@ -157,7 +157,7 @@ def test_scenes_of_another_generator_are_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = GENERATOR_VERSION + 1
-    monkeypatch.setattr(write, "GENERATOR_VERSION", newer)
+    monkeypatch.setattr(module, "GENERATOR_VERSION", newer)
     with pytest.raises(
         ConfigError, match=f"generator_version is {GENERATOR_VERSION}, expected {newer};"
     ):
@@ -186,6 +186,13 @@ def test_impossible_numbers_are_all_named(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+def test_the_log_says_what_was_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        write_rid(tmp_path / "rid", num_train=2, num_val=1, num_test=1, seed=0, size_px=32)
+    assert len(caplog.records) == 1
+    assert "Wrote 4 synthetic scenes of 32 px (train 2, val 1, test 1) to" in caplog.text
+
+
 def test_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted() -> Iterator[Scene]:
         yield make_scene(0, 32)
@@ -194,7 +201,7 @@ def test_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
     scenes = interrupted()
     with monkeypatch.context() as patch:
-        patch.setattr(write, "make_scene", lambda *_: next(scenes))
+        patch.setattr(module, "make_scene", lambda *_: next(scenes))
         with pytest.raises(KeyboardInterrupt):
             write_rid(tmp_path / "rid", num_train=4, num_val=0, num_test=0, seed=0, size_px=32)
     assert not any(tmp_path.iterdir())
@@ -207,37 +214,6 @@ def test_many_processes_write_the_same_bytes_as_one(
 ) -> None:
     counts = {"num_train": 12, "num_val": 2, "num_test": 2}
     write_rid(tmp_path / "many", **counts, seed=1, size_px=32)
-    monkeypatch.setattr(write, "_MIN_SCENES_FOR_POOL", 17)
+    monkeypatch.setattr(staging, "_MIN_JOBS_FOR_POOL", 17)
     write_rid(tmp_path / "one", **counts, seed=1, size_px=32)
     assert files_of(tmp_path / "many") == files_of(tmp_path / "one")
-
-
-def test_make_sample_writes_what_a_job_finds(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    counts = {"num_train": 2, "num_val": 1, "num_test": 1}
-    with caplog.at_level(logging.INFO):
-        make_sample(tmp_path, **counts, size_px=32)
-    assert len(caplog.records) == 1
-    assert "Wrote 4 synthetic scenes of 32 px (train 2, val 1, test 1) to" in caplog.text
-    assert len(image_paths(tmp_path / "input/data/rid")) == 4
-    config = tmp_path / "input/config"
-    assert {path.name: json.loads(path.read_text()) for path in config.iterdir()} == {
-        "hyperparameters.json": {"epochs": "5", "batch_size": "4"},
-        "inputdataconfig.json": {
-            "rid": {
-                "TrainingInputMode": "File",
-                "S3DistributionType": "FullyReplicated",
-                "RecordWrapperType": "None",
-            }
-        },
-        "resourceconfig.json": {
-            "current_host": "algo-1",
-            "hosts": ["algo-1"],
-            "network_interface_name": "eth0",
-        },
-    }
-
-    (config / "hyperparameters.json").write_text('{"epochs": "3"}')
-    make_sample(tmp_path, **counts, size_px=32)
-    assert (config / "hyperparameters.json").read_text() == '{"epochs": "3"}'

@@ -1,0 +1,135 @@
+"""How a synthetic dataset comes to a disk: whole or not at all, and on every core."""
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+from tqdm import tqdm
+
+from app.errors import ConfigError, join_problems
+
+PARAMETERS_FILE = "sample.json"
+
+_MIN_JOBS_FOR_POOL = 16  # fewer are done sooner than processes start
+_JOBS_PER_TASK = 4
+
+logger = logging.getLogger(__name__)
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
+
+
+def check_lowest(parameters: Mapping[str, int], lowest: Mapping[str, int]) -> None:
+    """Make sure that no number is below what can be written.
+
+    Args:
+        parameters: What a writer was asked for, by name.
+        lowest: The lowest value of each; a name that is absent may have any.
+
+    Raises:
+        ConfigError: With every number that is too low.
+    """
+    problems = [
+        f"{name} is {value}, expected at least {lowest[name]}"
+        for name, value in parameters.items()
+        if value < lowest.get(name, value)
+    ]
+    if problems:
+        raise ConfigError(f"synthetic sample: {join_problems(problems)}")
+
+
+def write_whole(
+    root: Path, parameters: Mapping[str, int], summary: str, write: Callable[[Path], None]
+) -> None:
+    """Have a dataset's folder written, with a sample.json that holds its parameters.
+
+    The root appears only when all is written, so a root that is there is whole; one with the same
+    parameters is kept as it is.
+
+    Args:
+        root: The dataset's folder, not there yet, empty, or of an earlier call.
+        parameters: All that the files depend on, the generator's version among it.
+        summary: What is written, for the log: "4 synthetic scenes of 32 px".
+        write: Writes everything but sample.json into the folder it is given, which exists.
+
+    Raises:
+        ConfigError: If the root holds something else.
+    """
+    if root.exists() and any(root.iterdir()):
+        _check_same(root, parameters)
+        logger.info("Kept the %s in %s", summary, root)
+        return
+
+    start_s = time.monotonic()
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as temporary:
+        staging = Path(temporary) / root.name
+        staging.mkdir()
+        write(staging)
+        (staging / PARAMETERS_FILE).write_text(json.dumps(dict(parameters), indent=2) + "\n")
+        staging.replace(root)
+    logger.info("Wrote %s to %s in %.1f s", summary, root, time.monotonic() - start_s)
+
+
+def _check_same(root: Path, parameters: Mapping[str, int]) -> None:
+    """Raise ConfigError unless the root was written with the same parameters."""
+    path = root / PARAMETERS_FILE
+    try:
+        found = dict(json.loads(path.read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"synthetic sample: {root} is not empty and {path} cannot be read ({error}), so it was "
+            "not written by this command; choose another folder"
+        ) from error
+    problems = [
+        f"{name} is {found.get(name)}, expected {value}"
+        for name, value in parameters.items()
+        if found.get(name) != value
+    ]
+    if problems:
+        raise ConfigError(
+            f"synthetic sample: {root} was written with other parameters: "
+            f"{join_problems(problems)}; delete the folder or choose another"
+        )
+
+
+@contextlib.contextmanager
+def each_result(
+    function: Callable[[_Job], _Result], jobs: Sequence[_Job]
+) -> Iterator[Iterator[_Result]]:
+    """An iterator over the jobs' results in their order, made on every core if they are many.
+
+    Args:
+        function: Does one job; a module's function, as it travels to processes.
+        jobs: What it is called with, each.
+
+    Yields:
+        The results, with a progress bar on a terminal.
+    """
+    if len(jobs) < _MIN_JOBS_FOR_POOL:
+        yield _with_bar(map(function, jobs), len(jobs))
+        return
+    num_processes = min(os.cpu_count() or 1, len(jobs) // _JOBS_PER_TASK)
+    # Not fork: the caller may have threads, and a fork of them can hang.
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(num_processes, context, initializer=_use_one_thread) as pool:
+        yield _with_bar(pool.map(function, jobs, chunksize=_JOBS_PER_TASK), len(jobs))
+
+
+def _with_bar(results: Iterator[_Result], num_results: int) -> Iterator[_Result]:
+    # disable=None: no bar where stderr is no terminal, as in a job's log.
+    return iter(tqdm(results, total=num_results, desc="scenes", disable=None))
+
+
+def _use_one_thread() -> None:
+    """One core for each process: OpenCV would start a thread per core in every one."""
+    cv2.setNumThreads(1)
