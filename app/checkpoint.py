@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from app.errors import CheckpointError, join_problems
 from app.model import HybridRoofModel
+from app.tasks import AzimuthBins, Task, build_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,8 @@ def load_exported_model(directory: Path) -> tuple[HybridRoofModel, dict[str, Any
     try:
         description = json.loads((directory / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         architecture = description["architecture"]
-        model = HybridRoofModel(decoder_channels=int(architecture["decoder_channels"]))
+        tasks = _read_tasks(architecture)
+        model = HybridRoofModel(tasks, decoder_channels=int(architecture["decoder_channels"]))
         model.load_state_dict(load_file(directory / MODEL_FILE))
     except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
         raise CheckpointError(
@@ -134,6 +136,17 @@ def load_exported_model(directory: Path) -> tuple[HybridRoofModel, dict[str, Any
             f"{MODEL_FILE} and {DESCRIPTION_FILE} again, both from one run"
         ) from error
     return model, description
+
+
+def _read_tasks(architecture: Mapping[str, Any]) -> tuple[Task, ...]:
+    # Files of a time before these two choices have neither: 16 directions, no superstructures.
+    azimuth_bins = architecture.get("azimuth_bins", 16)
+    if azimuth_bins not in get_args(AzimuthBins):
+        choices = ", ".join(str(choice) for choice in get_args(AzimuthBins))
+        raise ValueError(f"azimuth_bins is {azimuth_bins!r}, expected one of {choices}")
+    return build_tasks(
+        azimuth_bins, superstructures=bool(architecture.get("superstructures", False))
+    )
 
 
 def find_pretrained_weights(channel: Path) -> Path:

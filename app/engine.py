@@ -16,7 +16,7 @@ from app.distributed import all_reduce_sum, world_size
 from app.errors import ConfigError
 from app.losses import RoofLoss, count_known
 from app.metrics import RoofMetrics
-from app.tasks import TASKS, TaskName
+from app.tasks import TASK_NAMES, TaskName
 
 logger = logging.getLogger(__name__)
 
@@ -104,12 +104,12 @@ class LossSums:
     """Summed losses and known pixels per task, over steps and ranks.
 
     Attributes:
-        sums: (num_tasks,) float64, in the order of TASKS.
-        counts: (num_tasks,) int64.
+        sums: (4,) float64, in the order of TASK_NAMES; 0 for tasks the network has not.
+        counts: (4,) int64.
     """
 
-    sums: Tensor = field(default_factory=lambda: torch.zeros(len(TASKS), dtype=torch.float64))
-    counts: Tensor = field(default_factory=lambda: torch.zeros(len(TASKS), dtype=torch.int64))
+    sums: Tensor = field(default_factory=lambda: torch.zeros(len(TASK_NAMES), dtype=torch.float64))
+    counts: Tensor = field(default_factory=lambda: torch.zeros(len(TASK_NAMES), dtype=torch.int64))
 
     def add(self, other: "LossSums") -> None:
         """Add another's sums and counts to these."""
@@ -119,8 +119,8 @@ class LossSums:
     def means(self) -> dict[TaskName, float | None]:
         """Mean loss per task; None for a task without known pixels."""
         return {
-            task.name: float(self.sums[i] / self.counts[i]) if self.counts[i] > 0 else None
-            for i, task in enumerate(TASKS)
+            name: float(self.sums[i] / self.counts[i]) if self.counts[i] > 0 else None
+            for i, name in enumerate(TASK_NAMES)
         }
 
 
@@ -303,13 +303,13 @@ def _reduce_counts(
 def _accumulate_gradients(
     state: TrainingState, micro_batches: list[Batch], counts: Tensor, settings: StepSettings
 ) -> Tensor:
-    """Backward through all micro-batches; returns the (num_tasks,) float64 summed losses.
+    """Backward through all micro-batches; returns the (4,) float64 summed losses.
 
     Each task's sum is divided by its count over the whole step, so the gradient is that of one
     large batch however unevenly labels are spread over micro-batches and ranks.
     """
     num_ranks = world_size()
-    total_sums = torch.zeros(len(TASKS), dtype=torch.float64, device=settings.device)
+    total_sums = torch.zeros(len(TASK_NAMES), dtype=torch.float64, device=settings.device)
     for i, batch in enumerate(micro_batches):
         is_last = i == len(micro_batches) - 1
         no_sync = getattr(state.model, "no_sync", contextlib.nullcontext)
@@ -323,13 +323,13 @@ def _accumulate_gradients(
                 logits = state.model(image, settings.task_weights)
             sums = settings.loss(logits, targets)
             loss = torch.zeros((), device=settings.device)
-            for position, task in enumerate(TASKS):
-                if task.name in sums:
-                    weight = settings.task_weights[task.name]
+            for position, name in enumerate(TASK_NAMES):
+                if name in sums:
+                    weight = settings.task_weights[name]
                     # DDP averages over ranks: times their number gives the sum.
                     scale = weight * num_ranks / counts[position].clamp(min=1)
-                    loss = loss + scale * sums[task.name]
-                    total_sums[position] += sums[task.name].detach()
+                    loss = loss + scale * sums[name]
+                    total_sums[position] += sums[name].detach()
             state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     return all_reduce_sum(total_sums).cpu()
 

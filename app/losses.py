@@ -6,6 +6,7 @@ terms that are ratios (Dice, the balanced halves of heights) are taken per image
 image's known pixels: any split of a batch gives the same sum.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,15 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.azimuth import NUM_BINS
-from app.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, SOME_ROOF, TASKS, TaskName
+from app.class_weights import ClassWeights, choose_class_weights
+from app.tasks import IGNORE_INDEX, TASK_NAMES, Task, TaskName, find_task
 
-# About 1 / sqrt(pixel share) of RID once flips and turns have made the directions equally frequent
-# (background 0.76, flat 0.033, each direction 0.013), scaled to a mean near 1 and clipped to
-# [0.5, 2]: without it, "background" is learned long before any direction.
-SEGMENT_CLASS_WEIGHTS = (*([1.1] * NUM_BINS), 0.7, 0.5)
-# sqrt(negatives / positives) capped at 8, from pixel shares of 3.4, 0.8, 0.6 and 0.2 percent.
-LINE_POSITIVE_WEIGHTS = (5.3, 8.0, 8.0, 8.0)
 # Errors of 3 m count like a wrong class, so heights neither drown nor drown in the other tasks.
 _DEPTH_SCALE_M = 3.0
 _DEPTH_GROUND_M = 0.5
@@ -36,12 +31,16 @@ class RoofLoss:
     """The losses of all tasks, with their settings.
 
     Attributes:
+        tasks: Of the network.
         dice_weight: Weight of the Dice terms beside cross-entropy.
         azimuth_smoothing: Share of a direction's target given to its two neighbours together.
+        class_weights: What pixels weigh; None takes the typical frequencies of classes.
     """
 
+    tasks: tuple[Task, ...]
     dice_weight: float = 0.5
     azimuth_smoothing: float = 0.1
+    class_weights: ClassWeights | None = None
 
     def __call__(
         self, logits: Mapping[TaskName, Tensor], targets: Mapping[TaskName, Tensor]
@@ -50,18 +49,25 @@ class RoofLoss:
 
         Args:
             logits: As HybridRoofModel returns them; bfloat16 is raised to float32 first.
-            targets: `segments`, `lines` and `depth` as in Sample, batched.
+            targets: Per task as in Sample, batched; segments in the labels of the task.
         """
+        weights = self.class_weights or choose_class_weights(self.tasks)
         sums: dict[TaskName, Tensor] = {}
         for name, task_logits in logits.items():
-            if name == "segments":
-                sums[name] = segments_loss(
-                    task_logits, targets[name], self.dice_weight, self.azimuth_smoothing
+            task, target = find_task(name, self.tasks), targets[name]
+            if task.kind == "classes":
+                sums[name] = classes_loss(
+                    task_logits,
+                    target,
+                    task,
+                    weights.of(name),
+                    self.dice_weight,
+                    self.azimuth_smoothing,
                 )
-            elif name == "lines":
-                sums[name] = lines_loss(task_logits, targets[name], self.dice_weight)
+            elif task.kind == "multilabel":
+                sums[name] = lines_loss(task_logits, target, weights.of(name), self.dice_weight)
             else:
-                sums[name] = depth_loss(task_logits, targets[name])
+                sums[name] = depth_loss(task_logits, target)
         return sums
 
 
@@ -69,13 +75,12 @@ def count_known(targets: Mapping[TaskName, Tensor]) -> Tensor:
     """How many target values of each task are known; 0 for a task without a target.
 
     Returns:
-        (num_tasks,) int64, in the order of `TASKS`: pixels of segments and depth, pixels times
-        kinds of lines.
+        (4,) int64, in the order of TASK_NAMES: pixels, or pixels times kinds of lines.
     """
     return torch.tensor(
         [
-            int(known_mask(task.name, targets[task.name]).sum()) if task.name in targets else 0
-            for task in TASKS
+            int(known_mask(name, targets[name]).sum()) if name in targets else 0
+            for name in TASK_NAMES
         ]
     )
 
@@ -88,61 +93,128 @@ def known_mask(task: TaskName, target: Tensor) -> Tensor:
     return target != IGNORE_INDEX
 
 
-def segments_loss(
-    logits: Tensor, target: Tensor, dice_weight: float = 0.5, azimuth_smoothing: float = 0.1
+def classes_loss(
+    logits: Tensor,
+    target: Tensor,
+    task: Task,
+    class_weights: tuple[float, ...],
+    dice_weight: float = 0.5,
+    azimuth_smoothing: float = 0.0,
 ) -> Tensor:
     """Marginal cross-entropy plus Dice, summed over known pixels.
 
-    A label admits a set S of classes: itself alone, or for "some roof" every class but background.
-    The cross-entropy of a set is -log of the probability it holds together,
-    logsumexp(z) - logsumexp(z[S]); for a single class that is the ordinary one, for {roof,
-    background} it is the binary one. Single classes are weighted by SEGMENT_CLASS_WEIGHTS and a
-    direction shares `azimuth_smoothing` with its two neighbours on the compass.
+    A label admits the set S of classes that `task.label_sets` gives it: one class, or several where
+    it is not known which ("some roof", "one of these two directions"). The cross-entropy of a set
+    is -log of the probability it holds together, logsumexp(z) - logsumexp(z[S]); for one class
+    that is the ordinary one, for {roof, background} the binary one. A single class has its weight
+    and, if it is a direction, shares `azimuth_smoothing` with its two neighbours on the compass;
+    sets weigh 1 and share nothing.
+
+    Dice is the mean of two: that of the classes an image holds, and that of all but background as
+    one class.
 
     Source: marginal loss, Shi et al. 2021 (arXiv 2007.03868); label-set losses, Fidon et al. 2021
     (arXiv 2107.03846).
 
     Args:
-        logits: (N, 18, H, W).
-        target: (N, H, W) uint8 in 0..17, 18 = some roof, 255 = unknown.
+        logits: (N, num_classes, H, W).
+        target: (N, H, W) uint8, labels of the task, 255 = unknown.
+        task: Of kind "classes".
+        class_weights: num_classes weights.
         dice_weight: Weight of the Dice terms.
         azimuth_smoothing: In [0, 0.5].
 
     Returns:
         () float32; exactly 0, with the graph connected, when nothing is known.
     """
+    tables = _label_tables(task, class_weights, logits.device)
     log_probability = F.log_softmax(logits.float(), dim=1)
     label = target.long()
-    is_class = label <= BACKGROUND_CLASS
-    is_some_roof = label == SOME_ROOF
-    class_id = torch.where(is_class, label, BACKGROUND_CLASS)
-
-    is_azimuth = class_id < FLAT_CLASS
-    left = torch.where(is_azimuth, (class_id - 1) % NUM_BINS, class_id)
-    right = torch.where(is_azimuth, (class_id + 1) % NUM_BINS, class_id)
-    background = torch.full_like(class_id, BACKGROUND_CLASS)
+    class_id = tables.class_id[label]
+    background = torch.full_like(class_id, task.background_class)
+    indices = [class_id, background]
+    if task.azimuth_bins and azimuth_smoothing > 0:
+        indices += [tables.left[label], tables.right[label]]
     # One gather for all that is needed of single classes: its backward fills a whole gradient.
-    log_target, log_left, log_right, log_background = log_probability.gather(
-        1, torch.stack([class_id, left, right, background], dim=1)
+    log_target, log_background, *log_beside = log_probability.gather(
+        1, torch.stack(indices, dim=1)
     ).unbind(1)
-    cross_entropy = -torch.lerp(log_target, (log_left + log_right) / 2, azimuth_smoothing)
-    weights = log_probability.new_tensor(SEGMENT_CLASS_WEIGHTS)
-    total = torch.where(is_class, cross_entropy * weights[class_id], 0).sum()
-    if is_some_roof.any():
-        log_roof = log_probability[:, :BACKGROUND_CLASS].logsumexp(1)
-        total = total - torch.where(is_some_roof, log_roof, 0).sum()
+    smoothed = log_target
+    if log_beside:
+        smoothed = torch.lerp(log_target, (log_beside[0] + log_beside[1]) / 2, azimuth_smoothing)
+    total = -(smoothed * tables.weight[label]).sum()
+    is_set = tables.is_set[label]
+    if is_set.any():
+        outside = ~tables.admitted[label[is_set]]
+        chosen = log_probability.movedim(1, -1)[is_set].masked_fill(outside, -torch.inf)
+        total = total - chosen.logsumexp(1).sum()
     if dice_weight > 0:
-        is_known = is_class | is_some_roof
-        dice = _class_dice(log_probability, log_target, class_id, is_class)
-        dice = dice + _roof_dice(1 - log_background.exp(), is_known, label != BACKGROUND_CLASS)
+        is_known = target != IGNORE_INDEX
+        is_class = is_known & ~is_set
+        dice = _class_dice(log_probability, log_target, class_id, is_class, task.background_class)
+        is_object = tables.is_object[label]
+        dice = dice + _object_dice(1 - log_background.exp(), is_known, is_object)
         total = total + dice_weight * (dice / 2 * is_known.sum((1, 2))).sum()
     return total
 
 
+@dataclass(frozen=True)
+class _LabelTables:
+    """What each of the 256 values of a target means; first dimension 256.
+
+    Attributes:
+        class_id: int64, the class of a label that admits one; background for the others.
+        left: int64, the class before it on the compass; itself unless it is a direction.
+        right: int64, the class after it.
+        weight: float32, its class's weight; 0 unless the label admits one class.
+        is_set: bool, whether it admits several.
+        is_object: bool, whether it is known not to be background.
+        admitted: (256, num_classes) bool.
+    """
+
+    class_id: Tensor
+    left: Tensor
+    right: Tensor
+    weight: Tensor
+    is_set: Tensor
+    is_object: Tensor
+    admitted: Tensor
+
+
+@functools.cache
+def _label_tables(
+    task: Task, class_weights: tuple[float, ...], device: torch.device
+) -> _LabelTables:
+    class_id = torch.full((256,), task.background_class)
+    weight, admitted = torch.zeros(256), torch.zeros(256, task.num_classes, dtype=torch.bool)
+    for label, classes in enumerate(task.label_sets):
+        admitted[label, list(classes)] = True
+        if len(classes) == 1:
+            class_id[label] = classes[0]
+            weight[label] = class_weights[classes[0]]
+    num_bins = max(1, task.azimuth_bins)
+    is_azimuth = class_id < task.azimuth_bins
+    num_admitted = admitted.sum(1)
+    tables = _LabelTables(
+        class_id=class_id,
+        left=torch.where(is_azimuth, (class_id - 1) % num_bins, class_id),
+        right=torch.where(is_azimuth, (class_id + 1) % num_bins, class_id),
+        weight=weight,
+        is_set=num_admitted > 1,
+        is_object=(num_admitted > 0) & ~admitted[:, task.background_class],
+        admitted=admitted,
+    )
+    return _LabelTables(**{name: table.to(device) for name, table in vars(tables).items()})
+
+
 def _class_dice(
-    log_probability: Tensor, log_target: Tensor, class_id: Tensor, is_class: Tensor
+    log_probability: Tensor,
+    log_target: Tensor,
+    class_id: Tensor,
+    is_class: Tensor,
+    background_class: int,
 ) -> Tensor:
-    """(N,) mean Dice loss of the roof classes an image holds, over pixels whose class is known."""
+    """(N,) mean Dice loss of the classes an image holds, over pixels whose class is known."""
     probability = log_probability.exp().flatten(2)
     weight = is_class.to(probability.dtype).flatten(1)
     class_id = class_id.flatten(1)
@@ -151,30 +223,31 @@ def _class_dice(
     actual = zeros.scatter_add(1, class_id, weight)
     common = zeros.scatter_add(1, class_id, log_target.exp().flatten(1) * weight)
     is_present = actual > 0
-    is_present[:, BACKGROUND_CLASS] = False
+    is_present[:, background_class] = False
     dice = torch.where(is_present, _dice(common, predicted, actual), 0).sum(1)
     return dice / is_present.sum(1).clamp(min=1)
 
 
-def _roof_dice(roof_probability: Tensor, is_known: Tensor, is_not_background: Tensor) -> Tensor:
-    """(N,) Dice loss of roof as one class, over pixels known to be roof or not."""
-    is_roof = is_known & is_not_background
+def _object_dice(object_probability: Tensor, is_known: Tensor, is_object: Tensor) -> Tensor:
+    """(N,) Dice loss of all but background as one class, over known pixels."""
     return _dice(
-        torch.where(is_roof, roof_probability, 0).sum((1, 2)),
-        torch.where(is_known, roof_probability, 0).sum((1, 2)),
-        is_roof.sum((1, 2)),
+        torch.where(is_object, object_probability, 0).sum((1, 2)),
+        torch.where(is_known, object_probability, 0).sum((1, 2)),
+        is_object.sum((1, 2)),
     )
 
 
-def lines_loss(logits: Tensor, target: Tensor, dice_weight: float = 0.5) -> Tensor:
+def lines_loss(
+    logits: Tensor, target: Tensor, positive_weights: tuple[float, ...], dice_weight: float = 0.5
+) -> Tensor:
     """Binary cross-entropy per kind plus Dice, summed over known values.
 
-    Each kind has its own sigmoid, since lines meet. Line pixels, a few in a hundred, are weighted
-    by LINE_POSITIVE_WEIGHTS. Dice counts for the kinds an image holds.
+    Each kind has its own sigmoid, since lines meet. Dice counts for the kinds an image holds.
 
     Args:
         logits: (N, 4, H, W).
         target: (N, 4, H, W) uint8: 1 on a line, 0 off it, 255 unknown, channel by channel.
+        positive_weights: What a pixel on a line of each kind weighs; one off it weighs 1.
         dice_weight: Weight of the Dice term.
 
     Returns:
@@ -183,9 +256,11 @@ def lines_loss(logits: Tensor, target: Tensor, dice_weight: float = 0.5) -> Tens
     logits = logits.float()
     is_known = target != IGNORE_INDEX
     truth = (target == 1).to(logits.dtype)
-    positive_weights = logits.new_tensor(LINE_POSITIVE_WEIGHTS).view(1, -1, 1, 1)
     cross_entropy = F.binary_cross_entropy_with_logits(
-        logits, truth, pos_weight=positive_weights, reduction="none"
+        logits,
+        truth,
+        pos_weight=logits.new_tensor(positive_weights).view(1, -1, 1, 1),
+        reduction="none",
     )
     total = torch.where(is_known, cross_entropy, 0).sum()
     if dice_weight > 0:

@@ -5,7 +5,7 @@ of times the arithmetic and adds no information.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet, resnet50
 from torchvision.ops import FeaturePyramidNetwork
 
-from app.tasks import BACKGROUND_CLASS, FLAT_CLASS, TASKS, Task, TaskName
+from app.tasks import Task, TaskName, build_tasks
 
 # ImageNet's statistics, in units of the uint8 image: what pretrained backbones were trained with.
 IMAGE_MEAN = (123.675, 116.28, 103.53)
@@ -24,23 +24,29 @@ _STAGE_CHANNELS = (256, 512, 1024, 2048)
 _STEM_CHANNELS = 64
 _LINE_CHANNELS = 32
 # Shares of pixels in RID, rounded: heads start from what is true of any roof photo, not from 1/18.
-_SEGMENT_PRIOR = {BACKGROUND_CLASS: 0.74, FLAT_CLASS: 0.04}
-_AZIMUTH_PRIOR = 0.22 / 16
+_PITCHED_PRIOR, _FLAT_PRIOR = 0.22, 0.04
+_SUPERSTRUCTURES_PRIOR = 0.04
 _LINE_PRIOR = 0.02
 
 
 class HybridRoofModel(nn.Module):
-    """Planes, lines and heights from one RGB image.
+    """Planes, lines, heights and perhaps superstructures from one RGB image.
 
     The strides follow a ceiling test on exact labels: areas and heights lose nothing at stride 4,
     3 px lines need stride 2. Heads normalise by groups, since micro-batches may be small.
 
     Args:
+        tasks: A head for each.
         decoder_channels: Width of the pyramid and of the stride-4 heads; a multiple of 32.
+
+    Attributes:
+        tasks: As given.
+        decoder_channels: As given.
     """
 
-    def __init__(self, decoder_channels: int = 128) -> None:
+    def __init__(self, tasks: Sequence[Task] | None = None, decoder_channels: int = 128) -> None:
         super().__init__()
+        self.tasks = tuple(build_tasks() if tasks is None else tasks)
         self.decoder_channels = decoder_channels
         self.image_mean: Tensor
         self.image_std: Tensor
@@ -51,7 +57,7 @@ class HybridRoofModel(nn.Module):
         # Its finest level goes straight into heads that begin with the same convolution.
         self.pyramid.layer_blocks[0] = nn.Identity()
         self.heads = nn.ModuleDict(
-            {task.name: _build_head(task, decoder_channels) for task in TASKS}
+            {task.name: _build_head(task, decoder_channels) for task in self.tasks}
         )
 
     def forward(
@@ -64,15 +70,15 @@ class HybridRoofModel(nn.Module):
             tasks: Heads to run; all of them by default.
 
         Returns:
-            For each task (N, num_classes, H, W) float32: logits of `segments` and `lines`, metres
-            (not negative) of `depth`.
+            For each task (N, num_classes, H, W) float32: metres (not negative) of `depth`, logits
+            of the others.
         """
         height, width = image.shape[-2:]
         x = self._normalise(image)
         stem = _stem(self.backbone, x)
         fused = self._fuse(_stages(self.backbone, stem))
         outputs: dict[TaskName, Tensor] = {}
-        for task in TASKS:
+        for task in self.tasks:
             if tasks is not None and task.name not in tasks:
                 continue
             head = self.heads[task.name]
@@ -168,10 +174,21 @@ def _build_classifier(task: Task, in_channels: int) -> nn.Conv2d:
     assert bias is not None
     with torch.no_grad():
         if task.kind == "classes":
-            shares = [_SEGMENT_PRIOR.get(c, _AZIMUTH_PRIOR) for c in range(task.num_classes)]
-            bias.copy_(torch.tensor(shares).log())
+            bias.copy_(torch.tensor(_class_priors(task)).log())
         elif task.kind == "multilabel":
             bias.fill_(math.log(_LINE_PRIOR / (1 - _LINE_PRIOR)))
         else:
             bias.zero_()
     return classifier
+
+
+def _class_priors(task: Task) -> list[float]:
+    """Shares of pixels that add up to 1, background last."""
+    if task.name == "superstructures":
+        num_kinds = task.num_classes - 1
+        return [*([_SUPERSTRUCTURES_PRIOR / num_kinds] * num_kinds), 1 - _SUPERSTRUCTURES_PRIOR]
+    background = 1 - _PITCHED_PRIOR - _FLAT_PRIOR
+    if not task.azimuth_bins:
+        return [1 - background, background]
+    azimuths = [_PITCHED_PRIOR / task.azimuth_bins] * task.azimuth_bins
+    return [*azimuths, _FLAT_PRIOR, background]

@@ -1,7 +1,7 @@
 """Everything a training state starts from: weights, parameter groups, optimizer, averaging."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from app.engine import TrainingState, build_ema, choose_autocast_dtype
 from app.errors import ConfigError
 from app.model import HybridRoofModel
 from app.sagemaker import PRETRAINED_CHANNEL
-from app.tasks import TaskName
+from app.tasks import Task, TaskName
 
 logger = logging.getLogger(__name__)
 
@@ -24,16 +24,24 @@ _PRETRAINED_LR_FACTOR = 0.1
 def build_state(
     hyperparameters: Hyperparameters,
     channels: Mapping[str, Path],
+    tasks: Sequence[Task],
     trained_tasks: Collection[TaskName],
     device: torch.device,
 ) -> TrainingState:
     """Model on its device, optimizer, averaged weights, all before the first step.
 
+    Args:
+        hyperparameters: Checked settings.
+        channels: Folders by channel; `pretrained` is looked for among them.
+        tasks: Heads of the model.
+        trained_tasks: Heads that learn; the others keep their first weights.
+        device: Where the model goes.
+
     Raises:
         RoofError: If the backbone's weights cannot be used.
     """
     torch.manual_seed(hyperparameters.seed)
-    model = HybridRoofModel()
+    model = HybridRoofModel(tasks)
     is_pretrained = _load_backbone(model, hyperparameters.backbone_weights, channels)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, head in model.heads.items():
