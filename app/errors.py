@@ -15,7 +15,13 @@ _MAX_PROBLEMS_SHOWN = 10
 
 
 class RoofError(Exception):
-    """Base of every error the user can cause and cure."""
+    """Base of every error the user can cause and cure.
+
+    Its text is one printable line, whatever the names of files hold.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class ConfigError(RoofError, ValueError):
@@ -46,6 +52,17 @@ class SampleError(DataError):
 
 class CheckpointError(RoofError, RuntimeError):
     """A checkpoint, a trained model or backbone weights that cannot be used."""
+
+
+def printable(text: str) -> str:
+    r"""The text with everything that would break a line of a log or a terminal as an escape.
+
+    File names may hold line breaks, escape codes and bytes that are no UTF-8; "\n" becomes two
+    characters, a byte 255 "\udcff".
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def join_problems(problems: Sequence[str]) -> str:
