@@ -1,12 +1,13 @@
 """What every metric is called and means: the one table behind metrics.json and docs/metrics.md."""
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from app.tasks import TASKS, TaskName, find_task
+from app.tasks import ALL_TASKS, Task, TaskName
 
 _Best = Literal["high", "low", "near 0"]
 
@@ -83,38 +84,64 @@ class MetricDefinition:
             yield self.name.format(**filled), self.text.format(**filled)
 
 
-def _segments_definitions() -> Iterator[MetricDefinition]:
-    def share(
-        name: str,
-        support_unit: str,
-        text: str,
-        placeholders: Mapping[str, tuple[str | int, ...]] | None = None,
-    ) -> MetricDefinition:
-        return MetricDefinition(
-            "segments", name, "", "high", support_unit, text, placeholders or {}
-        )
+def define_metrics(task: Task) -> tuple[MetricDefinition, ...]:
+    """The rows of the table for a task."""
+    define = {
+        "segments": _segments_definitions,
+        "lines": _lines_definitions,
+        "depth": _depth_definitions,
+        "superstructures": _superstructures_definitions,
+    }
+    return tuple(define[task.name](task))
 
-    every_class = {"class": find_task("segments").class_names}
-    yield share(
+
+def _share(
+    task: Task,
+    name: str,
+    support_unit: str,
+    text: str,
+    placeholders: Mapping[str, tuple[str | int, ...]] | None = None,
+) -> MetricDefinition:
+    return MetricDefinition(task.name, name, "", "high", support_unit, text, placeholders or {})
+
+
+def _class_definitions(task: Task, note: str) -> Iterator[MetricDefinition]:
+    yield _share(
+        task,
         "miou",
         "classes",
         "Mean of the IoUs of the classes that occur in the targets, background included; "
-        "each class weighs the same.",
+        f"each class weighs the same. {note}",
     )
-    yield share("miou_no_background", "classes", "The same mean without background.")
-    yield share(
+    yield _share(task, "miou_no_background", "classes", f"The same mean without background. {note}")
+    yield _share(
+        task,
         "iou_{class}",
         "target pixels",
         "Intersection over union (IoU) of class {class}: pixels that are it and are predicted as "
-        "it, over pixels that are either. Undefined if the targets have none.",
-        every_class,
+        f"it, over pixels that are either. Undefined if the targets have none. {note}",
+        {"class": task.class_names},
     )
-    yield share("pixel_accuracy", "pixels", "Share of the pixels of known class predicted as it.")
+
+
+def _segments_definitions(task: Task) -> Iterator[MetricDefinition]:
+    note = "Undefined where no class of roof occurs in the targets."
+    if task.num_labels > task.num_classes + 1:
+        note += (
+            " A label of two directions counts as the one predicted, else as the one nearer to "
+            "the prediction; where no direction is predicted, half of its pixels as each."
+        )
+    share = functools.partial(_share, task)
+    directions = f"one of {task.azimuth_bins}" if task.azimuth_bins else "this network knows none"
+    yield from _class_definitions(task, note)
+    yield share(
+        "pixel_accuracy", "pixels", f"Share of the pixels of known class predicted as it. {note}"
+    )
     yield share(
         "mean_class_accuracy",
         "classes",
         "Mean over the classes that occur in the targets of the share of a class's pixels "
-        "predicted as it.",
+        f"predicted as it. {note}",
     )
     yield share(
         "roof_iou",
@@ -136,8 +163,8 @@ def _segments_definitions() -> Iterator[MetricDefinition]:
     yield share(
         "azimuth_accuracy",
         "pitched pixels",
-        "Share predicted as exactly their direction (one of 16), of the pixels that are pitched "
-        "and predicted as pitched.",
+        f"Share predicted as exactly their direction ({directions}), of the pixels that are "
+        "pitched and predicted as pitched.",
     )
     yield share(
         "azimuth_within_one_bin",
@@ -151,14 +178,25 @@ def _segments_definitions() -> Iterator[MetricDefinition]:
         best="low",
         support_unit="pitched pixels",
         text="Mean angle (0 to 180) between the expected direction and the centre of the true "
-        "direction's bin, over pixels that are pitched and predicted as pitched. The expected "
-        "direction is that of the sum of the 16 unit vectors weighted by their probabilities.",
+        "direction's bin (of both bins, where the label is two), over pixels that are pitched and "
+        "predicted as pitched. The expected direction is that of the sum of the directions' unit "
+        "vectors weighted by their probabilities.",
     )
 
 
-def _lines_definitions() -> Iterator[MetricDefinition]:
+def _superstructures_definitions(task: Task) -> Iterator[MetricDefinition]:
+    yield from _class_definitions(task, "Undefined where no superstructure occurs in the targets.")
+    yield _share(
+        task,
+        "any_superstructure_iou",
+        "target superstructure pixels",
+        "Intersection over union of superstructures, whatever their class, against background.",
+    )
+
+
+def _lines_definitions(task: Task) -> Iterator[MetricDefinition]:
     tolerance: dict[str, tuple[str | int, ...]] = {"tolerance": LINE_TOLERANCES_PX}
-    kind = {"kind": find_task("lines").class_names, **tolerance}
+    kind = {"kind": task.class_names, **tolerance}
     measures = {
         "precision": (
             "predicted centre-line pixels",
@@ -178,7 +216,7 @@ def _lines_definitions() -> Iterator[MetricDefinition]:
     }
     for measure, (support_unit, text) in measures.items():
         for prefix, scope, placeholders in (
-            ("", "All four kinds, their counts added up.", tolerance),
+            ("", "All kinds with known pixels, their counts added up.", tolerance),
             ("{kind}_", "Only {kind} lines.", kind),
         ):
             yield MetricDefinition(
@@ -192,7 +230,7 @@ def _lines_definitions() -> Iterator[MetricDefinition]:
             )
 
 
-def _depth_definitions() -> Iterator[MetricDefinition]:
+def _depth_definitions(task: Task) -> Iterator[MetricDefinition]:
     measures: dict[str, tuple[_Best, str]] = {
         "mae_m": ("low", "Mean absolute error"),
         "rmse_m": ("low", "Root of the mean squared error"),
@@ -206,64 +244,51 @@ def _depth_definitions() -> Iterator[MetricDefinition]:
     for prefix, region in DEPTH_REGIONS.items():
         for name, (best, text) in measures.items():
             yield MetricDefinition(
-                "depth", prefix + name, "m", best, "pixels", f"{text}, over {region}."
+                task.name, prefix + name, "m", best, "pixels", f"{text}, over {region}."
             )
     tall = "over pixels more than 1 m above ground in truth."
     yield MetricDefinition(
-        "depth",
+        task.name,
         "abs_rel",
         "",
         "low",
         "pixels",
         f"Mean of absolute error divided by true height, {tall}",
     )
-    yield MetricDefinition(
-        "depth",
+    yield _share(
+        task,
         "delta_1",
-        "",
-        "high",
         "pixels",
         f"Share whose predicted and true height differ by less than a factor of 1.25, {tall}",
     )
 
 
-METRIC_DEFINITIONS: tuple[MetricDefinition, ...] = (
-    *_segments_definitions(),
-    *_lines_definitions(),
-    *_depth_definitions(),
-)
-
-
-def describe(
-    task: TaskName, values: Mapping[str, tuple[float | None, int]]
-) -> dict[str, MetricValue]:
+def describe(task: Task, values: Mapping[str, tuple[float | None, int]]) -> dict[str, MetricValue]:
     """Computed values and supports with what the table says of them, in its order."""
     described: dict[str, MetricValue] = {}
-    for row in METRIC_DEFINITIONS:
-        if row.task == task:
-            for name, text in row.expand():
-                value, support = values[name]
-                assert value is None or math.isfinite(value), f"{task}/{name} is {value}"
-                described[name] = MetricValue(value, support, row.support_unit, row.unit, text)
+    for row in define_metrics(task):
+        for name, text in row.expand():
+            value, support = values[name]
+            assert value is None or math.isfinite(value), f"{task.name}/{name} is {value}"
+            described[name] = MetricValue(value, support, row.support_unit, row.unit, text)
     assert described.keys() == values.keys()
     return described
 
 
 def render_metrics_table() -> str:
-    """The table as markdown, one section per task, `val` standing for any split."""
+    """The table of a network of 16 directions as markdown, `val` standing for any split."""
     parts: list[str] = []
-    for task in TASKS:
+    for task in ALL_TASKS:
         parts += [f"### {task.name}", ""]
         parts += ["| metric | unit | best | support counts | definition |"]
         parts += ["| --- | --- | --- | --- | --- |"]
-        for row in METRIC_DEFINITIONS:
-            if row.task == task.name:
-                shown = {key: f"<{key}>" for key in row.placeholders}
-                name, text = row.name.format(**shown), row.text.format(**shown)
-                text = text.replace("<", "&lt;").replace(">", "&gt;")
-                parts.append(
-                    f"| `val/{task.name}/{name}` | {row.unit} | {row.best} | {row.support_unit} "
-                    f"| {text} |"
-                )
+        for row in define_metrics(task):
+            shown = {key: f"<{key}>" for key in row.placeholders}
+            name, text = row.name.format(**shown), row.text.format(**shown)
+            text = text.replace("<", "&lt;").replace(">", "&gt;")
+            parts.append(
+                f"| `val/{task.name}/{name}` | {row.unit} | {row.best} | {row.support_unit} "
+                f"| {text} |"
+            )
         parts.append("")
     return "\n".join(parts)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from app.metrics.definitions import DEPTH_REGIONS, MetricValue, describe
 from app.metrics.sums import Counts, Sums, ratio, round_for_exact_sum, to_counts
-from app.tasks import BACKGROUND_CLASS, SOME_ROOF
+from app.tasks import Task
 
 # Of the histogram of errors; those beyond its ends stand in the last bins.
 _BIN_M = 0.01
@@ -25,9 +25,14 @@ _DELTA_1 = 1.25
 
 
 class DepthMetrics:
-    """Counts and sums of the depth task over any number of batches."""
+    """Counts and sums of the depth task over any number of batches.
 
-    def __init__(self) -> None:
+    Args:
+        task: What to name in its metrics.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
         num_regions = len(DEPTH_REGIONS)
         # Per region: the sums of error, absolute error and squared error.
         self._sums: Sums = np.zeros((num_regions, 3), np.float64)
@@ -36,17 +41,16 @@ class DepthMetrics:
         self._relative: Sums = np.zeros(3, np.float64)
 
     @torch.no_grad()
-    def update(self, logits: Tensor, target: Tensor, segments: Tensor) -> None:
+    def update(self, logits: Tensor, target: Tensor, is_roof: Tensor) -> None:
         """Count a batch.
 
         Args:
             logits: (N, 1, H, W), any float dtype: predicted metres.
             target: (N, H, W) float32, metres; NaN where unknown.
-            segments: (N, H, W) uint8, target of the segments task: it says where roof is.
+            is_roof: (N, H, W) bool, from the target of segments; False where that is unknown.
         """
         is_known = ~target.isnan()
         height = target[is_known].to(logits.device)
-        is_roof = (segments < BACKGROUND_CLASS) | (segments == SOME_ROOF)
         error = logits[:, 0].float()[is_known.to(logits.device)] - height
         # A network that has diverged is 1 km off: a very bad score, but a number.
         error = error.nan_to_num(nan=_LARGEST_ERROR_M).clamp(-_LARGEST_ERROR_M, _LARGEST_ERROR_M)
@@ -103,7 +107,7 @@ class DepthMetrics:
         num_tall, relative_sum, num_near = self._relative
         values["abs_rel"] = (ratio(relative_sum, num_tall), int(num_tall))
         values["delta_1"] = (ratio(num_near, num_tall), int(num_tall))
-        return describe("depth", values)
+        return describe(self._task, values)
 
 
 def _nmad_m(histogram: Counts) -> float | None:

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from app.metrics.definitions import LINE_TOLERANCES_PX, MetricValue, describe
 from app.metrics.sums import Counts, ratio, to_counts
-from app.tasks import IGNORE_INDEX, find_task
+from app.tasks import IGNORE_INDEX, Task
 
 _Mask = npt.NDArray[np.uint8]
 
-_KINDS = find_task("lines").class_names
 _NUM_TOLERANCES = len(LINE_TOLERANCES_PX)
 _BESIDE = np.ones((3, 3), np.uint8)
 
@@ -22,11 +21,15 @@ class LinesMetrics:
 
     Prediction and target are thinned to centre lines one pixel wide, whose pixels are matched
     within a tolerance. A pixel may match many, unlike in boundary benchmarks that pair them off.
+
+    Args:
+        task: Its kinds of lines.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, task: Task) -> None:
+        self._task = task
         # Per kind: predicted pixels, target pixels, then the matched of each per tolerance.
-        self._counts: Counts = np.zeros((len(_KINDS), 2 + 2 * _NUM_TOLERANCES), np.int64)
+        self._counts: Counts = np.zeros((task.num_classes, 2 + 2 * _NUM_TOLERANCES), np.int64)
 
     @torch.no_grad()
     def update(self, logits: Tensor, target: Tensor) -> None:
@@ -40,7 +43,7 @@ class LinesMetrics:
         predictions = (logits > 0).to(torch.uint8).contiguous().cpu().numpy()
         targets = target.cpu().numpy()
         for image_prediction, image_target in zip(predictions, targets, strict=True):
-            for kind in range(len(_KINDS)):
+            for kind in range(self._task.num_classes):
                 self._counts[kind] += count_matches(image_prediction[kind], image_target[kind])
 
     def state(self) -> Tensor:
@@ -54,9 +57,9 @@ class LinesMetrics:
     def compute(self) -> dict[str, MetricValue]:
         """Every metric of the task by its name in the table."""
         values = _values("", self._counts.sum(axis=0))
-        for kind, kind_counts in zip(_KINDS, self._counts, strict=True):
+        for kind, kind_counts in zip(self._task.class_names, self._counts, strict=True):
             values |= _values(f"{kind}_", kind_counts)
-        return describe("lines", values)
+        return describe(self._task, values)
 
 
 def thin(mask: _Mask) -> _Mask:

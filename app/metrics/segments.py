@@ -4,52 +4,62 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.azimuth import NUM_BINS, class_to_degrees
+from app.azimuth import class_to_degrees
+from app.metrics.confusion import (
+    Values,
+    class_values,
+    find_occurring,
+    mean_over,
+    resolve_labels,
+)
 from app.metrics.definitions import MetricValue, describe
 from app.metrics.sums import Counts, ratio, round_for_exact_sum, to_counts
-from app.tasks import BACKGROUND_CLASS, SOME_ROOF, find_task
-
-_CLASS_NAMES = find_task("segments").class_names
-_NUM_CLASSES = len(_CLASS_NAMES)
-_NUM_TARGETS = SOME_ROOF + 1
+from app.tasks import Task
 
 
 class SegmentsMetrics:
     """Counts of the segments task over any number of batches.
 
-    One confusion matrix holds all but the angle: its last row counts pixels of some roof of unknown
-    direction, which say something about roof against background only.
+    One table of labels against predictions holds all but the angle. Its row of some roof, direction
+    unknown, says something about roof against background only.
+
+    Args:
+        task: Its classes and labels.
     """
 
-    def __init__(self) -> None:
-        # (19, 18): row the target, column the prediction.
-        self._counts: Counts = np.zeros((_NUM_TARGETS, _NUM_CLASSES), np.int64)
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        # (num_labels, num_classes): row the target, column the prediction.
+        self._counts: Counts = np.zeros((task.num_labels, task.num_classes), np.int64)
         self._azimuth_error_sum_deg = 0.0
+        self._centres_deg = _find_centres_deg(task)
 
     @torch.no_grad()
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Count a batch.
 
         Args:
-            logits: (N, 18, H, W), any float dtype.
-            target: (N, H, W) uint8: 0..17, 18 some roof, 255 unknown.
+            logits: (N, num_classes, H, W), any float dtype.
+            target: (N, H, W) uint8, labels of the task, 255 unknown.
         """
+        num_bins = self._task.azimuth_bins
         target = target.to(logits.device).long()
         # max finds the same class as argmax and takes a third of its time on a CPU.
         prediction = logits.max(dim=1).indices
-        is_known = target <= SOME_ROOF
-        cells = target[is_known] * _NUM_CLASSES + prediction[is_known]
+        is_known = target < self._task.num_labels
+        cells = target[is_known] * self._task.num_classes + prediction[is_known]
         counts = torch.bincount(cells, minlength=self._counts.size)
         self._counts += to_counts(counts).reshape(self._counts.shape)
 
-        is_pitched = (target < NUM_BINS) & (prediction < NUM_BINS)
+        centres_deg = self._centres_deg.to(logits.device)
+        is_pitched = ~centres_deg[target].isnan() & (prediction < num_bins)
         errors_deg = _azimuth_errors_deg(
-            logits[:, :NUM_BINS].movedim(1, -1)[is_pitched], target[is_pitched]
+            logits[:, :num_bins].movedim(1, -1)[is_pitched], centres_deg[target[is_pitched]]
         )
         self._azimuth_error_sum_deg += float(round_for_exact_sum(errors_deg).sum())
 
     def state(self) -> Tensor:
-        """All sums, (343,) float64; states of ranks may be added."""
+        """All sums, one-dimensional float64; states may be added."""
         sums = np.append(self._counts.ravel(), self._azimuth_error_sum_deg)
         return torch.from_numpy(sums.astype(np.float64))
 
@@ -58,43 +68,33 @@ class SegmentsMetrics:
         self._counts = to_counts(state[:-1]).reshape(self._counts.shape)
         self._azimuth_error_sum_deg = float(state[-1])
 
-    def confusion_matrix(self) -> Tensor:
-        """(18, 18) int64 pixels, rows the target class, columns the predicted."""
-        return torch.from_numpy(self._counts[:_NUM_CLASSES].copy())
+    def confusion_matrix(self) -> Counts:
+        """(num_classes, num_classes) pixels, rows the target class, columns the predicted."""
+        return resolve_labels(self._task, self._counts)
 
     def compute(self) -> dict[str, MetricValue]:
         """Every metric of the task by its name in the table."""
         values = self._class_values() | self._roof_values() | self._azimuth_values()
-        return describe("segments", values)
+        return describe(self._task, values)
 
-    def _class_values(self) -> dict[str, tuple[float | None, int]]:
-        confusion = self._counts[:_NUM_CLASSES]
+    def _class_values(self) -> Values:
+        confusion = self.confusion_matrix()
+        occurs = find_occurring(self._task, confusion)
         hits = confusion.diagonal()
         num_target = confusion.sum(axis=1)
-        num_union = num_target + confusion.sum(axis=0) - hits
-        occurs = num_target > 0
-        ious = hits / np.maximum(num_union, 1)
-        accuracies = hits / np.maximum(num_target, 1)
-        occurs_as_roof = occurs.copy()
-        occurs_as_roof[BACKGROUND_CLASS] = False
-        values: dict[str, tuple[float | None, int]] = {
-            "miou": _mean_over(ious, occurs),
-            "miou_no_background": _mean_over(ious, occurs_as_roof),
-            "mean_class_accuracy": _mean_over(accuracies, occurs),
-            "pixel_accuracy": (ratio(hits.sum(), num_target.sum()), int(num_target.sum())),
+        num_known = int(num_target[occurs].sum())
+        return class_values(self._task, confusion) | {
+            "mean_class_accuracy": mean_over(hits / np.maximum(num_target, 1), occurs),
+            "pixel_accuracy": (ratio(hits[occurs].sum(), num_known), num_known),
         }
-        for class_id, class_name in enumerate(_CLASS_NAMES):
-            value = float(ious[class_id]) if occurs[class_id] else None
-            values[f"iou_{class_name}"] = (value, int(num_target[class_id]))
-        return values
 
-    def _roof_values(self) -> dict[str, tuple[float | None, int]]:
-        background = self._counts[BACKGROUND_CLASS]
-        roof = self._counts.sum(axis=0) - background
-        num_hits = int(roof[:BACKGROUND_CLASS].sum())
-        num_missed = int(roof[BACKGROUND_CLASS])
-        num_false = int(background[:BACKGROUND_CLASS].sum())
-        num_target, num_predicted = num_hits + num_missed, num_hits + num_false
+    def _roof_values(self) -> Values:
+        background = self._task.background_class
+        is_roof = np.array([background not in classes for classes in self._task.label_sets])
+        num_target = int(self._counts[is_roof].sum())
+        num_hits = int(self._counts[is_roof, :background].sum())
+        num_false = int(self._counts[background, :background].sum())
+        num_predicted = num_hits + num_false
         # Without roof in the targets there is no overlap to measure, as for any absent class.
         iou = ratio(num_hits, num_target + num_false) if num_target else None
         f1 = ratio(2 * num_hits, num_target + num_predicted) if num_target else None
@@ -105,14 +105,17 @@ class SegmentsMetrics:
             "roof_f1": (f1, num_target),
         }
 
-    def _azimuth_values(self) -> dict[str, tuple[float | None, int]]:
-        num_target = int(self._counts[:NUM_BINS].sum())
-        block = self._counts[:NUM_BINS, :NUM_BINS]
+    def _azimuth_values(self) -> Values:
+        num_bins = self._task.azimuth_bins
+        num_target = int(
+            self._counts[~self._centres_deg.isnan().numpy()[: len(self._counts)]].sum()
+        )
+        block = self.confusion_matrix()[:num_bins, :num_bins]
         num_both = int(block.sum())
-        bins = np.arange(NUM_BINS)
+        bins = np.arange(num_bins)
         num_exact = int(block.trace())
         # The bins lie on a circle: NNW is next to N.
-        num_next = int(sum(block[bins, (bins + step) % NUM_BINS].sum() for step in (-1, 1)))
+        num_next = int(sum(block[bins, (bins + step) % num_bins].sum() for step in (-1, 1)))
         return {
             "azimuth_coverage": (ratio(num_both, num_target), num_target),
             "azimuth_accuracy": (ratio(num_exact, num_both), num_both),
@@ -121,24 +124,33 @@ class SegmentsMetrics:
         }
 
 
-def _azimuth_errors_deg(logits: Tensor, target: Tensor) -> Tensor:
+def _find_centres_deg(task: Task) -> Tensor:
+    """(256,) float32: the middle of what a label says of the direction; NaN where nothing."""
+    centres_deg = torch.full((256,), torch.nan)
+    for label, classes in enumerate(task.label_sets):
+        if max(classes) < task.azimuth_bins:
+            # Of two neighbours the middle is half a bin after the first, also across north.
+            first_deg = float(class_to_degrees(classes[0], task.azimuth_bins))
+            centres_deg[label] = first_deg + (len(classes) - 1) * 180.0 / task.azimuth_bins
+    return centres_deg
+
+
+def _azimuth_errors_deg(logits: Tensor, target_deg: Tensor) -> Tensor:
     """Angles between the expected and the true direction, (P,) float32 in [0, 180].
 
     Args:
-        logits: (P, 16), of the azimuth classes.
-        target: (P,) int64 in [0, 16).
+        logits: (P, num_bins), of the azimuth classes.
+        target_deg: (P,) float32, true directions.
     """
-    # A softmax over all 18 classes would scale these sixteen alike, which turns no direction.
+    num_bins = logits.shape[1]
+    if num_bins == 0:
+        return logits.new_zeros(0)
+    # A softmax over all classes would scale those of directions alike, which turns no direction.
     probabilities = torch.softmax(logits.float(), dim=1)
-    centres_deg = torch.from_numpy(class_to_degrees(np.arange(NUM_BINS))).to(probabilities)
-    centres = torch.deg2rad(centres_deg)
+    centres_deg = torch.from_numpy(class_to_degrees(np.arange(num_bins), num_bins))
+    centres = torch.deg2rad(centres_deg.to(probabilities))
     expected = torch.atan2(probabilities @ centres.sin(), probabilities @ centres.cos())
-    difference_deg = torch.rad2deg(expected) - centres_deg[target]
+    difference_deg = torch.rad2deg(expected) - target_deg
     errors_deg = (torch.remainder(difference_deg + 180.0, 360.0) - 180.0).abs()
     # A network that has diverged points nowhere; one NaN must not hide all other pixels.
     return errors_deg.nan_to_num(nan=180.0)
-
-
-def _mean_over(values: np.ndarray, chosen: np.ndarray) -> tuple[float | None, int]:
-    num_chosen = int(chosen.sum())
-    return ratio(values[chosen].sum(), num_chosen), num_chosen

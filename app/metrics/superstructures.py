@@ -1,0 +1,59 @@
+"""Metrics of what stands on roofs: overlap per class and of all classes as one."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.metrics.confusion import class_values
+from app.metrics.definitions import MetricValue, describe
+from app.metrics.sums import Counts, ratio, to_counts
+from app.tasks import Task
+
+
+class SuperstructuresMetrics:
+    """Counts of the superstructures task over any number of batches.
+
+    Args:
+        task: Its classes.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._counts: Counts = np.zeros((task.num_classes, task.num_classes), np.int64)
+
+    @torch.no_grad()
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            logits: (N, num_classes, H, W), any float dtype.
+            target: (N, H, W) uint8, classes, 255 unknown.
+        """
+        target = target.to(logits.device).long()
+        prediction = logits.max(dim=1).indices
+        is_known = target < self._task.num_classes
+        cells = target[is_known] * self._task.num_classes + prediction[is_known]
+        counts = torch.bincount(cells, minlength=self._counts.size)
+        self._counts += to_counts(counts).reshape(self._counts.shape)
+
+    def state(self) -> Tensor:
+        """All sums, one-dimensional float64; states may be added."""
+        return torch.from_numpy(self._counts.ravel().astype(np.float64))
+
+    def load_state(self, state: Tensor) -> None:
+        """Replace all sums by those of a state."""
+        self._counts = to_counts(state).reshape(self._counts.shape)
+
+    def confusion_matrix(self) -> Counts:
+        """(num_classes, num_classes) pixels, rows the target class, columns the predicted."""
+        return self._counts.copy()
+
+    def compute(self) -> dict[str, MetricValue]:
+        """Every metric of the task by its name in the table."""
+        background = self._task.background_class
+        num_target = int(self._counts[:background].sum())
+        num_hits = int(self._counts[:background, :background].sum())
+        num_false = int(self._counts[background, :background].sum())
+        iou = ratio(num_hits, num_target + num_false) if num_target else None
+        values = class_values(self._task, self._counts)
+        return describe(self._task, values | {"any_superstructure_iou": (iou, num_target)})
