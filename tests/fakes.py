@@ -18,6 +18,8 @@ Points = npt.ArrayLike  # (K, 2), x and y in pixels
 
 # Where one of RID's images lies: pixels in degrees of longitude and latitude, north up.
 RID_TRANSFORM = Affine(1.341104507446289e-06, 0, 11.99156, 0, -8.903e-07, 48.40017)
+# From one image to the next: more than the 512 of a real one, so that they share no ground.
+_STEP_PX = 600
 # Real names: whole numbers with gaps.
 RID_IDS = ("2", "3", "7", "8", "9", "10", "11", "12", "14", "391", "811", "1011", "1439", "2060")
 
@@ -80,9 +82,16 @@ def photograph(segments: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.uin
 
 
 def write_fake_rid(
-    root: Path, num_train: int = 4, num_val: int = 2, num_test: int = 2, size_px: int = 64
+    root: Path,
+    num_train: int = 4,
+    num_val: int = 2,
+    num_test: int = 2,
+    size_px: int = 64,
+    superstructures: bool = False,
 ) -> list[str]:
     """A RID tree with one house per image, gables and hip roofs of all directions in turn.
+
+    No two images show the same ground.
 
     Args:
         root: Where the folders go, e.g. `channel/RID_dataset`.
@@ -90,6 +99,7 @@ def write_fake_rid(
         num_val: See num_train.
         num_test: See num_train.
         size_px: Width and height of images and masks.
+        superstructures: Whether there are masks of superstructures: a chimney on each house.
 
     Returns:
         The IDs, train first, then val, then test, as in the lists of fold 1.
@@ -100,6 +110,10 @@ def write_fake_rid(
         segments = draw(size_px, 22.5 * (5 * index % NUM_BINS))
         write_rid_image(root, sample_id, photograph(segments, seed=index))
         write_rid_mask(root, sample_id, segments)
+        if superstructures:
+            parts = np.full_like(segments, 8)
+            parts[size_px // 2 :, size_px // 2 :][:4, :4] = 4
+            write_rid_mask(root, sample_id, parts, "masks_superstructures_reviewed")
     for fold in range(1, 6):
         # The folds differ in val; test is the same in all.
         rest = np.roll(ids[: num_train + num_val], num_val * (fold - 1)).tolist()
@@ -109,15 +123,38 @@ def write_fake_rid(
     return ids
 
 
-def write_rid_image(root: Path, sample_id: str, image: npt.NDArray[np.uint8]) -> Path:
-    """A GeoTIFF as in RID's release: RGB, deflate, EPSG:4326."""
+def rid_transform(east_px: float = 0, south_px: float = 0) -> Affine:
+    """Where an image lies that is so many pixels east and south of RID_TRANSFORM."""
+    return RID_TRANSFORM @ Affine.translation(east_px, south_px)
+
+
+def write_rid_image(
+    root: Path,
+    sample_id: str,
+    image: npt.NDArray[np.uint8],
+    transform: Affine | None = None,
+) -> Path:
+    """A GeoTIFF as in RID's release: RGB, deflate, EPSG:4326.
+
+    Args:
+        root: Of the tree.
+        sample_id: A number, which gives the image its own ground unless `transform` does.
+        image: (3, H, W).
+        transform: From pixels to degrees.
+    """
     path = root / "images_roof_centered_geotiff" / f"{sample_id}.tif"
-    return write_raster(path, image, compress="deflate", crs="EPSG:4326", transform=RID_TRANSFORM)
+    transform = transform or rid_transform(east_px=_STEP_PX * int(sample_id))
+    return write_raster(path, image, compress="deflate", crs="EPSG:4326", transform=transform)
 
 
-def write_rid_mask(root: Path, sample_id: str, segments: npt.NDArray[np.uint8]) -> Path:
+def write_rid_mask(
+    root: Path,
+    sample_id: str,
+    mask: npt.NDArray[np.uint8],
+    folder: str = "masks_segments_reviewed",
+) -> Path:
     """A PNG of class numbers, as in RID's release."""
-    return write_raster(root / "masks_segments_reviewed" / f"{sample_id}.png", segments[None])
+    return write_raster(root / folder / f"{sample_id}.png", mask[None])
 
 
 def write_rid_list(root: Path, name: str, sample_ids: Sequence[str]) -> None:

@@ -1,8 +1,10 @@
-"""Raster files as every reader opens them: closed at once, bounded, and never outside the dataset."""
+"""Raster files as every reader opens them: closed at once, bounded, never outside the dataset."""
 
+import contextlib
 import math
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,6 +22,8 @@ MIN_GSD_M: Final = 0.01
 MAX_GSD_M: Final = 1.0
 # Whole files are read up to this size; a header may promise anything.
 _MAX_WHOLE_PX: Final = 4096 * 4096
+_MAX_WHOLE_BANDS: Final = 4
+_WARNINGS_LOCK: Final = threading.Lock()
 
 
 class FileProblem(Exception):
@@ -90,7 +94,8 @@ def read_header(path: Path, root: Path, remedy: str) -> RasterHeader:
     Raises:
         FileProblem: If it is no raster file, or leads outside of root.
     """
-    return _read(path, root, remedy, None, None, want_pixels=False)[0]
+    with open_raster(path, root, remedy) as (header, _):
+        return header
 
 
 def read_raster(
@@ -99,6 +104,7 @@ def read_raster(
     remedy: str,
     window: Window | None = None,
     bands: Sequence[int] | None = None,
+    complete_size_bytes: int | None = None,
 ) -> tuple[RasterHeader, npt.NDArray[np.generic]]:
     """A raster file's header and its pixels, or those of a window of it.
 
@@ -110,6 +116,7 @@ def read_raster(
         remedy: What the user should do about a bad file.
         window: What to read; None is all of it, up to 4096 x 4096.
         bands: Which bands, from 1; None is all.
+        complete_size_bytes: See open_raster.
 
     Returns:
         Header, and (B, H, W) pixels of the file's type.
@@ -117,39 +124,44 @@ def read_raster(
     Raises:
         FileProblem: If it cannot be read, is too large, or leads outside of root.
     """
-    header, pixels = _read(path, root, remedy, window, bands, want_pixels=True)
-    assert pixels is not None
-    return header, pixels
+    with open_raster(path, root, remedy, complete_size_bytes) as (header, source):
+        if window is None and header.height_px * header.width_px > _MAX_WHOLE_PX:
+            raise FileProblem(path, f"{header.size} pixels", "at most 4096 x 4096", remedy)
+        if bands is None and header.num_bands > _MAX_WHOLE_BANDS:
+            raise FileProblem(path, header.bands, f"at most {_MAX_WHOLE_BANDS} bands", remedy)
+        indexes = None if bands is None else list(bands)
+        return header, source.read(indexes=indexes, window=window)
 
 
-def _read(
-    path: Path,
-    root: Path,
-    remedy: str,
-    window: Window | None,
-    bands: Sequence[int] | None,
-    *,
-    want_pixels: bool,
-) -> tuple[RasterHeader, npt.NDArray[np.generic] | None]:
+@contextlib.contextmanager
+def open_raster(
+    path: Path, root: Path, remedy: str, complete_size_bytes: int | None = None
+) -> Iterator[tuple[RasterHeader, rasterio.DatasetReader]]:
+    """A raster file while it is open, and its header.
+
+    Args:
+        path: A TIFF, or a PNG where the name ends so.
+        root: Folder of the dataset, which the file must not leave through a link.
+        remedy: What the user should do about a bad file.
+        complete_size_bytes: Size of the file when all of it was there. Where it still has this
+            size, windows of uncompressed strips are read without the rest of their rows, several
+            times sooner; that way GDAL takes what a truncated file lacks as zeros.
+
+    Raises:
+        FileProblem: If it cannot be read, now or in the with block, or leads outside of root.
+    """
     check_inside(path, root, remedy)
-    # GDAL's fast path for whole PNGs leaves what a truncated file lacks uninitialised and reports
-    # no error (GDAL 3.10). And it lists the folder at every opening, unless told not to.
-    environment = rasterio.Env(
-        GDAL_PNG_WHOLE_IMAGE_OPTIM="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"
-    )
     try:
-        with environment, warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            # Named, because GDAL goes by content, and some formats point to other files.
-            driver = "PNG" if path.suffix.lower() == ".png" else "GTiff"
-            with rasterio.open(path, driver=driver) as source:
-                header = _header(source)
-                if not want_pixels:
-                    return header, None
-                if window is None and header.height_px * header.width_px > _MAX_WHOLE_PX:
-                    raise FileProblem(path, f"{header.size} pixels", "at most 4096 x 4096", remedy)
-                indexes = None if bands is None else list(bands)
-                return header, source.read(indexes=indexes, window=window)
+        is_complete = path.stat().st_size == complete_size_bytes
+        # GDAL's fast path for whole PNGs leaves what a truncated file lacks uninitialised and
+        # reports no error (GDAL 3.10). And it lists the folder at every opening, unless told not.
+        environment = rasterio.Env(
+            GDAL_PNG_WHOLE_IMAGE_OPTIM="NO",
+            GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
+            GTIFF_DIRECT_IO="YES" if is_complete else "NO",
+        )
+        with environment, _open_quietly(path) as source:
+            yield _header(source), source
     # ValueError: rasterio's for paths and dtypes it cannot take. MemoryError: a lying header.
     except (RasterioError, OSError, ValueError, MemoryError) as error:
         reason = error.__cause__ or error  # rasterio's own text only points to its cause
@@ -161,8 +173,18 @@ def _read(
         ) from error
 
 
+def _open_quietly(path: Path) -> rasterio.DatasetReader:
+    """The file opened without rasterio's warning where there is no georeference."""
+    # Named, because GDAL goes by content, and some formats point to other files.
+    driver = "PNG" if path.suffix.lower() == ".png" else "GTiff"
+    # The filters of warnings belong to the whole process, and threads index tiles.
+    with _WARNINGS_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path, driver=driver)
+
+
 def check_inside(path: Path, root: Path, remedy: str) -> None:
-    """See that a file, links followed, lies in the dataset's folder.
+    """See that a path leads to a file, and that, links followed, it lies in the dataset's folder.
 
     Raises:
         FileProblem: If it does not, or does not exist.
@@ -176,6 +198,10 @@ def check_inside(path: Path, root: Path, remedy: str) -> None:
         raise FileProblem(
             path, "a link that leads out of the dataset's folder", "a file inside of it", remedy
         )
+    # To open a pipe would wait for its writer.
+    if not resolved.is_file():
+        got = "a folder" if resolved.is_dir() else "neither file nor folder"
+        raise FileProblem(path, got, "a file", remedy)
 
 
 def _header(source: rasterio.DatasetReader) -> RasterHeader:
@@ -187,9 +213,18 @@ def _header(source: rasterio.DatasetReader) -> RasterHeader:
         width_px=source.width,
         is_alpha=tuple(band == ColorInterp.alpha for band in source.colorinterp),
         gsd_m=_gsd_m(source) if has_georeference else None,
-        bounds=tuple(source.bounds) if has_georeference else None,
+        bounds=_bounds(source) if has_georeference else None,
         crs=str(source.crs) if has_georeference else None,
     )
+
+
+def _bounds(source: rasterio.DatasetReader) -> tuple[float, float, float, float]:
+    """West, south, east, north of all that a file shows, which way ever it is turned."""
+    transform = source.transform
+    corners = [(0, 0), (source.width, 0), (0, source.height), (source.width, source.height)]
+    x = [transform.c + transform.a * column + transform.b * row for column, row in corners]
+    y = [transform.f + transform.d * column + transform.e * row for column, row in corners]
+    return min(x), min(y), max(x), max(y)
 
 
 def _gsd_m(source: rasterio.DatasetReader) -> float:

@@ -95,7 +95,8 @@ def test_the_release_may_lie_in_its_own_folder(tmp_path):
 def test_lists_are_read_however_they_were_written(root):
     text = "﻿2.png\r\n\r\n3\n  7.tif  \nimages\\8.png\r\nC:\\RID\\images/9.TIF\n2.png\n"
     (root / LISTS / "train_filenames_1_rev.txt").write_bytes(text.encode())
-    assert RidDataset(root, "train").sample_ids == ["2", "3", "7", "8", "9"]
+    dataset = RidDataset(root, "train", rid_split="release")
+    assert dataset.sample_ids == ["2", "3", "7", "8", "9"]
 
 
 def test_file_endings_in_any_case(root):
