@@ -3,7 +3,7 @@
 import json
 import logging
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -14,13 +14,13 @@ import torch
 from app import __version__
 from app.checkpoint import DESCRIPTION_FILE, MODEL_FILE, export_model
 from app.config import Hyperparameters
-from app.data.loading import EvalDataset, Reader, collate
+from app.data.loading import Batch, EvalDataset, collate
 from app.engine import predict
 from app.memory import MemorySampler
-from app.metrics import MetricValue
+from app.metrics import ConfusionMatrix, MetricValue
 from app.model import IMAGE_MEAN, IMAGE_STD, HybridRoofModel
-from app.report import Panel, write_report
-from app.tasks import TASKS, TaskName, find_task
+from app.report import Image8, Panel, write_report
+from app.tasks import LINE_KINDS, Task, TaskName, find_task
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ _HEADLINES = (
     ("val/segments/azimuth_error_deg", "azimuth error", "{:.0f} deg"),
     ("val/lines/f1_3px", "line F1 at 3 px", "{:.3f}"),
     ("val/depth/rmse_m", "height RMSE", "{:.2f} m"),
+    ("val/superstructures/miou_no_background", "superstructure mIoU", "{:.3f}"),
     ("samples_per_s", "speed", "{:.1f} samples/s"),
 )
 # The table at the end of a run.
@@ -52,9 +53,10 @@ _TABLE: Mapping[TaskName, Sequence[str]] = {
     ),
     "lines": (
         "precision_3px", "recall_3px", "f1_2px", "f1_3px", "f1_5px",
-        *(f"{kind}_f1_3px" for kind in find_task("lines").class_names),
+        *(f"{kind}_f1_3px" for kind in LINE_KINDS),
     ),
     "depth": ("mae_m", "rmse_m", "roof_rmse_m"),
+    "superstructures": ("miou", "miou_no_background", "any_superstructure_iou"),
 }  # fmt: skip
 
 
@@ -65,23 +67,23 @@ class Results:
     Attributes:
         history: Rows of metrics.jsonl, one per epoch.
         metrics: Last validation, by metric name: value, unit, support, definition.
-        confusion: Last validation's (18, 18) pixel counts, rows target, columns prediction.
+        confusion: Last validation's confusion matrices, as RoofMetrics.confusion_matrices.
     """
 
     history: list[dict[str, float | int | None]] = field(default_factory=list)
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
-    confusion: list[list[int]] = field(default_factory=list)
+    confusion: dict[str, ConfusionMatrix] = field(default_factory=dict)
 
     def close_epoch(
         self,
         row: dict[str, float | int | None],
         values: Mapping[str, MetricValue],
-        confusion: list[list[int]],
+        confusion: Mapping[str, ConfusionMatrix],
     ) -> None:
         """Take in the row and the validation of an epoch."""
         self.history.append(row)
         self.metrics = {name: value.to_json() for name, value in values.items()}
-        self.confusion = confusion
+        self.confusion = dict(confusion)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain types only."""
@@ -100,25 +102,38 @@ def headline(row: Mapping[str, float | int | None], split: str = "val") -> str:
 def describe_model(
     model: HybridRoofModel,
     hyperparameters: Hyperparameters,
-    trained_tasks: Iterable[TaskName],
+    trained_classes: Mapping[TaskName, Collection[str]],
     gsd_m: float,
 ) -> dict[str, Any]:
-    """The content of model.json: what a user of the weights must know."""
-    trained = set(trained_tasks)
+    """The content of model.json: what a user of the weights must know.
+
+    Args:
+        model: Whose weights are exported.
+        hyperparameters: It was trained with.
+        trained_classes: Per task that was trained, the classes its labels told apart; what the
+            model says of any other means nothing.
+        gsd_m: Metres per pixel it expects.
+    """
+    names = [task.name for task in model.tasks]
     return {
         "format_version": 1,
         "architecture": {
             "name": "HybridRoofModel",
             "backbone": "resnet50",
             "decoder_channels": model.decoder_channels,
+            "azimuth_bins": find_task("segments", model.tasks).azimuth_bins or 1,
+            "superstructures": "superstructures" in names,
         },
         "tasks": {
             task.name: {
                 "kind": task.kind,
                 "class_names": task.class_names,
-                "trained": task.name in trained,
+                "trained": task.name in trained_classes,
+                "trained_classes": [
+                    name for name in task.class_names if name in trained_classes.get(task.name, ())
+                ],
             }
-            for task in TASKS
+            for task in model.tasks
         },
         "input": {
             "bands": ["red", "green", "blue"],
@@ -141,36 +156,47 @@ def read_versions() -> dict[str, str]:
 
 def collect_panels(
     model: HybridRoofModel,
-    reader: Reader,
-    tasks: Sequence[TaskName],
+    datasets: Sequence[EvalDataset],
+    trained_tasks: Collection[TaskName],
     device: torch.device,
     autocast_dtype: torch.dtype | None,
 ) -> list[Panel]:
-    """Up to six images of the reader, evenly spread, with prediction beside truth."""
-    dataset = EvalDataset(reader)
-    num_panels = min(_NUM_PANELS, len(dataset))
+    """About six images, shared among the datasets and evenly spread in each.
+
+    Every dataset gives at least one, unless it cannot be read.
+    """
     panels = []
-    for i in range(num_panels):
-        batch = collate([dataset[i * len(dataset) // num_panels]])
-        if not batch["sample_id"]:
-            continue
-        logits = predict(model, batch["image"], tasks, device, autocast_dtype)
-        segments = logits["segments"].argmax(1) if "segments" in logits else None
-        lines = logits["lines"].sigmoid() > _LINE_THRESHOLD if "lines" in logits else None
-        depth = logits["depth"].squeeze(1) if "depth" in logits else None
-        panels.append(
-            Panel(
-                sample_id=batch["sample_id"][0],
-                image=batch["image"][0].permute(1, 2, 0).numpy(),
-                segments_target=batch["segments"][0].numpy(),
-                segments_prediction=None if segments is None else segments[0].byte().numpy(),
-                lines_target=batch["lines"][0].numpy(),
-                lines_prediction=None if lines is None else lines[0].byte().numpy(),
-                depth_target=None if depth is None else batch["depth"][0].numpy(),
-                depth_prediction=None if depth is None else depth[0].numpy(),
-            )
-        )
+    for number, dataset in enumerate(datasets):
+        share = _NUM_PANELS // len(datasets) + (number < _NUM_PANELS % len(datasets))
+        num_panels = min(max(1, share), len(dataset))
+        for i in range(num_panels):
+            batch = collate([dataset[i * len(dataset) // num_panels]])
+            if batch["sample_id"]:
+                logits = predict(model, batch["image"], trained_tasks, device, autocast_dtype)
+                panels.append(_build_panel(dataset.reader.title, batch, logits))
     return panels
+
+
+def _build_panel(dataset: str, batch: Batch, logits: Mapping[TaskName, torch.Tensor]) -> Panel:
+    """The panel of a batch of one image."""
+
+    def find_classes(name: TaskName) -> Image8 | None:
+        return logits[name][0].argmax(0).byte().numpy() if name in logits else None
+
+    lines = logits["lines"][0].sigmoid() > _LINE_THRESHOLD if "lines" in logits else None
+    return Panel(
+        dataset=dataset,
+        sample_id=batch["sample_id"][0],
+        image=batch["image"][0].permute(1, 2, 0).numpy(),
+        segments_target=batch["segments"][0].numpy(),
+        segments_prediction=find_classes("segments"),
+        lines_target=batch["lines"][0].numpy(),
+        lines_prediction=None if lines is None else lines.byte().numpy(),
+        depth_target=batch["depth"][0].numpy(),
+        depth_prediction=logits["depth"][0, 0].numpy() if "depth" in logits else None,
+        superstructures_target=batch["superstructures"][0].numpy(),
+        superstructures_prediction=find_classes("superstructures"),
+    )
 
 
 def write_artifacts(
@@ -188,7 +214,7 @@ def write_artifacts(
         model_dir: Made if it is not there.
         model: The weights to export.
         description: Content of model.json.
-        document: Content of metrics.json but for metrics, confusion matrix and memory.
+        document: Content of metrics.json but for metrics, confusion matrices and memory.
         results: What validations have found.
         memory: The run's sampler.
         panels: Pictures of the report.
@@ -201,19 +227,21 @@ def write_artifacts(
     metrics = {
         **document,
         "metrics": results.metrics,
-        "confusion_matrix": {
-            "val/segments": {
-                "class_names": TASKS[0].class_names,
-                "counts": results.confusion,
-            }
-        },
+        "confusion_matrix": results.confusion,
         "memory": {"peaks": memory.peaks(), "limit_gib": memory.limit_gib()},
         "hyperparameters": description["hyperparameters"],
         "versions": description["versions"],
     }
     text = json.dumps(metrics, indent=2) + "\n"
     (model_dir / METRICS_FILE).write_text(text, encoding="utf-8")
-    write_report(model_dir / REPORT_FILE, results.history, metrics, model_dir / MEMORY_FILE, panels)
+    write_report(
+        model_dir / REPORT_FILE,
+        results.history,
+        metrics,
+        model_dir / MEMORY_FILE,
+        panels,
+        model.tasks,
+    )
     # A history without a row is legitimate: a run stopped in its first epoch.
     empty = [
         name
@@ -223,21 +251,22 @@ def write_artifacts(
     ]
     if empty:
         raise RuntimeError(f"artifacts missing or empty in {model_dir}: {', '.join(empty)}")
-    logger.info("%s\nreport: %s", _render_table(results), model_dir / REPORT_FILE)
+    table = _render_table(results, model.tasks)
+    logger.info("%s\nreport: %s", table, model_dir / REPORT_FILE)
 
 
-def _render_table(results: Results) -> str:
+def _render_table(results: Results, tasks: Sequence[Task]) -> str:
     """What the last validation found, one metric a line."""
     if not results.metrics:
         return "no epoch was validated"
     lines = [f"last validation (all {len(results.metrics)} metrics: {METRICS_FILE})"]
-    for task, names in _TABLE.items():
-        metrics = {name: results.metrics[f"val/{task}/{name}"] for name in names}
+    for task in (task.name for task in tasks):
+        metrics = {name: results.metrics[f"val/{task}/{name}"] for name in _TABLE[task]}
         if all(metric["value"] is None for metric in metrics.values()):
-            lines.append(f"  {task:<10}not trained: no labels")
+            lines.append(f"  {task:<17}not trained: no labels")
             continue
         for name, metric in metrics.items():
             value = metric["value"]
             text = "not defined" if value is None else f"{value:.3f} {metric['unit']}".rstrip()
-            lines.append(f"  {task:<10}{name:<22}{text}")
+            lines.append(f"  {task:<17}{name:<24}{text}")
     return "\n".join(lines)

@@ -43,6 +43,17 @@ class ClassWeights:
             "depth": (),
         }[name]
 
+    def describe(self, tasks: Sequence[Task]) -> dict[str, dict[str, float]]:
+        """By class name, for every task that weighs its pixels; for metrics.json."""
+        return {
+            task.name: {
+                name: round(weight, 4)
+                for name, weight in zip(task.class_names, self.of(task.name), strict=True)
+            }
+            for task in tasks
+            if task.kind != "metres"
+        }
+
 
 def choose_class_weights(
     tasks: Sequence[Task], label_counts: Mapping[TaskName, npt.NDArray[np.int64]] | None = None

@@ -11,21 +11,22 @@ from typing import Any, Final
 
 from app.report_charts import NUM_BAND_COLOURS, Band, Series, line_chart
 from app.report_page import page_html
-from app.report_pictures import Panel, compass_svg, legend_html, panel_html
+from app.report_pictures import Image8, Panel, compass_svg, legend_html, panel_html
 from app.report_tables import (
     NOT_TRAINED,
     TASK_TITLES,
     bad_files_html,
     confusion_html,
+    distribution_html,
     finite,
     headline_html,
     is_trained,
     metrics_html,
     settings_html,
 )
-from app.tasks import TASKS, find_task
+from app.tasks import LINE_KINDS, Task, find_task
 
-__all__ = ["Panel", "write_report"]
+__all__ = ["Image8", "Panel", "write_report"]
 
 History = Sequence[Mapping[str, object]]
 
@@ -47,12 +48,19 @@ _METRIC_CURVES: Final = (
         "Roof lines, F1 within 3 px (1 is perfect)",
         (
             ("val/lines/f1_3px", "all"),
-            *((f"val/lines/{kind}_f1_3px", kind) for kind in find_task("lines").class_names),
+            *((f"val/lines/{kind}_f1_3px", kind) for kind in LINE_KINDS),
         ),
     ),
     (
         "Heights, error in metres",
         (("val/depth/mae_m", "mean"), ("val/depth/roof_mae_m", "mean on roofs")),
+    ),
+    (
+        "Superstructures, overlap (1 is perfect)",
+        (
+            ("val/superstructures/any_superstructure_iou", "of any kind"),
+            ("val/superstructures/miou_no_background", "of the right kind"),
+        ),
     ),
 )
 _PHASES: Final = ("start", "load", "train", "val", "export")
@@ -68,7 +76,7 @@ _MAX_LIMIT_TO_PEAK: Final = 4.0
 _SECTIONS: Final = (
     ("pictures", "Roofs the model has not seen"),
     ("curves", "Learning"),
-    ("confusion", "Which direction is taken for which"),
+    ("confusion", "Which class is taken for which"),
     ("memory", "Memory"),
     ("data", "Data"),
     ("metrics", "All numbers"),
@@ -81,6 +89,7 @@ def write_report(
     metrics: Mapping[str, Any],
     memory_csv: Path,
     panels: Sequence[Panel],
+    tasks: Sequence[Task],
 ) -> None:
     """Write the report.
 
@@ -90,12 +99,13 @@ def write_report(
         metrics: Content of metrics.json; whatever is missing is left out.
         memory_csv: Written by MemorySampler; need not exist.
         panels: Validation images, about six.
+        tasks: Of the network.
     """
     values = metrics.get("metrics") or {}
     parts = {
-        "pictures": _pictures_html(panels),
-        "curves": _curves_html(history, values),
-        "confusion": _confusions_html(metrics),
+        "pictures": _pictures_html(panels, tasks),
+        "curves": _curves_html(history, values, tasks),
+        "confusion": _confusions_html(metrics, tasks),
         "memory": _memory_html(memory_csv, metrics.get("memory") or {}),
         "data": _data_html(metrics),
         "metrics": metrics_html(values),
@@ -106,7 +116,7 @@ def write_report(
     )
     body = (
         f"<header>{_opening_html(metrics)}<nav>{links}</nav></header>"
-        f"<main>{headline_html(values)}{_untrained_html(values)}{sections}</main>"
+        f"<main>{headline_html(values, tasks)}{_untrained_html(values, tasks)}{sections}</main>"
         "<footer>Every number on this page is in metrics.json, metrics.jsonl or memory.csv beside "
         "it. They are of the validation images, which were not trained on.</footer>"
     )
@@ -145,9 +155,9 @@ def _duration_text(duration_s: float) -> str:
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def _untrained_html(values: Mapping[str, Mapping[str, Any]]) -> str:
+def _untrained_html(values: Mapping[str, Mapping[str, Any]], tasks: Sequence[Task]) -> str:
     """The tasks of which the model says nothing useful; nothing if there are none."""
-    names = [TASK_TITLES[task.name] for task in TASKS if not is_trained(task.name, values)]
+    names = [TASK_TITLES[task.name] for task in tasks if not is_trained(task.name, values)]
     if not values or not names:
         return ""
     return (
@@ -156,14 +166,17 @@ def _untrained_html(values: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _pictures_html(panels: Sequence[Panel]) -> str:
+def _pictures_html(panels: Sequence[Panel], tasks: Sequence[Task]) -> str:
     if not panels:
         return '<p class="soft">No validation image was drawn.</p>'
-    blocks = "".join(panel_html(panel) for panel in panels)
-    return f'<div class="key">{compass_svg()}{legend_html()}</div>{blocks}'
+    blocks = "".join(panel_html(panel, tasks) for panel in panels)
+    compass = compass_svg(find_task("segments", tasks))
+    return f'<div class="key">{compass}{legend_html(tasks)}</div>{blocks}'
 
 
-def _curves_html(history: History, values: Mapping[str, Mapping[str, Any]]) -> str:
+def _curves_html(
+    history: History, values: Mapping[str, Mapping[str, Any]], tasks: Sequence[Task]
+) -> str:
     if not history:
         return '<p class="soft">No epoch was finished.</p>'
     charts = [
@@ -174,7 +187,7 @@ def _curves_html(history: History, values: Mapping[str, Mapping[str, Any]]) -> s
                 f"Loss of {TASK_TITLES[task.name].lower()}",
                 ((f"train/{task.name}/loss", "training"), (f"val/{task.name}/loss", "validation")),
             )
-            for task in TASKS
+            for task in tasks
             if is_trained(task.name, values)
         ),
         *(_history_chart(history, title, columns) for title, columns in _METRIC_CURVES),
@@ -195,16 +208,28 @@ def _history_chart(history: History, title: str, columns: Sequence[tuple[str, st
     return line_chart(lines, title=title, x_label="epoch", y_top=y_top, whole_x=True)
 
 
-def _confusions_html(metrics: Mapping[str, Any]) -> str:
-    text = (
+def _confusions_html(metrics: Mapping[str, Any], tasks: Sequence[Task]) -> str:
+    parts = [
         "<p>Each row is one true class and adds up to 100 %: how many percent of its pixels the "
-        "model gave to each class. A good model is dark on the outlined diagonal. One step beside "
-        "it is a small mistake, eight steps beside it is the wrong side of the roof.</p>"
-    )
-    matrices = (metrics.get("confusion_matrix") or {}).values()
-    return text + "".join(
-        confusion_html(matrix["class_names"], matrix["counts"]) for matrix in matrices
-    )
+        "model gave to each class. A good model is dark on the outlined diagonal.</p>"
+    ]
+    matrices: Mapping[str, Any] = metrics.get("confusion_matrix") or {}
+    for name, matrix in matrices.items():
+        *datasets, task_name = name.split("/")[1:]
+        for task in tasks:
+            if task.name != task_name:
+                continue
+            title = " of ".join([TASK_TITLES[task.name], *datasets])
+            if task.azimuth_bins:
+                parts.append(
+                    f"<p><b>{escape(title)}.</b> One step beside the diagonal is a small mistake, "
+                    f"{task.azimuth_bins // 2} steps beside it is the wrong side of the roof.</p>"
+                )
+            else:
+                parts.append(f"<p><b>{escape(title)}.</b></p>")
+            colours = dict(zip(task.class_names, task.colours, strict=True))
+            parts.append(confusion_html(matrix["class_names"], matrix["counts"], colours))
+    return "".join(parts)
 
 
 def _memory_html(memory_csv: Path, memory: Mapping[str, Any]) -> str:
@@ -282,6 +307,10 @@ def _data_html(metrics: Mapping[str, Any]) -> str:
     parts = []
     for name, dataset in (metrics.get("datasets") or {}).items():
         parts.append(bad_files_html(str(name), dataset.get("quarantined") or []))
+    distribution = metrics.get("class_distribution") or {}
+    parts.append(
+        distribution_html(distribution.get("shares") or {}, distribution.get("weights") or {})
+    )
     parts.append(settings_html("Hyperparameters", metrics.get("hyperparameters") or {}))
     parts.append(settings_html("Versions", metrics.get("versions") or {}))
     return "".join(parts)

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from app.azimuth import BIN_NAMES
+from app.azimuth import NUM_BINS
 from app.tasks import find_task
 
 # default-src 'none' is the promise that opening a report loads nothing and runs nothing.
@@ -70,9 +70,10 @@ font-size:.88rem;color:var(--soft)}
 .panel{padding:14px;margin-bottom:16px}
 .panel p{margin:0 0 8px;font-size:.92rem}
 .tiles{display:grid;gap:10px;grid-template-columns:repeat(3,1fr);
-grid-template-areas:"photo pt pp" "diff lt lp" ". dt dp"}
+grid-template-areas:"photo pt pp" "diff lt lp" ". st sp" ". dt dp"}
 .t-photo{grid-area:photo}.t-diff{grid-area:diff}.t-planes-truth{grid-area:pt}
 .t-planes-prediction{grid-area:pp}.t-lines-truth{grid-area:lt}.t-lines-prediction{grid-area:lp}
+.t-superstructures-truth{grid-area:st}.t-superstructures-prediction{grid-area:sp}
 .t-depth-truth{grid-area:dt}.t-depth-prediction{grid-area:dp}
 .tiles figcaption{font-size:.86rem;padding-top:3px}
 .photo{aspect-ratio:var(--ratio);background:#888 var(--photo) center/100% 100%;border-radius:6px;
@@ -100,6 +101,8 @@ background:var(--card)}
 .confusion .hit{outline:1.5px solid var(--soft);outline-offset:-1.5px}
 .confusion .strong{color:var(--page)}
 .dot{display:inline-block;width:10px;height:10px;border-radius:50%;margin-right:6px}
+td.bar{min-width:10rem}
+td.bar .meter{margin-top:.5em}
 details{padding:10px 14px;margin-top:12px}
 details[open] summary{margin-bottom:8px}
 summary{cursor:pointer;font-weight:600}
@@ -113,7 +116,7 @@ main,header,footer{padding:0 12px}header{padding-top:20px}
 .key{flex-direction:column;align-items:flex-start;gap:12px}.compass{align-self:center}
 .chart.wide{overflow-x:auto}.chart.wide svg{min-width:760px}
 .tiles{gap:8px;grid-template-columns:1fr 1fr;
-grid-template-areas:"photo diff" "pt pp" "lt lp" "dt dp"}}
+grid-template-areas:"photo diff" "pt pp" "lt lp" "st sp" "dt dp"}}
 @media print{.panel,.chart,.card{break-inside:avoid}}
 """
 
@@ -125,7 +128,7 @@ def page_html(title: str, body: str) -> str:
         title: Plain text.
         body: HTML of everything between <body> and </body>.
     """
-    colours = find_task("segments").colours[: len(BIN_NAMES)]
+    colours = find_task("segments").colours[:NUM_BINS]
     wheel = ",".join(f"rgb({red} {green} {blue})" for red, green, blue in colours)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

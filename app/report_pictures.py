@@ -6,7 +6,7 @@ which stays sharp and small.
 
 import base64
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
@@ -15,15 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from app.azimuth import BIN_NAMES, NUM_BINS
-from app.tasks import (
-    BACKGROUND_CLASS,
-    FLAT_CLASS,
-    IGNORE_INDEX,
-    SOME_ROOF,
-    Colour,
-    find_task,
-)
+from app.tasks import IGNORE_INDEX, Colour, Task, find_task
 
 Image8 = npt.NDArray[np.uint8]
 
@@ -33,7 +25,7 @@ _MAX_DEPTH_SIDE_PX: Final = 256
 _JPEG_QUALITY: Final = 88
 _PLANE_ALPHA: Final = 140
 _BACKGROUND_ALPHA: Final = 90
-_SOME_ROOF_COLOUR: Final[Colour] = (255, 255, 255)
+_SET_COLOUR: Final[Colour] = (255, 255, 255)
 # Five steps of viridis: read as dark = low by everyone, colour-blind people included.
 _HEIGHT_COLOURS: Final[tuple[Colour, ...]] = (
     (68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37),
@@ -41,11 +33,12 @@ _HEIGHT_COLOURS: Final[tuple[Colour, ...]] = (
 
 # Kinds of mistake, in words and in colours that colour-blind people tell apart.
 _MISTAKES: Final[tuple[tuple[str, Colour], ...]] = (
-    ("direction one step off (22.5 degrees)", (240, 228, 66)),
+    ("direction one step off ({step_deg:g} degrees)", (240, 228, 66)),
     ("direction further off, or flat and pitched mixed up", (213, 94, 0)),
     ("roof that was missed", (204, 60, 200)),
     ("roof where there is none", (60, 190, 255)),
 )
+_NUM_MISTAKES_OF_DIRECTION: Final = 2
 
 
 @dataclass(frozen=True)
@@ -53,16 +46,20 @@ class Panel:
     """One validation image with what is true and what the model said.
 
     Attributes:
+        dataset: Title of the dataset it is from.
         sample_id: The name by which a person finds the file.
         image: (H, W, 3) uint8 RGB.
-        segments_target: (H, W) uint8, as in Sample.
-        segments_prediction: (H, W) uint8 in [0, 18); None where planes were not trained.
+        segments_target: (H, W) uint8, labels of the task.
+        segments_prediction: (H, W) uint8, classes; None where planes were not trained.
         lines_target: (4, H, W) uint8: 1 on a line, 0 off it, 255 unknown.
         lines_prediction: (4, H, W) uint8, 0 or 1; None where lines were not trained.
         depth_target: (H, W) float32, metres, NaN where unknown; None without any truth.
         depth_prediction: (H, W) float32, metres; None where heights were not trained.
+        superstructures_target: (H, W) uint8, classes, 255 unknown; None without any truth.
+        superstructures_prediction: (H, W) uint8; None where they were not trained.
     """
 
+    dataset: str
     sample_id: str
     image: Image8
     segments_target: Image8
@@ -71,59 +68,63 @@ class Panel:
     lines_prediction: Image8 | None
     depth_target: npt.NDArray[np.float32] | None = None
     depth_prediction: npt.NDArray[np.float32] | None = None
+    superstructures_target: Image8 | None = None
+    superstructures_prediction: Image8 | None = None
 
 
-def panel_html(panel: Panel) -> str:
+def panel_html(panel: Panel, tasks: Sequence[Task]) -> str:
     """One image as a block of pictures: photo and mistakes, then truth beside prediction."""
-    name = escape(panel.sample_id)
+    name = escape(f"{panel.dataset} {panel.sample_id}")
+    segments = find_task("segments", tasks)
     height, width = panel.image.shape[:2]
     photo = _data_uri(".jpg", cv2.cvtColor(_shrunk(panel.image), cv2.COLOR_RGB2BGR))
     tiles = [
         f'<figure class="t-photo"><div class="photo" role="img" aria-label="Aerial photo {name}">'
         "</div><figcaption>Photo</figcaption></figure>",
-        _tile("t-planes-truth", "Planes, truth", name, _draw_segments(panel.segments_target)),
+        _tile("t-planes-truth", "Planes, truth", name, _draw(panel.segments_target, segments)),
         _tile("t-lines-truth", "Lines, truth", name, _draw_lines(panel.lines_target)),
     ]
     if panel.segments_prediction is not None:
         prediction = panel.segments_prediction
-        mistakes = _draw_mistakes(panel.segments_target, prediction)
+        mistakes = _draw_mistakes(panel.segments_target, prediction, segments)
         tiles.append(_tile("t-diff", "Where planes differ", name, mistakes))
-        tiles.append(
-            _tile("t-planes-prediction", "Planes, prediction", name, _draw_segments(prediction))
-        )
+        planes = _draw(prediction, segments)
+        tiles.append(_tile("t-planes-prediction", "Planes, prediction", name, planes))
     if panel.lines_prediction is not None:
         lines = _draw_lines(panel.lines_prediction)
         tiles.append(_tile("t-lines-prediction", "Lines, prediction", name, lines))
+    tiles.extend(_superstructures_tiles(panel, name, tasks))
     tiles.extend(_depth_tiles(panel, name))
     return (
         f'<article class="panel" style="--photo:url({photo});--ratio:{width}/{height}">'
-        f'<h3>{name}</h3><p class="soft">{_agreement(panel)}</p>'
+        f'<h3>{name}</h3><p class="soft">{_agreement(panel, segments)}</p>'
         f'<div class="tiles">{"".join(tiles)}</div></article>'
     )
 
 
-def compass_svg() -> str:
-    """The colour wheel of directions as a drawing: north up, a sector per azimuth class."""
-    colours = find_task("segments").colours
+def compass_svg(segments: Task) -> str:
+    """The colour wheel of directions as a drawing: north up, a sector per azimuth class.
+
+    Empty for a network that knows no directions.
+    """
+    num_bins = segments.azimuth_bins
+    if not num_bins:
+        return ""
     parts = []
-    for index, name in enumerate(BIN_NAMES):
-        low, high = ((index + side) * 2 * math.pi / NUM_BINS for side in (-0.5, 0.5))
+    for index, name in enumerate(segments.class_names[:num_bins]):
+        low, high = ((index + side) * 2 * math.pi / num_bins for side in (-0.5, 0.5))
+        outer = [(78, angle) for angle in np.linspace(low, high, 2 + 32 // num_bins)]
+        inner = [(34, angle) for angle in np.linspace(high, low, 2 + 32 // num_bins)]
         corners = " ".join(
             f"{radius * math.sin(angle):.1f},{-radius * math.cos(angle):.1f}"
-            for radius, angle in (
-                (34, low),
-                (78, low),
-                (80, (low + high) / 2),
-                (78, high),
-                (34, high),
-            )
+            for radius, angle in (*outer, *inner)
         )
-        parts.append(f'<polygon points="{corners}" fill="{_css(colours[index])}"/>')
+        parts.append(f'<polygon points="{corners}" fill="{_css(segments.colours[index])}"/>')
         centre = (low + high) / 2
         x, y = 94 * math.sin(centre), -94 * math.cos(centre)
         weight = "main" if len(name) == 1 else "minor"
         parts.append(f'<text class="{weight}" x="{x:.1f}" y="{y + 3:.1f}">{name}</text>')
-    flat = _css(colours[FLAT_CLASS])
+    flat = _css(segments.colours[segments.class_names.index("flat")])
     return (
         '<svg class="compass" viewBox="-108 -106 216 212" role="img" '
         'aria-label="Compass: colour of each direction in which a roof plane runs down, north up">'
@@ -132,18 +133,36 @@ def compass_svg() -> str:
     )
 
 
-def legend_html() -> str:
-    """What the colours of planes, lines and mistakes mean."""
-    lines = find_task("lines")
-    line_items = zip(lines.class_names, lines.colours, strict=True)
-    return (
-        '<div class="keys">'
-        "<div><h4>Planes</h4><p>The colour is the compass direction in which the plane runs down, "
-        "as on the wheel. Every photo has north at the top. Dark is not roof, white is roof of "
-        "unknown direction, stripes are unlabelled.</p></div>"
-        f"<div><h4>Lines</h4>{_swatches(line_items)}</div>"
-        f"<div><h4>Where planes differ</h4>{_swatches(_MISTAKES)}</div></div>"
-    )
+def legend_html(tasks: Sequence[Task]) -> str:
+    """What the colours of planes, lines, superstructures and mistakes mean."""
+    segments, lines = find_task("segments", tasks), find_task("lines", tasks)
+    if segments.azimuth_bins:
+        planes = (
+            "The colour is the compass direction in which the plane runs down, as on the wheel. "
+            "Every photo has north at the top. Dark is not roof, white is roof of a direction that "
+            "is not known exactly, stripes are unlabelled."
+        )
+    else:
+        planes = "Orange is roof, dark is not, stripes are unlabelled."
+    parts = [
+        f"<div><h4>Planes</h4><p>{planes}</p></div>",
+        f"<div><h4>Lines</h4>{_swatches(zip(lines.class_names, lines.colours, strict=True))}</div>",
+        f"<div><h4>Where planes differ</h4>{_swatches(_mistakes(segments))}</div>",
+    ]
+    for task in tasks:
+        if task.name == "superstructures":
+            items = list(zip(task.class_names, task.colours, strict=True))
+            del items[task.background_class]
+            parts.append(f"<div><h4>Superstructures</h4>{_swatches(items)}</div>")
+    return f'<div class="keys">{"".join(parts)}</div>'
+
+
+def _mistakes(segments: Task) -> list[tuple[str, Colour]]:
+    """Those that a network of these directions can make."""
+    if not segments.azimuth_bins:
+        return list(_MISTAKES[_NUM_MISTAKES_OF_DIRECTION:])
+    step_deg = 360 / segments.azimuth_bins
+    return [(text.format(step_deg=step_deg), colour) for text, colour in _MISTAKES]
 
 
 def _swatches(items: Iterable[tuple[str, Colour]]) -> str:
@@ -200,23 +219,22 @@ def _hatch(shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     return striped
 
 
-def _segments_table() -> Image8:
-    """(256, 4) uint8 RGBA by label."""
+def _colour_table(task: Task) -> Image8:
+    """(256, 4) uint8 RGBA by label; white where it admits several classes."""
     table = np.zeros((256, 4), np.uint8)
-    for class_id, colour in enumerate(find_task("segments").colours):
-        table[class_id] = (*colour, _PLANE_ALPHA)
-    table[BACKGROUND_CLASS] = (0, 0, 0, _BACKGROUND_ALPHA)
-    table[SOME_ROOF] = (*_SOME_ROOF_COLOUR, _PLANE_ALPHA)
+    table[: task.num_labels] = (*_SET_COLOUR, _PLANE_ALPHA)
+    table[: task.num_classes, :3] = task.colours
+    table[task.background_class] = (0, 0, 0, _BACKGROUND_ALPHA)
     return table
 
 
-def _draw_segments(segments: Image8) -> Image8:
-    """(h, w, 4) uint8 RGBA: planes tinted by direction with a solid outline."""
-    labels = _shrunk(segments, cv2.INTER_NEAREST)
-    overlay = _segments_table()[labels]
+def _draw(labels: Image8, task: Task) -> Image8:
+    """(h, w, 4) uint8 RGBA: areas tinted by class with a solid outline."""
+    labels = _shrunk(labels, cv2.INTER_NEAREST)
+    overlay = _colour_table(task)[labels]
     inner = cv2.erode(labels, np.ones((3, 3), np.uint8)) == cv2.dilate(labels, np.ones((3, 3)))
-    roof = (labels <= SOME_ROOF) & (labels != BACKGROUND_CLASS)
-    overlay[~inner & roof, 3] = 255
+    drawn = (labels < task.num_labels) & (labels != task.background_class)
+    overlay[~inner & drawn, 3] = 255
     overlay[(labels == IGNORE_INDEX) & _hatch(labels.shape)] = (255, 255, 255, 120)
     return overlay
 
@@ -235,20 +253,20 @@ def _draw_lines(lines: Image8) -> Image8:
     return overlay
 
 
-def _draw_mistakes(segments_target: Image8, segments_prediction: Image8) -> Image8:
+def _draw_mistakes(segments_target: Image8, segments_prediction: Image8, task: Task) -> Image8:
     """(h, w, 4) uint8 RGBA: clear where right, else the colour of the kind of mistake."""
-    target = _shrunk(segments_target, cv2.INTER_NEAREST).astype(np.int64)
-    prediction = _shrunk(segments_prediction, cv2.INTER_NEAREST).astype(np.int64)
+    target = _shrunk(segments_target, cv2.INTER_NEAREST)
+    prediction = _shrunk(segments_prediction, cv2.INTER_NEAREST)
     known = target != IGNORE_INDEX
-    target_roof, predicted_roof = target != BACKGROUND_CLASS, prediction != BACKGROUND_CLASS
-    wrong = known & target_roof & predicted_roof & (target != SOME_ROOF) & (target != prediction)
-    steps = (target - prediction) % NUM_BINS
-    one_step = (
-        ((steps == 1) | (steps == NUM_BINS - 1)) & (target < NUM_BINS) & (prediction < NUM_BINS)
+    target_roof, predicted_roof = (
+        target != task.background_class,
+        prediction != task.background_class,
     )
+    steps = _steps_off(task)[target, prediction]
+    both = known & target_roof & predicted_roof
     kinds = (
-        wrong & one_step,
-        wrong & ~one_step,
+        both & (steps == 1),
+        both & (steps > 1),
         known & target_roof & ~predicted_roof,
         known & ~target_roof & predicted_roof,
     )
@@ -260,22 +278,59 @@ def _draw_mistakes(segments_target: Image8, segments_prediction: Image8) -> Imag
     return overlay
 
 
-def _agreement(panel: Panel) -> str:
+def _steps_off(task: Task) -> npt.NDArray[np.int64]:
+    """(256, 256): by label and predicted class, how many directions it is off the nearest admitted.
+
+    0 where the class is admitted, num_classes where one of the two is no direction.
+    """
+    num_bins = task.azimuth_bins
+    table = np.full((256, 256), task.num_classes)
+    for label, classes in enumerate(task.label_sets):
+        for predicted in range(task.num_classes):
+            if predicted in classes:
+                table[label, predicted] = 0
+            elif predicted < num_bins and max(classes) < num_bins:
+                steps = [(one - predicted) % num_bins for one in classes]
+                table[label, predicted] = min(min(step, num_bins - step) for step in steps)
+    return table
+
+
+def _agreement(panel: Panel, task: Task) -> str:
     """How much of the planes is right, in a sentence."""
     target, prediction = panel.segments_target, panel.segments_prediction
     if prediction is None:
         return "Planes were not trained."
-    roof = (target != IGNORE_INDEX) & (target != BACKGROUND_CLASS)
+    if (target == IGNORE_INDEX).all():
+        return "Planes are not labelled in this image."
+    roof = (target != IGNORE_INDEX) & (target != task.background_class)
     if not roof.any():
         return "No roof is labelled in this image."
-    pitched = target < NUM_BINS
-    found = np.mean(prediction[roof] != BACKGROUND_CLASS)
+    found = np.mean(prediction[roof] != task.background_class)
     text = f"{100 * found:.0f} % of the roof area found"
+    is_direction = np.zeros(256, bool)
+    for label, classes in enumerate(task.label_sets):
+        is_direction[label] = max(classes) < task.azimuth_bins
+    pitched = is_direction[target]
     if pitched.any():
-        steps = (prediction[pitched].astype(np.int64) - target[pitched]) % NUM_BINS
-        near = (prediction[pitched] < NUM_BINS) & ((steps <= 1) | (steps == NUM_BINS - 1))
-        text += f"; direction right to within 22.5° on {100 * np.mean(near):.0f} % of pitched roof"
+        near = np.mean(_steps_off(task)[target[pitched], prediction[pitched]] <= 1)
+        step_deg = 360 / task.azimuth_bins
+        text += f"; direction right to within {step_deg:g}° on {100 * near:.0f} % of pitched roof"
     return text + "."
+
+
+def _superstructures_tiles(panel: Panel, name: str, tasks: Sequence[Task]) -> list[str]:
+    """Truth where there is any, prediction where they were trained."""
+    target, prediction = panel.superstructures_target, panel.superstructures_prediction
+    if prediction is None:
+        return []
+    task = find_task("superstructures", tasks)
+    sides = [("prediction", prediction)]
+    if target is not None and (target != IGNORE_INDEX).any():
+        sides.insert(0, ("truth", target))
+    return [
+        _tile(f"t-superstructures-{side}", f"Superstructures, {side}", name, _draw(labels, task))
+        for side, labels in sides
+    ]
 
 
 def _depth_tiles(panel: Panel, name: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Tables of the report: headline numbers, every metric, confusion, settings, bad files."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
@@ -9,13 +9,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from app.azimuth import BIN_NAMES
-from app.tasks import TaskName, find_task
+from app.tasks import Colour, Task, TaskName
 
 TASK_TITLES: Final[dict[TaskName, str]] = {
     "segments": "Roof planes",
     "lines": "Roof lines",
     "depth": "Heights",
+    "superstructures": "Superstructures",
 }
 NOT_TRAINED: Final = "not trained: no labels"
 _MAX_BAD_FILES_SHOWN: Final = 200
@@ -28,43 +28,54 @@ class _Headline:
     explanation: str
 
 
-_HEADLINES: Final = (
-    _Headline(
+def _headlines(tasks: Sequence[Task]) -> Iterator[_Headline]:
+    """The numbers that matter for a network of these tasks."""
+    segments = {task.name: task for task in tasks}["segments"]
+    yield _Headline(
         "val/segments/roof_iou",
         "Roof found",
         "How well the predicted roof area lies on the true one: the area both share, out of the "
         "area either covers. Below 50 % much is missed or invented.",
-    ),
-    _Headline(
-        "val/segments/azimuth_within_one_bin",
-        "Direction right",
-        "Of the pitched roof found, the part whose compass direction is right or one step "
-        "(22.5 degrees) off.",
-    ),
-    _Headline(
-        "val/segments/azimuth_error_deg",
-        "Direction off by",
-        "Angle between the predicted and the true direction of pitched roof, on average. Guessing "
-        "gives 90. The truth itself is rounded to steps of 22.5.",
-    ),
-    _Headline(
-        "val/segments/miou",
-        "Planes exactly right",
-        "Overlap as for roof, but each of the 18 classes (16 directions, flat, not roof) has to be "
-        "hit exactly and counts the same, rare ones too. The strictest number here.",
-    ),
-    _Headline(
+    )
+    if segments.azimuth_bins:
+        step_deg = f"{360 / segments.azimuth_bins:g}"
+        yield _Headline(
+            "val/segments/azimuth_within_one_bin",
+            "Direction right",
+            "Of the pitched roof found, the part whose compass direction is right or one step "
+            f"({step_deg} degrees) off.",
+        )
+        yield _Headline(
+            "val/segments/azimuth_error_deg",
+            "Direction off by",
+            "Angle between the predicted and the true direction of pitched roof, on average. "
+            f"Guessing gives 90. The truth itself is rounded to steps of {step_deg}.",
+        )
+        yield _Headline(
+            "val/segments/miou",
+            "Planes exactly right",
+            f"Overlap as for roof, but each of the {segments.num_classes} classes "
+            f"({segments.azimuth_bins} directions, flat, not roof) has to be hit exactly and "
+            "counts the same, rare ones too. The strictest number here.",
+        )
+    yield _Headline(
         "val/lines/f1_3px",
         "Lines found",
         "Eaves, ridges, hips and valleys drawn within 3 pixels of a true one. Missed lines and "
         "invented lines both lower it.",
-    ),
-    _Headline(
+    )
+    yield _Headline(
         "val/depth/mae_m",
         "Height off by",
         "Difference between predicted and true height above ground, on average over all pixels.",
-    ),
-)
+    )
+    if any(task.name == "superstructures" for task in tasks):
+        yield _Headline(
+            "val/superstructures/miou_no_background",
+            "Superstructures right",
+            "Overlap of windows, dormers, chimneys and so on with the true ones; each kind counts "
+            "the same. People who label the same roofs reach about 40 % with each other.",
+        )
 
 
 def table_html(headers: Sequence[str], rows: Iterable[Sequence[str]], css_class: str) -> str:
@@ -84,9 +95,9 @@ def finite(value: object) -> float | None:
     return float(value)
 
 
-def headline_html(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+def headline_html(metrics: Mapping[str, Mapping[str, Any]], tasks: Sequence[Task]) -> str:
     """The numbers that matter, large, each explained in a sentence."""
-    cards = "".join(_card(headline, metrics) for headline in _HEADLINES)
+    cards = "".join(_card(headline, metrics) for headline in _headlines(tasks))
     return f'<div class="numbers">{cards}</div>'
 
 
@@ -122,12 +133,18 @@ def is_trained(task: str, metrics: Mapping[str, Mapping[str, Any]]) -> bool:
 
 def metrics_html(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """Every metric with its definition and what it was counted over, one fold per task."""
-    tasks = list(dict.fromkeys(name.split("/")[1] for name in metrics if name.count("/") >= 2))
+    groups = list(dict.fromkeys(name.rpartition("/")[0] for name in metrics if "/" in name))
     parts = []
-    for task in tasks:
-        entries = [(name, metrics[name]) for name in metrics if name.split("/")[1] == task]
+    for group in groups:
+        entries = [(name, metrics[name]) for name in metrics if name.rpartition("/")[0] == group]
+        # <split>/<task>, or <split>/<dataset>/<task> for one of several datasets.
+        *datasets, task = group.split("/")[1:]
         title = next((text for name, text in TASK_TITLES.items() if name == task), task)
-        state = f"{len(entries)} numbers" if is_trained(task, metrics) else NOT_TRAINED
+        title = " of ".join([title, *datasets])
+        has_value = any(finite(entry.get("value")) is not None for _, entry in entries)
+        state = f"{len(entries)} numbers" if has_value else "no labels"
+        if not has_value and not datasets:
+            state = NOT_TRAINED
         rows = [_metric_row(name, entry) for name, entry in entries]
         headers = ("Name", "Value", "Counted over", "Dataset", "Definition")
         parts.append(
@@ -152,12 +169,15 @@ def _metric_row(name: str, entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def confusion_html(class_names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+def confusion_html(
+    class_names: Sequence[str], counts: Sequence[Sequence[int]], colours: Mapping[str, Colour]
+) -> str:
     """Which class is taken for which, in percent of the true class's pixels.
 
     Args:
         class_names: C names.
         counts: (C, C) pixels, rows the true class, columns the predicted one.
+        colours: Of the classes that get a dot.
     """
     matrix = np.asarray(counts, np.float64)
     if matrix.shape != (len(class_names), len(class_names)) or not matrix.sum():
@@ -171,7 +191,7 @@ def confusion_html(class_names: Sequence[str], counts: Sequence[Sequence[int]]) 
             for column, (share, other) in enumerate(zip(shares[index], class_names, strict=True))
         ]
         support = f'<td class="soft">{_short_count(num_pixels)}</td>'
-        label = f'<th scope="row">{_dot(index)}{escape(name)}</th>'
+        label = f'<th scope="row">{_dot(colours.get(name))}{escape(name)}</th>'
         rows.append([label, *(cells if num_pixels else ["<td>·</td>"] * len(cells)), support])
     headers = ["truth ↓ said →", *class_names, "pixels"]
     return _worst_confusions(class_names, matrix) + table_html(headers, rows, "confusion")
@@ -204,11 +224,43 @@ def _worst_confusions(class_names: Sequence[str], matrix: npt.NDArray[np.float64
     return f"<p>The mistakes that cost the most:</p><ul>{''.join(items)}</ul>" if items else ""
 
 
-def _dot(index: int) -> str:
-    if index >= len(BIN_NAMES):
+def _dot(colour: Colour | None) -> str:
+    if colour is None:
         return ""
-    red, green, blue = find_task("segments").colours[index]
-    return f'<i class="dot" style="background:rgb({red} {green} {blue})"></i>'
+    return f'<i class="dot" style="background:rgb({colour[0]} {colour[1]} {colour[2]})"></i>'
+
+
+def distribution_html(
+    shares: Mapping[str, Mapping[str, float]], weights: Mapping[str, Mapping[str, float]]
+) -> str:
+    """How often each class came in training and what it weighed in the loss, folded, per task.
+
+    Args:
+        shares: Per task and label, in [0, 1].
+        weights: Per task and class; labels without one weigh 1.
+    """
+    parts = []
+    for task, task_shares in shares.items():
+        title = next((text for name, text in TASK_TITLES.items() if name == task), task)
+        rows = []
+        for label, share in task_shares.items():
+            weight = weights.get(task, {}).get(label, 1.0)
+            width = 100 * min(max(share, 0.0), 1.0)
+            rows.append(
+                [
+                    f"<td>{escape(label)}</td>",
+                    f'<td class="number">{100 * share:.2f} %</td>',
+                    f'<td class="bar"><div class="meter"><i style="width:{width:.1f}%"></i></div>'
+                    "</td>",
+                    f'<td class="number">{weight:.2f}</td>',
+                ]
+            )
+        headers = ("Class", "Share", "", "Weight in the loss")
+        parts.append(
+            f"<details><summary>How often each class comes: {escape(title.lower())}</summary>"
+            f"{table_html(headers, rows, 'plain')}</details>"
+        )
+    return "".join(parts)
 
 
 def _short_count(count: float) -> str:

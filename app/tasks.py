@@ -28,6 +28,7 @@ AzimuthBins = Literal[16, 8, 4, 1]
 Colour = tuple[int, int, int]
 
 BACKGROUND_NAME: Final = "background"
+LINE_KINDS: Final = ("eave", "ridge", "hip", "valley")
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ _BACKGROUND_COLOUR: Colour = (24, 24, 24)
 _LINES = Task(
     name="lines",
     kind="multilabel",
-    class_names=("eave", "ridge", "hip", "valley"),
+    class_names=LINE_KINDS,
     colours=((230, 60, 60), (60, 230, 60), (80, 120, 255), (250, 220, 60)),
     stride_px=2,
 )
