@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app import __version__
-from app.errors import EXIT_BUG, EXIT_OK, EXIT_USER_ERROR, RoofError
+from app.dataset_names import DATASET_TITLES, DatasetName
+from app.errors import EXIT_BUG, EXIT_OK, EXIT_USER_ERROR, ConfigError, RoofError
 from app.launcher import StopFlag, die_with_parent, supervise
 from app.logs import configure_logging
 from app.sagemaker import Paths, write_failure
@@ -63,7 +64,7 @@ def _train(options: argparse.Namespace) -> None:
     check_writable(paths.model_dir, paths.checkpoint_dir)
     settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
     hyperparameters = parse_hyperparameters(settings)
-    channels = {"rid": options.rid} if options.rid else read_channels(paths)
+    channels = _dataset_dirs(options) or read_channels(paths)
     # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
     # imports run beside ours.
     from app.data.workers import start_worker_server
@@ -80,7 +81,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     from app.evaluate import evaluate_model
 
     hyperparameters = parse_hyperparameters(parse_settings(options.set))
-    evaluate_model(options.model, options.rid, options.split, options.out, hyperparameters)
+    dataset_dirs = _dataset_dirs(options)
+    if not dataset_dirs:
+        raise ConfigError("evaluate: no dataset named; add --rid DIR, --roofline DIR or --airs DIR")
+    evaluate_model(options.model, dataset_dirs, options.split, options.out, hyperparameters)
 
 
 def _make_sample(options: argparse.Namespace) -> None:
@@ -99,9 +103,7 @@ def _build_parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train as a SageMaker job does (the default)")
     _add_base_dir(train)
-    train.add_argument(
-        "--rid", type=Path, metavar="DIR", help="train on this RID directory, not on the channels"
-    )
+    _add_dataset_dirs(train, "train on this {title} folder, not on the job's channels")
     _add_settings(train)
     train.add_argument(
         "--in-process",
@@ -110,9 +112,9 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(run=_train)
 
-    evaluate = commands.add_parser("evaluate", help="score a trained model on a RID directory")
+    evaluate = commands.add_parser("evaluate", help="score a trained model on datasets")
     evaluate.add_argument("--model", type=Path, metavar="DIR", required=True, help="model folder")
-    evaluate.add_argument("--rid", type=Path, metavar="DIR", required=True, help="RID directory")
+    _add_dataset_dirs(evaluate, "score on this {title} folder")
     evaluate.add_argument("--split", choices=("train", "val", "test", "all"), default="val")
     evaluate.add_argument("--out", type=Path, metavar="FILE.json", required=True)
     _add_settings(evaluate)
@@ -132,6 +134,16 @@ def _add_base_dir(parser: argparse.ArgumentParser) -> None:
         default=Paths().base_dir,
         help="the /opt/ml tree (default: %(default)s)",
     )
+
+
+def _add_dataset_dirs(parser: argparse.ArgumentParser, words: str) -> None:
+    for name, title in DATASET_TITLES.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=words.format(title=title))
+
+
+def _dataset_dirs(options: argparse.Namespace) -> dict[DatasetName, Path]:
+    """The folders named on the command line, by dataset."""
+    return {name: path for name in DATASET_TITLES if (path := getattr(options, name))}
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

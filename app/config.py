@@ -14,9 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-DatasetName = Literal["rid", "roofline", "airs"]
-# In the order of all tables and draws; also the names of their channels.
-DATASET_NAMES: Final[tuple[DatasetName, ...]] = ("rid", "roofline", "airs")
+from app.dataset_names import DATASET_NAMES, DatasetName
 
 # What `phase` stands for: steps from a smoke test on a laptop to the whole dataset.
 PRESETS: Final[Mapping[int, Mapping[str, int | str]]] = {

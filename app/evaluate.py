@@ -1,27 +1,30 @@
-"""Score a trained model on a directory in RID's layout."""
+"""Score a trained model on datasets in their releases' layouts."""
 
 import json
 import logging
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from app.artifacts import headline
 from app.checkpoint import load_exported_model
 from app.config import Hyperparameters
-from app.data.loading import Quarantine, build_eval_loader
-from app.data.rid import RidDataset, Split
-from app.engine import choose_autocast_dtype, choose_device, evaluate
+from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
+from app.data.reader import Split
+from app.dataset_names import DatasetName
+from app.engine import choose_autocast_dtype, choose_device
 from app.errors import CheckpointError
-from app.metrics import RoofMetrics
 from app.sagemaker import check_writable
-from app.tasks import TASKS
+from app.scoring import Scores, score_datasets
+from app.tasks import find_task
 
 logger = logging.getLogger(__name__)
 
 
 def evaluate_model(
     model_dir: Path,
-    rid_dir: Path,
+    dataset_dirs: Mapping[DatasetName, Path],
     split: Split,
     output: Path,
     hyperparameters: Hyperparameters,
@@ -30,10 +33,11 @@ def evaluate_model(
 
     Args:
         model_dir: Folder that a training run has written.
-        rid_dir: Folder in RID's layout.
-        split: Which list of the fold to score; "all" is the three together.
+        dataset_dirs: Folders in the layouts of the datasets.
+        split: Which split to score; "all" is all of a dataset together.
         output: The JSON file; its folder is made if it is not there.
-        hyperparameters: For device, precision, fold, workers and the limit on bad files.
+        hyperparameters: For device, precision, splits, workers, the number of samples and the limit
+            on bad files. Sampling distance and classes are the model's own.
 
     Raises:
         RoofError: If the model or the data cannot be used.
@@ -41,39 +45,47 @@ def evaluate_model(
     check_writable(output.parent)
     model, description = load_exported_model(model_dir)
     described = description.get("tasks", {})
-    tasks = [task.name for task in TASKS if described.get(task.name, {}).get("trained")]
-    if not tasks:
+    trained = [task.name for task in model.tasks if described.get(task.name, {}).get("trained")]
+    if not trained:
         raise CheckpointError(f"the model in {model_dir} was trained on no task; train it first")
     device = choose_device(hyperparameters.device)
     dtype = choose_autocast_dtype(hyperparameters.precision, device)
-    reader = RidDataset(rid_dir, split, hyperparameters.rid_fold)
-    quarantine = Quarantine(
-        "rid", len(reader) + len(reader.missing), hyperparameters.max_bad_fraction
+    settings = hyperparameters.model_copy(
+        update={
+            "gsd_m": description.get("gsd_m", hyperparameters.gsd_m),
+            "azimuth_bins": find_task("segments", model.tasks).azimuth_bins or 1,
+            "superstructures_weight": float(len(model.tasks) > 3),
+        }
     )
-    quarantine.add(reader.missing)
-    metrics = RoofMetrics()
-    loader = build_eval_loader(reader, hyperparameters.num_workers)
-    num_scored = 0
-    for batch in evaluate(model.to(device), loader, metrics, tasks, device, dtype):
-        quarantine.add(batch["bad_files"])
-        num_scored += len(batch["sample_id"])
-    values = metrics.compute(split, "rid")
+    with tempfile.TemporaryDirectory(prefix="roof-model-") as scratch:
+        readers = {
+            name: open_reader(name, path, split, settings, Path(scratch))
+            for name, path in dataset_dirs.items()
+        }
+        datasets = {name: build_eval_dataset(reader, settings) for name, reader in readers.items()}
+        quarantines = {
+            name: build_quarantine([reader], settings) for name, reader in readers.items()
+        }
+        scores = Scores(model.tasks, list(datasets))
+        scored = score_datasets(
+            model.to(device), datasets, scores, trained, device, dtype, settings.num_workers
+        )
+        for batch in scored:
+            for name, bad_files in batch["bad_files"].items():
+                quarantines[name].add(bad_files)
+    values = scores.compute(split)
     document: dict[str, Any] = {
         "format_version": 1,
         "model": str(model_dir),
-        "data": str(rid_dir),
+        "data": {name: str(path) for name, path in dataset_dirs.items()},
         "split": split,
-        "num_samples": num_scored,
-        "quarantined": quarantine.to_json(),
+        "num_samples": scores.num_samples,
+        "quarantined": {name: quarantine.to_json() for name, quarantine in quarantines.items()},
         "metrics": {name: value.to_json() for name, value in values.items()},
-        "confusion_matrix": {
-            f"{split}/segments": {
-                "class_names": TASKS[0].class_names,
-                "counts": metrics.confusion_matrix().tolist(),
-            }
-        },
+        "confusion_matrix": scores.confusion_matrices(split),
     }
     output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     row = {name: value.value for name, value in values.items()}
-    logger.info("%s on %d samples: %s", split, document["num_samples"], headline(row, split))
+    num_samples = sum(scores.num_samples.values())
+    logger.info("%s on %d samples: %s", split, num_samples, headline(row, split))
     logger.info("metrics written to %s", output)

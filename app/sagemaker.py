@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.dataset_names import DATASET_NAMES
 from app.errors import ConfigError, join_problems
 
 logger = logging.getLogger(__name__)
 
-DATASET_CHANNELS = ("rid",)
+DATASET_CHANNELS = DATASET_NAMES
 PRETRAINED_CHANNEL = "pretrained"
 KNOWN_CHANNELS = (*DATASET_CHANNELS, PRETRAINED_CHANNEL)
 
@@ -63,6 +64,11 @@ class Paths:
     def checkpoint_dir(self) -> Path:
         """Copied to and from S3 while the job runs."""
         return self.base_dir / "checkpoints"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """For what can be made again: neither uploaded nor part of a channel."""
+        return self.base_dir / "scratch"
 
     @property
     def failure_file(self) -> Path:
@@ -112,7 +118,7 @@ def read_channels(paths: Paths) -> dict[str, Path]:
     except FileNotFoundError as error:
         raise ConfigError(
             f"{path}: no such file, so the job has no data channels; start the job with a channel "
-            f"named {' or '.join(DATASET_CHANNELS)}, or pass --rid DIR"
+            f"named {' or '.join(DATASET_CHANNELS)}, or pass --rid, --roofline or --airs DIR"
         ) from error
     problems = _find_channel_name_problems(path, config)
     channels = {name: paths.data_dir / name for name in config if name in KNOWN_CHANNELS}

@@ -4,97 +4,44 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from app.artifacts import Results, collect_panels, describe_model, headline, write_artifacts
+from app.artifacts import collect_panels, describe_model, headline, write_artifacts
 from app.checkpoint import (
     find_differences,
     load_latest_checkpoint,
     save_checkpoint,
 )
+from app.class_weights import choose_class_weights
 from app.config import Hyperparameters
 from app.data.datasets import open_datasets
-from app.data.loading import (
-    Batch,
-    TrainOrder,
-    build_eval_loader,
-    build_train_loader,
-)
-from app.data.sample import BadFile
+from app.data.distribution import Distribution, lines_of_shares, measure_distribution
+from app.data.loading import Batch, build_train_loader
 from app.engine import (
     LossSums,
     StepResult,
     StepSettings,
     choose_autocast_dtype,
     choose_device,
-    evaluate,
     train_steps,
 )
 from app.errors import CheckpointError, ConfigError, DataError, join_problems
 from app.logs import metric_line
 from app.losses import RoofLoss
 from app.memory import MemorySampler
-from app.metrics import MetricValue, RoofMetrics
+from app.metrics import ConfusionMatrix, MetricValue
 from app.model import HybridRoofModel
 from app.optimisation import build_state
+from app.progress import Progress
 from app.sagemaker import Paths
-from app.tasks import TaskName
+from app.scoring import Scores, score_datasets
+from app.tasks import TaskName, build_tasks
 
 logger = logging.getLogger(__name__)
-
-# What RID's labels can teach; heights come with other datasets.
-_LABELLED_TASKS: tuple[TaskName, ...] = ("segments", "lines")
-
-
-@dataclass
-class Progress:
-    """How far a run has come, and what it has found on the way.
-
-    Attributes:
-        epoch: Epochs finished, validation included.
-        num_micro_batches: Micro-batches of the epoch under way that are done.
-        losses: Their losses.
-        num_samples: Samples seen since the start.
-        duration_s: Seconds since the start, earlier runs included.
-        results: Rows of metrics.jsonl and the last validation.
-    """
-
-    epoch: int = 0
-    num_micro_batches: int = 0
-    losses: LossSums = field(default_factory=LossSums)
-    num_samples: int = 0
-    duration_s: float = 0.0
-    results: Results = field(default_factory=Results)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain types only."""
-        return {
-            "epoch": self.epoch,
-            "num_micro_batches": self.num_micro_batches,
-            "loss_sums": self.losses.sums.clone(),
-            "loss_counts": self.losses.counts.clone(),
-            "num_samples": self.num_samples,
-            "duration_s": self.duration_s,
-            "results": self.results.state_dict(),
-        }
-
-    @classmethod
-    def from_state_dict(cls, state: Mapping[str, Any]) -> "Progress":
-        """The progress that `state_dict` was taken of."""
-        return cls(
-            epoch=state["epoch"],
-            num_micro_batches=state["num_micro_batches"],
-            losses=LossSums(state["loss_sums"], state["loss_counts"]),
-            num_samples=state["num_samples"],
-            duration_s=state["duration_s"],
-            results=Results(**state["results"]),
-        )
 
 
 def train(
@@ -108,7 +55,7 @@ def train(
     Args:
         paths: Where to write.
         hyperparameters: Checked settings.
-        channels: Folder of `rid`, and perhaps of `pretrained`.
+        channels: Folders of datasets, and perhaps of `pretrained`.
         stop_requested: Asked once a step; on True the run saves its state and its results and
             returns.
 
@@ -147,12 +94,23 @@ class _Run:
         self.memory = memory
         started_s = time.monotonic()
         memory.enter_phase("load")
-        self.task_weights = _choose_task_weights(hyperparameters)
         self.device = choose_device(hyperparameters.device)
         self.autocast_dtype = choose_autocast_dtype(hyperparameters.precision, self.device)
-        self.datasets = open_datasets(channels["rid"], hyperparameters)
-        self.num_micro_batches = math.ceil(len(self.datasets.train) / hyperparameters.batch_size)
-        self.state = build_state(hyperparameters, channels, self.task_weights, self.device)
+        self.tasks = build_tasks(
+            hyperparameters.azimuth_bins,
+            superstructures=hyperparameters.superstructures_weight > 0,
+        )
+        self.datasets = open_datasets(channels, hyperparameters, paths.scratch_dir)
+        self.trained_classes = self.datasets.labelled_classes(self.tasks)
+        self.task_weights = _choose_task_weights(hyperparameters, self.trained_classes)
+        self.num_micro_batches = math.ceil(
+            self.datasets.samples_per_epoch / hyperparameters.batch_size
+        )
+        self.state = build_state(
+            hyperparameters, channels, self.tasks, self.task_weights, self.device
+        )
+        self.distribution = self._measure_distribution()
+        self.class_weights = choose_class_weights(self.tasks, self.distribution.counts)
         self.settings = self._build_settings()
         self.identity = {**hyperparameters.result_affecting(), **self.datasets.identify()}
         self.progress = self._resume()
@@ -176,7 +134,9 @@ class _Run:
         model = self.state.ema.module
         assert isinstance(model, HybridRoofModel)
         tasks = list(self.task_weights)
-        panels = collect_panels(model, self.datasets.val, tasks, self.device, self.autocast_dtype)
+        panels = collect_panels(
+            model, list(self.datasets.val.values()), tasks, self.device, self.autocast_dtype
+        )
         document = {
             "format_version": 1,
             "stopped": stopped,
@@ -185,9 +145,17 @@ class _Run:
             "num_samples": self.progress.num_samples,
             "duration_s": round(time.monotonic() - self.started_s, 1),
             "trained_tasks": tasks,
-            "datasets": {"rid": self.datasets.describe()},
+            "datasets": self.datasets.describe(),
+            "class_distribution": {
+                "num_samples": self.distribution.num_samples,
+                "shares": self.distribution.describe(self.tasks),
+                "weights": self.class_weights.describe(self.tasks),
+            },
         }
-        description = describe_model(model, self.hyperparameters, tasks, self.datasets.read_gsd_m())
+        trained = {name: self.trained_classes[name] for name in tasks}
+        description = describe_model(
+            model, self.hyperparameters, trained, self.hyperparameters.gsd_m
+        )
         write_artifacts(
             self.paths.model_dir,
             model,
@@ -201,22 +169,17 @@ class _Run:
     def _read_batches(self) -> Iterator[Batch]:
         """Micro-batches of all epochs that are left; bad files are set aside on the way."""
         hyperparameters = self.hyperparameters
-        order = TrainOrder(
-            num_samples=len(self.datasets.train),
-            batch_size=hyperparameters.batch_size,
-            seed=hyperparameters.seed,
-            epochs=hyperparameters.epochs,
-            first_epoch=self.progress.epoch,
-            first_micro_batch=self.progress.num_micro_batches,
+        order = self.datasets.train_order(
+            hyperparameters, self.progress.epoch, self.progress.num_micro_batches
         )
         loader = build_train_loader(
             self.datasets.train, order, hyperparameters.num_workers, hyperparameters.prefetch_factor
         )
         for batch in loader:
-            self.datasets.quarantine.add(batch["bad_files"])
+            self.datasets.set_aside(batch["bad_files"])
             if not batch["sample_id"]:
-                reasons = join_problems(sorted({bad.reason for bad in batch["bad_files"]}))
-                raise DataError(f"rid: no training sample can be read: {reasons}")
+                reasons = {bad.reason for files in batch["bad_files"].values() for bad in files}
+                raise DataError(f"no training sample can be read: {join_problems(sorted(reasons))}")
             yield batch
 
     def _train_epoch(self, batches: Iterator[Batch]) -> bool:
@@ -246,29 +209,28 @@ class _Run:
     def _validate(self) -> bool:
         """Score the averaged weights and close the epoch; True if asked to stop before the end."""
         self.memory.enter_phase("val")
-        metrics = RoofMetrics()
-        loader = build_eval_loader(self.datasets.val, self.hyperparameters.num_workers)
-        scored = evaluate(
-            self.state.ema.module,
-            loader,
-            metrics,
+        model = self.state.ema.module
+        assert isinstance(model, HybridRoofModel)
+        scores = Scores(self.tasks, list(self.datasets.val))
+        scored = score_datasets(
+            model,
+            self.datasets.val,
+            scores,
             self.task_weights,
             self.device,
             self.autocast_dtype,
+            self.hyperparameters.num_workers,
         )
-        num_scored = 0
         for batch in scored:
-            num_scored += len(batch["sample_id"])
-            self.datasets.quarantine.add(batch["bad_files"])
+            self.datasets.set_aside(batch["bad_files"])
             if self.stop_requested():
                 return True
-        if num_scored == 0:
-            raise DataError("rid: no validation image can be read; repair the files named above")
-        values = metrics.compute("val", "rid")
-        self._close_epoch(values, metrics.confusion_matrix().tolist())
+        self._close_epoch(scores.compute("val"), scores.confusion_matrices("val"))
         return False
 
-    def _close_epoch(self, values: Mapping[str, MetricValue], confusion: list[list[int]]) -> None:
+    def _close_epoch(
+        self, values: Mapping[str, MetricValue], confusion: Mapping[str, ConfusionMatrix]
+    ) -> None:
         progress = self.progress
         progress.epoch += 1
         losses = progress.losses.means()
@@ -309,7 +271,7 @@ class _Run:
             "identity": self.identity,
             "state": self.state.state_dict(),
             "progress": self.progress.state_dict(),
-            "quarantined": self.datasets.quarantine.to_json(),
+            "quarantined": self.datasets.quarantined_files(),
         }
         directory = self.paths.checkpoint_dir
         keep = self.hyperparameters.keep_checkpoints
@@ -337,14 +299,17 @@ class _Run:
                 f"checkpoint {path} does not fit this program or these settings: "
                 f"{str(error).splitlines()[0]}; set resume=never to start anew"
             ) from error
-        self.datasets.quarantine.add(
-            [
-                BadFile(entry["sample_id"], Path(entry["path"]), entry["reason"])
-                for entry in payload["quarantined"]
-            ]
-        )
+        self.datasets.restore_quarantines(payload["quarantined"])
         logger.info("resuming from %s: epoch %d, step %d", path, progress.epoch, self.state.step)
         return progress
+
+    def _measure_distribution(self) -> Distribution:
+        """How often each class comes in training; what cannot be read meanwhile is set aside."""
+        distribution = measure_distribution(
+            self.datasets.train, self.tasks, self.hyperparameters.seed
+        )
+        self.datasets.set_aside(distribution.bad_files)
+        return distribution
 
     def _build_settings(self) -> StepSettings:
         hyperparameters = self.hyperparameters
@@ -352,7 +317,12 @@ class _Run:
         num_steps = hyperparameters.epochs * steps_per_epoch
         return StepSettings(
             task_weights=self.task_weights,
-            loss=RoofLoss(hyperparameters.dice_weight, hyperparameters.azimuth_smoothing),
+            loss=RoofLoss(
+                self.tasks,
+                hyperparameters.dice_weight,
+                hyperparameters.azimuth_smoothing,
+                self.class_weights,
+            ),
             grad_accum_steps=hyperparameters.grad_accum_steps,
             grad_clip_norm=hyperparameters.grad_clip_norm,
             num_steps=num_steps,
@@ -362,25 +332,37 @@ class _Run:
         )
 
 
-def _choose_task_weights(hyperparameters: Hyperparameters) -> dict[TaskName, float]:
-    """Weights of the tasks that some channel labels and the user wants trained."""
-    weights = {name: getattr(hyperparameters, f"{name}_weight") for name in _LABELLED_TASKS}
+def _choose_task_weights(
+    hyperparameters: Hyperparameters, labelled: Collection[TaskName]
+) -> dict[TaskName, float]:
+    """Weights of the tasks that some dataset labels and the user wants trained."""
+    weights = {name: getattr(hyperparameters, f"{name}_weight") for name in labelled}
     weights = {name: weight for name, weight in weights.items() if weight > 0}
     if not weights:
+        names = " or ".join(f"{name}_weight" for name in labelled)
         raise ConfigError(
-            f"nothing to train: the channels label {', '.join(_LABELLED_TASKS)}, but their weights "
-            "are 0; set segments_weight or lines_weight above 0"
+            f"nothing to train: the datasets label {', '.join(labelled)}, but the weights of these "
+            f"tasks are 0; set {names} above 0, or add a dataset that labels other tasks"
         )
     return weights
 
 
 def _log_start(run: _Run) -> None:
     num_parameters = sum(p.numel() for p in run.state.model.parameters())
+    for name, facts in run.datasets.describe().items():
+        logger.info(
+            "%s: %d samples to train on, %.0f %% of every step, and %d to validate on",
+            name,
+            facts["num_train"],
+            100 * facts["share"],
+            facts["num_val"],
+        )
+    for line in lines_of_shares(run.distribution.describe(run.tasks)):
+        logger.info("pixels after augmentation, %s", line)
     logger.info(
-        "training %s on %d samples of rid, validating on %d; %s, %s, %.1f M parameters, torch %s",
+        "training %s, %d steps an epoch; %s, %s, %.1f M parameters, torch %s",
         " and ".join(run.task_weights),
-        len(run.datasets.train),
-        len(run.datasets.val),
+        math.ceil(run.num_micro_batches / run.hyperparameters.grad_accum_steps),
         run.device,
         str(run.autocast_dtype or torch.float32).removeprefix("torch."),
         num_parameters / 1e6,

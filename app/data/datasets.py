@@ -1,21 +1,31 @@
 """The samples of a run: which are trained on, which validate, which had to be set aside."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.config import Hyperparameters
+from app.config import Hyperparameters, read_dataset_weights
+from app.data.airs import AirsDataset, AirsWindows
 from app.data.loading import (
+    BadFiles,
+    EvalDataset,
     Quarantine,
     TrainDataset,
+    TrainOrder,
+    TrainSource,
     choose_indices,
-    read_or_set_aside,
+    samples_of_one_pass,
 )
+from app.data.reader import Reader, Split, TrainReader
 from app.data.rid import RidDataset
+from app.data.roofline import RooflineDataset
 from app.data.sample import BadFile
-from app.data.transforms import TrainTransform
-from app.errors import DataError
+from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
+from app.dataset_names import DATASET_NAMES, DatasetName
+from app.errors import ConfigError, DataError, join_problems
+from app.tasks import Task, TaskName
 
 
 @dataclass
@@ -24,52 +34,215 @@ class Datasets:
 
     Attributes:
         train: Training samples by key.
-        val: Whole validation images.
-        quarantine: Bad files met so far.
+        val: Whole validation images, by dataset.
+        quarantines: Bad files met so far, by dataset.
+        samples_per_epoch: Training samples of an epoch.
     """
 
     train: TrainDataset
-    val: RidDataset
-    quarantine: Quarantine
+    val: Mapping[DatasetName, EvalDataset]
+    quarantines: Mapping[DatasetName, Quarantine]
+    samples_per_epoch: int
 
-    def read_gsd_m(self) -> float:
-        """Ground sampling distance of the first training sample that can be read."""
-        reader, bad_files = self.train.reader, list[BadFile]()
-        for index in self.train.indices:
-            sample = read_or_set_aside(reader, index, bad_files)
-            if sample is not None:
-                return sample["gsd_m"]
-        raise DataError(f"no training sample can be read: {bad_files[0].reason}")
+    @property
+    def names(self) -> Sequence[DatasetName]:
+        """The datasets trained on."""
+        return [source.reader.name for source in self.train.sources]
+
+    def labelled_classes(self, tasks: Sequence[Task]) -> dict[TaskName, tuple[str, ...]]:
+        """The classes that the datasets trained on can teach, for every task they label."""
+        readers = [source.reader for source in self.train.sources]
+        labelled: dict[TaskName, tuple[str, ...]] = {}
+        for task in tasks:
+            names = [set(reader.labels.get(task.name, ())) for reader in readers]
+            if not any(names):
+                continue
+            # "Roof" is what all other classes are together.
+            is_binary = task.name == "segments" and task.azimuth_bins == 0
+            known = set(task.class_names) if is_binary else set().union(*names)
+            labelled[task.name] = tuple(name for name in task.class_names if name in known)
+        return labelled
+
+    def train_order(
+        self, hyperparameters: Hyperparameters, first_epoch: int, first_micro_batch: int
+    ) -> TrainOrder:
+        """Keys of all micro-batches from the given one on."""
+        return TrainOrder(
+            self.train.sources,
+            self.samples_per_epoch,
+            hyperparameters.batch_size,
+            hyperparameters.seed,
+            hyperparameters.epochs,
+            first_epoch,
+            first_micro_batch,
+        )
+
+    def set_aside(self, bad_files: BadFiles) -> None:
+        """Count files that cannot be used.
+
+        Raises:
+            DataError: If more than the allowed share of a dataset is bad.
+        """
+        for name, files in bad_files.items():
+            self.quarantines[name].add(files)
+
+    def quarantined_files(self) -> dict[str, list[dict[str, str]]]:
+        """The files set aside so far, by dataset, in plain types."""
+        return {name: quarantine.to_json() for name, quarantine in self.quarantines.items()}
+
+    def restore_quarantines(self, files: Mapping[DatasetName, Sequence[Mapping[str, str]]]) -> None:
+        """Set the files of an earlier run's `quarantined_files` aside again."""
+        for name, entries in files.items():
+            self.quarantines[name].add(
+                [
+                    BadFile(entry["sample_id"], Path(entry["path"]), entry["reason"])
+                    for entry in entries
+                ]
+            )
 
     def identify(self) -> dict[str, Any]:
         """What must be equal for a run to go on from another's checkpoint."""
-        sample_ids = [self.train.reader.sample_ids[index] for index in self.train.indices]
-        digest = hashlib.sha256("\n".join(sample_ids).encode()).hexdigest()
-        return {"num_train": len(sample_ids), "train_samples_sha256": digest[:16]}
+        identity: dict[str, Any] = {}
+        for source in self.train.sources:
+            ids = source.reader.sample_ids
+            if source.indices is not None:
+                ids = [ids[index] for index in source.indices]
+            digest = hashlib.sha256("\n".join(ids).encode(errors="surrogateescape")).hexdigest()
+            identity[f"{source.reader.name}_train"] = f"{len(ids)} samples, {digest[:16]}"
+        return identity
 
     def describe(self) -> dict[str, Any]:
         """For metrics.json."""
+        sources = {source.reader.name: source for source in self.train.sources}
         return {
-            "num_train": len(self.train),
-            "num_val": len(self.val),
-            "quarantined": self.quarantine.to_json(),
+            name: {
+                "num_train": sources[name].num_photos if name in sources else 0,
+                "num_val": len(val),
+                "share": round(sources[name].share, 4) if name in sources else 0.0,
+                "quarantined": self.quarantines[name].to_json(),
+            }
+            for name, val in self.val.items()
         }
 
 
-def open_datasets(rid_dir: Path, hyperparameters: Hyperparameters) -> Datasets:
-    """The training and validation samples of a RID directory.
+def open_datasets(
+    channels: Mapping[str, Path], hyperparameters: Hyperparameters, scratch_dir: Path
+) -> Datasets:
+    """The training and validation samples of every dataset among the channels.
+
+    Args:
+        channels: Folders by name; other names than datasets' are passed over.
+        hyperparameters: Checked settings.
+        scratch_dir: Where an index may be kept for the next start.
 
     Raises:
-        DataError: If the directory is not RID, or too much of it is bad.
+        RoofError: If a dataset cannot be used, or too much of it is bad; names all problems.
     """
-    fold = hyperparameters.rid_fold
-    train_reader = RidDataset(rid_dir, "train", fold)
-    val_reader = RidDataset(rid_dir, "val", fold)
-    missing = [*train_reader.missing, *val_reader.missing]
-    num_listed = len(train_reader) + len(val_reader) + len(missing)
-    quarantine = Quarantine("rid", num_listed, hyperparameters.max_bad_fraction)
-    quarantine.add(missing)
-    indices = choose_indices(len(train_reader), hyperparameters.max_samples, hyperparameters.seed)
-    transform = TrainTransform(hyperparameters.crop_size_px)
-    train_dataset = TrainDataset(train_reader, indices, transform, hyperparameters.seed)
-    return Datasets(train_dataset, val_reader, quarantine)
+    train: dict[DatasetName, TrainReader] = {}
+    val: dict[DatasetName, EvalDataset] = {}
+    quarantines: dict[DatasetName, Quarantine] = {}
+    problems = []
+    for name in DATASET_NAMES:
+        if name not in channels:
+            continue
+        try:
+            train[name] = open_reader(name, channels[name], "train", hyperparameters, scratch_dir)
+            reader = open_reader(name, channels[name], "val", hyperparameters, scratch_dir)
+            val[name] = build_eval_dataset(reader, hyperparameters)
+            quarantines[name] = build_quarantine((train[name], reader), hyperparameters)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError(join_problems(problems))
+    sources = _build_sources(train, hyperparameters)
+    if hyperparameters.steps_per_epoch is None:
+        samples_per_epoch = samples_of_one_pass(sources)
+    else:
+        samples_per_step = hyperparameters.batch_size * hyperparameters.grad_accum_steps
+        samples_per_epoch = hyperparameters.steps_per_epoch * samples_per_step
+    transform = TrainTransform(
+        hyperparameters.crop_size_px, hyperparameters.gsd_m, hyperparameters.azimuth_bins
+    )
+    return Datasets(
+        TrainDataset(sources, transform, hyperparameters.seed), val, quarantines, samples_per_epoch
+    )
+
+
+def open_reader(
+    name: DatasetName,
+    root: Path,
+    split: Split,
+    hyperparameters: Hyperparameters,
+    scratch_dir: Path,
+) -> TrainReader:
+    """The reader of a dataset's split.
+
+    Raises:
+        DataError: If the folder is not what the dataset's release looks like.
+    """
+    if name == "rid":
+        return RidDataset(
+            root,
+            split,
+            hyperparameters.rid_fold,
+            hyperparameters.rid_split,
+            superstructures=hyperparameters.superstructures_weight > 0,
+        )
+    if name == "roofline":
+        return RooflineDataset(root, split, hyperparameters.roofline_gsd_m, hyperparameters.seed)
+    return AirsDataset(root, split, scratch_dir)
+
+
+def build_eval_dataset(reader: Reader, hyperparameters: Hyperparameters) -> EvalDataset:
+    """At most max_val_samples of the reader's samples, evenly spread, to be scored."""
+    transform = EvalTransform(hyperparameters.gsd_m, hyperparameters.azimuth_bins)
+    limit = hyperparameters.max_val_samples
+    if isinstance(reader, AirsDataset):
+        reader = AirsWindows(reader, limit)
+    num_samples = len(reader)
+    num_chosen = num_samples if limit is None else min(limit, num_samples)
+    indices = [i * num_samples // num_chosen for i in range(num_chosen)]
+    return EvalDataset(reader, transform, indices)
+
+
+def build_quarantine(readers: Sequence[Reader], hyperparameters: Hyperparameters) -> Quarantine:
+    """Counts bad files of one dataset's splits together, beginning with what is missing.
+
+    Raises:
+        DataError: If too much is missing.
+    """
+    quarantine = Quarantine(
+        readers[0].title,
+        sum(reader.num_files + len(reader.missing) for reader in readers),
+        hyperparameters.max_bad_fraction,
+    )
+    for reader in readers:
+        quarantine.add(reader.missing)
+    return quarantine
+
+
+def _build_sources(
+    readers: Mapping[DatasetName, TrainReader], hyperparameters: Hyperparameters
+) -> list[TrainSource]:
+    """The datasets to train on, with their shares scaled to a sum of 1."""
+    weights = read_dataset_weights(hyperparameters.dataset_weights)
+    chosen = {name: weights[name] for name in readers if weights.get(name, 0) > 0}
+    if not chosen:
+        raise ConfigError(
+            f"nothing to train on: dataset_weights={hyperparameters.dataset_weights}, but the "
+            f"channels are {', '.join(readers)}; give one of them a share above 0"
+        )
+    total = sum(chosen.values())
+    return [
+        TrainSource(
+            reader=readers[name],
+            share=weight / total,
+            per_side=windows_per_side(
+                hyperparameters.crop_size_px, readers[name].span_m / hyperparameters.gsd_m
+            ),
+            indices=choose_indices(
+                readers[name], hyperparameters.max_samples, hyperparameters.seed
+            ),
+        )
+        for name, weight in chosen.items()
+    ]

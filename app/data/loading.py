@@ -1,129 +1,181 @@
-"""From a reader to micro-batches: a resumable order, random draws by key, bad files set aside.
+"""From readers to micro-batches: shares, a resumable order, random draws by key, bad files.
 
-A training sample depends on (seed, epoch, position in the dataset) alone. So it is the same with 0
+A training sample depends on (seed, epoch, its number in the epoch) alone. So it is the same with 0
 or 8 workers, and a run that starts in the middle of an epoch sees exactly what it would have seen.
 """
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from app.data.reader import Reader, TrainReader
 from app.data.sample import BadFile, Sample
-from app.data.transforms import TrainTransform
+from app.data.transforms import EvalTransform, TrainTransform
 from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
-from app.errors import DataError, join_problems
+from app.dataset_names import DatasetName
+from app.errors import DataError, SampleError, join_problems
 
 logger = logging.getLogger(__name__)
 
 _MAX_REPLACEMENTS = 20
 
 
-class Reader(Protocol):
-    """What a dataset's reader offers: its samples, and where they lie."""
-
-    @property
-    def sample_ids(self) -> Sequence[str]:
-        """Names of the samples, by index."""
-
-    def __getitem__(self, index: int) -> Sample:
-        """The sample; DataError if one of its files cannot be used."""
-
-    def paths(self, index: int) -> tuple[Path, Path]:
-        """Image and mask of the sample."""
+# What cannot be read, by the name of its dataset.
+BadFiles = dict[DatasetName, list[BadFile]]
 
 
 class SampleKey(NamedTuple):
-    """What a training sample, with all its random draws, is made from."""
+    """What a training sample, with all its random draws, is made from.
+
+    Attributes:
+        epoch: From 0.
+        draw: Which sample of the epoch.
+        source: Which of the datasets trained on.
+        indices: Samples of its reader: one, or a square number of small ones.
+    """
 
     epoch: int
-    position: int
+    draw: int
+    source: int
+    indices: tuple[int, ...]
 
 
 class Batch(TypedDict):
-    """Samples stacked: see Sample, with a batch dimension in front."""
+    """Samples stacked: see Sample, with a batch dimension in front and lines at their width."""
 
     image: Tensor
     segments: Tensor
     lines: Tensor
     depth: Tensor
+    superstructures: Tensor
     sample_id: list[str]
-    bad_files: list[BadFile]
+    bad_files: BadFiles
 
 
-class TrainDataset(Dataset[tuple[Sample | None, list[BadFile]]]):
-    """Transformed samples by key; a bad file's place is taken by another sample of the dataset.
+@dataclass(frozen=True)
+class TrainSource:
+    """One of the datasets trained on.
+
+    Attributes:
+        reader: Its training samples.
+        share: Its part of every step, in (0, 1]; those of all sources add up to 1.
+        per_side: How many of its photos lie side by side in a training sample.
+        indices: (n,) of the samples to use, or None for all in the reader's own order.
+    """
+
+    reader: TrainReader
+    share: float
+    per_side: int
+    indices: npt.NDArray[np.int64] | None
+
+    @property
+    def num_photos(self) -> int:
+        """Photos, or parts of large ones, of one pass."""
+        return len(self.reader) if self.indices is None else len(self.indices)
+
+    @property
+    def samples_per_pass(self) -> int:
+        """Training samples of one pass."""
+        return math.ceil(self.num_photos / self.per_side**2)
+
+    def pass_keys(self, rng: np.random.Generator) -> list[tuple[int, ...]]:
+        """The indices of every training sample of one pass."""
+        if self.indices is None:
+            order = self.reader.pass_order(rng)
+        else:
+            order = rng.permutation(self.indices)
+        # The last sample is filled up with photos that come again.
+        rows = np.resize(order, (self.samples_per_pass, self.per_side**2))
+        return [tuple(map(int, row)) for row in rows]
+
+
+class TrainDataset(Dataset[tuple[Sample | None, BadFiles]]):
+    """Transformed samples by key; a bad file's place is taken by another sample of its dataset.
 
     None where a number of others were bad as well.
 
     Args:
-        reader: Where samples come from.
-        indices: The reader's indices to train on.
+        sources: Where samples come from.
         transform: Applied to every sample.
         seed: First ingredient of every random draw.
     """
 
     def __init__(
-        self, reader: Reader, indices: Sequence[int], transform: TrainTransform, seed: int
+        self, sources: Sequence[TrainSource], transform: TrainTransform, seed: int
     ) -> None:
-        self.reader = reader
-        self.indices = list(indices)
+        self.sources = list(sources)
         self.transform = transform
         self.seed = seed
+
+    def __getitem__(self, key: SampleKey) -> tuple[Sample | None, BadFiles]:
+        rng = np.random.default_rng((self.seed, key.epoch, key.draw))
+        source = self.sources[key.source]
+        bad_files: list[BadFile] = []
+        windows = [self._cut(source, index, rng, bad_files) for index in key.indices]
+        # An error raised in a worker would come out as a traceback: the reasons go on instead.
+        found = [window for window in windows if window is not None]
+        complete = len(found) == len(windows)
+        sample = self.transform.compose(found, rng) if complete else None
+        return sample, {source.reader.name: bad_files} if bad_files else {}
+
+    def _cut(
+        self, source: TrainSource, index: int, rng: np.random.Generator, bad_files: list[BadFile]
+    ) -> Sample | None:
+        for _ in range(_MAX_REPLACEMENTS):
+            try:
+                return self.transform.cut(source.reader, index, source.per_side, rng)
+            except SampleError as error:
+                bad_files.append(BadFile(error.sample_id, error.path, str(error)))
+            replacement = int(rng.integers(source.num_photos))
+            index = replacement if source.indices is None else int(source.indices[replacement])
+        return None
+
+
+class EvalDataset(Dataset[tuple[Sample | None, BadFiles]]):
+    """Whole images at the common ground sampling distance; None for one that cannot be read.
+
+    Args:
+        reader: Where samples come from.
+        transform: Applied to every sample.
+        indices: Which samples; all by default.
+    """
+
+    def __init__(
+        self, reader: Reader, transform: EvalTransform, indices: Sequence[int] | None = None
+    ) -> None:
+        self.reader = reader
+        self.transform = transform
+        self.indices = range(len(reader)) if indices is None else indices
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, key: SampleKey) -> tuple[Sample | None, list[BadFile]]:
-        rng = np.random.default_rng((self.seed, key.epoch, key.position))
-        bad_files: list[BadFile] = []
-        position = key.position
-        for _ in range(_MAX_REPLACEMENTS):
-            sample = read_or_set_aside(self.reader, self.indices[position], bad_files)
-            if sample is not None:
-                return self.transform(sample, rng), bad_files
-            position = int(rng.integers(len(self.indices)))
-        # An error raised in a worker would come out as a traceback: the reasons go on instead.
-        return None, bad_files
-
-
-class EvalDataset(Dataset[tuple[Sample | None, list[BadFile]]]):
-    """Whole images as they are; None in place of one that cannot be read."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-
-    def __len__(self) -> int:
-        return len(self.reader.sample_ids)
-
-    def __getitem__(self, index: int) -> tuple[Sample | None, list[BadFile]]:
-        bad_files: list[BadFile] = []
-        return read_or_set_aside(self.reader, index, bad_files), bad_files
-
-
-def read_or_set_aside(reader: Reader, index: int, bad_files: list[BadFile]) -> Sample | None:
-    """The sample, or None with the reason appended to `bad_files`."""
-    try:
-        return reader[index]
-    except DataError as error:
-        image_path, mask_path = reader.paths(index)
-        path = mask_path if str(mask_path) in str(error) else image_path
-        bad_files.append(BadFile(reader.sample_ids[index], path, str(error)))
-        return None
+    def __getitem__(self, index: int) -> tuple[Sample | None, BadFiles]:
+        try:
+            return self.transform(self.reader[self.indices[index]]), {}
+        except SampleError as error:
+            return None, {self.reader.name: [BadFile(error.sample_id, error.path, str(error))]}
 
 
 class TrainOrder(Sampler[list[SampleKey]]):
     """Micro-batches of keys for all epochs in one stream, so workers never restart.
 
+    Every step holds the sources in the proportion of their shares, to one sample. A source goes
+    through its samples pass by pass, in an order drawn from (seed, source, pass), wherever epochs
+    begin.
+
     Args:
-        num_samples: Samples of an epoch; each comes once, in an order drawn from (seed, epoch).
+        sources: Where samples come from.
+        samples_per_epoch: Of all sources together.
         batch_size: Samples of a micro-batch; the last of an epoch may have fewer.
         seed: Of the order.
         epochs: One past the last epoch.
@@ -133,28 +185,69 @@ class TrainOrder(Sampler[list[SampleKey]]):
 
     def __init__(
         self,
-        num_samples: int,
+        sources: Sequence[TrainSource],
+        samples_per_epoch: int,
         batch_size: int,
         seed: int,
         epochs: int,
         first_epoch: int = 0,
         first_micro_batch: int = 0,
     ) -> None:
-        self.num_samples = num_samples
+        self.sources = list(sources)
         self.batch_size = batch_size
         self.seed = seed
         self.epochs = epochs
         self.first_epoch = first_epoch
         self.first_micro_batch = first_micro_batch
+        self._turns = _take_turns([source.share for source in sources], samples_per_epoch)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         first = self.first_micro_batch * self.batch_size
+        passes = [_Passes(i, source, self.seed) for i, source in enumerate(self.sources)]
+        per_epoch = [self._turns.count(i) for i in range(len(self.sources))]
         for epoch in range(self.first_epoch, self.epochs):
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
-            keys = [SampleKey(epoch, int(position)) for position in order]
-            for start in range(first, self.num_samples, self.batch_size):
-                yield keys[start : start + self.batch_size]
+            places = [iter(range(epoch * count, (epoch + 1) * count)) for count in per_epoch]
+            drawn = [(source, next(places[source])) for source in self._turns]
+            for start in range(first, len(drawn), self.batch_size):
+                yield [
+                    SampleKey(epoch, start + i, source, passes[source][place])
+                    for i, (source, place) in enumerate(drawn[start : start + self.batch_size])
+                ]
             first = 0
+
+
+class _Passes:
+    """The samples of a source, pass after pass without end; the last pass asked for is kept."""
+
+    def __init__(self, source_index: int, source: TrainSource, seed: int) -> None:
+        self.source_index = source_index
+        self.source = source
+        self.seed = seed
+        self._number = -1
+        self._keys: list[tuple[int, ...]] = []
+
+    def __getitem__(self, place: int) -> tuple[int, ...]:
+        number, place_in_pass = divmod(place, self.source.samples_per_pass)
+        if number != self._number:
+            rng = np.random.default_rng((self.seed, self.source_index, number))
+            self._number, self._keys = number, self.source.pass_keys(rng)
+        return self._keys[place_in_pass]
+
+
+def _take_turns(shares: Sequence[float], num_samples: int) -> list[int]:
+    """Which source each sample is from: always the one that is furthest behind its share."""
+    counts = [0] * len(shares)
+    turns = []
+    for _ in range(num_samples):
+        turn = min(range(len(shares)), key=lambda i: ((counts[i] + 0.5) / shares[i], i))
+        counts[turn] += 1
+        turns.append(turn)
+    return turns
+
+
+def samples_of_one_pass(sources: Sequence[TrainSource]) -> int:
+    """Samples, of all sources by their shares, after which the first one has been seen once."""
+    return min(math.ceil(source.samples_per_pass / source.share) for source in sources)
 
 
 @dataclass
@@ -165,7 +258,7 @@ class Quarantine:
 
     Attributes:
         dataset: Its name, for messages.
-        num_samples: Samples the dataset lists.
+        num_samples: Samples, or tiles, of the dataset.
         max_bad_fraction: Share of them that may be bad.
     """
 
@@ -206,12 +299,16 @@ class Quarantine:
             )
 
 
-def choose_indices(num_samples: int, max_samples: int | None, seed: int) -> list[int]:
-    """Indices to train on: all, or max_samples drawn by seed; more samples include the fewer."""
-    if max_samples is None or max_samples >= num_samples:
-        return list(range(num_samples))
-    order = np.random.default_rng(seed).permutation(num_samples)
-    return sorted(int(index) for index in order[:max_samples])
+def choose_indices(
+    reader: TrainReader, max_samples: int | None, seed: int
+) -> npt.NDArray[np.int64] | None:
+    """Samples to train on: None for all, or max_samples drawn by seed; more include the fewer."""
+    if max_samples is None or max_samples >= len(reader):
+        return None
+    order = reader.pass_order(np.random.default_rng(seed))
+    # An order may visit some samples often and others never.
+    first_visits = np.sort(np.unique(order, return_index=True)[1])
+    return np.sort(order[first_visits[:max_samples]])
 
 
 def build_train_loader(
@@ -227,10 +324,10 @@ def build_train_loader(
     )
 
 
-def build_eval_loader(reader: Reader, num_workers: int) -> DataLoader[Any]:
+def build_eval_loader(dataset: EvalDataset, num_workers: int) -> DataLoader[Any]:
     """Loader of `Batch`es of one whole image each, or of none where the file is bad."""
     return DataLoader(
-        EvalDataset(reader),
+        dataset,
         batch_size=1,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
@@ -238,10 +335,13 @@ def build_eval_loader(reader: Reader, num_workers: int) -> DataLoader[Any]:
     )
 
 
-def collate(items: Sequence[tuple[Sample | None, list[BadFile]]]) -> Batch:
+def collate(items: Sequence[tuple[Sample | None, BadFiles]]) -> Batch:
     """Samples stacked along a new first dimension; (0, ...) tensors where none could be read."""
     samples = [sample for sample, _ in items if sample is not None]
-    bad_files = [bad_file for _, item_bad_files in items for bad_file in item_bad_files]
+    bad_files: BadFiles = {}
+    for _, found in items:
+        for name, files in found.items():
+            bad_files.setdefault(name, []).extend(files)
     stacked: dict[str, Any]
     if samples:
         stacked = default_collate(samples)
@@ -251,6 +351,7 @@ def collate(items: Sequence[tuple[Sample | None, list[BadFile]]]) -> Batch:
             "segments": torch.empty(0, 32, 32, dtype=torch.uint8),
             "lines": torch.empty(0, 4, 32, 32, dtype=torch.uint8),
             "depth": torch.empty(0, 32, 32),
+            "superstructures": torch.empty(0, 32, 32, dtype=torch.uint8),
             "sample_id": [],
         }
     return Batch(
@@ -258,6 +359,7 @@ def collate(items: Sequence[tuple[Sample | None, list[BadFile]]]) -> Batch:
         segments=stacked["segments"],
         lines=stacked["lines"],
         depth=stacked["depth"],
+        superstructures=stacked["superstructures"],
         sample_id=list(stacked["sample_id"]),
         bad_files=bad_files,
     )

@@ -1,123 +1,158 @@
-"""What a training sample goes through: a window, a flip or turn, a change of light.
+"""What samples go through between a reader and a batch, in training and in validation."""
 
-Every draw comes from the generator passed in, so a sample depends on nothing but its key.
-"""
-
+import functools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from app.azimuth import NUM_SQUARE_SYMMETRIES
-from app.data.sample import Sample
-from app.tasks import IGNORE_INDEX, segments_after_symmetry
+from app.data.geometry import cut_window, draw_centre, draw_pose, resample_whole
+from app.data.photometry import change_light
+from app.data.reader import TrainReader
+from app.data.sample import Sample, unknown_depth, unknown_labels
+from app.data.targets import draw_lines, line_reach_px
+from app.tasks import IGNORE_INDEX, AzimuthBins, relabelling
 
-_SEGMENTS_AFTER_SYMMETRY = torch.from_numpy(segments_after_symmetry())
-_BRIGHTNESS = 0.2
-_CONTRAST = 0.2
-_CHANNEL_GAIN = 0.05
-_GAMMA = (0.8, 1.2)
-_SATURATION = (0.5, 1.3)
-_LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+# Where windows of different photos meet, the network sees an edge that is none.
+_SEAM_PX = 4
+# Least share of a training sample's side that photos fill: squared, 28 % padding at most.
+_MIN_FILLED_SIDE = 0.85
+
+# The keys of a Sample that are images of the same size.
+_Plane = Literal["image", "segments", "lines", "depth", "superstructures"]
+_TARGETS: Final[tuple[_Plane, ...]] = ("segments", "lines", "depth", "superstructures")
+_PLANES: Final[tuple[_Plane, ...]] = ("image", *_TARGETS)
+
+
+def windows_per_side(crop_size_px: int, photo_size_px: float) -> int:
+    """How many small photos lie side by side in a training sample; 1 where one fills it."""
+    return max(1, math.ceil(_MIN_FILLED_SIDE * crop_size_px / photo_size_px))
 
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """Random square window, symmetry of the square and light.
+    """From photos to a training sample at the common ground sampling distance.
 
     Attributes:
-        crop_size_px: Side of the window. A smaller image is padded, with unknown targets.
+        crop_size_px: Side of a training sample.
+        gsd_m: Metres per pixel.
+        azimuth_bins: Directions that segments tell apart.
     """
 
     crop_size_px: int
+    gsd_m: float
+    azimuth_bins: AzimuthBins = 16
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """A new sample; the one passed in is left as it is."""
-        sample = pad_to(sample, self.crop_size_px)
-        height, width = sample["image"].shape[-2:]
-        top = int(rng.integers(height - self.crop_size_px + 1))
-        left = int(rng.integers(width - self.crop_size_px + 1))
-        sample = crop(sample, top, left, self.crop_size_px)
-        sample = apply_symmetry(sample, int(rng.integers(NUM_SQUARE_SYMMETRIES)))
-        return {**sample, "image": change_light(sample["image"], rng)}
+    def cut(
+        self, reader: TrainReader, index: int, per_side: int, rng: np.random.Generator
+    ) -> Sample:
+        """A window of one photo, turned and zoomed, with its targets as the losses take them.
+
+        Args:
+            reader: Of the photo.
+            index: Which photo, or which part of a large one.
+            per_side: How many windows lie side by side in a training sample.
+            rng: Source of the draws.
+
+        Raises:
+            SampleError: If the photo or its labels cannot be used.
+        """
+        # Lines reach into a window from centres beyond its edge.
+        margin_px = line_reach_px(self.gsd_m)
+        size_px = math.ceil(self.crop_size_px / per_side) + 2 * margin_px
+        pose = draw_pose(rng, may_shrink=per_side == 1)
+        sample = reader.draw(index, pose.span(size_px) * self.gsd_m, rng)
+        centre = draw_centre(sample, pose, size_px, self.gsd_m, rng)
+        window = cut_window(sample, pose, centre, size_px, self.gsd_m)
+        return _trim(_finish(window, self.azimuth_bins), margin_px)
+
+    def compose(self, windows: Sequence[Sample], rng: np.random.Generator) -> Sample:
+        """A training sample of one window or of several side by side, in one light.
+
+        Args:
+            windows: A square number of them, row by row.
+            rng: Source of the draws.
+        """
+        sample = windows[0] if len(windows) == 1 else self._lay_out(windows)
+        image = np.ascontiguousarray(sample["image"].numpy().transpose(1, 2, 0))
+        lit = change_light(image, rng).transpose(2, 0, 1)
+        return {**sample, "image": torch.from_numpy(np.ascontiguousarray(lit))}
+
+    def _lay_out(self, windows: Sequence[Sample]) -> Sample:
+        size_px, per_side = self.crop_size_px, math.isqrt(len(windows))
+        edges = [round(i * size_px / per_side) for i in range(per_side + 1)]
+        whole: Sample = {
+            **windows[0],
+            "image": torch.zeros(3, size_px, size_px, dtype=torch.uint8),
+            "segments": unknown_labels(size_px, size_px),
+            "lines": unknown_labels(4, size_px, size_px),
+            "depth": unknown_depth(size_px, size_px),
+            "superstructures": unknown_labels(size_px, size_px),
+            "sample_id": "+".join(window["sample_id"] for window in windows),
+        }
+        for i, window in enumerate(windows):
+            row, column = divmod(i, per_side)
+            rows = slice(edges[row], edges[row + 1])
+            columns = slice(edges[column], edges[column + 1])
+            for key in _PLANES:
+                part = window[key][..., : rows.stop - rows.start, : columns.stop - columns.start]
+                whole[key][..., rows, columns] = part
+        for edge in edges[1:-1]:
+            seam = slice(edge - _SEAM_PX, edge + _SEAM_PX)
+            for key in _TARGETS:
+                unknown = math.nan if key == "depth" else IGNORE_INDEX
+                whole[key][..., seam, :] = unknown
+                whole[key][..., :, seam] = unknown
+        return whole
 
 
-def pad_to(sample: Sample, size_px: int) -> Sample:
-    """The sample with at least size_px rows and columns, grown below and right, targets unknown."""
-    height, width = sample["image"].shape[-2:]
-    padding = (0, max(0, size_px - width), 0, max(0, size_px - height))
-    if not any(padding):
-        return sample
-    return {
-        **sample,
-        "image": F.pad(sample["image"], padding),
-        "segments": F.pad(sample["segments"], padding, value=IGNORE_INDEX),
-        "lines": F.pad(sample["lines"], padding, value=IGNORE_INDEX),
-        "depth": F.pad(sample["depth"], padding, value=float("nan")),
-    }
+@dataclass(frozen=True)
+class EvalTransform:
+    """Whole photos at the common ground sampling distance, as they are otherwise.
 
-
-def crop(sample: Sample, top_px: int, left_px: int, size_px: int) -> Sample:
-    """The square window of image and targets whose upper left corner is given."""
-
-    def window(x: Tensor) -> Tensor:
-        return x[..., top_px : top_px + size_px, left_px : left_px + size_px]
-
-    return {
-        **sample,
-        "image": window(sample["image"]),
-        "segments": window(sample["segments"]),
-        "lines": window(sample["lines"]),
-        "depth": window(sample["depth"]),
-    }
-
-
-def apply_symmetry(sample: Sample, symmetry: int) -> Sample:
-    """The sample flipped or turned, with the directions of its planes following.
-
-    Args:
-        sample: Any sample.
-        symmetry: In [0, 8): symmetry % 4 quarter turns counter-clockwise, then a left-right flip
-            if symmetry >= 4. Lines and heights keep their values.
+    Attributes:
+        gsd_m: Metres per pixel.
+        azimuth_bins: Directions that segments tell apart.
     """
 
-    def move(x: Tensor) -> Tensor:
-        x = torch.rot90(x, symmetry % 4, dims=(-2, -1))
-        return (x.flip(-1) if symmetry >= 4 else x).contiguous()
+    gsd_m: float
+    azimuth_bins: AzimuthBins = 16
 
+    def __call__(self, sample: Sample) -> Sample:
+        """A new sample, with its targets as the metrics take them."""
+        return _finish(resample_whole(sample, self.gsd_m), self.azimuth_bins)
+
+
+def _finish(sample: Sample, azimuth_bins: AzimuthBins) -> Sample:
+    """Lines drawn at their width, segments in the labels of the task."""
+    lines = draw_lines(sample["lines"].numpy(), sample["gsd_m"])
+    segments = _relabelling(azimuth_bins)[sample["segments"].numpy()]
     return {
         **sample,
-        "image": move(sample["image"]),
-        "segments": _SEGMENTS_AFTER_SYMMETRY[symmetry][move(sample["segments"]).int()],
-        "lines": move(sample["lines"]),
-        "depth": move(sample["depth"]),
+        "lines": torch.from_numpy(lines),
+        "segments": torch.from_numpy(segments),
     }
 
 
-def change_light(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """The image under another sun, camera and haze.
-
-    Args:
-        image: (3, H, W) uint8.
-        rng: Source of the draws.
-
-    Returns:
-        (3, H, W) uint8.
-    """
-    tables = torch.from_numpy(_tone_tables(rng))
-    toned = torch.stack([table[band.int()] for table, band in zip(tables, image, strict=True)])
-    grey = (toned * _LUMA).sum(0, keepdim=True)
-    saturated = torch.lerp(grey, toned, rng.uniform(*_SATURATION))
-    return saturated.clamp_(0, 255).to(torch.uint8)
+@functools.cache
+def _relabelling(azimuth_bins: AzimuthBins) -> npt.NDArray[np.uint8]:
+    return relabelling(azimuth_bins)
 
 
-def _tone_tables(rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """(3, 256) float32: new value of each old one, per band: gamma, contrast, brightness, gain."""
-    tone = np.linspace(0, 1, 256) ** rng.uniform(*_GAMMA)
-    tone = (tone - 0.5) * rng.uniform(1 - _CONTRAST, 1 + _CONTRAST) + 0.5
-    tone = tone * rng.uniform(1 - _BRIGHTNESS, 1 + _BRIGHTNESS)
-    gains = rng.uniform(1 - _CHANNEL_GAIN, 1 + _CHANNEL_GAIN, (3, 1))
-    return (255 * tone * gains).astype(np.float32)
+def _trim(sample: Sample, margin_px: int) -> Sample:
+    def inner(plane: Tensor) -> Tensor:
+        return plane[..., margin_px:-margin_px, margin_px:-margin_px].contiguous()
+
+    return {
+        **sample,
+        "image": inner(sample["image"]),
+        "segments": inner(sample["segments"]),
+        "lines": inner(sample["lines"]),
+        "depth": inner(sample["depth"]),
+        "superstructures": inner(sample["superstructures"]),
+    }

@@ -10,7 +10,7 @@ import threading
 START_METHOD = "forkserver"
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 _MMAP_THRESHOLD_BYTES = 256 * 1024
-_PRELOADED = ["app.data.loading", "app.data.rid"]
+_PRELOADED = ["app.data.datasets"]
 
 
 def start_worker_server() -> None:

@@ -1,0 +1,103 @@
+"""How often each class comes in training: measured on samples as the losses will see them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from app.data.loading import BadFiles, TrainDataset, TrainOrder
+from app.data.sample import Sample
+from app.tasks import IGNORE_INDEX, Task, TaskName
+
+# Enough for a class of one percent to come in half of them; a second or two of reading.
+_NUM_SAMPLES = 64
+
+LabelCounts = dict[TaskName, npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Pixels of each label after augmentation.
+
+    Attributes:
+        counts: Per task: segments (num_labels,), superstructures (9,), lines (4, 2) with columns
+            off and on.
+        num_samples: Training samples they were counted in.
+        bad_files: Files that could not be read meanwhile.
+    """
+
+    counts: LabelCounts
+    num_samples: int
+    bad_files: BadFiles
+
+    def describe(self, tasks: Sequence[Task]) -> dict[str, dict[str, float | int]]:
+        """Share of the known pixels of each class, per task; for metrics.json."""
+        described: dict[str, dict[str, float | int]] = {}
+        for task in tasks:
+            if task.name not in self.counts:
+                continue
+            counts = self.counts[task.name]
+            if task.kind == "multilabel":
+                shares = counts[:, 1] / np.maximum(counts.sum(axis=1), 1)
+            else:
+                shares = counts / max(int(counts.sum()), 1)
+            names = [*task.class_names, *_names_of_sets(task)]
+            described[task.name] = {
+                name: round(float(share), 6) for name, share in zip(names, shares, strict=True)
+            }
+        return described
+
+
+def measure_distribution(dataset: TrainDataset, tasks: Sequence[Task], seed: int) -> Distribution:
+    """Counts of the labels in the first samples that training will draw."""
+    order = TrainOrder(dataset.sources, _NUM_SAMPLES, _NUM_SAMPLES, seed, epochs=1)
+    counts: LabelCounts = {}
+    bad_files: BadFiles = {}
+    num_samples = 0
+    for key in next(iter(order)):
+        sample, bad = dataset[key]
+        for dataset_name, files in bad.items():
+            bad_files.setdefault(dataset_name, []).extend(files)
+        if sample is None:
+            continue
+        num_samples += 1
+        for task_name, found in _count(sample, tasks).items():
+            counts[task_name] = counts.get(task_name, np.zeros_like(found)) + found
+    return Distribution(counts, num_samples, bad_files)
+
+
+def _count(sample: Sample, tasks: Sequence[Task]) -> LabelCounts:
+    counts: LabelCounts = {}
+    for task in tasks:
+        if task.kind == "multilabel":
+            lines = sample["lines"].numpy()
+            counts[task.name] = np.stack(
+                [(lines == value).sum(axis=(1, 2)) for value in (0, 1)], axis=1
+            )
+        elif task.kind == "classes":
+            labels = sample["segments" if task.name == "segments" else "superstructures"].numpy()
+            known = labels[labels != IGNORE_INDEX]
+            counts[task.name] = np.bincount(known, minlength=task.num_labels).astype(np.int64)
+    return counts
+
+
+def _names_of_sets(task: Task) -> list[str]:
+    """Names of the labels that stand for one of several classes."""
+    names = []
+    for classes in task.label_sets[task.num_classes :]:
+        is_pair = len(classes) == 2
+        names.append(" or ".join(task.class_names[c] for c in classes) if is_pair else "some roof")
+    return names
+
+
+def lines_of_shares(shares: Mapping[str, Mapping[str, float | int]]) -> list[str]:
+    """The distribution in one line per task, most frequent first."""
+    return [
+        f"{name}: "
+        + ", ".join(
+            f"{label} {100 * share:.1f} %"
+            for label, share in sorted(labels.items(), key=lambda item: -item[1])
+        )
+        for name, labels in shares.items()
+    ]

@@ -1,0 +1,77 @@
+"""What every reader of a dataset offers; nothing that uses one asks which it is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from app.data.sample import BadFile, Sample
+from app.dataset_names import DatasetName
+from app.tasks import TaskName
+
+Split = Literal["train", "val", "test", "all"]
+
+
+class Reader(Protocol):
+    """The photos of one split of a dataset, with their labels.
+
+    A reader can be sent to another process, and opens its files there.
+    """
+
+    @property
+    def name(self) -> DatasetName:
+        """Key of the dataset in settings and results."""
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+
+    @property
+    def labels(self) -> Mapping[TaskName, tuple[str, ...]]:
+        """The class names it can teach, per task; a task it does not label is absent."""
+
+    @property
+    def sample_ids(self) -> Sequence[str]:
+        """Names of the samples, by index."""
+
+    @property
+    def num_files(self) -> int:
+        """What max_bad_fraction is a share of."""
+
+    @property
+    def missing(self) -> Sequence[BadFile]:
+        """What is listed, but not there; not among the samples."""
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """A whole sample at its own ground sampling distance.
+
+        Raises:
+            SampleError: If one of its files cannot be used.
+        """
+
+
+class TrainReader(Reader, Protocol):
+    """A reader that can be trained on."""
+
+    @property
+    def span_m(self) -> float:
+        """Smallest side of its photos, metres."""
+
+    def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:
+        """A cut-out at least span_m wide, or the whole sample, at its own sampling distance.
+
+        Args:
+            index: Which sample.
+            span_m: Metres that the caller will use of it.
+            rng: Draws the place where the photo is much larger.
+
+        Raises:
+            SampleError: If one of its files cannot be used.
+        """
+
+    def pass_order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """(len,) indices in which one pass visits the samples; some datasets prefer some."""

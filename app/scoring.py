@@ -1,0 +1,81 @@
+"""How well a model does: each dataset by itself, and all of them together."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import torch
+
+from app.data.loading import Batch, EvalDataset, build_eval_loader
+from app.dataset_names import DatasetName
+from app.engine import evaluate
+from app.errors import DataError
+from app.metrics import ConfusionMatrix, MetricValue, RoofMetrics
+from app.model import HybridRoofModel
+from app.tasks import Task, TaskName
+
+
+class Scores:
+    """Sums of metrics by dataset, and the number of samples they are from.
+
+    Args:
+        tasks: Of the network.
+        names: Datasets to be scored.
+    """
+
+    def __init__(self, tasks: Sequence[Task], names: Sequence[DatasetName]) -> None:
+        self._tasks = tasks
+        self.metrics = {name: RoofMetrics(tasks) for name in names}
+        self.num_samples = dict.fromkeys(names, 0)
+
+    def compute(self, split: str) -> dict[str, MetricValue]:
+        """Every metric as `<split>/<task>/<metric>` over the pixels of all datasets.
+
+        Where there are several, those of each stand beside as `<split>/<dataset>/<task>/<metric>`.
+        """
+        names = list(self.metrics)
+        values = self._pooled().compute(split, "+".join(names))
+        if len(names) > 1:
+            for name, metrics in self.metrics.items():
+                for key, value in metrics.compute(split, name).items():
+                    values[key.replace(f"{split}/", f"{split}/{name}/", 1)] = value
+        return values
+
+    def confusion_matrices(self, split: str) -> dict[str, ConfusionMatrix]:
+        """Of all datasets together."""
+        return self._pooled().confusion_matrices(split)
+
+    def _pooled(self) -> RoofMetrics:
+        pooled = RoofMetrics(self._tasks)
+        pooled.load_state(sum_states(list(self.metrics.values())))
+        return pooled
+
+
+def sum_states(metrics: Sequence[RoofMetrics]) -> torch.Tensor:
+    """The sums of several metrics of the same tasks, added up."""
+    return torch.stack([part.state() for part in metrics]).sum(0)
+
+
+def score_datasets(
+    model: HybridRoofModel,
+    datasets: Mapping[DatasetName, EvalDataset],
+    scores: Scores,
+    trained_tasks: Collection[TaskName],
+    device: torch.device,
+    autocast_dtype: torch.dtype | None,
+    num_workers: int,
+) -> Iterator[Batch]:
+    """Score a model on one dataset after the other, yielding every batch when it is counted.
+
+    Raises:
+        DataError: If not one image of a dataset can be read.
+    """
+    for name, dataset in datasets.items():
+        loader = build_eval_loader(dataset, num_workers)
+        metrics = scores.metrics[name]
+        for batch in evaluate(model, loader, metrics, trained_tasks, device, autocast_dtype):
+            scores.num_samples[name] += len(batch["sample_id"])
+            yield batch
+        if scores.num_samples[name] == 0:
+            raise DataError(
+                f"{dataset.reader.title}: no image to score can be read; repair the files named "
+                "above"
+            )
