@@ -14,9 +14,6 @@ BIN_NAMES = (
     "S", "SSW", "SW", "WSW", "W", "WNW", "NW", "NNW",
 )  # fmt: skip
 
-# The eight ways to lay a square image on itself: quarter turns, then perhaps a left-right flip.
-NUM_SQUARE_SYMMETRIES = 8
-
 
 def degrees_to_class(azimuth_deg: npt.ArrayLike, num_bins: int = NUM_BINS) -> npt.NDArray[np.int64]:
     """The class of each azimuth.

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from app.azimuth import BIN_NAMES, NUM_BINS, NUM_SQUARE_SYMMETRIES, bins_of_class, turn_class
+from app.azimuth import BIN_NAMES, NUM_BINS, bins_of_class, turn_class
 
 IGNORE_INDEX: Final = 255  # an unknown pixel of any integer target; NaN in depth
 
@@ -192,17 +192,6 @@ def _segments_label_sets(azimuth_bins: AzimuthBins) -> tuple[tuple[int, ...], ..
     pairs = {bins_of_class(class_id, azimuth_bins) for class_id in range(NUM_BINS)}
     neighbours = sorted(pair for pair in pairs if len(pair) == 2)
     return (*classes, some_roof, *neighbours)
-
-
-def segments_after_symmetry() -> npt.NDArray[np.uint8]:
-    """Tables for the eight symmetries: s % 4 quarter turns counter-clockwise, flip if s >= 4.
-
-    Returns:
-        (8, 256) uint8.
-    """
-    return np.stack(
-        [segments_after_turns()[s // 4, -4 * (s % 4)] for s in range(NUM_SQUARE_SYMMETRIES)]
-    )
 
 
 # Every task there is, segments in RID's own classes: what readers and pictures of targets go by.

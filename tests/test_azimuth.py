@@ -5,12 +5,11 @@ from hypothesis import strategies as st
 
 from app.azimuth import (
     BIN_NAMES,
-    NUM_SQUARE_SYMMETRIES,
+    bins_of_class,
     class_to_degrees,
     degrees_to_class,
     turn_class,
 )
-from app.tasks import segments_after_symmetry
 
 
 def angle_difference_deg(a_deg, b_deg):
@@ -33,37 +32,49 @@ def test_class_centre_is_within_half_a_bin(azimuth_deg, num_bins):
 
 
 @pytest.mark.parametrize(
-    ("symmetry", "before", "after"),
+    ("turn_bins", "flip", "before", "after"),
     [
-        (0, "NNE", "NNE"),
-        (1, "N", "W"),  # a quarter turn counter-clockwise takes what faced north to the west
-        (1, "E", "N"),
-        (2, "N", "S"),
-        (3, "N", "E"),
-        (4, "E", "W"),  # left-right flip
-        (4, "N", "N"),
-        (6, "N", "S"),  # half turn and left-right flip: upside down
-        (6, "E", "E"),
-        (5, "ENE", "NNE"),
+        (0, False, "NNE", "NNE"),
+        (12, False, "N", "W"),  # three quarters clockwise take what faced north to the west
+        (12, False, "E", "N"),
+        (8, False, "N", "S"),
+        (4, False, "N", "E"),
+        (1, False, "NNW", "N"),
+        (0, True, "E", "W"),  # left-right flip
+        (0, True, "N", "N"),
+        (8, True, "N", "S"),  # half turn and left-right flip: upside down
+        (8, True, "E", "E"),
+        (12, True, "ENE", "NNE"),
     ],
 )
-def test_turn_class(symmetry, before, after):
-    assert BIN_NAMES[turn_class(BIN_NAMES.index(before), symmetry)] == after
+def test_turn_class(turn_bins, flip, before, after):
+    assert BIN_NAMES[turn_class(BIN_NAMES.index(before), turn_bins, flip)] == after
 
 
-@given(st.integers(0, 15), st.integers(0, 3))
-def test_flipping_twice_and_turning_four_times_change_nothing(class_id, quarter_turns):
-    assert turn_class(turn_class(class_id, 4), 4) == class_id
-    for _ in range(4):
-        class_id_after = turn_class(class_id, quarter_turns)
-    for _ in range(3):
-        class_id_after = turn_class(class_id_after, quarter_turns)
-    assert class_id_after == class_id
+@given(
+    st.sampled_from([4, 8, 16]), st.integers(-40, 40), st.booleans(), st.floats(0, 360, width=32)
+)
+def test_a_turned_class_is_the_class_of_the_turned_direction(
+    num_bins, turn_bins, flip, azimuth_deg
+):
+    before = int(degrees_to_class(azimuth_deg, num_bins))
+    centre_deg = float(class_to_degrees(before, num_bins))
+    turned_deg = centre_deg + turn_bins * 360 / num_bins
+    # A left-right flip mirrors x, which is east: sine of the azimuth changes its sign.
+    turned_deg = -turned_deg if flip else turned_deg
+    assert turn_class(before, turn_bins, flip, num_bins) == degrees_to_class(turned_deg, num_bins)
 
 
-def test_symmetry_tables_leave_other_labels_alone():
-    tables = segments_after_symmetry()
-    assert tables.shape == (NUM_SQUARE_SYMMETRIES, 256)
-    np.testing.assert_array_equal(tables[:, 16:], np.tile(np.arange(16, 256), (8, 1)))
-    for table in tables:
-        assert sorted(table[:16]) == list(range(16))
+@given(st.floats(0, 360, exclude_max=True), st.sampled_from([4, 8]))
+def test_the_coarser_bins_of_a_class_hold_every_direction_in_it(azimuth_deg, num_bins):
+    class_id = int(degrees_to_class(azimuth_deg))
+    assert int(degrees_to_class(azimuth_deg, num_bins)) in bins_of_class(class_id, num_bins)
+
+
+@pytest.mark.parametrize("num_bins", [4, 8, 16])
+def test_a_class_has_one_coarser_bin_exactly_where_it_lies_in_one(num_bins):
+    for class_id in range(16):
+        # Directions strictly inside the class, from edge to edge.
+        inside_deg = 22.5 * (class_id + np.linspace(-0.499, 0.499, 101))
+        expected = np.unique(degrees_to_class(inside_deg, num_bins)).tolist()
+        assert sorted(bins_of_class(class_id, num_bins)) == expected

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.tasks import TASKS
 from bench.memory import LogLine, Sample, Watch, growth_per_epoch
 from bench.step import Comparison
-from bench.support.designs import NAIVE, OURS, Design, NaiveModel
+from bench.support.designs import NAIVE, OURS, TASKS, Design, NaiveModel
 from bench.support.figures import Target, report
 from bench.support.step_worker import count_gmac, make_batch, take_step
 

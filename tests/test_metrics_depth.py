@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from app.metrics import DepthMetrics
-from app.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, SOME_ROOF
+from app.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, SOME_ROOF, find_task
 
 NAN = math.nan
 PREFIXES = ("", "above_half_m_", "roof_")
@@ -16,12 +16,12 @@ PREFIXES = ("", "above_half_m_", "roof_")
 def compute(
     predicted: list[float], height: list[float], segments: list[int] | None = None
 ) -> DepthMetrics:
-    metrics = DepthMetrics()
-    classes = segments if segments is not None else [BACKGROUND_CLASS] * len(height)
+    metrics = DepthMetrics(find_task("depth"))
+    classes = torch.tensor([[segments or [BACKGROUND_CLASS] * len(height)]])
     metrics.update(
         torch.tensor([[[predicted]]]),
         torch.tensor([[height]]),
-        torch.tensor([[classes]], dtype=torch.uint8),
+        (classes < BACKGROUND_CLASS) | (classes == SOME_ROOF),
     )
     return metrics
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.metrics import LinesMetrics
 from app.metrics.lines import count_matches, thin
-from app.tasks import IGNORE_INDEX
+from app.tasks import IGNORE_INDEX, find_task
 
 Mask = npt.NDArray[np.uint8]
 RIDGE = 1
@@ -29,7 +29,7 @@ def band(row: int, *, ring: bool = False, size: int = 24, width: int = 3) -> Mas
 
 def score(prediction: Mask, target: Mask, kind: int = RIDGE) -> dict[str, float | None]:
     """Values where only one kind is known."""
-    metrics = LinesMetrics()
+    metrics = LinesMetrics(find_task("lines"))
     metrics.update(*as_batch(prediction, target, kind))
     return {name: metric.value for name, metric in metrics.compute().items()}
 
@@ -71,7 +71,7 @@ def test_a_shifted_line_matches_from_its_shift_on(shift: int, ring: bool) -> Non
 def test_half_found() -> None:
     prediction = band(18, width=1)
     prediction[10, :12] = 1
-    metrics = LinesMetrics()
+    metrics = LinesMetrics(find_task("lines"))
     metrics.update(*as_batch(prediction, band(10, width=1)))
     computed = metrics.compute()
     # 12 of the 36 predicted pixels lie on the line; of its 24, those up to 2 px further on match.
@@ -133,7 +133,7 @@ def test_threshold_is_a_probability_above_one_half() -> None:
     for logit, num_predicted in ((0.0, 0), (0.01, 24)):
         logits = torch.full((1, 4, 24, 24), -5.0)
         logits[0, RIDGE, 10] = logit
-        metrics = LinesMetrics()
+        metrics = LinesMetrics(find_task("lines"))
         metrics.update(logits, target)
         assert metrics.compute()["ridge_precision_2px"].support == num_predicted
 
@@ -143,7 +143,7 @@ def test_all_kinds_are_their_counts_added_up() -> None:
     logits = torch.full((1, 4, 24, 24), -5.0)
     target = torch.zeros((1, 4, 24, 24), dtype=torch.uint8)
     target[0, 1, 4], target[0, 2, 12], logits[0, 1, 4], logits[0, 0, 20, :8] = 1, 1, 5.0, 5.0
-    metrics = LinesMetrics()
+    metrics = LinesMetrics(find_task("lines"))
     metrics.update(logits, target)
     values = {name: metric.value for name, metric in metrics.compute().items()}
     assert values["ridge_f1_2px"] == 1.0

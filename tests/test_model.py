@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from app.model import HybridRoofModel
-from app.tasks import TASKS
+from app.tasks import build_tasks
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,28 @@ def test_every_weight_gets_a_gradient():
     assert without == []
 
 
-def test_num_classes_come_from_the_table(model):
+@pytest.mark.parametrize("azimuth_bins", [8, 4, 1])
+def test_heads_and_their_first_prediction_follow_the_tasks(azimuth_bins):
+    torch.manual_seed(0)
+    tasks = build_tasks(azimuth_bins, superstructures=True)
+    model = HybridRoofModel(tasks).eval()
+    assert model.tasks == tasks
     with torch.inference_mode():
-        logits = model(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
-    for task in TASKS:
-        assert logits[task.name].shape[1] == len(task.class_names)
+        logits = model(torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8))
+    assert list(logits) == [task.name for task in tasks]
+    for task in tasks:
+        assert logits[task.name].shape[1] == task.num_classes
+    for name, low, high in (("segments", 0.6, 0.85), ("superstructures", 0.9, 0.98)):
+        background = logits[name].softmax(1)[:, -1].mean()
+        assert low < background < high
+
+
+def test_a_head_more_leaves_the_first_weights_of_the_others_alone():
+    states = []
+    for superstructures in (False, True):
+        torch.manual_seed(0)
+        states.append(HybridRoofModel(build_tasks(superstructures=superstructures)).state_dict())
+    plain, more = states
+    assert set(more) - set(plain) == {k for k in more if k.startswith("heads.superstructures.")}
+    for name, values in plain.items():
+        assert torch.equal(values, more[name]), name

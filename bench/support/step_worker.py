@@ -17,8 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from app.engine import autocast, choose_autocast_dtype
 from app.losses import RoofLoss, count_known
-from app.tasks import TASKS, TaskName
-from bench.support.designs import DESIGNS, Design
+from app.tasks import TASK_NAMES, TaskName
+from bench.support.designs import DESIGNS, TASKS, Design
 
 _GIB = 2**30
 
@@ -70,8 +70,9 @@ def take_step(
     counts = count_known(targets)
     with autocast(torch.device("cpu"), autocast_dtype):
         logits = model(image)
-    sums = RoofLoss()(logits, targets)
-    torch.stack([sums[task.name] / counts[i] for i, task in enumerate(TASKS)]).sum().backward()
+    sums = RoofLoss(TASKS)(logits, targets)
+    means = [sums[name] / counts[i] for i, name in enumerate(TASK_NAMES) if name in sums]
+    torch.stack(means).sum().backward()
 
 
 def _peak_rss_gib() -> float:

@@ -11,7 +11,7 @@ from app.tasks import (
     FLAT_CLASS,
     IGNORE_INDEX,
     SOME_ROOF,
-    segments_after_symmetry,
+    segments_after_turns,
 )
 from tests.fakes import draw_planes, gable, hip_roof
 
@@ -106,7 +106,7 @@ def test_lines_turn_with_the_image(symmetry):
         return turned[..., ::-1] if symmetry >= 4 else turned
 
     segments = draw_planes(120, L_SHAPE)
-    turned = segments_after_symmetry()[symmetry][apply(segments)]
+    turned = segments_after_turns()[symmetry // 4, -4 * (symmetry % 4)][apply(segments)]
     lines = drawn_lines(turned, GSD_M)
     expected = apply(drawn_lines(segments, GSD_M))
     # Which plane has the higher class may change, and the centre line moves by a pixel.
