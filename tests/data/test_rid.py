@@ -1,4 +1,6 @@
 import logging
+import os
+import pickle
 import shutil
 import warnings
 from pathlib import Path
@@ -13,7 +15,8 @@ from rasterio.enums import ColorInterp
 from app.data.rid import RidDataset
 from app.data.sample import check_sample
 from app.data.targets import lines_from_segments
-from app.errors import DataError
+from app.errors import DataError, SampleError
+from app.tasks import ALL_TASKS, IGNORE_INDEX
 from tests.fakes import (
     RID_TRANSFORM,
     gable,
@@ -21,7 +24,6 @@ from tests.fakes import (
     write_fake_rid,
     write_raster,
     write_rid_image,
-    write_rid_list,
     write_rid_mask,
 )
 
@@ -66,45 +68,6 @@ def test_a_sample_holds_what_the_files_hold(root):
     assert torch.isnan(sample["depth"]).all()
     assert sample["dataset"] == "rid"
     assert sample["sample_id"] == "7"
-
-
-@pytest.mark.parametrize(
-    ("split", "fold", "expected"),
-    [
-        ("train", 1, ["2", "3", "7", "8"]),
-        ("val", 1, ["9", "10"]),
-        ("test", 1, ["11", "12"]),
-        ("all", 1, ["2", "3", "7", "8", "9", "10", "11", "12"]),
-        ("train", 2, ["9", "10", "2", "3"]),
-        ("val", 2, ["7", "8"]),
-        ("test", 2, ["11", "12"]),
-    ],
-)
-def test_splits_and_folds(root, split, fold, expected):
-    dataset = RidDataset(root, split, fold)
-    assert dataset.sample_ids == expected
-    assert len(dataset) == len(expected)
-    assert dataset.missing == []
-
-
-def test_the_release_may_lie_in_its_own_folder(tmp_path):
-    write_fake_rid(tmp_path / "RID_dataset")
-    assert len(RidDataset(tmp_path, "all")) == 8
-
-
-def test_lists_are_read_however_they_were_written(root):
-    text = "﻿2.png\r\n\r\n3\n  7.tif  \nimages\\8.png\r\nC:\\RID\\images/9.TIF\n2.png\n"
-    (root / LISTS / "train_filenames_1_rev.txt").write_bytes(text.encode())
-    dataset = RidDataset(root, "train", rid_split="release")
-    assert dataset.sample_ids == ["2", "3", "7", "8", "9"]
-
-
-def test_file_endings_in_any_case(root):
-    image_path(root, "2").rename(root / IMAGES / "2.TIFF")
-    mask_path(root, "2").rename(root / MASKS / "2.PNG")
-    dataset = RidDataset(root, "train")
-    assert dataset.sample_ids == ["2", "3", "7", "8"]
-    check_sample(dataset[0])
 
 
 def test_png_images_have_the_documented_scale(root):
@@ -255,81 +218,6 @@ def test_a_file_of_another_format_is_an_error(root):
         RidDataset(root, "train")[0]
 
 
-def test_a_few_missing_files_are_listed_and_left_out(root):
-    image_path(root, "3").unlink()
-    mask_path(root, "8").unlink()
-    dataset = RidDataset(root, "train")
-    assert dataset.sample_ids == ["2", "7"]
-    assert dataset.paths(1) == (image_path(root, "7"), mask_path(root, "7"))
-    assert [(bad.sample_id, bad.path) for bad in dataset.missing] == [
-        ("3", image_path(root, "3")),
-        ("8", mask_path(root, "8")),
-    ]
-    assert dataset.missing[1].reason == (
-        f"RID: file not found: {mask_path(root, '8')}; add it, or remove 8 from the lists"
-    )
-
-
-def test_no_complete_sample_is_an_error(root):
-    write_rid_list(root, "train_filenames_1_rev.txt", [str(n) for n in range(100, 112)])
-    with pytest.raises(DataError, match="none of the 12 samples of split train, fold 1") as error:
-        RidDataset(root, "train")
-    message = str(error.value)
-    assert str(image_path(root, "100")) in message
-    # Image and mask of each: 24, of which ten are shown.
-    assert message.count(".tif") + message.count(".png") == 10
-    assert "and 14 more" in message
-
-
-def test_every_wrong_folder_name_is_named_at_once(root):
-    (root / IMAGES).rename(root / "images")
-    (root / MASKS).rename(root / "Masks_segments_reviewed")
-    (root / LISTS).rename(root / "splits")
-    with pytest.raises(DataError) as error:
-        RidDataset(root, "train")
-    message = str(error.value)
-    for expected in (
-        "no folder images_roof_centered_geotiff or images_roof_centered_png",
-        "no folder masks_segments_reviewed or masks_segments",
-        "no folder filenames_train_val_test_split",
-        "found Masks_segments_reviewed; images; splits",
-    ):
-        assert expected in message
-    assert "\n" not in message
-
-
-def test_an_empty_channel_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"RID: folder is empty: \S+: expected a folder with"):
-        RidDataset(tmp_path, "train")
-    with pytest.raises(DataError, match=r"RID: folder not found: \S+nowhere: expected a folder"):
-        RidDataset(tmp_path / "nowhere", "train")
-
-
-def test_a_missing_list_is_an_error(root):
-    (root / LISTS / "val_filenames_3_rev.txt").unlink()
-    with pytest.raises(DataError, match=r"list not found: \S+val_filenames_3_rev.txt: found test_"):
-        RidDataset(root, "all", fold=3)
-    assert len(RidDataset(root, "train", fold=3)) == 4
-
-
-def test_a_list_without_names_is_an_error(root):
-    (root / LISTS / "val_filenames_1_rev.txt").write_text("\n\r\n  \n")
-    with pytest.raises(DataError, match=r"no sample named in \S+val_filenames_1_rev.txt"):
-        RidDataset(root, "val")
-
-
-def test_a_list_that_is_no_utf8_is_an_error(root):
-    (root / LISTS / "val_filenames_1_rev.txt").write_bytes("2.png\n".encode("utf-16"))
-    with pytest.raises(DataError, match=r"list cannot be read: \S+val_.*expected UTF-8 text"):
-        RidDataset(root, "val")
-
-
-def test_two_images_of_one_sample_are_an_error(root):
-    shutil.copy(image_path(root, "2"), root / IMAGES / "2.TIFF")
-    with pytest.raises(DataError, match=r"two files for sample 2 in .*got 2\.TIFF and 2\.tif"):
-        RidDataset(root, "train")
-
-
 def test_reading_is_quiet_and_leaves_no_handle_open(root, caplog):
     dataset = RidDataset(root, "train")
     with caplog.at_level(logging.WARNING):
@@ -339,10 +227,146 @@ def test_reading_is_quiet_and_leaves_no_handle_open(root, caplog):
     assert not [path for path in open_files if path.is_relative_to(root.resolve())]
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe", "outside", "dangling", "gone"])
+@pytest.mark.parametrize("path_of", [image_path, mask_path])
+def test_what_is_no_file_of_the_dataset_is_an_error(root, tmp_path_factory, path_of, kind):
+    dataset = RidDataset(root, "train")
+    path = path_of(root, "3")
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / path.name
+    shutil.move(path, elsewhere)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "outside":
+        path.symlink_to(elsewhere)
+    elif kind == "dangling":
+        path.symlink_to(root / "nowhere")
+    with pytest.raises(SampleError, match=rf"RID: {path}: got .*expected a file") as error:
+        dataset[1]
+    assert error.value.sample_id == "3"
+    assert error.value.path == path
+    # The others can be read, now and by one who comes later.
+    check_sample(dataset[0])
+    assert RidDataset(root, "train").sample_ids == (
+        ["2", "7", "8"] if kind == "gone" else ["2", "3", "7", "8"]
+    )
+
+
+def test_a_header_that_promises_the_moon_is_an_error_and_costs_no_memory(root):
+    options = {"driver": "GTiff", "count": 3, "dtype": "uint8", "width": 60_000, "height": 60_000}
+    path = image_path(root, "2")
+    with rasterio.open(path, "w", **options, sparse_ok=True):
+        pass
+    assert path.stat().st_size < 2**20
+    with pytest.raises(
+        SampleError, match=r"2\.tif: got 60000 x 60000 pixels, expected at most 4096"
+    ):
+        RidDataset(root, "train")[0]
+
+
+def test_a_sample_error_survives_the_way_from_a_worker(root):
+    mask_path(root, "2").write_bytes(b"")
+    with pytest.raises(SampleError) as error:
+        RidDataset(root, "train")[0]
+    copy = pickle.loads(pickle.dumps(error.value))
+    assert (copy.sample_id, copy.path, str(copy)) == ("2", mask_path(root, "2"), str(error.value))
+
+
+def test_superstructures_are_read_where_asked_for(root):
+    write_fake_rid(root, superstructures=True)
+    without = RidDataset(root, "train")
+    assert (without[0]["superstructures"] == IGNORE_INDEX).all()
+    assert set(without.labels) == {"segments", "lines"}
+    dataset = RidDataset(root, "train", superstructures=True)
+    assert dataset.paths(0) == (
+        image_path(root, "2"),
+        mask_path(root, "2"),
+        root / "masks_superstructures_reviewed" / "2.png",
+    )
+    sample = dataset[0]
+    check_sample(sample)
+    expected = np.full((64, 64), 8)
+    expected[32:36, 32:36] = 4
+    np.testing.assert_array_equal(sample["superstructures"].numpy(), expected)
+    assert dataset.labels["superstructures"][4] == "chimney"
+    assert dataset.labels["superstructures"][8] == "background"
+
+
+def test_a_sample_without_superstructures_has_them_unknown(root):
+    write_fake_rid(root, superstructures=True)
+    (root / "masks_superstructures_reviewed" / "3.png").unlink()
+    dataset = RidDataset(root, "train", superstructures=True)
+    assert dataset.sample_ids == ["2", "3", "7", "8"]
+    assert dataset.missing == []
+    assert (dataset[1]["superstructures"] == IGNORE_INDEX).all()
+    assert (dataset[0]["superstructures"] != IGNORE_INDEX).all()
+
+
+def test_a_dataset_without_superstructures_does_not_label_them(root):
+    dataset = RidDataset(root, "train", superstructures=True)
+    assert dataset.labels == {
+        task.name: task.class_names for task in ALL_TASKS if task.name in ("segments", "lines")
+    }
+    check_sample(dataset[0])
+
+
+@pytest.mark.parametrize(
+    ("mask", "got"),
+    [
+        (np.full((64, 64), 9, np.uint8), r"class 9 in 4096 pixels, expected 0\.\.8"),
+        (np.full((60, 64), 8, np.uint8), r"64 x 60 pixels, expected 64 x 64, the size of"),
+        (np.full((64, 64), 8, np.uint16), r"1 band of uint16, expected 1 band of uint8"),
+    ],
+)
+def test_a_bad_mask_of_superstructures_is_an_error(root, mask, got):
+    write_fake_rid(root, superstructures=True)
+    path = root / "masks_superstructures_reviewed" / "2.png"
+    write_raster(path, mask[None])
+    with pytest.raises(SampleError, match=rf"2\.png: got {got}") as error:
+        RidDataset(root, "train", superstructures=True)[0]
+    assert error.value.path == path
+
+
+def test_a_reader_offers_what_training_asks_for(root):
+    mask_path(root, "7").unlink()
+    dataset = RidDataset(root, "train")
+    assert (dataset.name, dataset.title) == ("rid", "RID")
+    assert dataset.num_files == 4
+    # 64 pixels of 0.0991 m.
+    assert dataset.span_m == pytest.approx(6.34, abs=0.01)
+    order = dataset.pass_order(np.random.default_rng(1))
+    assert sorted(order) == [0, 1, 2]
+    np.testing.assert_array_equal(order, dataset.pass_order(np.random.default_rng(1)))
+    orders = {tuple(dataset.pass_order(np.random.default_rng(seed))) for seed in range(20)}
+    assert len(orders) > 2
+    drawn = dataset.draw(1, 3.0, np.random.default_rng(1))
+    assert torch.equal(drawn["image"], dataset[1]["image"])
+
+
+def test_span_is_that_of_the_first_image_that_can_be_read(root):
+    image_path(root, "2").write_bytes(b"")
+    write_raster(image_path(root, "3"), np.zeros((3, 40, 80), np.uint8))
+    assert RidDataset(root, "train").span_m == pytest.approx(4.0)
+    for sample_id in ("3", "7", "8"):
+        image_path(root, sample_id).write_bytes(b"")
+    assert RidDataset(root, "train").span_m == pytest.approx(51.2)
+
+
+def test_a_reader_can_be_sent_to_a_worker(root):
+    write_fake_rid(root, superstructures=True)
+    dataset = RidDataset(root, "train", superstructures=True)
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert copy.sample_ids == dataset.sample_ids
+    for key in ("image", "segments", "lines", "superstructures"):
+        assert torch.equal(copy[2][key], dataset[2][key])
+
+
 @pytest.mark.skipif(not REAL_RID.is_dir(), reason="the RID sample is not beside the repository")
 def test_real_rid():
-    dataset = RidDataset(REAL_RID, "all")
+    dataset = RidDataset(REAL_RID, "all", superstructures=True)
     assert len(dataset) == 18
+    assert dataset.span_m == pytest.approx(50.8, abs=0.1)
     assert dataset.missing == []
     for index, sample_id in enumerate(dataset.sample_ids):
         sample = dataset[index]
@@ -351,5 +375,5 @@ def test_real_rid():
         assert sample["image"].shape == (3, 512, 512)
         assert sample["gsd_m"] == pytest.approx(0.0991, abs=2e-4)
         assert (sample["lines"][0] == 1).any()
-    lengths = [len(RidDataset(REAL_RID, split, fold=5)) for split in ("train", "val", "test")]
-    assert lengths == [12, 3, 3]
+        assert (sample["superstructures"] <= 8).all()
+        assert 0.001 < (sample["superstructures"] < 8).float().mean() < 0.2
