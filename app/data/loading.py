@@ -277,7 +277,7 @@ class Quarantine:
             if bad_file.sample_id not in self.bad_files:
                 self.bad_files[bad_file.sample_id] = bad_file
                 logger.warning("set aside %s: %s", bad_file.sample_id, bad_file.reason)
-        self._check()
+        self.check()
 
     def to_json(self) -> list[dict[str, str]]:
         """The files set aside, in plain types, for metrics.json and checkpoints."""
@@ -286,7 +286,8 @@ class Quarantine:
             for bad in self.bad_files.values()
         ]
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise DataError if more than the allowed share of the dataset is bad."""
         num_allowed = int(self.max_bad_fraction * self.num_samples)
         if self.max_bad_fraction > 0:
             num_allowed = max(1, num_allowed)

@@ -1,0 +1,128 @@
+"""What is wrong with a dataset, found before a run spends hours on it.
+
+Files are read by the readers that training uses, so that both agree on what is bad.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from app.config import Hyperparameters
+from app.data.audit_report import (
+    AuditReport,
+    Finding,
+    is_constant,
+    num_known,
+    tally_sample,
+)
+from app.data.audit_rid import audit_rid
+from app.data.audit_tools import Track, no_track
+from app.data.datasets import open_reader
+from app.data.loading import Quarantine
+from app.data.reader import TrainReader
+from app.dataset_names import DatasetName
+from app.errors import DataError, SampleError
+from app.tasks import BACKGROUND_CLASS
+
+Audit = Callable[[AuditReport, Hyperparameters, Path, int | None, Track], None]
+
+_AUDITS: Final[Mapping[DatasetName, Audit]] = {"rid": audit_rid}
+# How much of a large tile a quick look reads.
+_LOOK_SPAN_M: Final = 40.0
+
+
+def audit_dataset(
+    name: DatasetName,
+    root: Path,
+    hyperparameters: Hyperparameters,
+    scratch_dir: Path,
+    max_files: int | None = None,
+    track: Track = no_track,
+) -> AuditReport:
+    """Everything that is wrong with a dataset, or odd, and what it consists of.
+
+    Args:
+        name: What the folder should hold.
+        root: The folder.
+        hyperparameters: Of the run to come: its folds, scales and limits.
+        scratch_dir: Where an index may be kept for the next start.
+        max_files: Read so many files, spread over all, and leave out what needs all of them; None
+            reads all.
+        track: Shows progress.
+
+    Returns:
+        The report; a folder that cannot be used at all is no exception but `unusable`.
+    """
+    report = AuditReport(name, root)
+    try:
+        _AUDITS[name](report, hyperparameters, scratch_dir, max_files, track)
+        _open_as_training_does(report, hyperparameters, scratch_dir)
+    except DataError as error:
+        what, _, remedy = str(error).rpartition("; ")
+        report.add("error", "cannot be used", root, what, remedy)
+        report.unusable = str(error)
+    report.sort()
+    return report
+
+
+def sample_findings(reader: TrainReader, num_files: int = 16, seed: int = 0) -> list[Finding]:
+    """What a quick look at a few samples finds, for the start of a run.
+
+    Args:
+        reader: Of the training samples.
+        num_files: How many to read, drawn by seed; of large tiles a part.
+        seed: Of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    num_drawn = min(num_files, len(reader))
+    report = AuditReport(reader.name, Path())
+    for index in np.sort(rng.choice(len(reader), num_drawn, replace=False)).tolist():
+        try:
+            sample = reader.draw(index, _LOOK_SPAN_M, rng)
+        except SampleError as error:
+            report.add_error(error)
+            continue
+        report.tally.add(tally_sample(sample))
+        if is_constant(sample["image"]):
+            what = f"{reader.title}: sample {sample['sample_id']}: all pixels have one colour"
+            report.add("warning", "constant image", Path(), what, "see that its file is whole")
+    _check_labels(report, reader)
+    report.sort()
+    return report.findings
+
+
+def _check_labels(report: AuditReport, reader: TrainReader) -> None:
+    """Whether the samples together teach what the reader says they do."""
+    tally = report.tally
+    num_samples = sum(tally.sizes_px.values())
+    if num_samples == 0:
+        return
+    found = f"{reader.title}: in {num_samples} samples looked at"
+    remedy = "run `python -m app check-data` on the folder"
+    known = tally.known_shares()
+    labelled = {"segments": known["segments"], "depth": known["depth"]}
+    labelled["lines"] = max(share for task, share in known.items() if task.startswith("lines/"))
+    for task, share in labelled.items():
+        if task in reader.labels and share == 0:
+            report.add("warning", "nothing labelled", Path(), f"{found} no {task} is known", remedy)
+    if known["segments"] > 0:
+        if not tally.segments[BACKGROUND_CLASS]:
+            what = f"{found} nothing is background"
+            report.add("warning", "class absent", Path(), what, remedy)
+        elif tally.segments[BACKGROUND_CLASS] == num_known(tally.segments):
+            report.add("warning", "class absent", Path(), f"{found} nothing is roof", remedy)
+
+
+def _open_as_training_does(
+    report: AuditReport, hyperparameters: Hyperparameters, scratch_dir: Path
+) -> None:
+    """Raise DataError where training would at its start, or by the time it has read everything."""
+    readers = [
+        open_reader(report.dataset, report.root, split, hyperparameters, scratch_dir)
+        for split in ("train", "val")
+    ]
+    used = {id_: bad for id_, bad in report.bad_files.items() if id_ in report.used_ids}
+    num_files = sum(reader.num_files for reader in readers)
+    Quarantine(readers[0].title, num_files, hyperparameters.max_bad_fraction, used).check()
