@@ -1,4 +1,4 @@
-"""The commands: `python -m app train | evaluate | make-sample`.
+"""The commands: `python -m app train | evaluate | check-data | make-sample`.
 
 This module imports nothing heavy: the parent of a training process and its data workers import it.
 """
@@ -34,9 +34,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run_mapping_errors(options: argparse.Namespace) -> int:
     """Run a command in this process; an error becomes one line, a failure file, an exit code."""
-    command: Callable[[argparse.Namespace], None] = options.run
+    command: Callable[[argparse.Namespace], int | None] = options.run
     try:
-        command(options)
+        return command(options) or EXIT_OK
     except RoofError as error:
         message, exit_code, details = str(error), EXIT_USER_ERROR, ""
         logger.error("%s", message)
@@ -44,8 +44,6 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
         message = f"internal error: {type(error).__name__}: {error}"
         exit_code, details = EXIT_BUG, traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]
         logger.exception("%s", message)
-    else:
-        return EXIT_OK
     if options.command == "train":
         write_failure(Paths(options.base_dir), message, details)
     return exit_code
@@ -87,6 +85,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     evaluate_model(options.model, dataset_dirs, options.split, options.out, hyperparameters)
 
 
+def _check_data(options: argparse.Namespace) -> int:
+    from app.check_data import check_data
+    from app.config_text import parse_hyperparameters, parse_settings
+
+    hyperparameters = parse_hyperparameters(parse_settings(options.set))
+    return check_data(_dataset_dirs(options), hyperparameters, options.json, options.max_files)
+
+
 def _make_sample(options: argparse.Namespace) -> None:
     from app.synthetic.sample import make_sample
 
@@ -120,6 +126,27 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_settings(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
+    check = commands.add_parser(
+        "check-data",
+        help="see what a dataset holds and what is wrong with it, before training",
+        description="Read datasets as training does, and say what they hold and what is wrong.",
+        epilog="Exit code: 0, nothing to act on (infos are traits that the readers take care of, "
+        "such as RID's overlapping images); 1, warnings, or files that training leaves out; 2, a "
+        "dataset that training cannot use, or more bad files than max_bad_fraction.",
+    )
+    _add_dataset_dirs(check, "check this {title} folder")
+    check.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every finding and number there"
+    )
+    check.add_argument(
+        "--max-files",
+        type=_positive,
+        metavar="N",
+        help="read so many files of each, for a quick look; overlaps and copies are not looked for",
+    )
+    _add_settings(check)
+    check.set_defaults(run=_check_data)
+
     sample = commands.add_parser("make-sample", help="write a synthetic sample in RID's layout")
     _add_base_dir(sample)
     sample.set_defaults(run=_make_sample)
@@ -144,6 +171,13 @@ def _add_dataset_dirs(parser: argparse.ArgumentParser, words: str) -> None:
 def _dataset_dirs(options: argparse.Namespace) -> dict[DatasetName, Path]:
     """The folders named on the command line, by dataset."""
     return {name: path for name in DATASET_TITLES if (path := getattr(options, name))}
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

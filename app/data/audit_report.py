@@ -17,7 +17,7 @@ from app.data.files import RasterHeader
 from app.data.sample import BadFile, Sample
 from app.dataset_names import DatasetName
 from app.errors import SampleError, printable
-from app.tasks import IGNORE_INDEX, find_task
+from app.tasks import IGNORE_INDEX, SOME_ROOF, find_task
 
 _MAX_SIZES_SHOWN: Final = 5
 # Scales further off than by this factor are not the release's.
@@ -130,7 +130,9 @@ class Tally:
 
         Kinds of lines do not exclude each other.
         """
-        segments = (*find_task("segments").class_names, "some roof")
+        segments = find_task("segments").class_names
+        if self.segments[SOME_ROOF]:
+            segments = (*segments, "some roof")
         shares = {
             "segments": _shares(segments, self.segments),
             "lines": {},
