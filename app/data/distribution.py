@@ -44,7 +44,9 @@ class Distribution:
                 shares = counts / max(int(counts.sum()), 1)
             names = [*task.class_names, *_names_of_sets(task)]
             described[task.name] = {
-                name: round(float(share), 6) for name, share in zip(names, shares, strict=True)
+                name: round(float(share), 6)
+                for i, (name, share) in enumerate(zip(names, shares, strict=True))
+                if i < task.num_classes or share > 0
             }
         return described
 

@@ -1,4 +1,5 @@
 import shutil
+from collections import Counter
 
 import pytest
 import torch
@@ -9,14 +10,16 @@ from app.data.loading import (
     SampleKey,
     TrainDataset,
     TrainOrder,
+    TrainSource,
     build_eval_loader,
     build_train_loader,
     choose_indices,
     collate,
+    samples_of_one_pass,
 )
 from app.data.rid import RidDataset
 from app.data.sample import BadFile, check_sample
-from app.data.transforms import TrainTransform
+from app.data.transforms import EvalTransform, TrainTransform
 from app.errors import DataError
 
 
@@ -26,12 +29,12 @@ def rid_dir(small_ml, tmp_path):
 
 
 def train_dataset(rid_dir, seed=0):
-    reader = RidDataset(rid_dir, "train")
-    return TrainDataset(reader, range(len(reader)), TrainTransform(64), seed)
+    source = TrainSource(RidDataset(rid_dir, "train"), share=1.0, per_side=1, indices=None)
+    return TrainDataset([source], TrainTransform(64, 0.1), seed)
 
 
 def stream(dataset, num_workers, **start):
-    order = TrainOrder(len(dataset), batch_size=5, seed=7, epochs=2, **start)
+    order = TrainOrder(dataset.sources, 12, batch_size=5, seed=7, epochs=2, **start)
     return list(build_train_loader(dataset, order, num_workers, prefetch_factor=2))
 
 
@@ -69,7 +72,7 @@ def test_a_stream_started_in_the_middle_goes_on_as_it_would_have(rid_dir):
 
 def test_draws_differ_by_epoch_and_seed(rid_dir):
     samples = [
-        train_dataset(rid_dir, seed)[SampleKey(epoch, 3)][0]["image"]
+        train_dataset(rid_dir, seed)[SampleKey(epoch, 3, 0, (3,))][0]["image"]
         for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
     ]
     assert torch.equal(samples[0], samples[1])
@@ -84,35 +87,35 @@ def break_image(rid_dir, sample_id):
 
 def test_a_bad_file_is_replaced_and_named(rid_dir):
     dataset = train_dataset(rid_dir)
-    bad_id = dataset.reader.sample_ids[4]
+    bad_id = dataset.sources[0].reader.sample_ids[4]
     break_image(rid_dir, bad_id)
-    sample, bad_files = dataset[SampleKey(0, 4)]
+    sample, bad_files = dataset[SampleKey(0, 4, 0, (4,))]
     check_sample(sample)
     assert sample["sample_id"] != bad_id
-    assert [bad.sample_id for bad in bad_files] == [bad_id]
-    assert bad_id in bad_files[0].reason
-    again, _ = dataset[SampleKey(0, 4)]
+    assert [bad.sample_id for bad in bad_files["rid"]] == [bad_id]
+    assert f"{bad_id}.tif" in bad_files["rid"][0].reason
+    again, _ = dataset[SampleKey(0, 4, 0, (4,))]
     assert torch.equal(again["image"], sample["image"])
 
 
 def test_validation_leaves_a_bad_file_out(rid_dir):
     reader = RidDataset(rid_dir, "val")
     break_image(rid_dir, reader.sample_ids[1])
-    batches = list(build_eval_loader(reader, num_workers=0))
+    batches = list(build_eval_loader(EvalDataset(reader, EvalTransform(0.1)), num_workers=0))
     assert [batch["sample_id"] for batch in batches] == [
         [reader.sample_ids[0]], [], [reader.sample_ids[2]]
     ]  # fmt: skip
-    assert batches[1]["bad_files"][0].sample_id == reader.sample_ids[1]
+    assert batches[1]["bad_files"]["rid"][0].sample_id == reader.sample_ids[1]
     assert batches[1]["image"].shape[0] == 0
 
 
 def test_nothing_but_bad_files_is_no_sample(rid_dir):
     dataset = train_dataset(rid_dir)
-    for sample_id in dataset.reader.sample_ids:
+    for sample_id in dataset.sources[0].reader.sample_ids:
         break_image(rid_dir, sample_id)
-    sample, bad_files = dataset[SampleKey(0, 0)]
+    sample, bad_files = dataset[SampleKey(0, 0, 0, (0,))]
     assert sample is None
-    assert len(bad_files) == 20
+    assert len(bad_files["rid"]) == 20
 
 
 def bad(name):
@@ -139,20 +142,99 @@ def test_one_bad_file_of_few_is_survived_but_not_the_only_one():
         Quarantine("rid", num_samples=1, max_bad_fraction=0.05).add([bad("a")])
 
 
+class Numbers:
+    """A reader's side of the order: so many samples, visited in a drawn or a lopsided order."""
+
+    def __init__(self, num_samples, favourites=()):
+        self.num_samples, self.favourites = num_samples, list(favourites)
+
+    def __len__(self):
+        return self.num_samples
+
+    def pass_order(self, rng):
+        if self.favourites:
+            return rng.choice(self.favourites, self.num_samples)
+        return rng.permutation(self.num_samples)
+
+
+def source(num_samples, share, per_side=1, **settings):
+    return TrainSource(Numbers(num_samples, **settings), share, per_side, indices=None)
+
+
+def keys_of(sources, samples_per_epoch, batch_size, epochs, **start):
+    return list(TrainOrder(sources, samples_per_epoch, batch_size, 0, epochs, **start))
+
+
 def test_more_samples_include_the_fewer():
-    ten, twenty = choose_indices(100, 10, seed=0), choose_indices(100, 20, seed=0)
+    ten, twenty = (choose_indices(Numbers(100), count, seed=0) for count in (10, 20))
     assert set(ten) < set(twenty)
     assert len(ten) == 10
-    assert choose_indices(3, 10, seed=0) == choose_indices(3, None, seed=0) == [0, 1, 2]
+    assert choose_indices(Numbers(3), 10, seed=0) is None
+    assert choose_indices(Numbers(3), None, seed=0) is None
+
+
+def test_chosen_samples_are_those_that_the_dataset_prefers():
+    chosen = choose_indices(Numbers(100, favourites=[7, 8, 9]), 2, seed=0)
+    assert len(chosen) == 2
+    assert set(chosen) < {7, 8, 9}
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 8])
+def test_every_run_of_samples_holds_the_datasets_by_their_shares(batch_size):
+    sources = [source(100, 0.5), source(60, 0.25), source(1000, 0.25)]
+    keys = [key for batch in keys_of(sources, 160, batch_size, 1) for key in batch]
+    assert [key.draw for key in keys] == list(range(160))
+    for start in range(0, 160, 8):
+        counts = Counter(key.source for key in keys[start : start + 8])
+        assert counts == {0: 4, 1: 2, 2: 2}
+    for start in range(160 - 4):
+        counts = Counter(key.source for key in keys[start : start + 4])
+        assert 1 <= counts[0] <= 3
+
+
+def test_a_dataset_is_gone_through_wherever_epochs_begin():
+    sources = [source(6, 0.5), source(10, 0.5)]
+    assert samples_of_one_pass(sources) == 12
+    epochs = [
+        [key.indices[0] for batch in keys_of(sources, 12, 4, 5) for key in batch
+         if key.source == 1 and key.epoch == epoch]
+        for epoch in range(5)
+    ]  # fmt: skip
+    visits = [index for epoch in epochs for index in epoch]
+    assert len(visits) == 30
+    for start in (0, 10, 20):
+        assert sorted(visits[start : start + 10]) == list(range(10))
+    assert visits[:10] != visits[10:20]
+
+
+def test_the_order_goes_on_in_the_middle_of_a_later_epoch():
+    sources = [source(6, 0.5), source(10, 0.3, per_side=2), source(50, 0.2)]
+    whole = keys_of(sources, 20, 3, 4)
+    assert keys_of(sources, 20, 3, 4, first_epoch=2, first_micro_batch=3) == whole[2 * 7 + 3 :]
+
+
+def test_small_photos_come_in_squares_and_none_is_left_out():
+    keys = [key for batch in keys_of([source(10, 1.0, per_side=2)], 3, 2, 1) for key in batch]
+    assert [len(key.indices) for key in keys] == [4, 4, 4]
+    assert {index for key in keys for index in key.indices} == set(range(10))
+
+
+def test_one_pass_ends_with_the_first_dataset():
+    assert samples_of_one_pass([source(1374, 0.5), source(1500, 0.25, per_side=2)]) == 1500
+    assert samples_of_one_pass([source(1374, 0.5), source(9000, 0.5)]) == 2748
+    assert samples_of_one_pass([source(7, 1.0)]) == 7
 
 
 def test_collate_of_nothing_keeps_the_bad_files():
-    batch = collate([(None, [bad("a")])])
+    batch = collate([(None, {"rid": [bad("a")]}), (None, {"rid": [bad("b")], "airs": [bad("c")]})])
     assert batch["sample_id"] == []
-    assert batch["bad_files"][0].sample_id == "a"
+    assert batch["bad_files"] == {"rid": [bad("a"), bad("b")], "airs": [bad("c")]}
 
 
 def test_eval_dataset_gives_whole_images(rid_dir):
-    sample, _ = EvalDataset(RidDataset(rid_dir, "val"))[0]
+    dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1), [2, 0])
+    assert len(dataset) == 2
+    sample, _ = dataset[0]
+    assert sample["sample_id"] == dataset.reader.sample_ids[2]
     assert sample["image"].shape == (3, 96, 96)
     assert sample["depth"].isnan().all()

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+
+from app.data.distribution import lines_of_shares, measure_distribution
+from app.data.loading import TrainDataset, TrainSource
+from app.data.sample import unknown_labels
+from app.data.transforms import TrainTransform
+from app.errors import SampleError
+from app.tasks import build_tasks
+
+
+class Quarters:
+    """Photos of which a quarter is one direction, a quarter flat, the rest background."""
+
+    name = "rid"
+    span_m = 12.8
+    broken = ()
+
+    def __len__(self):
+        return 40
+
+    def pass_order(self, rng):
+        return rng.permutation(40)
+
+    def draw(self, index, _span_m, _rng):
+        if index in self.broken:
+            raise SampleError(str(index), f"{index}.tif", f"RID: {index}.tif: truncated")
+        segments = torch.full((128, 128), 17, dtype=torch.uint8)
+        segments[:64, :64] = 5
+        segments[64:, :64] = 16
+        lines = unknown_labels(4, 128, 128)
+        lines[0] = 0
+        lines[0, 64] = 1
+        return {
+            "image": torch.zeros(3, 128, 128, dtype=torch.uint8),
+            "segments": segments,
+            "lines": lines,
+            "depth": torch.full((128, 128), torch.nan),
+            "superstructures": unknown_labels(128, 128),
+            "dataset": "rid",
+            "sample_id": str(index),
+            "gsd_m": 0.1,
+        }
+
+
+def measure(reader, tasks, azimuth_bins=16):
+    source = TrainSource(reader, share=1.0, per_side=1, indices=None)
+    dataset = TrainDataset([source], TrainTransform(128, 0.1, azimuth_bins), seed=0)
+    return measure_distribution(dataset, tasks, seed=0)
+
+
+def test_turns_make_one_direction_all_sixteen():
+    tasks = build_tasks()
+    distribution = measure(Quarters(), tasks)
+    shares = distribution.describe(tasks)["segments"]
+    assert distribution.num_samples == 64
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    assert shares["background"] == pytest.approx(0.5, abs=0.05)
+    assert shares["flat"] == pytest.approx(0.25, abs=0.04)
+    directions = np.array(list(shares.values())[:16])
+    assert directions.sum() == pytest.approx(0.25, abs=0.04)
+    assert (directions > 0).sum() >= 12  # from one class on disk
+    assert "some roof" not in shares
+
+
+def test_lines_count_on_and_off_and_what_nobody_labelled_is_nothing():
+    tasks = build_tasks()
+    distribution = measure(Quarters(), tasks)
+    lines = distribution.counts["lines"]
+    assert lines.shape == (4, 2)
+    assert 0.01 < lines[0, 1] / lines[0].sum() < 0.05
+    assert (lines[1:] == 0).all()
+    assert "superstructures" not in distribution.counts
+
+
+def test_labels_are_those_of_the_task():
+    tasks = build_tasks(4, superstructures=True)
+    distribution = measure(Quarters(), tasks, azimuth_bins=4)
+    assert distribution.counts["segments"].shape == (tasks[0].num_labels,)
+    shares = distribution.describe(tasks)["segments"]
+    assert {"N", "flat", "background"} <= shares.keys()
+    assert any(" or " in name for name in shares)
+    assert distribution.counts["superstructures"].sum() == 0
+
+
+def test_what_cannot_be_read_meanwhile_is_named():
+    reader = Quarters()
+    reader.broken = (3, 4)
+    distribution = measure(reader, build_tasks())
+    assert {bad.sample_id for bad in distribution.bad_files["rid"]} == {"3", "4"}
+    assert distribution.num_samples == 64
+
+
+def test_it_reads_as_one_line_per_task():
+    lines = lines_of_shares({"segments": {"N": 0.25, "background": 0.75}})
+    assert lines == ["segments: background 75.0 %, N 25.0 %"]

@@ -1,0 +1,61 @@
+import cv2
+import numpy as np
+import pytest
+
+from app.data import photometry
+from app.data.photometry import change_light
+
+
+def ramp(size_px=96):
+    grey = np.linspace(40, 200, size_px * size_px).reshape(size_px, size_px)
+    return cv2.merge([grey.astype(np.uint8)] * 3)
+
+
+def test_light_changes_values_but_not_the_picture():
+    image = ramp()
+    for seed in range(30):
+        changed = change_light(image, np.random.default_rng(seed))
+        assert changed.dtype == np.uint8
+        assert changed.shape == image.shape
+        assert not np.array_equal(changed, image)
+        correlation = np.corrcoef(changed[..., 0].ravel(), image[..., 0].ravel())[0, 1]
+        assert correlation > 0.6
+        assert 0.3 < changed.mean() / image.mean() < 1.6
+
+
+def test_light_comes_from_the_generator_alone():
+    first, again, other = (change_light(ramp(), np.random.default_rng(s)) for s in (3, 3, 4))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_light_leaves_its_input_alone():
+    image = ramp()
+    before = image.copy()
+    for seed in range(30):
+        change_light(image, np.random.default_rng(seed))
+    assert np.array_equal(image, before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["_tone", "_saturate", "_cast_shadows", "_blur", "_sharpen", "_add_noise", "_compress"],
+)
+def test_each_change_shows_and_stays_mild(change):
+    image = cv2.merge([ramp()[..., 0], ramp()[::-1, :, 0].copy(), ramp()[:, ::-1, 0].copy()])
+    image[::4, ::4] = 0
+    differences = []
+    for seed in range(10):
+        changed = getattr(photometry, change)(image, np.random.default_rng(seed))
+        assert changed.shape == image.shape
+        assert changed.dtype == np.uint8
+        differences.append(np.abs(changed.astype(int) - image).mean())
+    assert max(differences) > 0.2
+    assert max(differences) < 70
+
+
+def test_no_hue_is_turned():
+    image = np.full((32, 32, 3), (180, 90, 60), np.uint8)
+    for seed in range(40):
+        red, green, blue = change_light(image, np.random.default_rng(seed)).mean(axis=(0, 1))
+        assert red > green > blue
