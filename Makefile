@@ -30,8 +30,8 @@ setup: .venv/.complete  ## Make .venv with every package of locks/dev.lock (down
 	$(python) -m pip install --disable-pip-version-check --no-deps --require-hashes -r locks/dev.lock
 	@touch $@
 
-# make exports RID and SET to the script as they were given.
-train: setup  ## Train on the synthetic sample; RID=DIR: on that data; SET="key=value ...": hyperparameters
+# make exports these variables to the script as they were given.
+train: setup  ## Train on a synthetic sample; RID=DIR ROOFLINE=DIR AIRS=DIR: on these; SET="key=value ..."
 	@docker/train_local.sh
 
 test: setup  ## Run every test that needs no Docker and no GPU

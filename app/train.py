@@ -18,9 +18,11 @@ from app.checkpoint import (
 )
 from app.class_weights import choose_class_weights
 from app.config import Hyperparameters
+from app.data.audit import sample_findings
 from app.data.datasets import open_datasets
 from app.data.distribution import Distribution, lines_of_shares, measure_distribution
 from app.data.loading import Batch, build_train_loader
+from app.data.reader import TrainReader
 from app.engine import (
     LossSums,
     StepResult,
@@ -101,6 +103,8 @@ class _Run:
             superstructures=hyperparameters.superstructures_weight > 0,
         )
         self.datasets = open_datasets(channels, hyperparameters, paths.scratch_dir)
+        for source in self.datasets.train.sources:
+            _log_findings(source.reader, hyperparameters.seed)
         self.trained_classes = self.datasets.labelled_classes(self.tasks)
         self.task_weights = _choose_task_weights(hyperparameters, self.trained_classes)
         self.num_micro_batches = math.ceil(
@@ -345,6 +349,13 @@ def _choose_task_weights(
             f"tasks are 0; set {names} above 0, or add a dataset that labels other tasks"
         )
     return weights
+
+
+def _log_findings(reader: TrainReader, seed: int) -> None:
+    """What a look at a few samples finds, before hours go into training on them."""
+    for finding in sample_findings(reader, seed=seed):
+        if finding.severity != "info":
+            logger.warning("%s; %s", finding.what, finding.remedy)
 
 
 def _log_start(run: _Run) -> None:
