@@ -16,6 +16,7 @@ from app.checkpoint import (
 )
 from app.errors import CheckpointError
 from app.model import HybridRoofModel
+from app.tasks import build_tasks
 
 DESCRIPTION = {"architecture": {"decoder_channels": 128}}
 
@@ -87,6 +88,28 @@ def test_export_and_load_give_the_same_model(tmp_path):
         expected, got = model(image), loaded.eval()(image)
     for name, values in expected.items():
         assert torch.equal(values, got[name])
+
+
+@pytest.mark.parametrize("azimuth_bins", [16, 8, 4, 1])
+def test_a_model_of_other_tasks_is_built_again(tmp_path, azimuth_bins):
+    tasks = build_tasks(azimuth_bins, superstructures=True)
+    architecture = {
+        "decoder_channels": 32, "azimuth_bins": azimuth_bins, "superstructures": True,
+    }  # fmt: skip
+    model = HybridRoofModel(tasks, decoder_channels=32)
+    export_model(tmp_path, model, {"architecture": architecture})
+    loaded, _ = load_exported_model(tmp_path)
+    assert loaded.tasks == tasks
+    for name, values in model.state_dict().items():
+        assert torch.equal(values, loaded.state_dict()[name])
+
+
+@pytest.mark.parametrize("azimuth_bins", [5, "8", None, [16]])
+def test_a_number_of_directions_that_cannot_be(tmp_path, azimuth_bins):
+    architecture = {"decoder_channels": 128, "azimuth_bins": azimuth_bins}
+    export_model(tmp_path, HybridRoofModel(), {"architecture": architecture})
+    with pytest.raises(CheckpointError, match=r"azimuth_bins is .*, expected one of 16, 8, 4, 1"):
+        load_exported_model(tmp_path)
 
 
 def test_a_model_folder_without_a_model(tmp_path):

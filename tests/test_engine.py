@@ -14,6 +14,7 @@ from app.engine import (
 )
 from app.errors import ConfigError
 from app.losses import RoofLoss
+from app.tasks import build_tasks
 
 CPU = torch.device("cpu")
 
@@ -50,7 +51,7 @@ def build(learning_rate=0.1, **overrides):
     )
     settings = {
         "task_weights": {"segments": 1.0, "lines": 0.5},
-        "loss": RoofLoss(),
+        "loss": RoofLoss(build_tasks()),
         "grad_accum_steps": 1,
         "grad_clip_norm": 1e9,
         "num_steps": 10,
@@ -183,9 +184,12 @@ def test_learning_rate_rises_then_falls_along_a_cosine(step, factor):
 
 def test_loss_sums_add_up():
     sums = LossSums()
-    sums.add(LossSums(torch.tensor([6.0, 0, 0], dtype=torch.float64), torch.tensor([3, 0, 0])))
-    sums.add(LossSums(torch.tensor([2.0, 0, 0], dtype=torch.float64), torch.tensor([1, 0, 0])))
-    assert sums.means() == {"segments": 2.0, "lines": None, "depth": None}
+    for total, count in ((6.0, 3), (2.0, 1)):
+        parts = torch.tensor([total, 0, 0, 0], dtype=torch.float64), torch.tensor([count, 0, 0, 0])
+        sums.add(LossSums(*parts))
+    assert sums.means() == {
+        "segments": 2.0, "lines": None, "depth": None, "superstructures": None,
+    }  # fmt: skip
 
 
 def test_precision_and_device_choices():

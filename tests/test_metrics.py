@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from app.metrics import METRIC_DEFINITIONS, RoofMetrics, render_metrics_table
-from app.tasks import IGNORE_INDEX, SOME_ROOF, TASKS, TaskName
+from app.metrics import RoofMetrics, define_metrics, render_metrics_table
+from app.tasks import ALL_TASKS, IGNORE_INDEX, SOME_ROOF, AzimuthBins, TaskName, build_tasks
 from docs.generate import render_metrics_page
 
 NUM_IMAGES = 5
@@ -25,6 +25,7 @@ def make_images() -> tuple[dict[TaskName, Tensor], dict[str, Tensor]]:
         "segments": torch.randn(NUM_IMAGES, 18, *shape[1:], generator=generator),
         "lines": torch.randn(NUM_IMAGES, 4, *shape[1:], generator=generator),
         "depth": 10 * torch.rand(NUM_IMAGES, 1, *shape[1:], generator=generator),
+        "superstructures": torch.randn(NUM_IMAGES, 9, *shape[1:], generator=generator),
     }
     segments = torch.randint(0, SOME_ROOF + 2, shape, generator=generator)
     segments[segments > SOME_ROOF] = IGNORE_INDEX
@@ -33,14 +34,21 @@ def make_images() -> tuple[dict[TaskName, Tensor], dict[str, Tensor]]:
     lines[1, :, 5:9] = IGNORE_INDEX
     depth = 10 * torch.rand(shape, generator=generator)
     depth[depth < 1] = torch.nan
-    return logits, {"segments": segments.to(torch.uint8), "lines": lines, "depth": depth}
+    superstructures = torch.randint(0, 10, shape, generator=generator)
+    superstructures[superstructures > 8] = IGNORE_INDEX
+    return logits, {
+        "segments": segments.to(torch.uint8),
+        "lines": lines,
+        "depth": depth,
+        "superstructures": superstructures.to(torch.uint8),
+    }
 
 
 LOGITS, TARGETS = make_images()
 
 
 def count(*batches: Sequence[int]) -> RoofMetrics:
-    metrics = RoofMetrics()
+    metrics = RoofMetrics(ALL_TASKS)
     for indices in batches:
         chosen = list(indices)
         metrics.update(
@@ -64,18 +72,18 @@ def test_states_of_ranks_add_up(order: list[int], cut: int, batch_size: int) -> 
     for shard in (order[:cut], order[cut:]):
         batches = [shard[i : i + batch_size] for i in range(0, len(shard), batch_size)]
         ranks.append(count(*batches))
-    total = RoofMetrics()
+    total = RoofMetrics(ALL_TASKS)
     total.load_state(ranks[0].state() + ranks[1].state())
     # Bit for bit, although some of the sums are of fractions.
     assert torch.equal(total.state(), ALL_AT_ONCE.state())
     assert total.compute("val", "rid") == ALL_AT_ONCE.compute("val", "rid")
-    assert torch.equal(total.confusion_matrix(), ALL_AT_ONCE.confusion_matrix())
+    assert total.confusion_matrices("val") == ALL_AT_ONCE.confusion_matrices("val")
 
 
 def test_a_loaded_state_goes_on_counting_and_is_not_written_to() -> None:
     state = count([0, 1]).state()
     before = state.clone()
-    metrics = RoofMetrics()
+    metrics = RoofMetrics(ALL_TASKS)
     metrics.load_state(state)
     metrics.update(
         {task: values[2:] for task, values in LOGITS.items()},
@@ -86,7 +94,7 @@ def test_a_loaded_state_goes_on_counting_and_is_not_written_to() -> None:
 
 
 def test_counting_works_in_inference_mode_and_out_of_it() -> None:
-    metrics = RoofMetrics()
+    metrics = RoofMetrics(ALL_TASKS)
     with torch.inference_mode():
         metrics.update(LOGITS, TARGETS)
     metrics.update(LOGITS, TARGETS)
@@ -96,7 +104,7 @@ def test_counting_works_in_inference_mode_and_out_of_it() -> None:
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_dtype_and_memory_format_do_not_matter(memory_format: torch.memory_format) -> None:
     halves: dict[TaskName, Tensor] = {task: x.bfloat16() for task, x in LOGITS.items()}
-    metrics, reference = RoofMetrics(), RoofMetrics()
+    metrics, reference = RoofMetrics(ALL_TASKS), RoofMetrics(ALL_TASKS)
     metrics.update(
         {task: x.contiguous(memory_format=memory_format) for task, x in halves.items()}, TARGETS
     )
@@ -105,24 +113,29 @@ def test_dtype_and_memory_format_do_not_matter(memory_format: torch.memory_forma
 
 
 def test_a_task_without_logits_is_untrained() -> None:
-    metrics = RoofMetrics()
+    metrics = RoofMetrics(ALL_TASKS)
     metrics.update({"segments": LOGITS["segments"]}, TARGETS)
     computed = metrics.compute("val", "rid")
     untrained = [m for name, m in computed.items() if not name.startswith("val/segments/")]
-    assert len(untrained) == 45 + 14
+    assert len(untrained) == 45 + 14 + 12
     assert all(metric.value is None and metric.support == 0 for metric in untrained)
     assert computed["val/segments/miou"].value is not None
 
 
 def test_nothing_counted() -> None:
-    computed = RoofMetrics().compute("test", "rid")
+    computed = RoofMetrics(ALL_TASKS).compute("test", "rid")
     assert all(metric.value is None and metric.support == 0 for metric in computed.values())
 
 
 def test_names_are_those_of_the_table_in_its_order() -> None:
-    names = [f"val/{row.task}/{name}" for row in METRIC_DEFINITIONS for name, _ in row.expand()]
+    names = [
+        f"val/{task.name}/{name}"
+        for task in ALL_TASKS
+        for row in define_metrics(task)
+        for name, _ in row.expand()
+    ]
     assert list(ALL_AT_ONCE.compute("val", "rid")) == names
-    assert len(names) == len(set(names)) == 30 + 45 + 14
+    assert len(names) == len(set(names)) == 30 + 45 + 14 + 12
     assert {"val/segments/iou_NNE", "val/lines/f1_2px", "val/lines/eave_f1_5px"} <= set(names)
     assert {"val/depth/mae_m", "val/depth/roof_mae_m"} <= set(names)
 
@@ -136,7 +149,7 @@ def test_definitions_are_filled_in() -> None:
 
 
 def test_json_of_a_value() -> None:
-    metrics = RoofMetrics()
+    metrics = RoofMetrics(ALL_TASKS)
     metrics.update(
         {"depth": torch.tensor([[[[3.0, 5.0]]]])},
         {
@@ -163,21 +176,74 @@ def test_everything_is_plain_json() -> None:
 
 
 def test_confusion_matrix_counts_every_pixel_of_known_class() -> None:
-    confusion = ALL_AT_ONCE.confusion_matrix()
-    assert confusion.shape == (18, 18)
-    assert confusion.dtype == torch.int64
-    target = TARGETS["segments"].long()
-    assert torch.equal(confusion.sum(1), torch.bincount(target[target < 18], minlength=18))
+    matrices = ALL_AT_ONCE.confusion_matrices("test")
+    assert list(matrices) == ["test/segments", "test/superstructures"]
+    for task in ("segments", "superstructures"):
+        matrix = matrices[f"test/{task}"]
+        num_classes = len(matrix["class_names"])
+        assert num_classes == LOGITS[task].shape[1]
+        target = TARGETS[task].long()
+        counts = torch.bincount(target[target < num_classes], minlength=num_classes)
+        assert [sum(row) for row in matrix["counts"]] == counts.tolist()
+
+
+@pytest.mark.parametrize("azimuth_bins", [16, 8, 4, 1])
+def test_states_of_datasets_add_up_to_those_of_all(azimuth_bins: AzimuthBins) -> None:
+    """Of any tasks: what one dataset does not label, it adds nothing to."""
+    tasks = build_tasks(azimuth_bins)
+    generator = torch.Generator().manual_seed(0)
+    segments = tasks[0]
+    logits: dict[TaskName, Tensor] = {
+        "segments": torch.randn(2, segments.num_classes, 9, 9, generator=generator),
+        "lines": torch.randn(2, 4, 9, 9, generator=generator),
+        "depth": torch.rand(2, 1, 9, 9, generator=generator),
+    }
+    labels = torch.randint(segments.num_labels, (2, 9, 9), generator=generator)
+    labels[0] = IGNORE_INDEX
+    lines = torch.randint(2, (2, 4, 9, 9), generator=generator).to(torch.uint8)
+    lines[0, 3], lines[1, 1:] = IGNORE_INDEX, IGNORE_INDEX
+    depth = torch.rand(2, 9, 9, generator=generator)
+    depth[1] = torch.nan
+    targets = {"segments": labels.to(torch.uint8), "lines": lines, "depth": depth}
+    pooled, together = RoofMetrics(tasks), RoofMetrics(tasks)
+    together.update(logits, targets)
+    states = []
+    for i in range(2):
+        one = RoofMetrics(tasks)
+        one.update(
+            {name: x[i : i + 1] for name, x in logits.items()},
+            {name: x[i : i + 1] for name, x in targets.items()},
+        )
+        states.append(one.state())
+    pooled.load_state(states[0] + states[1])
+    assert pooled.compute("val", "all") == together.compute("val", "all")
+    values = together.compute("val", "all")
+    assert values["val/lines/valley_f1_3px"].value is None  # known in neither
+    assert values["val/lines/f1_3px"].value is not None
+
+
+def test_roof_in_the_labels_of_fewer_directions_is_roof_for_heights() -> None:
+    tasks = build_tasks(8)
+    metrics = RoofMetrics(tasks)
+    # N, N or NE, some roof, flat, background, unknown; errors of 1, 2, 4, 8, 16, 32 m.
+    errors = torch.tensor([1.0, 2, 4, 8, 16, 32]).view(1, 1, 1, 6)
+    labels = torch.tensor([0, 11, 10, 8, 9, IGNORE_INDEX], dtype=torch.uint8).view(1, 1, 6)
+    metrics.update({"depth": errors}, {"depth": torch.zeros(1, 1, 6), "segments": labels})
+    values = metrics.compute("val", "all")
+    assert values["val/depth/roof_mae_m"].value == (1 + 2 + 4 + 8) / 4
+    assert values["val/depth/mae_m"].support == 6
 
 
 def test_a_state_of_another_size_is_refused() -> None:
     with pytest.raises(AssertionError, match="expected"):
-        RoofMetrics().load_state(torch.cat([RoofMetrics().state(), torch.zeros(1)]))
+        RoofMetrics(ALL_TASKS).load_state(
+            torch.cat([RoofMetrics(ALL_TASKS).state(), torch.zeros(1)])
+        )
 
 
 def test_page_shows_the_table_of_the_code() -> None:
     page = (Path(__file__).parents[1] / "docs/metrics.md").read_text()
     assert page == render_metrics_page(), "run `python -m docs.generate`"
     assert render_metrics_table() in page
-    for task in TASKS:
+    for task in ALL_TASKS:
         assert f"### {task.name}" in page

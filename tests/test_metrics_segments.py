@@ -1,29 +1,49 @@
 """Segments metrics on tables small enough to count by hand, and against torchmetrics."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from app.azimuth import BIN_NAMES
+from app.azimuth import BIN_NAMES, degrees_to_class
 from app.metrics import SegmentsMetrics
-from app.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, SOME_ROOF
+from app.tasks import (
+    BACKGROUND_CLASS,
+    FLAT_CLASS,
+    IGNORE_INDEX,
+    SOME_ROOF,
+    Task,
+    build_tasks,
+    find_task,
+    relabelling,
+)
 
 N, NNE, S, NNW = 0, 1, 8, 15
 FLAT, BACKGROUND, UNKNOWN = FLAT_CLASS, BACKGROUND_CLASS, IGNORE_INDEX
+SEGMENTS = find_task("segments")
 
 
-def sure_logits(prediction: list[int]) -> Tensor:
-    """(1, 18, 1, P) logits that leave no doubt."""
-    one_hot = torch.nn.functional.one_hot(torch.tensor(prediction), 18).float()
+def sure_logits(prediction: list[int], num_classes: int = 18) -> Tensor:
+    """(1, num_classes, 1, P) logits that leave no doubt."""
+    one_hot = torch.nn.functional.one_hot(torch.tensor(prediction), num_classes).float()
     return 100 * one_hot.T[None, :, None, :]
 
 
-def score(target: list[int], prediction: list[int]) -> dict[str, float | None]:
-    metrics = SegmentsMetrics()
-    metrics.update(sure_logits(prediction), torch.tensor([[target]], dtype=torch.uint8))
+def score(
+    target: list[int], prediction: list[int], task: Task = SEGMENTS
+) -> dict[str, float | None]:
+    metrics = count(target, prediction, task)
     return {name: metric.value for name, metric in metrics.compute().items()}
+
+
+def count(target: list[int], prediction: list[int], task: Task = SEGMENTS) -> SegmentsMetrics:
+    metrics = SegmentsMetrics(task)
+    logits = sure_logits(prediction, task.num_classes)
+    metrics.update(logits, torch.tensor([[target]], dtype=torch.uint8))
+    return metrics
 
 
 FOUR_PIXELS = [
@@ -48,11 +68,10 @@ FOUR_PIXELS = [
     pytest.param(
         [SOME_ROOF, SOME_ROOF, BACKGROUND, UNKNOWN],
         [S, BACKGROUND, BACKGROUND, N],
-        # Some roof says nothing about classes: the only known class is background, predicted twice,
-        # but the second time on some roof, which is no error of class.
+        # Some roof says nothing about classes, and background alone does not tell classes apart.
         {"roof_iou": 1 / 2, "roof_precision": 1.0, "roof_recall": 1 / 2, "roof_f1": 2 / 3,
-         "miou": 1.0, "iou_background": 1.0, "miou_no_background": None, "pixel_accuracy": 1.0,
-         "azimuth_coverage": None, "azimuth_error_deg": None},
+         "miou": None, "iou_background": None, "miou_no_background": None, "pixel_accuracy": None,
+         "mean_class_accuracy": None, "azimuth_coverage": None, "azimuth_error_deg": None},
         id="some roof",
     ),
     pytest.param(
@@ -67,7 +86,7 @@ FOUR_PIXELS = [
         [BACKGROUND, BACKGROUND, BACKGROUND, BACKGROUND],
         [BACKGROUND, BACKGROUND, BACKGROUND, S],
         # Without roof in the targets there is nothing to find, but a false alarm has a precision.
-        {"miou": 3 / 4, "iou_S": None, "roof_iou": None, "roof_recall": None, "roof_f1": None,
+        {"miou": None, "iou_S": None, "roof_iou": None, "roof_recall": None, "roof_f1": None,
          "roof_precision": 0.0, "miou_no_background": None},
         id="class absent",
     ),
@@ -96,13 +115,13 @@ def test_perfect() -> None:
 
 
 def test_all_ignored() -> None:
-    metrics = SegmentsMetrics()
+    metrics = SegmentsMetrics(SEGMENTS)
     metrics.update(sure_logits([N, FLAT]), torch.full((1, 1, 2), UNKNOWN, dtype=torch.uint8))
     assert all(m.value is None and m.support == 0 for m in metrics.compute().values())
 
 
 def test_support_says_what_was_counted() -> None:
-    metrics = SegmentsMetrics()
+    metrics = SegmentsMetrics(SEGMENTS)
     target = torch.tensor([[[N, N, BACKGROUND, SOME_ROOF, UNKNOWN]]], dtype=torch.uint8)
     metrics.update(sure_logits([N, FLAT, FLAT, S, N]), target)
     computed = metrics.compute()
@@ -141,7 +160,7 @@ def test_expected_direction_lies_between_likely_classes() -> None:
     logits[0, 0], logits[0, 4] = np.log(0.6), np.log(0.4)
     for other in (-100.0, np.log(0.5)):
         logits[0, 17] = other
-        metrics = SegmentsMetrics()
+        metrics = SegmentsMetrics(SEGMENTS)
         metrics.update(logits, torch.tensor([[[N]]], dtype=torch.uint8))
         error = metrics.compute()["azimuth_error_deg"].value
         assert error == pytest.approx(np.degrees(np.arctan2(0.4, 0.6)), abs=0.001)
@@ -150,7 +169,7 @@ def test_expected_direction_lies_between_likely_classes() -> None:
 def test_diverged_logits_stay_a_number() -> None:
     logits = torch.full((1, 18, 1, 2), torch.nan)
     logits[0, :, 0, 1] = sure_logits([S])[0, :, 0, 0]
-    metrics = SegmentsMetrics()
+    metrics = SegmentsMetrics(SEGMENTS)
     metrics.update(logits, torch.tensor([[[S, S]]], dtype=torch.uint8))
     # Of two pixels one points nowhere, which counts as the opposite direction.
     assert metrics.compute()["azimuth_error_deg"].value == pytest.approx(90.0, abs=0.001)
@@ -162,13 +181,13 @@ def test_agrees_with_torchmetrics(dtype: torch.dtype) -> None:
     logits = torch.randn(3, 18, 40, 40, generator=generator).to(dtype)
     target = torch.randint(0, 18, (3, 40, 40), generator=generator)
     target[target == 5] = UNKNOWN  # and so class 5 is absent
-    metrics = SegmentsMetrics()
+    metrics = SegmentsMetrics(SEGMENTS)
     metrics.update(logits, target.to(torch.uint8))
     values = {name: metric.value for name, metric in metrics.compute().items()}
 
     prediction = logits.argmax(1)
     confusion = MulticlassConfusionMatrix(18, ignore_index=UNKNOWN)(prediction, target)
-    assert torch.equal(metrics.confusion_matrix(), confusion)
+    assert metrics.confusion_matrix().tolist() == confusion.tolist()
     ious = MulticlassJaccardIndex(18, average="none", ignore_index=UNKNOWN)(prediction, target)
     for class_id, name in enumerate((*BIN_NAMES, "flat", "background")):
         expected = None if class_id == 5 else pytest.approx(float(ious[class_id]), rel=1e-6)
@@ -182,7 +201,7 @@ def test_macro_average_agrees_with_torchmetrics_where_every_class_occurs() -> No
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(2, 18, 40, 40, generator=generator)
     target = torch.randint(0, 18, (2, 40, 40), generator=generator)
-    metrics = SegmentsMetrics()
+    metrics = SegmentsMetrics(SEGMENTS)
     metrics.update(logits, target.to(torch.uint8))
     macro = MulticlassJaccardIndex(18, average="macro")(logits.argmax(1), target)
     assert metrics.compute()["miou"].value == pytest.approx(float(macro), rel=1e-6)
@@ -192,7 +211,7 @@ def test_azimuth_error_against_a_loop() -> None:
     generator = torch.Generator().manual_seed(2)
     logits = 2 * torch.randn(2, 18, 9, 9, generator=generator)
     target = torch.randint(0, 19, (2, 9, 9), generator=generator)
-    metrics = SegmentsMetrics()
+    metrics = SegmentsMetrics(SEGMENTS)
     metrics.update(logits, target.to(torch.uint8))
     errors = []
     for image, row, column in np.ndindex(2, 9, 9):
@@ -207,3 +226,78 @@ def test_azimuth_error_against_a_loop() -> None:
     computed = metrics.compute()["azimuth_error_deg"]
     assert computed.support == len(errors)
     assert computed.value == pytest.approx(np.mean(errors), abs=0.001)
+
+
+def relabelled(azimuth_bins: Literal[8, 4, 1], *rid_labels: int) -> list[int]:
+    return relabelling(azimuth_bins)[list(rid_labels)].tolist()
+
+
+def test_a_label_of_two_directions_is_right_with_either() -> None:
+    task = build_tasks(8)[0]
+    # NNE is N or NE. N and NE are right, NW is one off N, S is three off NE and four off N.
+    n, ne, nw, s = (task.class_names.index(name) for name in ("N", "NE", "NW", "S"))
+    values = score(relabelled(8, NNE, NNE, NNE, NNE), [n, ne, nw, s], task)
+    assert values["azimuth_coverage"] == 1.0
+    assert values["azimuth_accuracy"] == 2 / 4
+    assert values["azimuth_within_one_bin"] == 3 / 4
+    # The middle of N and NE is 22.5 degrees: N and NE are 22.5 off, NW 67.5, S 157.5.
+    assert values["azimuth_error_deg"] == pytest.approx((22.5 + 22.5 + 67.5 + 157.5) / 4, abs=0.001)
+    confusion = count(relabelled(8, NNE, NNE, NNE, NNE), [n, ne, nw, s], task).confusion_matrix()
+    expected = np.zeros((10, 10), int)
+    expected[n, n], expected[ne, ne], expected[n, nw], expected[ne, s] = 1, 1, 1, 1
+    np.testing.assert_array_equal(confusion, expected)
+
+
+def test_a_label_of_two_directions_across_north() -> None:
+    task = build_tasks(4)[0]
+    # NW is W or N, centre 315 degrees.
+    values = score(relabelled(4, 14, 14), [0, 3], task)
+    assert values["azimuth_accuracy"] == 1.0
+    assert values["azimuth_error_deg"] == pytest.approx(45.0, abs=0.001)
+
+
+def test_a_label_of_two_directions_missed_counts_half_as_each() -> None:
+    task = build_tasks(8)[0]
+    background, flat = task.background_class, task.class_names.index("flat")
+    confusion = count(
+        relabelled(8, NNE, NNE, NNE, NNE), [background, background, flat, flat], task
+    ).confusion_matrix()
+    for prediction in (background, flat):
+        assert confusion[0, prediction] == confusion[1, prediction] == 1
+    assert confusion.sum() == 4
+
+
+@pytest.mark.parametrize("azimuth_bins", [8, 4])
+def test_the_true_direction_in_fewer_bins_is_right(azimuth_bins: Literal[8, 4]) -> None:
+    """Predicting the bin of any direction in a class of 16 scores as right."""
+    task = build_tasks(azimuth_bins)[0]
+    degrees = np.arange(0.5, 360, 1)
+    target = relabelled(azimuth_bins, *degrees_to_class(degrees))
+    values = score(target, degrees_to_class(degrees, azimuth_bins).tolist(), task)
+    assert values["azimuth_accuracy"] == values["miou"] == values["pixel_accuracy"] == 1.0
+
+
+def test_roof_or_not_has_no_directions_but_scores_some_roof() -> None:
+    task = build_tasks(1)[0]
+    target = relabelled(1, SOME_ROOF, N, FLAT, BACKGROUND, UNKNOWN)
+    values = score(target, [0, 1, 0, 0, 0], task)
+    assert values["roof_iou"] == values["iou_roof"] == 2 / 4
+    assert values["miou"] == pytest.approx((2 / 4 + 0) / 2)
+    azimuth = {name: value for name, value in values.items() if name.startswith("azimuth")}
+    assert len(azimuth) == 4
+    assert set(azimuth.values()) == {None}
+
+
+@pytest.mark.parametrize("azimuth_bins", [8, 4, 1])
+def test_roof_metrics_do_not_depend_on_the_number_of_directions(
+    azimuth_bins: Literal[8, 4, 1],
+) -> None:
+    rng = np.random.default_rng(0)
+    target = rng.choice([*range(SOME_ROOF + 1), UNKNOWN], 500)
+    is_roof = rng.random(500) < 0.5
+    reference = score(target.tolist(), np.where(is_roof, N, BACKGROUND).tolist())
+    task = build_tasks(azimuth_bins)[0]
+    prediction = np.where(is_roof, 0, task.background_class).tolist()
+    values = score(relabelled(azimuth_bins, *target), prediction, task)
+    for name in ("roof_iou", "roof_precision", "roof_recall", "roof_f1"):
+        assert values[name] == reference[name]
