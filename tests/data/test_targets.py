@@ -10,6 +10,7 @@ from app.tasks import (
     SOME_ROOF,
     segments_after_turns,
 )
+from bench import lines as lines_benchmark
 from bench.support.vector_lines import (
     SAMPLE_DIR,
     TRUE_KINDS,
@@ -302,3 +303,10 @@ def test_lines_of_real_masks_agree_with_the_vector_lines(kind, min_precision, mi
     assert agreement.recall > min_recall
     # The measure is one that 0.8 m of displacement would not pass.
     assert shifted.precision < 0.5
+
+
+def test_the_benchmark_of_lines_says_that_it_has_nothing_to_measure(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(lines_benchmark, "VECTOR_DIR", tmp_path / "nowhere")
+    monkeypatch.setattr("sys.argv", ["lines.py"])
+    lines_benchmark.main()
+    assert capsys.readouterr().out.startswith("lines: skipped: there is no sample of RID")
