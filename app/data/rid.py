@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from app.config import DatasetName
 from app.data.files import (
     MAX_GSD_M,
     MIN_GSD_M,
@@ -23,6 +22,7 @@ from app.data.rid_files import LIST_NAMES, ListName, find_rid_files
 from app.data.rid_split import RIVALS, RidSplit, Split, SplitReport, leave_out_shared
 from app.data.sample import Sample, unknown_depth, unknown_labels
 from app.data.targets import lines_from_segments
+from app.dataset_names import DatasetName
 from app.errors import DataError, join_problems
 from app.tasks import TaskName, find_task
 
