@@ -216,7 +216,7 @@ def _find_node(file: h5py.File, place: str) -> h5py.HLObject | None:
     node = file
     for name in place.split("/"):
         if not isinstance(node, h5py.Group):
-            raise _Refused("got a variable that is no struct around it, perhaps an array of them")
+            raise _Refused("got something else than one struct around it")
         link = node.get(name, getlink=True)  # does not follow it
         if link is None:
             return None
@@ -237,6 +237,9 @@ def _check_dataset(node: h5py.HLObject) -> ArrayInfo:
         raise _Refused(f"got values of type {dtype}, expected numbers")
     if node.is_virtual or node.external:
         raise _Refused("got values in other files, expected them in this one")
+    # Of an array without values MATLAB stores the lengths of its axes, and a mark.
+    if "MATLAB_empty" in node.attrs or (node.shape is not None and 0 in node.shape):
+        raise _Refused("got an empty array")
     if node.shape is None or not 1 <= len(node.shape) <= _MAX_AXES:
         raise _Refused(f"got {len(node.shape or ())} axes, expected up to {_MAX_AXES}")
     creation = node.id.get_create_plist()
@@ -251,7 +254,7 @@ def _check_dataset(node: h5py.HLObject) -> ArrayInfo:
             f"got chunks of {chunk_bytes / 2**20:.0f} MiB, expected at most "
             f"{_MAX_CHUNK_BYTES // 2**20} MiB"
         )
-    if math.prod(node.shape) and not node.id.get_storage_size():
+    if not node.id.get_storage_size():
         raise _Refused("got a shape without stored values")
     return ArrayInfo(tuple(int(length) for length in reversed(node.shape)), str(dtype))
 
@@ -329,24 +332,33 @@ def _load_v5(
         raise _unreadable(path, error) from error
 
     content = _V5Content({}, [])
-    fields = variables.get(struct_name)
-    field_names = getattr(getattr(fields, "dtype", None), "names", None) or ()
     for name in names:
-        if name in field_names and fields is not None and np.ndim(fields) == 0:
-            found = fields[name][()]
-        elif name in field_names:
-            content.problems.append(f"{name} in {path}: got an array of structs, expected one")
-            continue
-        elif name in variables:
-            found = variables[name]
+        try:
+            found = _find_v5(variables, struct_name, name)
+        except _Refused as error:
+            content.problems.append(f"{name} in {path}: {error}")
         else:
-            continue
-        if not isinstance(found, np.ndarray) or found.dtype.kind not in _NUMERIC_KINDS:
-            kind = getattr(getattr(found, "dtype", None), "name", type(found).__name__)
-            content.problems.append(f"{name} in {path}: got {kind}, expected a numeric array")
-        else:
-            content.arrays[name] = found
+            if found is not None:
+                content.arrays[name] = found
     return content
+
+
+def _find_v5(variables: dict[str, object], struct_name: str, name: str) -> _Values | None:
+    """An array of a version 5 file; None if there is none."""
+    fields, found = variables.get(struct_name), variables.get(name)
+    # The very type: function handles and objects come as arrays of types of their own.
+    if type(fields) is np.ndarray and name in (fields.dtype.names or ()):
+        if fields.ndim > 0:
+            raise _Refused("got an array of structs around it, expected one struct")
+        found = fields[name][()]
+    if found is None:
+        return None
+    if type(found) is not np.ndarray or found.dtype.kind not in _NUMERIC_KINDS:
+        kind = found.dtype if type(found) is np.ndarray else type(found).__name__
+        raise _Refused(f"got {kind}, expected a numeric array")
+    if not found.size:
+        raise _Refused("got an empty array")
+    return found
 
 
 def _v5_bytes(path: Path) -> int:

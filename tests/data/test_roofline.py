@@ -1,0 +1,481 @@
+import multiprocessing
+import pickle
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from app.data.files import FileProblem
+from app.data.roofline import RooflineDataset, centre_lines, split_indices
+from app.data.sample import check_sample
+from app.data.targets import draw_lines
+from app.errors import DataError, SampleError
+from tests.fakes_roofline import BLOCK_PX, SIZE_PX, draw_fields, write_v5, write_v73
+
+WRITERS = {"v73": write_v73, "v5": write_v5}
+TENSORS = ("image", "segments", "lines", "depth", "superstructures")
+
+
+def samples_of(path: Path):
+    dataset = RooflineDataset(path, "all")
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def assert_equal(samples, expected):
+    assert [sample["sample_id"] for sample in samples] == [s["sample_id"] for s in expected]
+    for sample, other in zip(samples, expected, strict=True):
+        for key in TENSORS:
+            torch.testing.assert_close(sample[key], other[key], rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_sample_is_upright_and_holds_what_matlab_shows(tmp_path: Path):
+    fields = draw_fields(5)
+    for write in WRITERS.values():
+        dataset = RooflineDataset(write(tmp_path / "imdb.mat", fields).parent, "all", gsd_m=0.07)
+        assert len(dataset) == 5
+        for index in (0, 4):
+            sample = dataset[index]
+            check_sample(sample)
+            # images(row, column, channel, sample) of MATLAB
+            np.testing.assert_array_equal(
+                sample["image"].permute(1, 2, 0), fields["images"][..., index]
+            )
+            np.testing.assert_array_equal(sample["depth"], fields["depths"][..., index])
+            assert sample["sample_id"] == f"roofline:{index + 1}"
+            assert sample["dataset"] == "roofline"
+            assert sample["gsd_m"] == 0.07
+            assert bool((sample["segments"] == 255).all())
+            assert bool((sample["superstructures"] == 255).all())
+
+
+def test_protocol(tmp_path: Path):
+    dataset = RooflineDataset(write_v73(tmp_path / "imdb.mat", draw_fields(40)).parent, "train")
+    assert (dataset.name, dataset.title) == ("roofline", "Roofline")
+    assert dataset.labels == {
+        "lines": ("eave", "ridge", "hip"),
+        "depth": ("height above ground",),
+    }
+    assert dataset.span_m == pytest.approx(0.05 * SIZE_PX)
+    assert dataset.num_files == len(dataset) == len(dataset.sample_ids) == 32
+    assert dataset.missing == []
+    rng = np.random.default_rng(0)
+    order = dataset.pass_order(rng)
+    assert order.dtype == np.int64
+    assert sorted(order) == list(range(32))
+    assert order.tolist() != dataset.pass_order(rng).tolist()
+    assert_equal([dataset.draw(3, 99.0, rng)], [dataset[3]])
+
+
+def test_lines_are_the_centre_of_their_blocks_and_unknown_in_the_rest(tmp_path: Path):
+    sample = samples_of(write_v73(tmp_path / "imdb.mat", draw_fields(1)))[0]
+    eave, ridge, hip, valley = sample["lines"]
+    in_block = slice(2 * BLOCK_PX, 3 * BLOCK_PX)
+    assert bool((eave[8:-8, 2 * BLOCK_PX + 4] == 1).all())
+    assert set(eave[8:-8, in_block].unique().tolist()) == {1, 255}
+    assert int((eave == 1).sum(1).max()) == 1  # one pixel thick
+    assert not eave[:, : 2 * BLOCK_PX].any()
+    assert not eave[:, 3 * BLOCK_PX :].any()
+    assert bool((ridge[BLOCK_PX + 4, 8:-8] == 1).all())
+    assert not hip.any()
+    assert bool((valley == 255).all())
+
+
+@pytest.mark.parametrize("angle_deg", [0, 20, 45, 70, 90])
+@pytest.mark.parametrize("phase_px", [0, 4])
+def test_the_centre_of_blocks_lies_within_their_half_of_the_line_drawn(angle_deg, phase_px):
+    size_px, coarse_px = 225, 25
+    centre = np.array([coarse_px / 2, coarse_px / 2]) - 0.5
+    step = 40 * np.array([np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))])
+    start, end = (np.rint(centre + sign * step).astype(int).tolist() for sign in (-1, 1))
+    coarse = cv2.line(np.zeros((coarse_px, coarse_px), np.uint8), start, end, 1)
+    blocks = coarse.repeat(BLOCK_PX, 0).repeat(BLOCK_PX, 1)
+    blocks = np.roll(blocks, (phase_px, phase_px), (0, 1)).astype(bool)
+    lines = centre_lines(np.stack([blocks] * 3))[0]
+
+    true_px = [(np.array(point) + 0.5) * BLOCK_PX - 0.5 + phase_px for point in (start, end)]
+    direction = (true_px[1] - true_px[0]) / np.linalg.norm(true_px[1] - true_px[0])
+    row, column = np.nonzero(lines == 1)
+    inside = (np.minimum(row, column) > 20) & (np.maximum(row, column) < size_px - 20)
+    offset = np.stack([column, row], 1)[inside] - true_px[0]
+    distance_px = np.abs(offset[:, 0] * direction[1] - offset[:, 1] * direction[0])
+    assert len(distance_px) > 100
+    assert distance_px.mean() < 2.5
+    assert distance_px.max() <= 7  # half a block's diagonal, and rounding
+    np.testing.assert_array_equal(lines != 0, blocks)
+    drawn = draw_lines(lines[None].repeat(4, 0), 0.05)[0]
+    assert not (drawn[blocks] == 0).any()
+
+
+LAYOUTS = {
+    "0..1": lambda f: {**f, "images": f["images"] / np.float32(255)},
+    "uint8": lambda f: {
+        name: values if name == "depths" else values.astype(np.uint8) for name, values in f.items()
+    },
+    "double": lambda f: {name: values.astype(np.float64) for name, values in f.items()},
+    "big-endian": lambda f: {name: values.astype(">f4") for name, values in f.items()},
+    "logical": lambda f: {**f, "elements": f["elements"].astype(bool)},
+    "elements 0..255": lambda f: {**f, "elements": f["elements"] * 255},
+    "soft elements": lambda f: {**f, "elements": f["elements"] * np.float32(0.6) + 0.3},
+    "depth with a channel": lambda f: {**f, "depths": f["depths"][:, :, None]},
+    "samples first": lambda f: {name: np.moveaxis(values, -1, 0) for name, values in f.items()},
+    "channels last": lambda f: {
+        name: np.moveaxis(values, 2, 3) if values.ndim == 4 else values
+        for name, values in f.items()
+    },
+    "channels first": lambda f: {
+        name: np.moveaxis(values, 2, 0) if values.ndim == 4 else values
+        for name, values in f.items()
+    },
+}
+
+
+@pytest.mark.parametrize("struct_name", ["imdb", None])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("version", WRITERS)
+def test_every_layout_loads_equal(tmp_path: Path, version: str, layout: str, struct_name):
+    fields = draw_fields(4)
+    expected = samples_of(write_v73(tmp_path / "a/imdb.mat", fields))
+    path = WRITERS[version](tmp_path / "b/imdb.mat", LAYOUTS[layout](fields), struct_name)
+    assert_equal(samples_of(path), expected)
+
+
+@pytest.mark.parametrize("num_samples", [1, 2, 3, SIZE_PX, SIZE_PX + 1])
+@pytest.mark.parametrize("version", WRITERS)
+def test_as_many_samples_as_channels_or_rows_do_not_mix_up_the_axes(
+    tmp_path: Path, version: str, num_samples: int
+):
+    fields = draw_fields(num_samples)
+    path = WRITERS[version](tmp_path / "imdb.mat", fields)
+    samples = samples_of(path)
+    assert len(samples) == num_samples
+    last = num_samples - 1
+    np.testing.assert_array_equal(
+        samples[last]["image"].permute(1, 2, 0), fields["images"][..., last]
+    )
+    np.testing.assert_array_equal(samples[last]["depth"], fields["depths"][..., last])
+
+
+def test_a_single_sample_may_lack_its_axis(tmp_path: Path):
+    fields = draw_fields(1)
+    expected = samples_of(write_v73(tmp_path / "a/imdb.mat", fields))
+    squeezed = {name: values[..., 0] for name, values in fields.items()}
+    for write in WRITERS.values():
+        assert_equal(samples_of(write(tmp_path / "b/imdb.mat", squeezed)), expected)
+
+
+def test_a_dark_sample_is_not_stretched(tmp_path: Path):
+    fields = draw_fields(6)
+    fields["images"][..., 2] = fields["images"][..., 2] > 200
+    sample = samples_of(write_v73(tmp_path / "imdb.mat", fields))[2]
+    assert int(sample["image"].max()) == 1
+
+
+def test_a_bright_outlier_does_not_hide_that_values_end_at_one(tmp_path: Path):
+    fields = draw_fields(6)
+    fields["images"] /= 255
+    fields["images"][0, 0, 0, 1] = 200
+    dataset = RooflineDataset(write_v73(tmp_path / "imdb.mat", fields), "all")
+    assert int(dataset[0]["image"].max()) == 255
+    with pytest.raises(SampleError, match=r"got values from 0 to 200, expected 0\.\.1"):
+        dataset[1]
+
+
+def test_several_kinds_of_line_may_share_a_pixel(tmp_path: Path):
+    fields = draw_fields(1)
+    lines = samples_of(write_v73(tmp_path / "imdb.mat", fields))[0]["lines"]
+    crossing = (slice(BLOCK_PX, 2 * BLOCK_PX), slice(2 * BLOCK_PX, 3 * BLOCK_PX))
+    assert bool((lines[0][crossing] != 0).all())
+    assert bool((lines[1][crossing] != 0).all())
+
+
+def test_impossible_heights_are_unknown_and_small_negative_ones_kept(tmp_path: Path):
+    fields = draw_fields(2)
+    depths = fields["depths"]
+    bad = [np.nan, np.inf, -np.inf, -0.6, 60.1, 1e30]
+    depths[0, : len(bad), 0] = bad
+    depths[1, :3, 0] = [-0.4, 59.9, 0.0]
+    for write in WRITERS.values():
+        depth = samples_of(write(tmp_path / "imdb.mat", fields))[0]["depth"]
+        assert bool(depth[0, : len(bad)].isnan().all())
+        assert depth[1, :3].tolist() == pytest.approx([-0.4, 59.9, 0.0])
+        assert int(depth.isnan().sum()) == len(bad)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.5, np.nan, -9999.0])
+def test_a_constant_tile_of_heights_is_unknown(tmp_path: Path, value: float):
+    fields = draw_fields(2)
+    fields["depths"][..., 1] = value
+    fields["depths"][0, 0, 1] = np.nan
+    first, second = samples_of(write_v73(tmp_path / "imdb.mat", fields))
+    assert bool(second["depth"].isnan().all())
+    assert not first["depth"].isnan().any()
+
+
+@pytest.mark.parametrize("version", WRITERS)
+def test_heights_or_lines_alone_still_teach(tmp_path: Path, version: str):
+    fields = draw_fields(2)
+    no_depths = {name: fields[name] for name in ("images", "elements")}
+    dataset = RooflineDataset(WRITERS[version](tmp_path / "b.mat", no_depths), "all")
+    assert set(dataset.labels) == {"lines"}
+    assert bool(dataset[0]["depth"].isnan().all())
+    no_elements = {name: fields[name] for name in ("images", "depths")}
+    dataset = RooflineDataset(WRITERS[version](tmp_path / "c.mat", no_elements), "all")
+    assert set(dataset.labels) == {"depth"}
+    assert bool((dataset[0]["lines"] == 255).all())
+    check_sample(dataset[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("images", np.nan, "got NaN or infinity in 1 values"),
+        ("images", np.inf, "got NaN or infinity in 1 values"),
+        ("images", 300, r"got values from 0 to 300, expected 0\.\.255"),
+        ("images", -40, "got values from -40 to 255"),
+        ("elements", np.nan, "got NaN or infinity in 1 values"),
+        ("elements", 7, r"got values from 0 to 7, expected 0\.\.1"),
+    ],
+)
+def test_a_sample_with_impossible_values_is_refused_alone(tmp_path: Path, name, value, found):
+    fields = draw_fields(4)
+    fields[name][3, 5, 1, 2] = value
+    path = write_v73(tmp_path / "imdb.mat", fields)
+    dataset = RooflineDataset(path, "all")
+    with pytest.raises(SampleError, match=found) as caught:
+        dataset[2]
+    assert (caught.value.sample_id, caught.value.path) == ("roofline:3", path)
+    assert str(caught.value).startswith(f"Roofline: {name} of roofline:3 in {path}: got")
+    check_sample(dataset[1])
+    check_sample(dataset[3])
+
+
+def test_a_little_overshoot_is_cut_off(tmp_path: Path):
+    fields = draw_fields(2)
+    fields["images"][0, :2, 0, 0] = [-4.5, 261.2]
+    image = samples_of(write_v73(tmp_path / "imdb.mat", fields))[0]["image"]
+    assert image[0, 0, :2].tolist() == [0, 255]
+
+
+def test_a_damaged_chunk_spoils_its_sample_alone(tmp_path: Path):
+    path = write_v73(tmp_path / "imdb.mat", {}, None)
+    fields = draw_fields(40)
+    with h5py.File(path, "r+") as file:
+        for name, values in fields.items():
+            file.create_dataset(
+                name,
+                data=values.T,
+                chunks=(1, *values.T.shape[1:]),
+                compression="gzip",
+                fletcher32=True,
+            )
+        chunk = file["images"].id.get_chunk_info_by_coord((7, 0, 0, 0))
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset + 40] ^= 0xFF
+    path.write_bytes(content)
+    dataset = RooflineDataset(path, "all")
+    with pytest.raises(
+        SampleError, match=r"Roofline: .*imdb\.mat: got an unreadable file"
+    ) as caught:
+        dataset[7]
+    assert caught.value.sample_id == "roofline:8"
+    check_sample(dataset[6])
+
+
+def replaced(**changes):
+    def change(fields):
+        return {
+            name: values for name, values in {**fields, **changes}.items() if values is not None
+        }
+
+    return change
+
+
+@pytest.mark.parametrize("version", WRITERS)
+@pytest.mark.parametrize(
+    ("change", "problems"),
+    [
+        (replaced(images=None), ["no imdb.images and no images in", "found elements; depths"]),
+        (replaced(elements=None, depths=None), ["neither elements nor depths"]),
+        (
+            replaced(images=np.zeros((32, 32, 4, 4))),
+            ["images in", "got 32 x 32 x 4 x 4 of float64"],
+        ),
+        (
+            replaced(images=np.zeros((32, 24, 3, 4))),
+            ["got 32 x 24 x 3 x 4 of", "expected S x S x 3"],
+        ),
+        (replaced(images=np.zeros((8, 8, 3, 4))), ["with S in 16..2048"]),
+        (replaced(images=np.zeros((3, 32, 32, 3))), ["which fits several ways"]),
+        (
+            replaced(elements=np.zeros((32, 32, 3, 5)), depths=np.zeros((16, 16, 4))),
+            [
+                "elements in ",
+                "got 5 samples of 32 px, expected 4 samples of 32 px as images",
+                "depths in ",
+                "got 4 samples of 16 px, expected 4 samples of 32 px as images",
+            ],
+        ),
+        (
+            replaced(images=np.zeros((32, 32)), elements=np.array(["text"]), depths=np.zeros(7)),
+            ["images in", "elements in", "depths in", "got 7 of float64, expected S x S x N or"],
+        ),
+        (replaced(images=np.full((32, 32, 3, 4), 60000.0)), ["got values up to 60000 in most"]),
+    ],
+)
+def test_all_that_is_wrong_with_a_file_is_said_in_one_line(tmp_path, version, change, problems):
+    fields = change(draw_fields(4))
+    if version == "v73":
+        fields = {
+            name: values.astype("S") if values.dtype.kind == "U" else values
+            for name, values in fields.items()
+        }
+    elif fields.get("depths") is not None and fields["depths"].shape == (7,):
+        problems = problems[:-1]  # version 5 has no arrays of one axis, squeezed or not
+    path = WRITERS[version](tmp_path / "imdb.mat", fields)
+    with pytest.raises(DataError) as caught:
+        RooflineDataset(path, "all")
+    message = str(caught.value)
+    assert message.startswith("Roofline: ")
+    assert "\n" not in message
+    assert str(path) in message
+    for problem in problems:
+        assert problem in message
+
+
+def test_refused_arrays_are_named_together(tmp_path: Path):
+    path = write_v73(tmp_path / "imdb.mat", {"depths": draw_fields(2)["depths"]})
+    with h5py.File(path, "r+") as file:
+        file["imdb/images"] = h5py.ExternalLink("other.mat", "/images")
+        file["imdb/elements"] = h5py.SoftLink("/imdb/depths")
+    with pytest.raises(DataError, match=r"got a link \(images\).*; .*got a link \(elements\)"):
+        RooflineDataset(path, "all")
+
+
+def test_huge_shapes_are_refused_without_room_for_them(tmp_path: Path):
+    path = write_v73(tmp_path / "imdb.mat", {}, None)
+    with h5py.File(path, "r+") as file:
+        for name, shape in (("images", (10**9, 3, 64, 64)), ("elements", (2, 3, 10**5, 10**5))):
+            data = file.create_dataset(name, shape, "f4", chunks=(1, 1, 64, 64), compression="gzip")
+            data[0, 0, 0, 0] = 1
+    with pytest.raises(DataError) as caught:
+        RooflineDataset(path, "all")
+    assert "images in" in str(caught.value)
+    assert "elements in" in str(caught.value)
+
+
+def test_the_file_of_a_folder_is_found_in_any_case_or_by_being_the_only_one(tmp_path: Path):
+    fields = draw_fields(2)
+    for name in ("imdb.mat", "IMDB.MAT", "roofline_v2.mat"):
+        root = tmp_path / name.replace(".", "_")
+        path = write_v73(root / name, fields)
+        (root / "readme.txt").write_text("x")
+        assert RooflineDataset(root, "all").path == path
+        assert len(RooflineDataset(path, "all")) == 2
+    write_v73(tmp_path / "imdb_mat/other.mat", fields)
+    assert RooflineDataset(tmp_path / "imdb_mat", "all").path.name == "imdb.mat"
+
+
+def test_folders_without_one_file_are_refused_with_what_they_hold(tmp_path: Path):
+    with pytest.raises(DataError, match=r"Roofline: not found: .*nowhere: expected imdb"):
+        RooflineDataset(tmp_path / "nowhere", "all")
+    with pytest.raises(DataError, match=r"no \.mat file in .*: found nothing, .*; copy"):
+        RooflineDataset(tmp_path, "all")
+    (tmp_path / "imdb.zip").write_text("x")
+    with pytest.raises(DataError, match=r"no .mat file in .*: found imdb\.zip, expected"):
+        RooflineDataset(tmp_path, "all")
+    for name in ("b.mat", "a.mat"):
+        write_v73(tmp_path / name, {})
+    with pytest.raises(DataError, match=r"several files in .*: found a\.mat; b\.mat, expected"):
+        RooflineDataset(tmp_path, "all")
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path):
+    write_v73(tmp_path / "imdb.mat", draw_fields(2))
+    (tmp_path / "channel").mkdir()
+    (tmp_path / "channel/imdb.mat").symlink_to(tmp_path / "imdb.mat")
+    with pytest.raises(DataError, match="a link that leads out of the dataset's folder"):
+        RooflineDataset(tmp_path / "channel", "all")
+
+
+def test_what_is_no_matlab_file_is_said_in_one_line(tmp_path: Path):
+    (tmp_path / "imdb.mat").write_text("<!DOCTYPE html>")
+    with pytest.raises(DataError, match=r"Roofline: .*imdb\.mat: got a file that starts with '<"):
+        RooflineDataset(tmp_path, "all")
+
+
+@pytest.mark.parametrize("num_samples", [*range(2, 40), 99, 100, 101, 1670])
+def test_splits_are_disjoint_complete_and_of_blocks_of_neighbours(num_samples: int):
+    parts = {split: split_indices(num_samples, split, 3) for split in ("train", "val", "test")}
+    everything = split_indices(num_samples, "all", 3)
+    assert everything == list(range(num_samples))
+    assert sorted(index for part in parts.values() for index in part) == everything
+    assert parts["train"]
+    assert parts["val"]
+    assert bool(parts["test"]) == (num_samples > 2)
+    if num_samples >= 100:
+        for name, share in (("train", 0.8), ("val", 0.1), ("test", 0.1)):
+            assert len(parts[name]) / num_samples == pytest.approx(share, abs=0.03)
+            # Every block of ten is whole in one split.
+            counts = Counter(index // 10 for index in parts[name])
+            assert all(
+                count == min(10, num_samples - 10 * block) for block, count in counts.items()
+            )
+
+
+def test_splits_go_by_the_seed_alone(tmp_path: Path):
+    assert split_indices(1670, "val", 0) == split_indices(1670, "val", 0)
+    assert split_indices(1670, "val", 0) != split_indices(1670, "val", 1)
+    assert split_indices(30, "val", 0) != split_indices(30, "val", 1)
+    path = write_v73(tmp_path / "imdb.mat", draw_fields(30))
+    first, second = (RooflineDataset(path, "val", seed=seed).sample_ids for seed in (0, 1))
+    assert first != second
+    assert first == [f"roofline:{index + 1}" for index in split_indices(30, "val", 0)]
+
+
+def test_a_split_without_samples_is_refused(tmp_path: Path):
+    path = write_v73(tmp_path / "imdb.mat", draw_fields(1))
+    with pytest.raises(DataError, match=r"no sample for split val: .*imdb\.mat holds 1, expected"):
+        RooflineDataset(path, "val")
+
+
+def sum_of_images(dataset: RooflineDataset, index: int) -> int:
+    return int(dataset[index]["image"].sum())
+
+
+@pytest.mark.parametrize("version", WRITERS)
+def test_two_processes_read_what_one_reads(tmp_path: Path, version: str):
+    dataset = RooflineDataset(WRITERS[version](tmp_path / "imdb.mat", draw_fields(6)), "all")
+    expected = [sum_of_images(dataset, index) for index in range(6)]  # the file is open here
+    assert len(pickle.dumps(dataset)) < 5000
+    # fork: a process that is given the open file itself must not use it.
+    for method in ("forkserver", "fork"):
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            found = pool.starmap(sum_of_images, [(dataset, index) for index in range(6)], 1)
+        assert found == expected
+
+
+def test_a_forked_process_opens_the_file_itself(tmp_path: Path, monkeypatch):
+    dataset = RooflineDataset(write_v73(tmp_path / "imdb.mat", draw_fields(2)), "all")
+    dataset[0]
+    handle = dataset._file._file
+    assert dataset[1]["sample_id"] == "roofline:2"
+    assert dataset._file._file is handle
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    dataset[1]
+    assert dataset._file._file is not handle
+
+
+def test_a_file_that_vanishes_is_a_bad_sample(tmp_path: Path):
+    path = write_v73(tmp_path / "imdb.mat", draw_fields(2))
+    dataset = RooflineDataset(path, "all")
+    path.unlink()
+    reader = pickle.loads(pickle.dumps(dataset))
+    with pytest.raises(
+        SampleError, match=r"Roofline: .*imdb\.mat: got an unreadable file"
+    ) as caught:
+        reader[0]
+    assert isinstance(caught.value.__cause__, FileProblem)
