@@ -205,6 +205,3 @@ def find_task(name: TaskName, tasks: Sequence[Task] = ALL_TASKS) -> Task:
         KeyError: If it is not among the tasks.
     """
     return {task.name: task for task in tasks}[name]
-
-
-TASKS = build_tasks()
