@@ -130,6 +130,12 @@ def _opening_html(metrics: Mapping[str, Any]) -> str:
     facts = []
     for name, dataset in (metrics.get("datasets") or {}).items():
         num_train, num_val = dataset.get("num_train", "?"), dataset.get("num_val", "?")
+        if num_train == 0:
+            facts.append(
+                f"Not trained on <b>{escape(str(name))}</b>, but checked against "
+                f"{escape(str(num_val))} of its images."
+            )
+            continue
         facts.append(
             f"Trained on <b>{escape(str(name))}</b>: {escape(str(num_train))} images to learn "
             f"from and {escape(str(num_val))} to check against."

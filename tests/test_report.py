@@ -68,9 +68,12 @@ def test_names_every_metric_class_and_direction(tmp_path: Path) -> None:
 
 
 def test_opening_says_what_was_trained_and_how_it_ended(tmp_path: Path) -> None:
-    text = Page(write(tmp_path)).text
+    metrics = make_metrics()
+    metrics["datasets"]["airs"] = {"num_train": 0, "num_val": 5}
+    text = Page(write(tmp_path, metrics=metrics)).text
     assert "Finished" in text
     assert "Trained on rid: 312 images to learn from and 78 to check against." in text
+    assert "Not trained on airs, but checked against 5 of its images." in text
     assert "2 rounds through the data, 1,234 steps. Took 1 h 2 min." in text
     stopped = Page(write(tmp_path, metrics=make_metrics() | {"stopped": True})).text
     assert "Stopped early on request" in stopped
