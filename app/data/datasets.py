@@ -1,6 +1,7 @@
 """The samples of a run: which are trained on, which validate, which had to be set aside."""
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
 from app.dataset_names import DATASET_NAMES, DatasetName
 from app.errors import ConfigError, DataError, join_problems
 from app.tasks import Task, TaskName
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -181,13 +184,15 @@ def open_reader(
         DataError: If the folder is not what the dataset's release looks like.
     """
     if name == "rid":
-        return RidDataset(
+        rid = RidDataset(
             root,
             split,
             hyperparameters.rid_fold,
             hyperparameters.rid_split,
             superstructures=hyperparameters.superstructures_weight > 0,
         )
+        logger.info("%s", rid.split_report.describe())
+        return rid
     if name == "roofline":
         return RooflineDataset(root, split, hyperparameters.roofline_gsd_m, hyperparameters.seed)
     return AirsDataset(root, split, scratch_dir)
@@ -213,7 +218,7 @@ def build_quarantine(readers: Sequence[Reader], hyperparameters: Hyperparameters
     """
     quarantine = Quarantine(
         readers[0].title,
-        sum(reader.num_files + len(reader.missing) for reader in readers),
+        sum(reader.num_files for reader in readers),
         hyperparameters.max_bad_fraction,
     )
     for reader in readers:

@@ -37,7 +37,7 @@ class Reader(Protocol):
 
     @property
     def num_files(self) -> int:
-        """What max_bad_fraction is a share of."""
+        """What max_bad_fraction is a share of: all that is listed, missing or not."""
 
     @property
     def missing(self) -> Sequence[BadFile]:

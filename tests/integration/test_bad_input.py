@@ -128,7 +128,7 @@ def test_many_bad_files_stop_the_job(ml, capsys, breaker):
     bad_ids = sample_ids(ml, "train")[:4]
     for sample_id in bad_ids:
         breaker(ml, sample_id)
-    assert_refused(ml, capsys, "rid: ", "of 15 samples cannot be used, at most 1 may be bad")
+    assert_refused(ml, capsys, "RID: ", "of 15 samples cannot be used, at most 1 may be bad")
     named = [name for name in bad_ids if f"{name}." in (ml / "output/failure").read_text()]
     assert len(named) >= 2
 

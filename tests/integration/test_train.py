@@ -115,7 +115,13 @@ def test_metrics_say_what_they_are(uninterrupted):
     assert document["metrics"]["val/depth/rmse_m"]["value"] is None
     counts = document["confusion_matrix"]["val/segments"]["counts"]
     assert sum(map(sum, counts)) == 3 * 96 * 96
-    assert document["datasets"]["rid"] == {"num_train": 12, "num_val": 3, "quarantined": []}
+    assert document["datasets"]["rid"] == {
+        "num_train": 12, "num_val": 3, "share": 1.0, "quarantined": []
+    }  # fmt: skip
+    distribution = document["class_distribution"]
+    assert distribution["num_samples"] == 64
+    assert sum(distribution["shares"]["segments"].values()) == pytest.approx(1, abs=1e-3)
+    assert 0.5 <= distribution["weights"]["segments"]["background"] <= 2
     assert {"load", "train", "val", "export"} <= document["memory"]["peaks"].keys()
     assert document["memory"]["peaks"]["train"]["rss_gib"] > 0.3
 
@@ -241,7 +247,7 @@ def test_evaluate_gives_what_training_gave(uninterrupted, tmp_path):
     )
     assert result.returncode == 0, result.stdout
     scored = json.loads((tmp_path / "out/val.json").read_text())
-    assert scored["num_samples"] == 3
+    assert scored["num_samples"] == {"rid": 3}
     assert scored["metrics"] == read_metrics(base_dir)["metrics"]
 
 
@@ -255,7 +261,7 @@ def test_evaluate_on_real_roofs(uninterrupted, tmp_path):
     )
     assert result.returncode == 0, result.stdout
     scored = json.loads((tmp_path / "test.json").read_text())
-    assert scored["num_samples"] == 3
+    assert scored["num_samples"] == {"rid": 3}
     assert scored["metrics"]["test/segments/pixel_accuracy"]["value"] is not None
 
 
