@@ -84,6 +84,14 @@ class MatArrays(Protocol):
         """
         ...
 
+    def unpacked_bytes(self, name: str, axis: int | None) -> int:
+        """What is unpacked with a slice because its neighbours lie in the same pieces of the file.
+
+        Raises:
+            FileProblem: As `read`.
+        """
+        ...
+
 
 def open_mat(path: Path, struct_name: str, names: Sequence[str]) -> MatArrays:
     """The named arrays of a MATLAB file: fields of a struct, or variables of their own.
@@ -186,6 +194,13 @@ class _Hdf5Arrays:
             raise _unreadable(self._path, error) from error
         return np.asarray(values).T
 
+    def unpacked_bytes(self, name: str, axis: int | None) -> int:
+        """As MatArrays.unpacked_bytes."""
+        try:
+            return _shared_chunks(self._dataset(name, axis), axis)[1]
+        except _UNREADABLE as error:
+            raise _unreadable(self._path, error) from error
+
     def _dataset(self, name: str, axis: int | None) -> h5py.Dataset:
         """The open dataset; a handle of the process that forked this one is not used."""
         if self._file is None or self._process_id != os.getpid():
@@ -195,7 +210,9 @@ class _Hdf5Arrays:
         if key not in self._datasets:
             place = self._places[name]
             settings = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
-            num_chunks, num_bytes = _chunks_per_slice(self._file[place], axis)
+            num_chunks, num_bytes = _shared_chunks(self._file[place], axis)
+            if num_bytes > _MAX_CACHE_BYTES:
+                num_chunks, num_bytes = 0, 0
             settings.set_chunk_cache(100 * num_chunks + 1, num_bytes, 0.0)
             self._datasets[key] = h5py.Dataset(
                 h5py.h5d.open(self._file.id, place.encode(), settings)
@@ -259,16 +276,15 @@ def _check_dataset(node: h5py.HLObject) -> ArrayInfo:
     return ArrayInfo(tuple(int(length) for length in reversed(node.shape)), str(dtype))
 
 
-def _chunks_per_slice(dataset: h5py.Dataset, axis: int | None) -> tuple[int, int]:
-    """How many chunks to keep because the next slice lies in them too, and their bytes."""
+def _shared_chunks(dataset: h5py.Dataset, axis: int | None) -> tuple[int, int]:
+    """The chunks in which a slice and its neighbours lie, and their bytes; 0 if it is alone."""
     chunks = dataset.chunks
     if chunks is None or axis is None or chunks[-1 - axis] == 1:
-        return 1, 0
+        return 0, 0
     counts = [math.ceil(size / chunk) for size, chunk in zip(dataset.shape, chunks, strict=True)]
     del counts[-1 - axis]
     num_chunks = math.prod(counts)
-    num_bytes = num_chunks * math.prod(chunks) * dataset.dtype.itemsize
-    return (num_chunks, num_bytes) if num_bytes <= _MAX_CACHE_BYTES else (1, 0)
+    return num_chunks, num_chunks * math.prod(chunks) * dataset.dtype.itemsize
 
 
 class _V5Arrays:
@@ -286,6 +302,10 @@ class _V5Arrays:
         """As MatArrays.read."""
         array = self._load().arrays[name]
         return array if axis is None else np.take(array, index, axis)
+
+    def unpacked_bytes(self, name: str, axis: int | None) -> int:  # noqa: ARG002
+        """As MatArrays.unpacked_bytes: all is unpacked, but once."""
+        return 0
 
     def _load(self) -> "_V5Content":
         try:

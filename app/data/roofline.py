@@ -1,8 +1,9 @@
 """RooflineDataset: Roofline-Extraction, read from its one MATLAB file."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final
 
 import cv2
 import numpy as np
@@ -13,29 +14,32 @@ from torch.utils.data import Dataset
 from app.data.files import FileProblem, check_inside
 from app.data.mat_file import ArrayInfo, MatArrays, open_mat
 from app.data.reader import Split
+from app.data.roofline_arrays import (
+    CHANNELS,
+    MAX_OVERSHOOT,
+    STRUCT,
+    check_arrays,
+    find_scale,
+    read_sample,
+)
 from app.data.sample import BadFile, Sample, unknown_depth, unknown_labels
 from app.dataset_names import DatasetName
 from app.errors import DataError, SampleError, join_problems
 from app.tasks import IGNORE_INDEX, TaskName, find_task
-
-_STRUCT: Final = "imdb"
-_CHANNELS: Final = {"images": 3, "elements": 3, "depths": 1}
-_MIN_SIZE_PX, _MAX_SIZE_PX = 16, 2048
-_MAX_SAMPLES: Final = 1_000_000
 
 # Crops that stand beside each other in the file may be of one scene and overlap.
 _BLOCK_SAMPLES: Final = 10
 _MIN_BLOCKS: Final = 10
 _HELD_OUT_SHARE: Final = 0.1
 
-_NUM_PROBED: Final = 16
-# Values may leave their range by this share of it, as resampling with overshoot makes them.
-_MAX_OVERSHOOT: Final = 0.1
 # As in the loss: below and above, a height is a mistake.
 _MIN_DEPTH_M, _MAX_DEPTH_M = -0.5, 60.0
+# About half a second of unpacking.
+_SLOW_BYTES: Final = 128 * 2**20
 
-_Values = npt.NDArray[np.generic]
 _Mask = npt.NDArray[np.uint8]
+
+logger = logging.getLogger(__name__)
 
 
 class RooflineDataset(Dataset[Sample]):
@@ -96,14 +100,15 @@ class RooflineDataset(Dataset[Sample]):
         self._gsd_m = gsd_m
         self._scales: dict[str, float] = {}
         try:
-            self._file: MatArrays = open_mat(self.path, _STRUCT, tuple(_CHANNELS))
-            self._axes = _check_arrays(self.path, self._file)
+            self._file: MatArrays = open_mat(self.path, STRUCT, tuple(CHANNELS))
+            self._axes = check_arrays(self.path, self._file)
             for name in ("images", "elements"):
                 if name in self._axes:
-                    self._scales[name] = _find_scale(self.path, self._file, name, self._axes[name])
+                    self._scales[name] = find_scale(self.path, self._file, name, self._axes[name])
         except FileProblem as problem:
             raise DataError(f"{self.title}: {problem}") from problem
 
+        self._warn_if_slow()
         images = self._axes["images"]
         self._indices = split_indices(images.num_samples, split, seed)
         if not self._indices:
@@ -117,6 +122,23 @@ class RooflineDataset(Dataset[Sample]):
         self.missing: list[BadFile] = []
         self.labels: Mapping[TaskName, tuple[str, ...]] = self._find_labels()
 
+    def _warn_if_slow(self) -> None:
+        """MATLAB may store many samples in one piece, each of which is unpacked for one of them."""
+        try:
+            unpacked = [
+                self._file.unpacked_bytes(name, axes.sample) for name, axes in self._axes.items()
+            ]
+        except FileProblem as problem:
+            raise DataError(f"{self.title}: {problem}") from problem
+        if sum(unpacked) > _SLOW_BYTES:
+            logger.warning(
+                "%s: %s unpacks %.0f MiB for every sample drawn, which may hold training up; "
+                "docs/datasets.md shows how to store its samples apart",
+                self.title,
+                self.path,
+                sum(unpacked) / 2**20,
+            )
+
     def _find_labels(self) -> dict[TaskName, tuple[str, ...]]:
         labels: dict[TaskName, tuple[str, ...]] = {}
         if "elements" in self._axes:
@@ -124,6 +146,11 @@ class RooflineDataset(Dataset[Sample]):
         if "depths" in self._axes:
             labels["depth"] = find_task("depth").class_names
         return labels
+
+    @property
+    def arrays(self) -> Mapping[str, ArrayInfo]:
+        """What the file holds, by name."""
+        return self._file.arrays
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -167,7 +194,7 @@ class RooflineDataset(Dataset[Sample]):
 
     def _read(self, name: str, index: int) -> npt.NDArray[np.float32]:
         """(C, H, W) float32."""
-        return _read_sample(self._file, name, self._axes[name], self._indices[index])
+        return read_sample(self._file, name, self._axes[name], self._indices[index])
 
     def _read_scaled(self, name: str, index: int, sample_id: str) -> npt.NDArray[np.float32]:
         """(C, H, W) float32 in 0..1, perhaps a little beyond."""
@@ -176,7 +203,7 @@ class RooflineDataset(Dataset[Sample]):
         found = None
         if not np.isfinite(values).all():
             found = f"NaN or infinity in {np.count_nonzero(~np.isfinite(values))} values"
-        elif values.min() < -_MAX_OVERSHOOT or values.max() > 1 + _MAX_OVERSHOOT:
+        elif values.min() < -MAX_OVERSHOOT or values.max() > 1 + MAX_OVERSHOOT:
             found = f"values from {values.min() * scale:.6g} to {values.max() * scale:.6g}"
         if found is not None:
             raise SampleError(
@@ -186,22 +213,6 @@ class RooflineDataset(Dataset[Sample]):
                 f"0..{scale:.0f}, as most samples have; correct it and save the file again",
             )
         return values
-
-
-class _Axes(NamedTuple):
-    """Where an array's axes stand, in MATLAB's order, and how long they are.
-
-    Attributes:
-        sample: None for a single sample without that axis.
-        order: Of the axes without `sample`: channels (unless there is no such axis), rows, columns.
-        num_samples: Length of `sample`, or 1.
-        size_px: Rows, and columns.
-    """
-
-    sample: int | None
-    order: tuple[int, ...]
-    num_samples: int
-    size_px: int
 
 
 def _find_file(root: Path) -> Path:
@@ -225,115 +236,6 @@ def _find_file(root: Path) -> Path:
     except FileProblem as problem:
         raise DataError(f"Roofline: {problem}") from problem
     return root / chosen[0]
-
-
-def _check_arrays(path: Path, file: MatArrays) -> dict[str, _Axes]:
-    """The axes of all arrays that are there, after a look at whether they fit together."""
-    problems = list(file.problems)
-    axes: dict[str, _Axes] = {}
-    for name, num_channels in _CHANNELS.items():
-        if name in file.arrays:
-            try:
-                axes[name] = _find_axes(file.arrays[name], num_channels)
-            except ValueError as error:
-                problems.append(f"{name} in {path}: {error}")
-    if not problems and "images" not in axes:
-        problems.append(f"no {_STRUCT}.images and no images in {path}: found {_found(axes)}")
-    if not problems and len(axes) == 1:
-        problems.append(f"neither elements nor depths in {path}, so images teach nothing")
-    for name in ("elements", "depths"):
-        if name in axes and "images" in axes:
-            got, expected = axes[name], axes["images"]
-            if (got.num_samples, got.size_px) != (expected.num_samples, expected.size_px):
-                problems.append(
-                    f"{name} in {path}: got {_count(got)}, expected {_count(expected)} as images"
-                )
-    if problems:
-        raise DataError(f"Roofline: {join_problems(problems)}; use the dataset's own imdb.mat")
-    return axes
-
-
-def _found(axes: Mapping[str, _Axes]) -> str:
-    return join_problems(list(axes)) or "none of its arrays"
-
-
-def _count(axes: _Axes) -> str:
-    return f"{axes.num_samples} samples of {axes.size_px} px"
-
-
-def _find_axes(array: ArrayInfo, num_channels: int) -> _Axes:
-    """Tell an array's axes apart by their sizes; where several ways fit, MATLAB's order goes first.
-
-    Raises:
-        ValueError: If no way fits, or several others do.
-    """
-    all_axes = range(len(array.shape))
-    fits: list[_Axes] = []
-    # In this order, MATLAB's own comes first: rows, columns, channels, samples.
-    for sample in (*reversed(all_axes), None):
-        for channel in (None, *reversed(all_axes)):
-            rest = [axis for axis in all_axes if axis not in (sample, channel)]
-            lengths = {array.shape[axis] for axis in rest}
-            if len(rest) != 2 or len(lengths) != 1 or (sample is not None and sample == channel):
-                continue
-            if (1 if channel is None else array.shape[channel]) != num_channels:
-                continue
-            kept = [axis for axis in all_axes if axis != sample]
-            order = [kept.index(axis) for axis in (channel, *rest) if axis is not None]
-            num_samples = 1 if sample is None else array.shape[sample]
-            fits.append(_Axes(sample, tuple(order), num_samples, lengths.pop()))
-    fits = [
-        axes
-        for axes in fits
-        if _MIN_SIZE_PX <= axes.size_px <= _MAX_SIZE_PX and 1 <= axes.num_samples <= _MAX_SAMPLES
-    ]
-    usual = [axes for axes in fits if axes.order in ((2, 0, 1), (0, 1))]
-    if usual and usual[0].sample in (None, len(array.shape) - 1):
-        return usual[0]
-    if len(fits) == 1:
-        return fits[0]
-    expected = "S x S x N or S x S x 1 x N" if num_channels == 1 else f"S x S x {num_channels} x N"
-    raise ValueError(
-        f"got {array.size} of {array.dtype}{', which fits several ways' if fits else ''}, expected "
-        f"{expected} with S in {_MIN_SIZE_PX}..{_MAX_SIZE_PX}"
-    )
-
-
-def _read_sample(file: MatArrays, name: str, axes: _Axes, index: int) -> npt.NDArray[np.float32]:
-    """One sample of an array, (C, H, W) float32."""
-    values = file.read(name, axes.sample, index).transpose(axes.order)
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, and refused or unknown as such
-        floats = values.astype(np.float32)
-    return floats if floats.ndim == 3 else floats[None]
-
-
-def _find_scale(path: Path, file: MatArrays, name: str, axes: _Axes) -> float:
-    """1.0 or 255.0: the upper end of an array's values, from several samples of it.
-
-    By most of them, not by each: a dark sample of 0..255 is not one of 0..1.
-    """
-    places = np.unique(np.linspace(0, axes.num_samples - 1, _NUM_PROBED).astype(int))
-    maxima: list[float] = []
-    problem: FileProblem | None = None
-    for index in places:
-        try:
-            values = _read_sample(file, name, axes, int(index))
-        except FileProblem as error:
-            problem = error
-        else:
-            maxima += [float(values.max())] if np.isfinite(values).all() else []
-    if problem is not None and not maxima:
-        raise problem
-    drawn = [maximum for maximum in maxima if maximum > 0]
-    if not drawn:
-        return 1.0 if name == "elements" else 255.0
-    middle = float(np.median(drawn))
-    if middle > 255 * (1 + _MAX_OVERSHOOT):
-        raise DataError(
-            f"Roofline: {name} in {path}: got values up to {middle:.6g} in most samples, expected "
-            "0..255 or 0..1; rescale them"
-        )
-    return 1.0 if middle <= 1 + _MAX_OVERSHOOT else 255.0
 
 
 def split_indices(num_samples: int, split: Split, seed: int) -> list[int]:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import scipy.io
 
-from app.data import mat_file
 from app.data.files import FileProblem
 from app.data.mat_file import open_mat
 from tests.fakes_roofline import draw_fields, write_v5, write_v73
@@ -327,12 +326,12 @@ def test_an_absent_file_is_a_problem_with_its_path(tmp_path: Path):
         open_one(tmp_path / "x.mat")
 
 
-def test_the_chunk_cache_holds_what_neighbours_share_and_nothing_else(tmp_path: Path):
+def test_the_size_of_what_neighbours_share_is_known(tmp_path: Path):
     path = write_v73(tmp_path / "x.mat", {}, None)
     with h5py.File(path, "r+") as file:
-        alone = file.create_dataset("a", (100, 3, 32, 32), "f4", chunks=(1, 3, 32, 32))
-        shared = file.create_dataset("b", (100, 3, 32, 32), "f4", chunks=(10, 2, 16, 32))
-        huge = file.create_dataset("c", (400, 3, 512, 512), "f4", chunks=(200, 1, 64, 64))
-        assert mat_file._chunks_per_slice(alone, 3) == (1, 0)
-        assert mat_file._chunks_per_slice(shared, 3) == (4, 4 * 10 * 2 * 16 * 32 * 4)
-        assert mat_file._chunks_per_slice(huge, 3) == (1, 0)
+        file.create_dataset("a", (100, 3, 32, 32), "f4", chunks=(1, 3, 32, 32))[:] = 1
+        file.create_dataset("b", (100, 3, 32, 32), "f4", chunks=(10, 2, 16, 32))[:] = 1
+        file.create_dataset("c", (2, 3, 32, 32), "f4")[:] = 1
+    file = open_mat(path, "imdb", ("a", "b", "c"))
+    assert [file.unpacked_bytes(name, 3) for name in "abc"] == [0, 4 * 10 * 2 * 16 * 32 * 4, 0]
+    assert file.unpacked_bytes("b", 0) == 10 * 2 * 2 * 10 * 2 * 16 * 32 * 4

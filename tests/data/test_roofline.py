@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.data import roofline
 from app.data.files import FileProblem
 from app.data.roofline import RooflineDataset, centre_lines, split_indices
 from app.data.sample import check_sample
@@ -440,6 +441,19 @@ def test_a_split_without_samples_is_refused(tmp_path: Path):
     path = write_v73(tmp_path / "imdb.mat", draw_fields(1))
     with pytest.raises(DataError, match=r"no sample for split val: .*imdb\.mat holds 1, expected"):
         RooflineDataset(path, "val")
+
+
+def test_a_file_that_unpacks_many_samples_for_one_is_warned_of(tmp_path: Path, caplog, monkeypatch):
+    monkeypatch.setattr(roofline, "_SLOW_BYTES", 20_000)
+    fields = draw_fields(10)
+    for name, chunk in (("apart.mat", 1), ("together.mat", 5)):
+        path = write_v73(tmp_path / name, {}, None)
+        with h5py.File(path, "r+") as file:
+            for key, values in fields.items():
+                file.create_dataset(key, data=values.T, chunks=(chunk, *values.T.shape[1:]))
+        RooflineDataset(path, "all")
+    assert len(caplog.records) == 1
+    assert "together.mat unpacks 0 MiB for every sample drawn" in caplog.text
 
 
 def sum_of_images(dataset: RooflineDataset, index: int) -> int:
