@@ -1,0 +1,164 @@
+"""Synthetic tiles on disk, in the folders of the mirror of AIRS that has labels of all splits."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.transform import Affine
+
+from app.synthetic.scene import GENERATOR_VERSION, make_scene
+from app.synthetic.staging import check_lowest, each_result, write_whole
+from app.tasks import BACKGROUND_CLASS
+
+GSD_M = 0.075
+SPLITS = ("train", "val", "test")
+
+# Somewhere in Christchurch, in metres of New Zealand Transverse Mercator.
+_CRS = "EPSG:2193"
+_WEST_M, _NORTH_M = 1_570_000.0, 5_180_000.0
+_CELL_SIZE = 1.25  # tiles; what is left between two is in neither
+_BLOCK_PX = 256
+_MAX_SCENE_PX = 1024  # larger tiles are laid out of several scenes
+_LOWEST = {"num_train": 1, "num_val": 0, "num_test": 0, "seed": 0, "size_px": 32}
+
+_Bands = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Parameters:
+    """All that a sample depends on, as stored in sample.json."""
+
+    num_train: int
+    num_val: int
+    num_test: int
+    seed: int
+    size_px: int
+    generator_version: int
+
+
+class _Job(NamedTuple):
+    """A tile to write."""
+
+    split_dir: Path
+    number: int
+    seed: int
+    size_px: int
+    transform: Affine
+
+
+def write_airs(
+    root: Path, num_train: int, num_val: int, num_test: int, seed: int, size_px: int = 1024
+) -> None:
+    """Write tiles as the mirror of AIRS has them.
+
+    In each of train/, val/ and test/: image/christchurch_N.tif, RGB; label/christchurch_N.tif, one
+    band of 0 and 1 (roof); label/christchurch_N_vis.tif, the same for people, three bands of 0 and
+    255. All at 0.075 m per pixel in EPSG:2193. train.txt has names with .tif, val.txt without, and
+    there is no test.txt. No two tiles share ground. A sample.json beside them holds the parameters.
+
+    The root appears only when all is written, so a root that is there is whole; one with the same
+    parameters is kept as it is.
+
+    Args:
+        root: The dataset's folder, not there yet, empty, or of an earlier call.
+        num_train: Tiles to train on.
+        num_val: Tiles to validate on.
+        num_test: Tiles to test on.
+        seed: Same seed, same bytes.
+        size_px: Rows and columns of a tile; 10000 in the original.
+
+    Raises:
+        ConfigError: If a number is out of range, or the root holds something else.
+    """
+    parameters = _Parameters(num_train, num_val, num_test, seed, size_px, GENERATOR_VERSION)
+    check_lowest(asdict(parameters), _LOWEST)
+    num_tiles = num_train + num_val + num_test
+    summary = (
+        f"{num_tiles} synthetic tiles of {size_px} px "
+        f"(train {num_train}, val {num_val}, test {num_test})"
+    )
+    write_whole(root, asdict(parameters), summary, lambda folder: _write_all(folder, parameters))
+
+
+def _write_all(root: Path, parameters: _Parameters) -> None:
+    sizes = (parameters.num_train, parameters.num_val, parameters.num_test)
+    numbers = np.random.default_rng(parameters.seed).permutation(sum(sizes))
+    num_columns = math.ceil(math.sqrt(len(numbers)))
+    jobs: list[_Job] = []
+    for split, chosen in zip(SPLITS, np.split(numbers, np.cumsum(sizes)[:-1]), strict=True):
+        if not len(chosen):
+            continue
+        for name in ("image", "label"):
+            (root / split / name).mkdir(parents=True)
+        for number in sorted(chosen.tolist()):
+            row, column = divmod(number, num_columns)
+            place = _georeference(row, column, parameters.size_px)
+            jobs.append(_Job(root / split, number, parameters.seed, parameters.size_px, place))
+        ending = {"train": ".tif", "val": ""}.get(split)
+        if ending is not None:
+            names = sorted(f"{_name(number)}{ending}\n" for number in chosen.tolist())
+            (root / f"{split}.txt").write_text("".join(names), encoding="ascii")
+    with each_result(_write_tile, jobs) as results:
+        for _ in results:
+            pass
+
+
+def _name(number: int) -> str:
+    return f"christchurch_{number}"
+
+
+def _georeference(row: int, column: int, size_px: int) -> Affine:
+    """Pixel to metres, for a cell of a grid that leaves gaps between tiles."""
+    step_m = _CELL_SIZE * size_px * GSD_M
+    return Affine(GSD_M, 0.0, _WEST_M + column * step_m, 0.0, -GSD_M, _NORTH_M - row * step_m)
+
+
+def _write_tile(job: _Job) -> None:
+    image, roof = _draw_tile(job)
+    name = _name(job.number)
+    # The release's 17 MB a tile point to JPEG.
+    photo = {"compress": "jpeg", "photometric": "YCBCR", "interleave": "pixel"}
+    _write_tiff(job, f"image/{name}.tif", image.transpose(2, 0, 1), photo)
+    _write_tiff(job, f"label/{name}.tif", roof[None], {"compress": "deflate"})
+    preview = np.broadcast_to(roof * np.uint8(255), (3, *roof.shape))
+    _write_tiff(job, f"label/{name}_vis.tif", preview, {"compress": "deflate"})
+
+
+def _draw_tile(job: _Job) -> tuple[_Bands, _Bands]:
+    """(H, W, 3) uint8 RGB, and (H, W) uint8 0/1 roof, of as many scenes as the tile needs."""
+    image = np.empty((job.size_px, job.size_px, 3), np.uint8)
+    roof = np.empty((job.size_px, job.size_px), np.uint8)
+    num_scenes = math.ceil(job.size_px / _MAX_SCENE_PX)
+    scene_px = math.ceil(job.size_px / num_scenes)
+    for index in range(num_scenes**2):
+        scene = make_scene((job.seed, job.number, index), scene_px, GSD_M)
+        row, column = (place * scene_px for place in divmod(index, num_scenes))
+        # The last scenes of a row and of a column may stand out of the tile.
+        height, width = (min(scene_px, job.size_px - start) for start in (row, column))
+        inside = np.s_[row : row + height, column : column + width]
+        image[inside] = scene.image[:height, :width]
+        roof[inside] = scene.segments[:height, :width] != BACKGROUND_CLASS
+    return image, roof
+
+
+def _write_tiff(job: _Job, name: str, bands: _Bands, options: dict[str, str]) -> None:
+    with rasterio.open(
+        job.split_dir / name,
+        "w",
+        driver="GTiff",
+        width=job.size_px,
+        height=job.size_px,
+        count=len(bands),
+        dtype="uint8",
+        crs=_CRS,
+        transform=job.transform,
+        tiled=True,
+        blockxsize=_BLOCK_PX,
+        blockysize=_BLOCK_PX,
+        **options,
+    ) as file:
+        file.write(bands)
