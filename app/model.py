@@ -22,7 +22,7 @@ IMAGE_STD = (58.395, 57.12, 57.375)
 _LARGEST_STRIDE_PX = 32
 _STAGE_CHANNELS = (256, 512, 1024, 2048)
 _STEM_CHANNELS = 64
-_LINE_CHANNELS = 32
+_FINE_CHANNELS = 32
 # Shares of pixels in RID, rounded: heads start from what is true of any roof photo, not from 1/18.
 _PITCHED_PRIOR, _FLAT_PRIOR = 0.22, 0.04
 _SUPERSTRUCTURES_PRIOR = 0.04
@@ -33,7 +33,7 @@ class HybridRoofModel(nn.Module):
     """Planes, lines, heights and perhaps superstructures from one RGB image.
 
     The strides follow a ceiling test on exact labels: areas and heights lose nothing at stride 4,
-    3 px lines need stride 2. Heads normalise by groups, since micro-batches may be small.
+    3 px lines and chimneys need stride 2. Heads normalise by groups, since micro-batches may be small.
 
     Args:
         tasks: A head for each.
@@ -112,16 +112,16 @@ class HybridRoofModel(nn.Module):
         return fused
 
 
-class _LineHead(nn.Module):
+class _FineHead(nn.Module):
     """Logits at stride 2 from the fused pyramid (what it is) and the stem (where exactly it is)."""
 
     def __init__(self, task: Task, in_channels: int) -> None:
         super().__init__()
-        self.from_fused = nn.Conv2d(in_channels, _LINE_CHANNELS, 1)
-        self.from_stem = nn.Conv2d(_STEM_CHANNELS, _LINE_CHANNELS, 1)
-        self.refine = nn.Conv2d(_LINE_CHANNELS, _LINE_CHANNELS, 3, padding=1, bias=False)
-        self.norm = _group_norm(_LINE_CHANNELS)
-        self.classify = _build_classifier(task, _LINE_CHANNELS)
+        self.from_fused = nn.Conv2d(in_channels, _FINE_CHANNELS, 1)
+        self.from_stem = nn.Conv2d(_STEM_CHANNELS, _FINE_CHANNELS, 1)
+        self.refine = nn.Conv2d(_FINE_CHANNELS, _FINE_CHANNELS, 3, padding=1, bias=False)
+        self.norm = _group_norm(_FINE_CHANNELS)
+        self.classify = _build_classifier(task, _FINE_CHANNELS)
 
     def forward(self, fused: Tensor, stem: Tensor) -> Tensor:
         coarse = F.interpolate(self.from_fused(fused), size=stem.shape[-2:], mode="bilinear")
@@ -157,7 +157,7 @@ def _group_norm(num_channels: int) -> nn.GroupNorm:
 
 def _build_head(task: Task, in_channels: int) -> nn.Module:
     if task.stride_px == 2:
-        return _LineHead(task, in_channels)
+        return _FineHead(task, in_channels)
     return nn.Sequential(
         nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=False),
         _group_norm(in_channels),

@@ -95,6 +95,8 @@ _DEPTH = Task(
     colours=((255, 255, 255),),
     stride_px=4,
 )
+# A chimney is 5 px wide: drawn at stride 4 the exact label keeps an IoU of 0.65, at stride 2 of
+# 0.87, and the head of stride 2 costs no more, since it is narrower.
 _SUPERSTRUCTURES = Task(
     name="superstructures",
     kind="classes",
@@ -106,7 +108,7 @@ _SUPERSTRUCTURES = Task(
         (40, 90, 255), (255, 140, 40), (60, 220, 255), (250, 240, 70), (230, 40, 40),
         (130, 80, 180), (40, 190, 60), (230, 120, 200), _BACKGROUND_COLOUR,
     ),
-    stride_px=4,
+    stride_px=2,
     label_sets=tuple((class_id,) for class_id in range(9)),
 )  # fmt: skip
 
