@@ -33,7 +33,8 @@ class HybridRoofModel(nn.Module):
     """Planes, lines, heights and perhaps superstructures from one RGB image.
 
     The strides follow a ceiling test on exact labels: areas and heights lose nothing at stride 4,
-    3 px lines and chimneys need stride 2. Heads normalise by groups, since micro-batches may be small.
+    3 px lines and chimneys need stride 2. Heads normalise by groups, since micro-batches may be
+    small.
 
     Args:
         tasks: A head for each.
