@@ -18,8 +18,7 @@ from app.azimuth import NUM_BINS
 from app.data.sample import Sample
 from app.tasks import IGNORE_INDEX, segments_after_turns
 
-# What lies this near to the common ground sampling distance is left as it is: half the networks'
-# stride at the far end of a 512 px window is more than is gained by resampling.
+# RID has 0.099 m where 0.1 m is asked for: resampling would blur every photo and gain nothing.
 SAME_GSD_TOLERANCE = 0.03
 
 _BIN_DEG = 360 / NUM_BINS
@@ -220,7 +219,7 @@ def _warp(sample: Sample, frame: _Frame, gsd_m: float) -> Sample:
 
     def move_lines(kind: _Plane) -> _Plane:
         moved = move_labels(np.where(kind == 1, 0, kind).astype(np.uint8), IGNORE_INDEX)
-        y, x = np.nonzero(_cut(kind, box, 0) == 1)
+        y, x = np.divmod(np.flatnonzero(_cut(kind, box, 0) == 1), box.width)
         scale = np.array([scaled_size[1] / box.width, scaled_size[0] / box.height])
         points = (np.stack((x, y), axis=1) + 0.5) * scale - to_scaled[:, 2]
         x, y = np.floor(np.linalg.solve(to_scaled[:, :2], points.T)).astype(np.int64)
