@@ -14,5 +14,6 @@ from app.synthetic.sample import make_sample
 def small_ml(tmp_path_factory):
     """An /opt/ml tree with 12 + 3 + 3 synthetic scenes of 96 px. Copy it before writing into it."""
     base_dir = tmp_path_factory.mktemp("small") / "ml"
-    make_sample(base_dir, num_train=12, num_val=3, num_test=3, seed=3, size_px=96)
+    sizes = {"num_train": 12, "num_val": 3, "num_test": 3, "seed": 3, "size_px": 96}
+    make_sample(base_dir, **sizes, num_roofline=0, num_airs=(0, 0, 0))
     return base_dir

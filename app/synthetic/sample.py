@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+from app.synthetic.write_airs import write_airs
 from app.synthetic.write_rid import write_rid
+from app.synthetic.write_roofline import write_roofline
 
 _CHANNEL = {
     "TrainingInputMode": "File",
@@ -19,23 +21,41 @@ def make_sample(
     num_test: int = 10,
     seed: int = 0,
     size_px: int = 512,
+    *,
+    num_roofline: int = 200,
+    roofline_size_px: int = 224,
+    num_airs: tuple[int, int, int] = (12, 2, 2),
+    airs_size_px: int = 1024,
 ) -> None:
-    """Write all that a training job finds under its base directory, with synthetic scenes as RID.
+    """Write all that a training job finds under its base directory, with synthetic scenes.
 
     Args:
-        base_dir: What is /opt/ml in a container. Scenes go to input/data/rid, configuration to
-            input/config, where files that are there already are left as they are.
-        num_train: Scenes to train on.
-        num_val: Scenes to validate on.
-        num_test: Scenes to test on.
+        base_dir: What is /opt/ml in a container. Scenes go to input/data/{rid,roofline,airs},
+            configuration to input/config, where files that are there already are left as they are.
+        num_train: RID's scenes to train on.
+        num_val: RID's scenes to validate on.
+        num_test: RID's scenes to test on.
         seed: Same seed, same bytes.
-        size_px: Rows and columns of an image.
+        size_px: Rows and columns of an image of RID.
+        num_roofline: Crops of Roofline-Extraction; 0 leaves the dataset out.
+        roofline_size_px: Rows and columns of a crop.
+        num_airs: Tiles of AIRS to train on, validate on and test on; none to train on leaves the
+            dataset out.
+        airs_size_px: Rows and columns of a tile.
 
     Raises:
-        ConfigError: As write_rid.
+        ConfigError: As the writers of the datasets.
     """
-    write_rid(base_dir / "input/data/rid", num_train, num_val, num_test, seed, size_px)
-    _write_config(base_dir / "input/config", ["rid"])
+    data_dir = base_dir / "input/data"
+    channels = ["rid"]
+    write_rid(data_dir / "rid", num_train, num_val, num_test, seed, size_px)
+    if num_roofline:
+        channels.append("roofline")
+        write_roofline(data_dir / "roofline", num_roofline, seed, roofline_size_px)
+    if num_airs[0]:
+        channels.append("airs")
+        write_airs(data_dir / "airs", *num_airs, seed, airs_size_px)
+    _write_config(base_dir / "input/config", channels)
 
 
 def _write_config(config_dir: Path, channels: list[str]) -> None:

@@ -1,23 +1,41 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from app.errors import ConfigError
 from app.synthetic.sample import make_sample
+
+CHANNEL = {
+    "TrainingInputMode": "File",
+    "S3DistributionType": "FullyReplicated",
+    "RecordWrapperType": "None",
+}
+SMALL = {
+    "num_train": 2,
+    "num_val": 1,
+    "num_test": 1,
+    "size_px": 32,
+    "roofline_size_px": 64,
+    "airs_size_px": 64,
+}
+
+
+def channels_of(base_dir: Path) -> dict[str, object]:
+    return json.loads((base_dir / "input/config/inputdataconfig.json").read_text())
 
 
 def test_make_sample_writes_what_a_job_finds(tmp_path: Path) -> None:
-    counts = {"num_train": 2, "num_val": 1, "num_test": 1}
-    make_sample(tmp_path, **counts, size_px=32)
-    assert len(list((tmp_path / "input/data/rid/masks_segments_reviewed").iterdir())) == 4
+    make_sample(tmp_path, **SMALL, num_roofline=3, num_airs=(2, 1, 0))
+    data = tmp_path / "input/data"
+    assert len(list((data / "rid/masks_segments_reviewed").iterdir())) == 4
+    assert {path.name for path in (data / "roofline").iterdir()} == {"imdb.mat", "sample.json"}
+    assert len(list((data / "airs/train/image").iterdir())) == 2
+    assert len(list((data / "airs/val/image").iterdir())) == 1
     config = tmp_path / "input/config"
     assert {path.name: json.loads(path.read_text()) for path in config.iterdir()} == {
         "hyperparameters.json": {"epochs": "5", "batch_size": "4"},
-        "inputdataconfig.json": {
-            "rid": {
-                "TrainingInputMode": "File",
-                "S3DistributionType": "FullyReplicated",
-                "RecordWrapperType": "None",
-            }
-        },
+        "inputdataconfig.json": {"rid": CHANNEL, "roofline": CHANNEL, "airs": CHANNEL},
         "resourceconfig.json": {
             "current_host": "algo-1",
             "hosts": ["algo-1"],
@@ -26,5 +44,18 @@ def test_make_sample_writes_what_a_job_finds(tmp_path: Path) -> None:
     }
 
     (config / "hyperparameters.json").write_text('{"epochs": "3"}')
-    make_sample(tmp_path, **counts, size_px=32)
+    make_sample(tmp_path, **SMALL, num_roofline=3, num_airs=(2, 1, 0))
     assert (config / "hyperparameters.json").read_text() == '{"epochs": "3"}'
+
+
+def test_a_dataset_of_no_samples_is_no_channel(tmp_path: Path) -> None:
+    make_sample(tmp_path / "a", **SMALL, num_roofline=0, num_airs=(0, 0, 0))
+    assert {path.name for path in (tmp_path / "a/input/data").iterdir()} == {"rid"}
+    assert list(channels_of(tmp_path / "a")) == ["rid"]
+    make_sample(tmp_path / "b", **SMALL, num_roofline=2, num_airs=(0, 0, 0))
+    assert list(channels_of(tmp_path / "b")) == ["rid", "roofline"]
+
+
+def test_numbers_below_zero_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="num_tiles is -1, expected at least 1"):
+        make_sample(tmp_path, **SMALL, num_roofline=-1)
