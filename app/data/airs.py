@@ -62,6 +62,8 @@ class AirsDataset(Dataset[Sample]):
         missing: Tiles that lack a file, and tiles found to be damaged. They have no cells.
         num_files: Tiles, those in `missing` included.
         span_m: Smallest side of a tile, metres.
+        tiles: The tiles that have cells.
+        folder: Holds all of their files.
     """
 
     name: ClassVar[DatasetName] = "airs"
@@ -89,18 +91,18 @@ class AirsDataset(Dataset[Sample]):
         damaged = [result for result in found if isinstance(result, BadFile)]
         self.missing = [*tiles.missing, *damaged]
         self.num_files = len(tiles.files) + len(tiles.missing)
-        self._folder = tiles.folder
+        self.folder = tiles.folder
         pairs = list(zip(tiles.files, found, strict=True))
-        self._tiles = [_Tile.of(files, facts) for files, facts in pairs if _is_good(facts)]
-        if not self._tiles:
+        self.tiles = [Tile.of(files, facts) for files, facts in pairs if _is_good(facts)]
+        if not self.tiles:
             reasons = join_problems([bad.reason for bad in self.missing])
             raise DataError(f"{TITLE}: no tile of split {split} can be used: {reasons}")
 
-        num_cells = [tile.num_rows * tile.num_columns for tile in self._tiles]
+        num_cells = [tile.num_rows * tile.num_columns for tile in self.tiles]
         self._first_cells: _Ints = np.cumsum([0, *num_cells])
         shares = [np.ravel(facts.roof_share) for _, facts in pairs if _is_good(facts)]
         self._edge_cells, self._edge_starts = _bins_of_edges(np.concatenate(shares))
-        self.span_m = min(min(t.height_px, t.width_px) * t.gsd_m for t in self._tiles)
+        self.span_m = min(min(t.height_px, t.width_px) * t.gsd_m for t in self.tiles)
         self.sample_ids: Sequence[str] = _Names(self._name_cell, len(self))
         # What was wrong with a tile, so that in this process it is not read again.
         self._errors: dict[int, SampleError] = {}
@@ -161,12 +163,12 @@ class AirsDataset(Dataset[Sample]):
         """The sample_id of read_square's result."""
         place = self._place(index)
         square = self._square(place, span_m, np.full(2, 0.5))
-        return _name(self._tiles[place.tile_index], square)
+        return _name(self.tiles[place.tile_index], square)
 
     def _place(self, index: int) -> "_Place":
         index = range(len(self))[index]  # IndexError, and negative indices, as of a list
         tile_index = int(np.searchsorted(self._first_cells, index, side="right")) - 1
-        tile = self._tiles[tile_index]
+        tile = self.tiles[tile_index]
         row, column = divmod(index - int(self._first_cells[tile_index]), tile.num_columns)
         top, bottom = (tile.height_px * i // tile.num_rows for i in (row, row + 1))
         left, right = (tile.width_px * i // tile.num_columns for i in (column, column + 1))
@@ -174,7 +176,7 @@ class AirsDataset(Dataset[Sample]):
 
     def _square(self, place: "_Place", span_m: float, fractions: npt.NDArray[np.float64]) -> Window:
         """The window around a point of a cell, given as fractions of its height and width."""
-        tile, cell = self._tiles[place.tile_index], place.window
+        tile, cell = self.tiles[place.tile_index], place.window
         span_px = math.ceil(round(span_m / tile.gsd_m, 6))
         height, width = min(span_px, tile.height_px), min(span_px, tile.width_px)
         top = round(cell.row_off + fractions[0] * cell.height - height / 2)
@@ -185,14 +187,14 @@ class AirsDataset(Dataset[Sample]):
 
     def _name_cell(self, index: int) -> str:
         place = self._place(index)
-        return _name(self._tiles[place.tile_index], place.window)
+        return _name(self.tiles[place.tile_index], place.window)
 
     def _read(self, tile_index: int, window: Window) -> Sample:
-        tile = self._tiles[tile_index]
+        tile = self.tiles[tile_index]
         if known := self._errors.get(tile_index):
             raise SampleError(known.sample_id, known.path, str(known))
         try:
-            image, roof = tile.read(window, self._folder)
+            image, roof = tile.read(window, self.folder)
         except FileProblem as problem:
             error = problem.to_sample_error(self.title, tile.files.name)
             self._errors[tile_index] = error
@@ -266,7 +268,7 @@ class _Place(NamedTuple):
     window: Window
 
 
-class _Tile(NamedTuple):
+class Tile(NamedTuple):
     """A tile, as it was when it was indexed."""
 
     files: TileFiles
@@ -280,7 +282,8 @@ class _Tile(NamedTuple):
     num_columns: int
 
     @classmethod
-    def of(cls, files: TileFiles, facts: TileFacts) -> "_Tile":
+    def of(cls, files: TileFiles, facts: TileFacts) -> "Tile":
+        """A tile's files with what is known of them."""
         num_rows, num_columns = facts.num_cells
         return cls(
             files,
@@ -313,7 +316,9 @@ class _Tile(NamedTuple):
     def _read(
         self, path: Path, folder: Path, window: Window, bands: Sequence[int], size_bytes: int
     ) -> _Mask:
-        header, pixels = read_raster(path, folder, TILE_REMEDY, window, bands, size_bytes)
+        header, pixels = read_raster(
+            path, folder, TILE_REMEDY, window, bands, size_bytes, with_georeference=False
+        )
         if (header.height_px, header.width_px) != (self.height_px, self.width_px):
             expected = f"{self.width_px} x {self.height_px}, as when the job started"
             raise FileProblem(path, f"{header.size} pixels", expected, TILE_REMEDY)
@@ -344,7 +349,7 @@ def _is_good(result: TileFacts | BadFile) -> TypeGuard[TileFacts]:
     return isinstance(result, TileFacts)
 
 
-def _name(tile: _Tile, window: Window) -> str:
+def _name(tile: Tile, window: Window) -> str:
     return f"{tile.files.name}@{window.row_off},{window.col_off}"
 
 

@@ -19,6 +19,7 @@ _IMAGE_DIR, _LABEL_DIR = "image", "label"
 _ENDINGS: Final = (".tif", ".tiff")
 # Pictures of the labels for people, beside them under nearly the same name.
 _PREVIEW_END: Final = "_vis"
+_MAX_NAME_LENGTH: Final = 100  # a longer one is no file's name, and would flood the log
 _EXPECTED: Final = "train/ and val/, each with image/ and label/, or trainval/ with these"
 
 
@@ -107,10 +108,10 @@ def _holds(folder: Path, split_names: Sequence[str]) -> bool:
 
 
 def _has_tiles(folder: Path) -> bool:
-    return folder.is_dir() and any(_is_tile(path) for path in folder.iterdir())
+    return folder.is_dir() and any(is_tile(path) for path in folder.iterdir())
 
 
-def _is_tile(path: Path) -> bool:
+def is_tile(path: Path) -> bool:
     """Whether a file of an image or label folder is one of a tile's two, going by its name."""
     is_preview = path.stem.endswith(_PREVIEW_END)
     is_hidden = path.name.startswith(".")  # such as ._christchurch_1.tif, which archives add
@@ -140,14 +141,17 @@ def _find_split(folder: Path, split_name: str, tiles: Tiles, problems: list[str]
             tiles.files.append(TileFiles(name, images[name], labels[name]))
             continue
         lacking = image_dir if name not in images else label_dir
-        path = lacking / f"{name}{_ENDINGS[0]}"
+        shown_name = printable(name)
+        if len(shown_name) > _MAX_NAME_LENGTH:
+            shown_name = f"{shown_name[:_MAX_NAME_LENGTH]}..."
+        path = lacking / f"{shown_name}{_ENDINGS[0]}"
         what = f"the tile has a {_LABEL_DIR} but no {_IMAGE_DIR}"
         if name not in labels:
             what = f"the tile has an {_IMAGE_DIR} but no {_LABEL_DIR}"
             if name not in images:
                 what = f"{split_name}.txt lists the tile, but it has neither image nor label"
         reason = f"{TITLE}: file not found: {path}: {what}; add it, or leave the tile out"
-        tiles.missing.append(BadFile(name, path, printable(reason)))
+        tiles.missing.append(BadFile(shown_name, path, printable(reason)))
 
 
 def _no_tiles(tile_dir: Path, split_name: str) -> str:
@@ -169,7 +173,7 @@ def _no_tiles(tile_dir: Path, split_name: str) -> str:
 def _index_files(tile_dir: Path, problems: list[str]) -> dict[str, Path]:
     """The tiles' files in a folder, by the tile's name."""
     by_name: dict[str, Path] = {}
-    for path in sorted(path for path in tile_dir.iterdir() if _is_tile(path)):
+    for path in sorted(path for path in tile_dir.iterdir() if is_tile(path)):
         if path.stem in by_name:
             problems.append(
                 f"two files for tile {path.stem} in {tile_dir}: got {by_name[path.stem].name} "

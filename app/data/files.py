@@ -105,6 +105,8 @@ def read_raster(
     window: Window | None = None,
     bands: Sequence[int] | None = None,
     complete_size_bytes: int | None = None,
+    *,
+    with_georeference: bool = True,
 ) -> tuple[RasterHeader, npt.NDArray[np.generic]]:
     """A raster file's header and its pixels, or those of a window of it.
 
@@ -117,6 +119,7 @@ def read_raster(
         window: What to read; None is all of it, up to 4096 x 4096.
         bands: Which bands, from 1; None is all.
         complete_size_bytes: See open_raster.
+        with_georeference: See open_raster.
 
     Returns:
         Header, and (B, H, W) pixels of the file's type.
@@ -124,7 +127,10 @@ def read_raster(
     Raises:
         FileProblem: If it cannot be read, is too large, or leads outside of root.
     """
-    with open_raster(path, root, remedy, complete_size_bytes) as (header, source):
+    opened = open_raster(
+        path, root, remedy, complete_size_bytes, with_georeference=with_georeference
+    )
+    with opened as (header, source):
         if window is None and header.height_px * header.width_px > _MAX_WHOLE_PX:
             raise FileProblem(path, f"{header.size} pixels", "at most 4096 x 4096", remedy)
         if bands is None and header.num_bands > _MAX_WHOLE_BANDS:
@@ -135,7 +141,12 @@ def read_raster(
 
 @contextlib.contextmanager
 def open_raster(
-    path: Path, root: Path, remedy: str, complete_size_bytes: int | None = None
+    path: Path,
+    root: Path,
+    remedy: str,
+    complete_size_bytes: int | None = None,
+    *,
+    with_georeference: bool = True,
 ) -> Iterator[tuple[RasterHeader, rasterio.DatasetReader]]:
     """A raster file while it is open, and its header.
 
@@ -146,6 +157,8 @@ def open_raster(
         complete_size_bytes: Size of the file when all of it was there. Where it still has this
             size, windows of uncompressed strips are read without the rest of their rows, several
             times sooner; that way GDAL takes what a truncated file lacks as zeros.
+        with_georeference: Whether to look for one. To open a small window's file takes four times
+            as long with it.
 
     Raises:
         FileProblem: If it cannot be read, now or in the with block, or leads outside of root.
@@ -160,7 +173,7 @@ def open_raster(
             GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
             GTIFF_DIRECT_IO="YES" if is_complete else "NO",
         )
-        with environment, _open_quietly(path) as source:
+        with environment, _open_quietly(path, with_georeference) as source:
             yield _header(source), source
     # ValueError: rasterio's for paths and dtypes it cannot take. MemoryError: a lying header.
     except (RasterioError, OSError, ValueError, MemoryError) as error:
@@ -173,14 +186,15 @@ def open_raster(
         ) from error
 
 
-def _open_quietly(path: Path) -> rasterio.DatasetReader:
+def _open_quietly(path: Path, with_georeference: bool) -> rasterio.DatasetReader:
     """The file opened without rasterio's warning where there is no georeference."""
     # Named, because GDAL goes by content, and some formats point to other files.
     driver = "PNG" if path.suffix.lower() == ".png" else "GTiff"
+    options = {} if with_georeference or driver == "PNG" else {"GEOREF_SOURCES": "NONE"}
     # The filters of warnings belong to the whole process, and threads index tiles.
     with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, driver=driver)
+        return rasterio.open(path, driver=driver, **options)
 
 
 def check_inside(path: Path, root: Path, remedy: str) -> None:
