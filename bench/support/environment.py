@@ -43,7 +43,7 @@ def prepare_peers_python() -> Path:
 def peer_versions() -> str:
     """Versions of the peers as locked."""
     pinned = dict(re.findall(r"^([\w-]+)==(\S+)", PEERS_LOCK.read_text(), flags=re.MULTILINE))
-    names = ("segmentation-models-pytorch", "timm")
+    names = ("segmentation-models-pytorch", "timm", "torchgeo")
     return ", ".join(f"{name} {pinned[name]}" for name in names)
 
 
