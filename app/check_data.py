@@ -89,6 +89,7 @@ def describe(report: AuditReport) -> str:
     }
     rows = {
         "files": ", ".join(f"{count:,} {what}" for what, count in report.counts.items()),
+        "layout": report.layout,
         "sizes": ", ".join(f"{size} px" for size, _ in tally.sizes_px.most_common(5)),
         "scale": _scale(report),
         **{

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from app.config import Hyperparameters
+from app.data.audit_airs import audit_airs
 from app.data.audit_report import (
     AuditReport,
     Finding,
@@ -18,6 +19,7 @@ from app.data.audit_report import (
     tally_sample,
 )
 from app.data.audit_rid import audit_rid
+from app.data.audit_roofline import audit_roofline
 from app.data.audit_tools import Track, no_track
 from app.data.datasets import open_reader
 from app.data.loading import Quarantine
@@ -28,7 +30,11 @@ from app.tasks import BACKGROUND_CLASS
 
 Audit = Callable[[AuditReport, Hyperparameters, Path, int | None, Track], None]
 
-_AUDITS: Final[Mapping[DatasetName, Audit]] = {"rid": audit_rid}
+_AUDITS: Final[Mapping[DatasetName, Audit]] = {
+    "rid": audit_rid,
+    "roofline": audit_roofline,
+    "airs": audit_airs,
+}
 # How much of a large tile a quick look reads.
 _LOOK_SPAN_M: Final = 40.0
 

@@ -33,7 +33,7 @@ Kind = Literal[
     "damaged file",
     "listed but absent",
     "masks look binary",
-    "same tile in train and val",
+    "same tile in two splits",
     "image without mask",
     "mask without image",
     "in no list",
@@ -188,6 +188,7 @@ class AuditReport:
         dataset: Whose.
         root: The folder given.
         counts: How many of what, in the order to show.
+        layout: How the files hold it, where that differs from copy to copy.
         tally: Sums over the samples that could be read.
         crs: Images by coordinate reference system; "none" without georeference.
         findings: The worst first.
@@ -199,6 +200,7 @@ class AuditReport:
     dataset: DatasetName
     root: Path
     counts: dict[str, int] = field(default_factory=dict)
+    layout: str = ""
     tally: Tally = field(default_factory=Tally)
     crs: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
@@ -281,6 +283,7 @@ class AuditReport:
             "root": printable(str(self.root)),
             "unusable": self.unusable,
             "counts": self.counts,
+            "layout": self.layout,
             "sizes_px": dict(sorted(self.tally.sizes_px.items())),
             "gsd_m": {
                 "lowest": gsds_m[0],
