@@ -12,9 +12,10 @@ import scipy.io
 import scipy.sparse
 
 from tests.corpus import ANY_FILE, LYING_PX, Damage, Variant
+from tests.corpus_hdf5 import NODES, SHAPE
 from tests.fakes_roofline import SIZE_PX, Fields, draw_fields, write_v5, write_v73
 
-NUM_SAMPLES = 10
+NUM_SAMPLES = SHAPE[0]
 ALL_IDS = frozenset(f"roofline:{number}" for number in range(1, NUM_SAMPLES + 1))
 VICTIM = 4  # from 0: roofline:5
 NAME = "imdb.mat"
@@ -211,107 +212,6 @@ def _named(change: Change) -> Change:
 
 
 def _hdf5() -> list[Variant]:
-    """What HDF5 can hold in place of an array."""
-
-    def references(file: h5py.File, name: str) -> None:
-        target = file.create_dataset("#refs#/a", data=np.ones(3))
-        file.create_dataset(name, data=np.full((10, 1), target.ref, h5py.ref_dtype))
-
-    def region_references(file: h5py.File, name: str) -> None:
-        target = file.create_dataset("#refs#/a", data=np.ones((4, 4)))
-        data = np.array([target.regionref[:2, :2]], h5py.regionref_dtype)
-        file.create_dataset(name, data=data)
-
-    def external_link(file: h5py.File, name: str) -> None:
-        file[name] = h5py.ExternalLink("/etc/hostname", "/x")
-
-    def link_to_other_file(file: h5py.File, name: str) -> None:
-        other = Path(file.filename).parents[1] / "outside.h5"
-        with h5py.File(other, "w") as outside:
-            outside["x"] = np.ones((NUM_SAMPLES, 3, SIZE_PX, SIZE_PX), np.float32)
-        file[name] = h5py.ExternalLink(str(other), "/x")
-
-    def external_values(file: h5py.File, name: str) -> None:
-        shape = (NUM_SAMPLES, 3, SIZE_PX, SIZE_PX)
-        external = [("/etc/passwd", 0, h5py.h5f.UNLIMITED)]
-        file.create_dataset(name, shape, "u1", external=external)
-
-    def virtual(file: h5py.File, name: str) -> None:
-        shape = (NUM_SAMPLES, 3, SIZE_PX, SIZE_PX)
-        layout = h5py.VirtualLayout(shape, "f4")
-        layout[:] = h5py.VirtualSource("/tmp/no-such-file.h5", "x", shape)
-        file.create_virtual_dataset(name, layout)
-
-    def loop(file: h5py.File, name: str) -> None:
-        file[name] = h5py.SoftLink(f"/{name}")
-
-    def hard_loop(file: h5py.File, name: str) -> None:
-        group = file.create_group(name)
-        group["again"] = group
-
-    def shape_without_values(file: h5py.File, name: str) -> None:
-        shape = (NUM_SAMPLES, 3, LYING_PX, LYING_PX)
-        file.create_dataset(name, shape, "f4", chunks=(1, 1, 64, 64))
-
-    def huge_chunks(file: h5py.File, name: str) -> None:
-        shape = (NUM_SAMPLES, 3, LYING_PX, LYING_PX)
-        array = file.create_dataset(
-            name, shape, "f4", chunks=(1, 1, 30_000, 30_000), compression="gzip"
-        )
-        array.id.write_direct_chunk((0, 0, 0, 0), zlib.compress(bytes(1000)))
-
-    def many_huge_crops(file: h5py.File, name: str) -> None:
-        shape = (NUM_SAMPLES, 3, LYING_PX, LYING_PX)
-        array = file.create_dataset(name, shape, "f4", chunks=(1, 1, 64, 64), compression="gzip")
-        array[0, 0, :64, :64] = 1
-
-    def endless(file: h5py.File, name: str) -> None:
-        shape = (2**40, 3, SIZE_PX, SIZE_PX)
-        array = file.create_dataset(name, shape, "f4", chunks=(1, 3, SIZE_PX, SIZE_PX))
-        array[0] = 1
-
-    def unknown_filter(file: h5py.File, name: str) -> None:
-        settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        settings.set_chunk((1, 3, SIZE_PX, SIZE_PX))
-        settings.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (1,))
-        space = h5py.h5s.create_simple((NUM_SAMPLES, 3, SIZE_PX, SIZE_PX))
-        place = h5py.h5p.create(h5py.h5p.LINK_CREATE)
-        place.set_create_intermediate_group(True)
-        h5py.h5d.create(
-            file.id, name.encode(), h5py.h5t.IEEE_F32LE, space, dcpl=settings, lcpl=place
-        )
-
-    def put(data: Any, **options: Any) -> Callable[[h5py.File, str], None]:
-        return lambda file, name: file.create_dataset(name, data=data, **options) and None
-
-    pairs = np.zeros(NUM_SAMPLES, [("real", "f8"), ("imag", "f8")])
-    nodes: dict[str, Callable[[h5py.File, str], None]] = {
-        "object references": references,
-        "region references": region_references,
-        "link to another file": external_link,
-        "link to arrays in another file": link_to_other_file,
-        "values in another file": external_values,
-        "virtual array": virtual,
-        "link to itself": loop,
-        "group that holds itself": hard_loop,
-        "struct": lambda file, name: file.create_group(name) and None,
-        "shape without values": shape_without_values,
-        "chunks of 3 GB": huge_chunks,
-        "crops of 60000 px": many_huge_crops,
-        "shape of a trillion crops": endless,
-        "filter of a plugin": unknown_filter,
-        "texts": put(np.array([b"a", b"b"], "S8")),
-        "texts of any length": put(["a", "b"], dtype=h5py.string_dtype()),
-        "arrays of any length": put(
-            np.array([np.ones(2), np.ones(3)], object), dtype=h5py.vlen_dtype("f4")
-        ),
-        "pairs": put(pairs),
-        "opaque values": put(np.array([b"abc"], "V3")),
-        "single number": put(3.0),
-        "empty space": put(h5py.Empty("f4")),
-        "named type": lambda file, name: file.__setitem__(name, np.dtype("f8")),
-    }
-
     def place(name: str, write: Callable[[h5py.File, str], None]) -> Damage:
         def damage(root: Path) -> None:
             fields = draw_fields(NUM_SAMPLES)
@@ -326,7 +226,7 @@ def _hdf5() -> list[Variant]:
     return [
         Variant(f"{name}: {what}", "roofline", place(name, write), refused=True, culprit=NAME)
         for name in ("images", "depths")
-        for what, write in nodes.items()
+        for what, write in NODES.items()
     ]
 
 
