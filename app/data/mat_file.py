@@ -7,7 +7,6 @@ and objects are refused, and so are sizes that only a damaged or hostile file ha
 import functools
 import math
 import os
-import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from app.data.files import FileProblem
+from app.data.mat_v5 import RefusedArray, TooLarge, V5Arrays, find_byte_order, read_v5
 
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 # Where HDF5 may begin: MATLAB puts 512 bytes of its own before it.
 _HDF5_OFFSETS: Final = (0, 512, 1024, 2048, 4096)
-_V5_HEADER_BYTES: Final = 128
-_V5_COMPRESSED: Final = 15
 _MAX_V5_BYTES: Final = 4 * 2**30
 _MAX_CHUNK_BYTES: Final = 64 * 2**20
 _MAX_CACHE_BYTES: Final = 128 * 2**20
@@ -54,7 +52,7 @@ class ArrayInfo(NamedTuple):
     @property
     def size(self) -> str:
         """The lengths, for messages."""
-        return " x ".join(str(length) for length in self.shape)
+        return " x ".join(str(length) for length in self.shape) or "1"
 
 
 class MatArrays(Protocol):
@@ -119,8 +117,7 @@ def _find_format(path: Path) -> Literal["hdf5", "v5"]:
         raise _unreadable(path, error) from error
     if any(start.startswith(_HDF5_SIGNATURE, offset) for offset in _HDF5_OFFSETS):
         return "hdf5"
-    byte_order = _v5_byte_order(start)
-    if byte_order is not None and struct.unpack_from(f"{byte_order}H", start, 124)[0] == 0x0100:
+    if find_byte_order(start) is not None:
         return "v5"
     if start.startswith(b"MATLAB 7.3"):
         raise FileProblem(path, "a version 7.3 file cut short", _EXPECTED, _DOWNLOAD_AGAIN)
@@ -137,20 +134,9 @@ def _find_format(path: Path) -> Literal["hdf5", "v5"]:
     )
 
 
-def _v5_byte_order(start: bytes) -> Literal["<", ">"] | None:
-    if len(start) < _V5_HEADER_BYTES or 0 in start[:4]:
-        return None
-    mark = start[126:128]
-    return "<" if mark == b"IM" else ">" if mark == b"MI" else None
-
-
 def _unreadable(path: Path, error: BaseException) -> FileProblem:
     reason = " ".join(str(error).split()) or type(error).__name__
     return FileProblem(path, f"an unreadable file ({reason})", _EXPECTED, _DOWNLOAD_AGAIN)
-
-
-class _Refused(Exception):
-    """Why an array cannot be used."""
 
 
 class _Hdf5Arrays:
@@ -169,7 +155,7 @@ class _Hdf5Arrays:
                 for name in names:
                     try:
                         self._inspect(file, struct_name, name)
-                    except _Refused as error:
+                    except RefusedArray as error:
                         self.problems.append(f"{name} in {path}: {error}")
         except _UNREADABLE as error:
             raise _unreadable(path, error) from error
@@ -233,12 +219,12 @@ def _find_node(file: h5py.File, place: str) -> h5py.HLObject | None:
     node = file
     for name in place.split("/"):
         if not isinstance(node, h5py.Group):
-            raise _Refused("got something else than one struct around it")
+            raise RefusedArray("got something else than one struct around it")
         link = node.get(name, getlink=True)  # does not follow it
         if link is None:
             return None
         if not isinstance(link, h5py.HardLink):
-            raise _Refused(f"got a link ({name}), expected the values; links are not followed")
+            raise RefusedArray(f"got a link ({name}), expected the values; links are not followed")
         node = node[name]
     return node
 
@@ -246,33 +232,33 @@ def _find_node(file: h5py.File, place: str) -> h5py.HLObject | None:
 def _check_dataset(node: h5py.HLObject) -> ArrayInfo:
     """What a dataset holds, after a look at everything that must not be read."""
     if not isinstance(node, h5py.Dataset):
-        raise _Refused("got a struct, expected a numeric array")
+        raise RefusedArray("got a struct, expected a numeric array")
     dtype = node.dtype
     if h5py.check_ref_dtype(dtype) is not None:
-        raise _Refused("got object references, as of a cell array, expected a numeric array")
+        raise RefusedArray("got object references, as of a cell array, expected a numeric array")
     if dtype.kind not in _NUMERIC_KINDS or dtype.itemsize > 8:
-        raise _Refused(f"got values of type {dtype}, expected numbers")
+        raise RefusedArray(f"got values of type {dtype}, expected numbers")
     if node.is_virtual or node.external:
-        raise _Refused("got values in other files, expected them in this one")
+        raise RefusedArray("got values in other files, expected them in this one")
     # Of an array without values MATLAB stores the lengths of its axes, and a mark.
     if "MATLAB_empty" in node.attrs or (node.shape is not None and 0 in node.shape):
-        raise _Refused("got an empty array")
+        raise RefusedArray("got an empty array")
     if node.shape is None or not 1 <= len(node.shape) <= _MAX_AXES:
-        raise _Refused(f"got {len(node.shape or ())} axes, expected up to {_MAX_AXES}")
+        raise RefusedArray(f"got {len(node.shape or ())} axes, expected up to {_MAX_AXES}")
     creation = node.id.get_create_plist()
     filters = [creation.get_filter(index)[0] for index in range(creation.get_nfilters())]
     if unknown := [str(number) for number in filters if number not in _FILTERS]:
-        raise _Refused(
+        raise RefusedArray(
             f"got HDF5 filter {', '.join(unknown)}, expected {', '.join(_FILTERS.values())}"
         )
     chunk_bytes = math.prod(node.chunks or (0,)) * dtype.itemsize
     if chunk_bytes > _MAX_CHUNK_BYTES:
-        raise _Refused(
+        raise RefusedArray(
             f"got chunks of {chunk_bytes / 2**20:.0f} MiB, expected at most "
             f"{_MAX_CHUNK_BYTES // 2**20} MiB"
         )
     if not node.id.get_storage_size():
-        raise _Refused("got a shape without stored values")
+        raise RefusedArray("got a shape without stored values")
     return ArrayInfo(tuple(int(length) for length in reversed(node.shape)), str(dtype))
 
 
@@ -293,7 +279,7 @@ class _V5Arrays:
     def __init__(self, path: Path, struct_name: str, names: tuple[str, ...]) -> None:
         self._path, self._struct_name, self._names = path, struct_name, names
         content = self._load()
-        self.problems = content.problems
+        self.problems = [f"{name} in {path}: {why}" for name, why in content.refused.items()]
         self.arrays = {
             name: ArrayInfo(array.shape, str(array.dtype)) for name, array in content.arrays.items()
         }
@@ -301,13 +287,13 @@ class _V5Arrays:
     def read(self, name: str, axis: int | None, index: int) -> _Values:
         """As MatArrays.read."""
         array = self._load().arrays[name]
-        return array if axis is None else np.take(array, index, axis)
+        return np.array(array if axis is None else array.take(index, axis))
 
     def unpacked_bytes(self, name: str, axis: int | None) -> int:  # noqa: ARG002
         """As MatArrays.unpacked_bytes: all is unpacked, but once."""
         return 0
 
-    def _load(self) -> "_V5Content":
+    def _load(self) -> V5Arrays:
         try:
             state = self._path.stat()
         except OSError as error:
@@ -317,83 +303,21 @@ class _V5Arrays:
         )
 
 
-class _V5Content(NamedTuple):
-    arrays: dict[str, _Values]
-    problems: list[str]
-
-
 @functools.lru_cache(maxsize=1)
 def _load_v5(
     path: Path,
     struct_name: str,
     names: tuple[str, ...],
     state: tuple[int, int],  # noqa: ARG001 - a file that changed is another key
-) -> _V5Content:
-    # Imported here: a third of a second, and most files are of version 7.3.
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
+) -> V5Arrays:
     try:
-        num_bytes = _v5_bytes(path)
-        if num_bytes > _MAX_V5_BYTES:
-            raise FileProblem(
-                path,
-                f"{num_bytes / 2**30:.1f} GiB in a version 5 file, which is read whole",
-                f"at most {_MAX_V5_BYTES // 2**30} GiB",
-                _SAVE_AGAIN,
-            )
-        variables = loadmat(
+        return read_v5(path, struct_name, names, _MAX_V5_BYTES)
+    except TooLarge as error:
+        raise FileProblem(
             path,
-            variable_names=[struct_name, *names],
-            squeeze_me=True,
-            struct_as_record=True,
-        )
-    except (*_UNREADABLE, MatReadError, struct.error, zlib.error, EOFError, IndexError) as error:
+            f"{error.num_bytes / 2**30:.1f} GiB in a version 5 file, which is read whole",
+            f"at most {_MAX_V5_BYTES // 2**30} GiB",
+            _SAVE_AGAIN,
+        ) from error
+    except (*_UNREADABLE, zlib.error) as error:
         raise _unreadable(path, error) from error
-
-    content = _V5Content({}, [])
-    for name in names:
-        try:
-            found = _find_v5(variables, struct_name, name)
-        except _Refused as error:
-            content.problems.append(f"{name} in {path}: {error}")
-        else:
-            if found is not None:
-                content.arrays[name] = found
-    return content
-
-
-def _find_v5(variables: dict[str, object], struct_name: str, name: str) -> _Values | None:
-    """An array of a version 5 file; None if there is none."""
-    fields, found = variables.get(struct_name), variables.get(name)
-    # The very type: function handles and objects come as arrays of types of their own.
-    if type(fields) is np.ndarray and name in (fields.dtype.names or ()):
-        if fields.ndim > 0:
-            raise _Refused("got an array of structs around it, expected one struct")
-        found = fields[name][()]
-    if found is None:
-        return None
-    if type(found) is not np.ndarray or found.dtype.kind not in _NUMERIC_KINDS:
-        kind = found.dtype if type(found) is np.ndarray else type(found).__name__
-        raise _Refused(f"got {kind}, expected a numeric array")
-    if not found.size:
-        raise _Refused("got an empty array")
-    return found
-
-
-def _v5_bytes(path: Path) -> int:
-    """Bytes of all variables of a version 5 file, unpacked, as their headers say."""
-    num_bytes = 0
-    with path.open("rb") as file:
-        byte_order = _v5_byte_order(file.read(_V5_HEADER_BYTES))
-        position = _V5_HEADER_BYTES
-        while len(tag := file.read(8)) == 8:
-            kind, stored_bytes = struct.unpack(f"{byte_order}II", tag)
-            if kind == _V5_COMPRESSED:
-                start = zlib.decompressobj().decompress(file.read(min(stored_bytes, 1024)), 8)
-                num_bytes += struct.unpack(f"{byte_order}II", start)[1]
-            else:
-                num_bytes += stored_bytes
-            position += 8 + stored_bytes
-            file.seek(position)
-    return num_bytes

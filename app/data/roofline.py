@@ -199,7 +199,8 @@ class RooflineDataset(Dataset[Sample]):
     def _read_scaled(self, name: str, index: int, sample_id: str) -> npt.NDArray[np.float32]:
         """(C, H, W) float32 in 0..1, perhaps a little beyond."""
         scale = self._scales[name]
-        values = self._read(name, index) / np.float32(scale)
+        with np.errstate(invalid="ignore"):  # damaged values may be signalling NaN
+            values = self._read(name, index) / np.float32(scale)
         found = None
         if not np.isfinite(values).all():
             found = f"NaN or infinity in {np.count_nonzero(~np.isfinite(values))} values"
