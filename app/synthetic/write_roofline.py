@@ -27,7 +27,7 @@ _LOWEST = {"num_tiles": 1, "seed": 0, "size_px": 32}
 _USER_BLOCK_BYTES = 512
 _TEXT_BYTES = 116
 _HEADER_TEXT = "MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Thu Jan  1 00:00:00 1970"
-_DEFLATE_LEVEL = 3
+_DEFLATE_LEVEL = 3  # as MATLAB
 
 
 @dataclass(frozen=True)
