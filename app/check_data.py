@@ -55,6 +55,8 @@ def check_data(
         raise ConfigError(
             "check-data: no dataset named; add --rid DIR, --roofline DIR or --airs DIR"
         )
+    if json_path is not None:
+        _write(json_path, "")  # to find out now rather than when all is read
     reports = []
     with tempfile.TemporaryDirectory() as scratch_dir:
         for name, root in dataset_dirs.items():
@@ -70,10 +72,7 @@ def check_data(
             "exit_code": exit_code,
             "datasets": {report.dataset: report.to_json() for report in reports},
         }
-        try:
-            json_path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-        except OSError as error:
-            raise ConfigError(f"--json {json_path}: cannot be written: {error}") from error
+        _write(json_path, json.dumps(document, indent=1, allow_nan=False) + "\n")
     for report in reports:
         if report.unusable is not None:
             logger.error("%s", report.unusable)
@@ -93,7 +92,7 @@ def describe(report: AuditReport) -> str:
         "sizes": ", ".join(f"{size} px" for size, _ in tally.sizes_px.most_common(5)),
         "scale": _scale(report),
         **{
-            task: ", ".join(f"{name} {_percent(share)}" for name, share in shares.items())
+            task: ", ".join(f"{name} {_percent(share)}" for name, share in shares.items() if share)
             for task, shares in tally.class_shares().items()
         },
         "known": ", ".join(
@@ -112,6 +111,13 @@ def describe(report: AuditReport) -> str:
     for (severity, kind), group in groupby(report.findings, lambda f: (f.severity, f.kind)):
         lines += ["", *_describe_group(f"{severity}, {kind}", list(group))]
     return "\n".join(lines)
+
+
+def _write(json_path: Path, text: str) -> None:
+    try:
+        json_path.write_text(text)
+    except OSError as error:
+        raise ConfigError(f"--json {json_path}: cannot be written: {error.strerror}") from error
 
 
 def _scale(report: AuditReport) -> str:

@@ -13,7 +13,7 @@ from app.config import Hyperparameters
 from app.data.airs import AirsDataset, Tile
 from app.data.airs_layout import Tiles, find_tiles, is_tile
 from app.data.audit_report import AuditReport, Kind, Tally
-from app.data.audit_tools import Track, find_identical_files, run_in_threads, spread
+from app.data.audit_tools import Track, find_identical_files, name_some, run_in_threads, spread
 from app.data.files import FileProblem, RasterHeader, read_header
 from app.data.rid_split import Place
 from app.data.sample import BadFile
@@ -202,7 +202,7 @@ def _check_copies(report: AuditReport, splits: Mapping[str, Tiles], paths: list[
     """Images with the same bytes."""
     homes = {files.image_path: name for name, tiles in splits.items() for files in tiles.files}
     for group in find_identical_files(paths):
-        names = ", ".join(f"{homes[path]}/{path.stem}" for path in group)
+        names = name_some([f"{homes[path]}/{path.stem}" for path in group])
         what = f"{names} have the same image"
         remedy = "remove all but one"
         several = len({homes[path] for path in group}) > 1

@@ -16,7 +16,14 @@ from app.data.audit_report import (
     is_constant,
     tally_sample,
 )
-from app.data.audit_tools import Track, find_identical_files, natural_order, run_in_threads, spread
+from app.data.audit_tools import (
+    Track,
+    find_identical_files,
+    name_some,
+    natural_order,
+    run_in_threads,
+    spread,
+)
 from app.data.files import FileProblem, RasterHeader, read_header, read_raster
 from app.data.rid import RidDataset
 from app.data.rid_files import LIST_NAMES, FilesById, ListName, RidFiles, find_rid_files
@@ -198,10 +205,8 @@ def _check_copies(
     for group in find_identical_files(paths):
         group_ids = [ids[path] for path in group]
         masks = [files.segments.by_id[sample_id] for sample_id in group_ids]
-        names = ", ".join(group_ids)
-        if len(find_identical_files(masks)) != 1 or len(find_identical_files(masks)[0]) < len(
-            masks
-        ):
+        names = name_some(group_ids)
+        if max(map(len, find_identical_files(masks)), default=0) < len(masks):
             what = f"samples {names} have the same image and different masks"
             remedy = "see which mask is right, and take the others off the lists"
             report.add("warning", "identical images", group[0], what, remedy)

@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 
 from app.config import Hyperparameters
 from app.data.audit_report import AuditReport, Tally, is_constant, tally_sample
-from app.data.audit_tools import Track, run_in_threads, spread
+from app.data.audit_tools import Track, name_some, run_in_threads, spread
 from app.data.reader import Split
 from app.data.roofline import RooflineDataset
 from app.errors import SampleError
@@ -128,7 +128,7 @@ def _check_copies(
         if len(group) == 1:
             continue
         homes = [name for name, sample_ids in splits.items() if sample_ids & set(group)]
-        what = f"{', '.join(group)} have the same image, in {' and '.join(homes)}"
+        what = f"{name_some(group)} have the same image, in {' and '.join(homes)}"
         if len(homes) == 1:
             report.add("info", "identical images", reader.path, what)
         else:

@@ -8,12 +8,14 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from rasterio.errors import NotGeoreferencedWarning
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
+
+_MAX_NAMES: Final = 10
 
 
 class Track(Protocol):
@@ -69,6 +71,13 @@ def find_identical_files(paths: Sequence[Path]) -> list[list[Path]]:
         if digest is not None:
             groups.setdefault(digest, []).append(path)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def name_some(names: Sequence[str]) -> str:
+    """The first ten names, and how many more there are."""
+    num_hidden = len(names) - _MAX_NAMES
+    shown = ", ".join(names[:_MAX_NAMES])
+    return f"{shown} and {num_hidden} more" if num_hidden > 0 else shown
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:
