@@ -17,3 +17,12 @@ def small_ml(tmp_path_factory):
     sizes = {"num_train": 12, "num_val": 3, "num_test": 3, "seed": 3, "size_px": 96}
     make_sample(base_dir, **sizes, num_roofline=0, num_airs=(0, 0, 0))
     return base_dir
+
+
+@pytest.fixture(scope="session")
+def three_ml(tmp_path_factory):
+    """An /opt/ml tree with a little of all three datasets. Copy it before writing into it."""
+    base_dir = tmp_path_factory.mktemp("three") / "ml"
+    sizes = {"num_train": 12, "num_val": 3, "num_test": 3, "seed": 3, "size_px": 128}
+    make_sample(base_dir, **sizes, num_roofline=40, num_airs=(3, 1, 1), airs_size_px=800)
+    return base_dir

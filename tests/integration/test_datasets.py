@@ -1,0 +1,166 @@
+"""Runs on every combination of the three datasets, in their releases' layouts."""
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).parents[2]
+NAMES = ("rid", "roofline", "airs")
+SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(NAMES, size)]
+SMALL = {
+    "epochs": "2",
+    "steps_per_epoch": "3",
+    "batch_size": "4",
+    "crop_size_px": "96",
+    "num_workers": "0",
+    "checkpoint_every_steps": "1",
+    "max_val_samples": "3",
+    "precision": "fp32",
+}
+# What each dataset labels, and so which tasks a job on it trains.
+TASKS = {
+    "rid": {"segments", "lines"},
+    "roofline": {"lines", "depth"},
+    "airs": {"segments", "lines"},
+}
+
+
+def prepare(three_ml, tmp_path, subset):
+    """A job's tree with these channels alone."""
+    base_dir = shutil.copytree(three_ml, tmp_path / "ml")
+    config = base_dir / "input/config"
+    (config / "hyperparameters.json").write_text(json.dumps(SMALL))
+    channels = json.loads((config / "inputdataconfig.json").read_text())
+    kept = {name: channels[name] for name in subset}
+    (config / "inputdataconfig.json").write_text(json.dumps(kept))
+    return base_dir
+
+
+def start(base_dir, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "app", "train", "--base-dir", str(base_dir), *arguments],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(base_dir, *arguments):
+    process = start(base_dir, *arguments)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def kill_after_a_checkpoint(base_dir):
+    process = start(base_dir)
+    deadline = time.monotonic() + 240
+    while not list((base_dir / "checkpoints").glob("step-*.pt")):
+        assert process.poll() is None, f"ended before its time:\n{process.communicate()[0]}"
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+
+
+def weights(base_dir):
+    return (base_dir / "model/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("subset", SUBSETS, ids="+".join)
+def test_every_subset_trains_resumes_alike_and_says_what_it_did_not_learn(
+    three_ml, tmp_path, subset
+):
+    base_dir = prepare(three_ml, tmp_path, subset)
+    kill_after_a_checkpoint(base_dir)
+    assert "resuming from" in run(base_dir)
+    whole_dir = prepare(three_ml, tmp_path / "whole", subset)
+    output = run(whole_dir)
+    assert weights(base_dir) == weights(whole_dir)
+
+    document = json.loads((whole_dir / "model/metrics.json").read_text())
+    resumed = json.loads((base_dir / "model/metrics.json").read_text())
+    assert document["metrics"] == resumed["metrics"]
+    trained = set().union(*(TASKS[name] for name in subset))
+    assert set(document["trained_tasks"]) == trained
+    assert set(document["datasets"]) == set(subset)
+    for name in subset:
+        assert f"{name}: " in output
+        assert document["datasets"][name]["num_train"] > 0
+        assert document["datasets"][name]["quarantined"] == []
+    metrics = {name: entry["value"] for name, entry in document["metrics"].items()}
+    for task in ("segments", "lines", "depth"):
+        values = [value for name, value in metrics.items() if f"/{task}/" in name]
+        has_values = any(value is not None for value in values)
+        assert has_values == (task in trained), task
+    assert document["metrics"]["val/lines/f1_3px"]["dataset"] == "+".join(subset)
+    if len(subset) > 1:
+        assert all(f"val/{name}/lines/f1_3px" in metrics for name in subset)
+    # Who labels what: AIRS no direction, Roofline no valley.
+    if subset == ("airs",):
+        assert metrics["val/segments/miou"] is None
+        assert metrics["val/segments/roof_recall"] is not None
+    if "rid" not in subset:
+        assert metrics["val/lines/valley_recall_3px"] is None
+
+    description = json.loads((whole_dir / "model/model.json").read_text())
+    assert {name for name, task in description["tasks"].items() if task["trained"]} == trained
+    lines = description["tasks"]["lines"]["trained_classes"]
+    expected = {"rid": ["eave", "ridge", "hip", "valley"], "roofline": ["eave", "ridge", "hip"]}
+    best = next((expected[name] for name in subset if name in expected), ["eave"])
+    assert lines == best
+    assert description["gsd_m"] == 0.1
+
+
+def test_heads_of_untrained_tasks_keep_their_first_weights(three_ml, tmp_path):
+    base_dir = prepare(three_ml, tmp_path, ("airs",))
+    run(base_dir, "--set", "epochs=1")
+    with safe_open(base_dir / "model/model.safetensors", "pt") as file:
+        depth = file.get_tensor("heads.depth.3.bias")
+        segments = file.get_tensor("heads.segments.3.bias")
+    assert (depth == 0).all()
+    assert not (segments[:-2] == segments[0]).all()
+
+
+@pytest.mark.parametrize(("bins", "num_classes"), [(8, 10), (4, 6), (1, 2)])
+def test_fewer_directions_and_superstructures(three_ml, tmp_path, bins, num_classes):
+    base_dir = prepare(three_ml, tmp_path, ("rid", "airs"))
+    settings = (f"azimuth_bins={bins}", "superstructures_weight=1", "epochs=1")
+    run(base_dir, *itertools.chain(*(("--set", setting) for setting in settings)))
+    description = json.loads((base_dir / "model/model.json").read_text())
+    assert len(description["tasks"]["segments"]["class_names"]) == num_classes
+    assert description["tasks"]["superstructures"]["trained"]
+    metrics = json.loads((base_dir / "model/metrics.json").read_text())
+    counts = metrics["confusion_matrix"]["val/segments"]["counts"]
+    assert len(counts) == num_classes
+    assert metrics["metrics"]["val/superstructures/miou"]["value"] is not None
+    assert (metrics["metrics"]["val/segments/azimuth_coverage"]["value"] is None) == (bins == 1)
+
+
+def test_shares_of_nothing_are_refused(three_ml, tmp_path):
+    base_dir = prepare(three_ml, tmp_path, ("airs",))
+    process = start(base_dir, "--set", "dataset_weights=rid=1")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, output
+    assert "nothing to train on: dataset_weights=rid=1, but the channels are airs" in output
+
+
+def test_nothing_is_written_into_the_channels(three_ml, tmp_path):
+    base_dir = prepare(three_ml, tmp_path, NAMES)
+    before = sorted(path for path in (base_dir / "input/data").rglob("*"))
+    stamps = {path: path.stat().st_mtime_ns for path in before}
+    run(base_dir, "--set", "epochs=1")
+    assert sorted(path for path in (base_dir / "input/data").rglob("*")) == before
+    assert all(path.stat().st_mtime_ns == stamps[path] for path in before)
+    assert list((base_dir / "scratch").iterdir()), "the index is kept for the next start"
+    assert not (base_dir / "output/failure").exists()
