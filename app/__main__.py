@@ -62,7 +62,7 @@ def _train(options: argparse.Namespace) -> None:
     check_writable(paths.model_dir, paths.checkpoint_dir)
     settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
     hyperparameters = parse_hyperparameters(settings)
-    channels = _dataset_dirs(options) or read_channels(paths)
+    channels: dict[str, Path] = {**_dataset_dirs(options)} or read_channels(paths)
     # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
     # imports run beside ours.
     from app.data.workers import start_worker_server
@@ -147,7 +147,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_settings(check)
     check.set_defaults(run=_check_data)
 
-    sample = commands.add_parser("make-sample", help="write a synthetic sample in RID's layout")
+    sample = commands.add_parser("make-sample", help="write a synthetic sample of all three datasets")
     _add_base_dir(sample)
     sample.set_defaults(run=_make_sample)
     return parser
