@@ -19,6 +19,9 @@ def assert_one_line(message):
     assert message.isprintable()
     message.encode("utf-8")
     assert len(message) < MAX_MESSAGE_CHARS
+    # The worker's limit would stop what a reader should have known from the header.
+    assert "allocate" not in message
+    assert "MemoryError" not in message
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
