@@ -1,0 +1,227 @@
+"""Time to read training samples: windows of AIRS's tiles against other ways, RID, and the start.
+
+    python bench/loading.py [--json FILE] [--rounds N] [--skip-peers]
+
+The first run makes .venv-peers for torchgeo. Needs 1.5 GB in the folder for temporary files. The
+ways of reading take turns, so that whatever else the machine does meets all of them alike. A ratio
+above 1 means ours is faster.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).parents[1]
+if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
+    sys.path[0] = str(ROOT)
+
+from app.synthetic.write_airs import write_airs  # noqa: E402
+from app.synthetic.write_rid import write_rid  # noqa: E402
+from bench.support.environment import (  # noqa: E402
+    describe_machine,
+    load_average,
+    peer_versions,
+    prepare_peers_python,
+)
+from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
+from bench.support.loading_data import link_together, write_tiles  # noqa: E402
+
+_TARGETS = (
+    Target("ratio_torchgeo", ">=", 4),
+    Target("ratio_whole_tile", ">=", 150),
+    Target("rss_growth_mib", "<", 100),
+    Target("rid_samples_per_s_core", ">=", 20),
+    Target("start_s", "<", 20),
+)
+# Samples of one turn.
+_PER_TURN = {"ours": 20, "ours_sample": 20, "torchgeo": 10, "whole_tile": 1}
+_OURS = ["ours", "ours_sample"]
+# One thread, as in a data worker. Of 857 tiles a block is hardly ever met again, so none of the
+# ways may hold the benchmark's one tile in memory: GDAL's cache is 64 MiB.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GDAL_CACHEMAX": "64", "OPENCV_LOG_LEVEL": "ERROR"}
+# The kinds that targets are for; the others are shown.
+_COUNTED_KINDS = ("striped", "tiled")
+_NUM_RSS_WARM_UP, _NUM_RSS_WINDOWS = 200, 2000
+_NUM_RID_SCENES, _NUM_RID_WARM_UP, _NUM_RID_SAMPLES = 24, 8, 80
+_SMALL_PX = 64
+_NUM_AIRS_TRAIN, _NUM_AIRS_VAL = 857, 94
+_NUM_RID_TRAIN, _NUM_RID_VAL, _NUM_RID_TEST = 1374, 352, 154
+
+
+class Worker:
+    """A process that reads in one way; a context manager that ends it.
+
+    Attributes:
+        way: Its name, as in loading_worker.
+        sample_s: CPU seconds that a sample took, one for every turn. All data is in the page cache
+            and all work is in one thread, so on an idle machine this is the time it takes; and
+            where other processes compete, it still is.
+    """
+
+    def __init__(self, python: Path, way: str, root: Path) -> None:
+        self.way = way
+        self.sample_s: list[float] = []
+        command = [str(python), "-m", "bench.support.loading_worker", way, str(root)]
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | _ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+    def read(self, num_samples: int) -> dict[str, float]:
+        """Read so many samples: wall and CPU seconds, and resident memory in MiB."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{num_samples}\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"loading: the process of {self.way} ended; see its message above")
+        answer: dict[str, float] = json.loads(line)
+        return answer
+
+    def take_turn(self) -> None:
+        """Read the samples of a turn and note what one took."""
+        num_samples = _PER_TURN[self.way]
+        self.sample_s.append(self.read(num_samples)["cpu_s"] / num_samples)
+
+
+@dataclass
+class Comparison:
+    """Ways of reading one kind of tile that took turns.
+
+    Attributes:
+        kind: Of the tile.
+        sample_s: By way, seconds a sample took in every turn.
+    """
+
+    kind: str
+    sample_s: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def ratio(self, way: str) -> float:
+        """How many times longer than ours a way takes: the medians' ratio."""
+        return statistics.median(self.sample_s[way]) / statistics.median(self.sample_s["ours"])
+
+    def cells(self, way: str) -> list[str]:
+        """A row of the table."""
+        milliseconds = [1000 * value for value in self.sample_s[way]]
+        median = statistics.median(milliseconds)
+        return [
+            f"{self.kind} {way}",
+            f"{median:.1f} [{min(milliseconds):.1f}, {max(milliseconds):.1f}]",
+            f"{1000 / median:.1f}",
+            f"{self.ratio(way):.1f}",
+        ]
+
+
+def lowest_ratio(comparisons: Sequence[Comparison], way: str) -> float:
+    """The ratio that counts: that of the kind where ours is least ahead."""
+    return min(comparison.ratio(way) for comparison in comparisons)
+
+
+def _compare(
+    python: Path, ways: Sequence[str], kind: str, root: Path, num_rounds: int
+) -> Comparison:
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(Worker(python, way, root)) for way in ways]
+        for worker in workers:
+            worker.read(_PER_TURN[worker.way])  # imports, indexes, and fills the page cache
+        for _ in range(num_rounds):
+            for worker in workers:
+                worker.take_turn()
+    print(f"{kind}: {num_rounds} rounds; load {load_average()}", flush=True)
+    return Comparison(kind, {worker.way: worker.sample_s for worker in workers})
+
+
+def _measure_growth(python: Path, root: Path) -> float:
+    """MiB by which a worker's resident memory rises over 2,000 windows."""
+    with Worker(python, "ours_sample", root) as worker:
+        before = worker.read(_NUM_RSS_WARM_UP)
+        after = worker.read(_NUM_RSS_WINDOWS)
+    return after["peak_rss_mib"] - before["peak_rss_mib"]
+
+
+def _measure_rid(python: Path, folder: Path) -> float:
+    """Training samples of RID for every second of one core."""
+    write_rid(folder / "rid_scenes", _NUM_RID_SCENES, 1, 1, seed=0)
+    with Worker(python, "rid", folder / "rid_scenes") as worker:
+        worker.read(_NUM_RID_WARM_UP)
+        return _NUM_RID_SAMPLES / worker.read(_NUM_RID_SAMPLES)["cpu_s"]
+
+
+def _measure_start(python: Path, folder: Path) -> float:
+    """Seconds to open two datasets with as many files as the real ones have."""
+    root = folder / "many"
+    write_rid(root / "rid", _NUM_RID_TRAIN, _NUM_RID_VAL, _NUM_RID_TEST, seed=0, size_px=_SMALL_PX)
+    write_airs(root / "airs", _NUM_AIRS_TRAIN, _NUM_AIRS_VAL, 0, seed=0, size_px=_SMALL_PX)
+    with Worker(python, "start", root) as worker:
+        return worker.read(1)["wall_s"]
+
+
+def _measure(
+    python: Path, ways: Sequence[str], folder: Path, num_rounds: int
+) -> tuple[dict[str, float], list[Comparison]]:
+    roots = write_tiles(folder / "tiles")
+    comparisons = [_compare(python, ways, kind, root, num_rounds) for kind, root in roots.items()]
+    counted = [comparison for comparison in comparisons if comparison.kind in _COUNTED_KINDS]
+    figures = {f"ratio_{way}": lowest_ratio(counted, way) for way in ways if way not in _OURS}
+    for comparison in comparisons:
+        for way, sample_s in comparison.sample_s.items():
+            figures[f"{comparison.kind}_{way}_samples_per_s"] = 1 / statistics.median(sample_s)
+    both = link_together(roots, _COUNTED_KINDS, folder / "both")
+    figures["rss_growth_mib"] = _measure_growth(python, both)
+    figures["rid_samples_per_s_core"] = _measure_rid(python, folder)
+    figures["start_s"] = _measure_start(python, folder)
+    return figures, comparisons
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    add_json_option(parser)
+    parser.add_argument("--rounds", type=int, default=10, help="default: %(default)s")
+    parser.add_argument(
+        "--skip-peers", action="store_true", help="leave torchgeo out, and its installation"
+    )
+    options = parser.parse_args()
+    print(f"{describe_machine()}; {peer_versions()}; load {load_average()}")
+    if options.skip_peers:
+        python, ways = Path(sys.executable), [*_OURS, "whole_tile"]
+    else:
+        python, ways = prepare_peers_python(), [*_OURS, "torchgeo", "whole_tile"]
+    with tempfile.TemporaryDirectory(prefix="loading-") as folder:
+        figures, comparisons = _measure(python, ways, Path(folder), options.rounds)
+    print()
+    header = ["tile, way", "CPU ms/sample [min, max]", "samples/s", "ratio"]
+    print_table(header, [comparison.cells(way) for comparison in comparisons for way in ways])
+    print("a sample: image and label, 512 px of 0.10 m, of 683 px of 0.075 m; one thread\n")
+    report(figures, [target for target in _TARGETS if target.key in figures], options.json)
+
+
+if __name__ == "__main__":
+    main()
