@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app import __version__
 from app.dataset_names import DATASET_TITLES, DatasetName
-from app.errors import EXIT_BUG, EXIT_OK, EXIT_USER_ERROR, ConfigError, RoofError
+from app.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR, ConfigError, RoofError
 from app.launcher import StopFlag, die_with_parent, supervise
 from app.logs import configure_logging
 from app.sagemaker import Paths, write_failure
@@ -40,6 +40,9 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
     except RoofError as error:
         message, exit_code, details = str(error), EXIT_USER_ERROR, ""
         logger.error("%s", message)
+    except KeyboardInterrupt:
+        logger.error("stopped by Ctrl-C")
+        return EXIT_INTERRUPTED
     except Exception as error:
         message = f"internal error: {type(error).__name__}: {error}"
         exit_code, details = EXIT_BUG, traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]
@@ -62,7 +65,7 @@ def _train(options: argparse.Namespace) -> None:
     check_writable(paths.model_dir, paths.checkpoint_dir)
     settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
     hyperparameters = parse_hyperparameters(settings)
-    channels: dict[str, Path] = {**_dataset_dirs(options)} or read_channels(paths)
+    channels: dict[str, Path] = dict(_dataset_dirs(options).items()) or read_channels(paths)
     # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
     # imports run beside ours.
     from app.data.workers import start_worker_server
@@ -147,7 +150,9 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_settings(check)
     check.set_defaults(run=_check_data)
 
-    sample = commands.add_parser("make-sample", help="write a synthetic sample of all three datasets")
+    sample = commands.add_parser(
+        "make-sample", help="write a synthetic sample of all three datasets"
+    )
     _add_base_dir(sample)
     sample.set_defaults(run=_make_sample)
     return parser

@@ -10,6 +10,7 @@ from pathlib import Path
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 
 _MAX_PROBLEMS_SHOWN = 10
 
