@@ -12,9 +12,10 @@ import torch
 from rasterio.windows import Window
 from torch.utils.data import Dataset
 
-from app.data.airs_index import CELL_M, TileFacts, index_tiles, wrong_values
-from app.data.airs_layout import TILE_REMEDY, TITLE, Split, TileFiles, find_tiles
-from app.data.files import FileProblem, read_raster
+from app.data.airs_index import CELL_M, TileFacts, index_tiles
+from app.data.airs_layout import TILE_REMEDY, TITLE, Split, find_tiles
+from app.data.airs_tile import Tile
+from app.data.files import FileProblem, OpenRasters
 from app.data.sample import BadFile, Sample, unknown_depth, unknown_labels
 from app.dataset_names import DatasetName
 from app.errors import DataError, SampleError, join_problems
@@ -104,6 +105,7 @@ class AirsDataset(Dataset[Sample]):
         self._edge_cells, self._edge_starts = _bins_of_edges(np.concatenate(shares))
         self.span_m = min(min(t.height_px, t.width_px) * t.gsd_m for t in self.tiles)
         self.sample_ids: Sequence[str] = _Names(self._name_cell, len(self))
+        self._rasters = OpenRasters(self.folder, TILE_REMEDY)
         # What was wrong with a tile, so that in this process it is not read again.
         self._errors: dict[int, SampleError] = {}
 
@@ -127,13 +129,14 @@ class AirsDataset(Dataset[Sample]):
             index: Which cell.
             span_m: Least side of the square, metres; the whole tile where that is smaller. At the
                 border of the tile the square is moved inside.
-            rng: Draws the place.
+            rng: Draws the place, which then gives way to the blocks of the file by some pixels.
 
         Raises:
             SampleError: As __getitem__.
         """
         place = self._place(index)
-        return self._read(place.tile_index, self._square(place, span_m, rng.random(2)))
+        square = self._square(place, span_m, rng.random(2))
+        return self._read(place.tile_index, self.tiles[place.tile_index].fit_to_blocks(square))
 
     def pass_order(self, rng: np.random.Generator) -> _Ints:
         """(len,) cells of one pass, some twice, some not at all.
@@ -194,7 +197,7 @@ class AirsDataset(Dataset[Sample]):
         if known := self._errors.get(tile_index):
             raise SampleError(known.sample_id, known.path, str(known))
         try:
-            image, roof = tile.read(window, self.folder)
+            image, roof = tile.read(window, self._rasters)
         except FileProblem as problem:
             error = problem.to_sample_error(self.title, tile.files.name)
             self._errors[tile_index] = error
@@ -266,63 +269,6 @@ class _Place(NamedTuple):
 
     tile_index: int
     window: Window
-
-
-class Tile(NamedTuple):
-    """A tile, as it was when it was indexed."""
-
-    files: TileFiles
-    height_px: int
-    width_px: int
-    gsd_m: float
-    roof_value: int
-    image_size_bytes: int
-    label_size_bytes: int
-    num_rows: int
-    num_columns: int
-
-    @classmethod
-    def of(cls, files: TileFiles, facts: TileFacts) -> "Tile":
-        """A tile's files with what is known of them."""
-        num_rows, num_columns = facts.num_cells
-        return cls(
-            files,
-            facts.height_px,
-            facts.width_px,
-            facts.gsd_m,
-            facts.roof_value,
-            facts.image_size_bytes,
-            facts.label_size_bytes,
-            num_rows,
-            num_columns,
-        )
-
-    def read(self, window: Window, folder: Path) -> tuple[_Mask, _Mask]:
-        """(3, H, W) uint8 RGB and (H, W) uint8 0/1 roof of a window.
-
-        Raises:
-            FileProblem: If a file is damaged, was exchanged, or holds something else.
-        """
-        image_path, label_path = self.files.image_path, self.files.label_path
-        image = self._read(image_path, folder, window, (1, 2, 3), self.image_size_bytes)
-        label = self._read(label_path, folder, window, (1,), self.label_size_bytes)[0]
-        top = int(label.max())
-        values = {0, self.roof_value} if self.roof_value else {0, 1, 255}
-        roof = label == top if top else np.zeros(label.shape, np.bool_)
-        if top not in values or np.count_nonzero(label) != np.count_nonzero(roof):
-            raise wrong_values(label_path, label, self.roof_value)
-        return image, roof.view(np.uint8)
-
-    def _read(
-        self, path: Path, folder: Path, window: Window, bands: Sequence[int], size_bytes: int
-    ) -> _Mask:
-        header, pixels = read_raster(
-            path, folder, TILE_REMEDY, window, bands, size_bytes, with_georeference=False
-        )
-        if (header.height_px, header.width_px) != (self.height_px, self.width_px):
-            expected = f"{self.width_px} x {self.height_px}, as when the job started"
-            raise FileProblem(path, f"{header.size} pixels", expected, TILE_REMEDY)
-        return np.ascontiguousarray(pixels, np.uint8)
 
 
 class _Names(Sequence[str]):

@@ -47,6 +47,7 @@ class TileFacts(BaseModel):
         height_px: Rows.
         width_px: Columns.
         gsd_m: Metres per pixel.
+        block_px: Rows and columns in which the image is packed, at most those of the tile.
         roof_value: What the label holds on roofs: 1 or 255, or 0 if no roof was seen.
         image_size_bytes: Of the file, all of which was there.
         label_size_bytes: Likewise.
@@ -58,6 +59,7 @@ class TileFacts(BaseModel):
     height_px: int = Field(ge=1)
     width_px: int = Field(ge=1)
     gsd_m: float = Field(ge=MIN_GSD_M, le=MAX_GSD_M)
+    block_px: tuple[int, int]
     roof_value: Literal[0, 1, 255]
     image_size_bytes: int
     label_size_bytes: int
@@ -99,7 +101,7 @@ class _KeptIndex(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format: Literal["airs index 1"] = "airs index 1"
+    format: Literal["airs index 2"] = "airs index 2"
     tiles: list[_KeptTile]
 
 
@@ -153,6 +155,7 @@ def _read_facts(tile: TileFiles, folder: Path) -> TileFacts:
     """
     with open_raster(tile.image_path, folder, TILE_REMEDY) as (header, image):
         _read_last_pixel(image)
+        block_height, block_width = image.block_shapes[0]
     if not header.is_rgb:
         expected = "3 bands (R, G, B) of uint8, or these and an alpha band"
         raise FileProblem(tile.image_path, header.bands, expected, TILE_REMEDY)
@@ -170,6 +173,7 @@ def _read_facts(tile: TileFiles, folder: Path) -> TileFacts:
         height_px=header.height_px,
         width_px=header.width_px,
         gsd_m=gsd_m,
+        block_px=(min(block_height, header.height_px), min(block_width, header.width_px)),
         roof_value=roof_value,
         image_size_bytes=tile.image_path.stat().st_size,
         label_size_bytes=tile.label_path.stat().st_size,

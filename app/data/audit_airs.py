@@ -10,11 +10,12 @@ import numpy as np
 from rasterio.windows import Window
 
 from app.config import Hyperparameters
-from app.data.airs import AirsDataset, Tile
-from app.data.airs_layout import Tiles, find_tiles, is_tile
+from app.data.airs import AirsDataset
+from app.data.airs_layout import TILE_REMEDY, Tiles, find_tiles, is_tile
+from app.data.airs_tile import Tile
 from app.data.audit_report import AuditReport, Kind, Tally
 from app.data.audit_tools import Track, find_identical_files, name_some, run_in_threads, spread
-from app.data.files import FileProblem, RasterHeader, read_header
+from app.data.files import FileProblem, OpenRasters, RasterHeader, read_header
 from app.data.rid_split import Place
 from app.data.sample import BadFile
 from app.errors import DataError
@@ -106,9 +107,10 @@ def _examine(tile: Tile, folder: Path) -> _Examined:
     first_px, is_constant = None, True
     try:
         header = read_header(tile.files.image_path, folder, "")
+        rasters = OpenRasters(folder, TILE_REMEDY)
         for top in range(0, tile.height_px, _ROWS_AT_ONCE):
             num_rows = min(_ROWS_AT_ONCE, tile.height_px - top)
-            image, roof = tile.read(Window(0, top, tile.width_px, num_rows), folder)
+            image, roof = tile.read(Window(0, top, tile.width_px, num_rows), rasters)
             num_roof = int(np.count_nonzero(roof))
             tally.segments[SOME_ROOF] += num_roof
             tally.segments[BACKGROUND_CLASS] += roof.size - num_roof

@@ -1,9 +1,11 @@
-"""Raster files as every reader opens them: closed at once, bounded, never outside the dataset."""
+"""Raster files as every reader opens them: bounded, never outside of the dataset."""
 
 import contextlib
 import math
+import os
 import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,6 +25,17 @@ MAX_GSD_M: Final = 1.0
 # Whole files are read up to this size; a header may promise anything.
 _MAX_WHOLE_PX: Final = 4096 * 4096
 _MAX_WHOLE_BANDS: Final = 4
+# Two files a tile: enough for the tiles of a small dataset, of little use with 857 of them.
+_MAX_OPEN: Final = 32
+_SAFE_OPTIONS: Final = {
+    # GDAL's fast path for whole PNGs leaves what a truncated file lacks uninitialised and reports
+    # no error (GDAL 3.10).
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
+    # GDAL lists the folder at every opening, unless told not to.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    # MB of unpacked blocks; GDAL's default is 5 % of the memory for every process.
+    "GDAL_CACHEMAX": 64,
+}
 _WARNINGS_LOCK: Final = threading.Lock()
 
 
@@ -104,13 +117,10 @@ def read_raster(
     remedy: str,
     window: Window | None = None,
     bands: Sequence[int] | None = None,
-    complete_size_bytes: int | None = None,
-    *,
-    with_georeference: bool = True,
 ) -> tuple[RasterHeader, npt.NDArray[np.generic]]:
     """A raster file's header and its pixels, or those of a window of it.
 
-    The file is opened and closed here: data loader workers share no handle.
+    The file is opened and closed here.
 
     Args:
         path: A TIFF, or a PNG where the name ends so.
@@ -118,8 +128,6 @@ def read_raster(
         remedy: What the user should do about a bad file.
         window: What to read; None is all of it, up to 4096 x 4096.
         bands: Which bands, from 1; None is all.
-        complete_size_bytes: See open_raster.
-        with_georeference: See open_raster.
 
     Returns:
         Header, and (B, H, W) pixels of the file's type.
@@ -127,10 +135,7 @@ def read_raster(
     Raises:
         FileProblem: If it cannot be read, is too large, or leads outside of root.
     """
-    opened = open_raster(
-        path, root, remedy, complete_size_bytes, with_georeference=with_georeference
-    )
-    with opened as (header, source):
+    with open_raster(path, root, remedy) as (header, source):
         if window is None and header.height_px * header.width_px > _MAX_WHOLE_PX:
             raise FileProblem(path, f"{header.size} pixels", "at most 4096 x 4096", remedy)
         if bands is None and header.num_bands > _MAX_WHOLE_BANDS:
@@ -141,12 +146,7 @@ def read_raster(
 
 @contextlib.contextmanager
 def open_raster(
-    path: Path,
-    root: Path,
-    remedy: str,
-    complete_size_bytes: int | None = None,
-    *,
-    with_georeference: bool = True,
+    path: Path, root: Path, remedy: str
 ) -> Iterator[tuple[RasterHeader, rasterio.DatasetReader]]:
     """A raster file while it is open, and its header.
 
@@ -154,27 +154,91 @@ def open_raster(
         path: A TIFF, or a PNG where the name ends so.
         root: Folder of the dataset, which the file must not leave through a link.
         remedy: What the user should do about a bad file.
-        complete_size_bytes: Size of the file when all of it was there. Where it still has this
-            size, windows of uncompressed strips are read without the rest of their rows, several
-            times sooner; that way GDAL takes what a truncated file lacks as zeros.
-        with_georeference: Whether to look for one. To open a small window's file takes four times
-            as long with it.
 
     Raises:
         FileProblem: If it cannot be read, now or in the with block, or leads outside of root.
     """
     check_inside(path, root, remedy)
+    with (
+        _problems_of(path, remedy),
+        rasterio.Env(**_SAFE_OPTIONS, GTIFF_DIRECT_IO="NO"),
+        _open_quietly(path, with_georeference=True) as source,
+    ):
+        yield _header(source), source
+
+
+class OpenRasters:
+    """Large files of which windows are read again and again; those read last stay open.
+
+    For one thread. Sent to another process, it opens the files anew there.
+
+    Args:
+        root: Folder of the dataset, which no file must leave through a link.
+        remedy: What the user should do about a bad file.
+    """
+
+    def __init__(self, root: Path, remedy: str) -> None:
+        self.root = root
+        self.remedy = remedy
+        self._open: OrderedDict[Path, _OpenRaster] = OrderedDict()
+        self._process_id = os.getpid()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_open": OrderedDict(), "_process_id": 0}
+
+    def read(
+        self, path: Path, window: Window, bands: Sequence[int], complete_size_bytes: int
+    ) -> tuple[RasterHeader, npt.NDArray[np.generic]]:
+        """Header, without georeference, and (B, H, W) pixels of a window.
+
+        Args:
+            path: The file.
+            window: What to read.
+            bands: Which bands, from 1.
+            complete_size_bytes: Size of the file when all of it was there. Where it still has this
+                size, windows of uncompressed strips are read without the rest of their rows,
+                several times sooner; that way GDAL takes what a truncated file lacks as zeros.
+
+        Raises:
+            FileProblem: If it cannot be read, or leads outside of the dataset's folder.
+        """
+        try:
+            with _problems_of(path, self.remedy):
+                opened = self._get(path, complete_size_bytes)
+                return opened.header, opened.source.read(indexes=list(bands), window=window)
+        except FileProblem:
+            self._open.pop(path, None)
+            raise
+
+    def _get(self, path: Path, complete_size_bytes: int) -> "_OpenRaster":
+        if self._process_id != os.getpid():  # handles of the process that forked this one
+            self._open, self._process_id = OrderedDict(), os.getpid()
+        opened = self._open.pop(path, None)
+        if opened is None:
+            check_inside(path, self.root, self.remedy)
+            is_complete = path.stat().st_size == complete_size_bytes
+            # Looked at when a file is opened, for all of its reads.
+            direct = "YES" if is_complete else "NO"
+            with rasterio.Env(**_SAFE_OPTIONS, GTIFF_DIRECT_IO=direct):
+                # To open a file takes four times as long with its georeference.
+                source = _open_quietly(path, with_georeference=False)
+            opened = _OpenRaster(_header(source), source)
+        self._open[path] = opened
+        if len(self._open) > _MAX_OPEN:
+            self._open.popitem(last=False)[1].source.close()
+        return opened
+
+
+class _OpenRaster(NamedTuple):
+    header: RasterHeader
+    source: rasterio.DatasetReader
+
+
+@contextlib.contextmanager
+def _problems_of(path: Path, remedy: str) -> Iterator[None]:
+    """Turns what opening and reading a file raise into a FileProblem."""
     try:
-        is_complete = path.stat().st_size == complete_size_bytes
-        # GDAL's fast path for whole PNGs leaves what a truncated file lacks uninitialised and
-        # reports no error (GDAL 3.10). And it lists the folder at every opening, unless told not.
-        environment = rasterio.Env(
-            GDAL_PNG_WHOLE_IMAGE_OPTIM="NO",
-            GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
-            GTIFF_DIRECT_IO="YES" if is_complete else "NO",
-        )
-        with environment, _open_quietly(path, with_georeference) as source:
-            yield _header(source), source
+        yield
     # ValueError: rasterio's for paths and dtypes it cannot take. MemoryError: a lying header.
     except (RasterioError, OSError, ValueError, MemoryError) as error:
         reason = error.__cause__ or error  # rasterio's own text only points to its cause

@@ -27,7 +27,7 @@ _WINDOW_PX = round(SIZE_PX * GSD_M / _TILE_GSD_M)  # 683
 _RID_BATCH_SIZE = 4
 _MIB = 2**20
 
-Sample = tuple[torch.Tensor, torch.Tensor]
+Sample = tuple[torch.Tensor | np.ndarray, torch.Tensor | np.ndarray]
 
 
 def ours(root: Path) -> Iterator[Sample]:
@@ -35,25 +35,33 @@ def ours(root: Path) -> Iterator[Sample]:
 
     Colours are put side by side and made smaller as app/data/geometry.py does it.
     """
+    from app.data.airs_layout import TILE_REMEDY
+    from app.data.files import OpenRasters
+    from app.data.geometry import shrink
+
     dataset = _open_airs(root)
+    rasters = OpenRasters(dataset.folder, TILE_REMEDY)
     rng = np.random.default_rng(0)
     while True:
         tile = dataset.tiles[int(rng.integers(len(dataset.tiles)))]
         top, left = (
             int(rng.integers(side - _WINDOW_PX)) for side in (tile.height_px, tile.width_px)
         )
-        image, roof = tile.read(Window(left, top, _WINDOW_PX, _WINDOW_PX), dataset.folder)
-        yield _resize(cv2.merge(list(image)), roof)
+        window = tile.fit_to_blocks(Window(left, top, _WINDOW_PX, _WINDOW_PX))
+        image, roof = tile.read(window, rasters)
+        yield shrink(cv2.merge(list(image)), (SIZE_PX, SIZE_PX)), _resize_label(roof)
 
 
 def ours_sample(root: Path) -> Iterator[Sample]:
     """Whole samples of AirsDataset: its outline, and four targets of which nothing is known."""
+    from app.data.geometry import shrink
+
     dataset = _open_airs(root)
     rng = np.random.default_rng(0)
     while True:
         sample = dataset.draw(int(rng.integers(len(dataset))), SIZE_PX * GSD_M, rng)
         image, segments = sample["image"].numpy(), sample["segments"].numpy()
-        yield _resize(cv2.merge(list(image)), segments)
+        yield shrink(cv2.merge(list(image)), (SIZE_PX, SIZE_PX)), _resize_label(segments)
 
 
 def _open_airs(root: Path) -> "AirsDataset":
@@ -97,7 +105,8 @@ def whole_tile(root: Path) -> Iterator[Sample]:
         label = cv2.imread(str(label_path), cv2.IMREAD_GRAYSCALE)
         top, left = rng.integers(np.array(label.shape) - _WINDOW_PX)
         window = np.s_[top : top + _WINDOW_PX, left : left + _WINDOW_PX]
-        yield _resize(image[window], label[window])
+        small = cv2.resize(image[window], (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
+        yield small, _resize_label(label[window])
 
 
 def rid(root: Path) -> Iterator[Sample]:
@@ -139,11 +148,8 @@ WAYS: dict[str, Callable[[Path], Iterator[Sample]]] = {
 }
 
 
-def _resize(image: np.ndarray, label: np.ndarray) -> Sample:
-    size = (SIZE_PX, SIZE_PX)
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    small_label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
-    return torch.from_numpy(small), torch.from_numpy(small_label)
+def _resize_label(label: np.ndarray) -> np.ndarray:
+    return cv2.resize(label, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_NEAREST)
 
 
 def main() -> None:

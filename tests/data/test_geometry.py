@@ -151,7 +151,9 @@ def test_photos_are_averaged_and_labels_are_not():
     whole = resample_whole(sample, 0.1)
     check_sample(whole)
     assert whole["image"].shape == (3, 32, 32)
-    assert (whole["image"] == 100).all()
+    # no trace of the pattern is left, but for where the photo ends
+    assert (whole["image"][:, 2:-2, 2:-2].float() - 100).abs().max() <= 1
+    assert (whole["image"].float() - 100).abs().max() <= 20
     assert set(whole["segments"].unique().tolist()) == {3, 17}
     assert (whole["segments"] == 3).sum() == 16 * 32
     assert whole["gsd_m"] == 0.1
