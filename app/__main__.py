@@ -81,11 +81,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     from app.config_text import parse_hyperparameters, parse_settings
     from app.evaluate import evaluate_model
 
-    hyperparameters = parse_hyperparameters(parse_settings(options.set))
+    settings = parse_settings(options.set)
+    parse_hyperparameters(settings)  # a wrong one should not wait for the model
     dataset_dirs = _dataset_dirs(options)
     if not dataset_dirs:
         raise ConfigError("evaluate: no dataset named; add --rid DIR, --roofline DIR or --airs DIR")
-    evaluate_model(options.model, dataset_dirs, options.split, options.out, hyperparameters)
+    evaluate_model(options.model, dataset_dirs, options.split, options.out, settings)
 
 
 def _check_data(options: argparse.Namespace) -> int:

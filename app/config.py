@@ -54,8 +54,8 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 # `phase` is among them because the fields it sets are compared themselves.
 _NOT_RESULT_AFFECTING: Final = frozenset(
     {
-        "phase", "num_workers", "prefetch_factor", "max_bad_fraction", "resume",
-        "checkpoint_every_steps", "keep_checkpoints", "memory_interval_s",
+        "phase", "max_val_samples", "num_workers", "prefetch_factor", "max_bad_fraction",
+        "resume", "checkpoint_every_steps", "keep_checkpoints", "memory_interval_s",
     }
 )  # fmt: skip
 

@@ -80,6 +80,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
+            "num_skipped": self.num_skipped,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -94,6 +95,7 @@ class TrainingState:
         if state["scaler"]:  # empty where the run before needed no scaling
             self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
+        self.num_skipped = state["num_skipped"]
 
     def _groups(self) -> list[dict[str, Any]]:
         return self.optimizer.param_groups

@@ -10,16 +10,21 @@ from typing import Any
 from app.artifacts import headline
 from app.checkpoint import load_exported_model
 from app.config import Hyperparameters
+from app.config_text import parse_hyperparameters
 from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
 from app.data.reader import Split
 from app.dataset_names import DatasetName
 from app.engine import choose_autocast_dtype, choose_device
 from app.errors import CheckpointError
+from app.model import HybridRoofModel
 from app.sagemaker import check_writable
 from app.scoring import Scores, score_datasets
 from app.tasks import find_task
 
 logger = logging.getLogger(__name__)
+
+# What says which samples a split holds, and how large they are.
+_SPLIT_SETTINGS = ("seed", "rid_fold", "rid_split", "roofline_gsd_m")
 
 
 def evaluate_model(
@@ -27,7 +32,7 @@ def evaluate_model(
     dataset_dirs: Mapping[DatasetName, Path],
     split: Split,
     output: Path,
-    hyperparameters: Hyperparameters,
+    settings: Mapping[str, object],
 ) -> None:
     """Write the metrics of the model on one split to a JSON file.
 
@@ -36,8 +41,9 @@ def evaluate_model(
         dataset_dirs: Folders in the layouts of the datasets.
         split: Which split to score; "all" is all of a dataset together.
         output: The JSON file; its folder is made if it is not there.
-        hyperparameters: For device, precision, splits, workers, the number of samples and the limit
-            on bad files. Sampling distance and classes are the model's own.
+        settings: Hyperparameters given by the user: device, precision, workers, the number of
+            samples and the limit on bad files. Sampling distance and classes are the model's own;
+            what parts the datasets into splits is too, unless it is given here.
 
     Raises:
         RoofError: If the model or the data cannot be used.
@@ -48,27 +54,23 @@ def evaluate_model(
     trained = [task.name for task in model.tasks if described.get(task.name, {}).get("trained")]
     if not trained:
         raise CheckpointError(f"the model in {model_dir} was trained on no task; train it first")
+    hyperparameters = _choose_settings(model, description, settings)
     device = choose_device(hyperparameters.device)
     dtype = choose_autocast_dtype(hyperparameters.precision, device)
-    settings = hyperparameters.model_copy(
-        update={
-            "gsd_m": description.get("gsd_m", hyperparameters.gsd_m),
-            "azimuth_bins": find_task("segments", model.tasks).azimuth_bins or 1,
-            "superstructures_weight": float(len(model.tasks) > 3),
-        }
-    )
     with tempfile.TemporaryDirectory(prefix="roof-model-") as scratch:
         readers = {
-            name: open_reader(name, path, split, settings, Path(scratch))
+            name: open_reader(name, path, split, hyperparameters, Path(scratch))
             for name, path in dataset_dirs.items()
         }
-        datasets = {name: build_eval_dataset(reader, settings) for name, reader in readers.items()}
+        datasets = {
+            name: build_eval_dataset(reader, hyperparameters) for name, reader in readers.items()
+        }
         quarantines = {
-            name: build_quarantine([reader], settings) for name, reader in readers.items()
+            name: build_quarantine([reader], hyperparameters) for name, reader in readers.items()
         }
         scores = Scores(model.tasks, list(datasets))
         scored = score_datasets(
-            model.to(device), datasets, scores, trained, device, dtype, settings.num_workers
+            model.to(device), datasets, scores, trained, device, dtype, hyperparameters.num_workers
         )
         for batch in scored:
             for name, bad_files in batch["bad_files"].items():
@@ -79,6 +81,7 @@ def evaluate_model(
         "model": str(model_dir),
         "data": {name: str(path) for name, path in dataset_dirs.items()},
         "split": split,
+        "hyperparameters": hyperparameters.non_default(),
         "num_samples": scores.num_samples,
         "quarantined": {name: quarantine.to_json() for name, quarantine in quarantines.items()},
         "metrics": {name: value.to_json() for name, value in values.items()},
@@ -89,3 +92,32 @@ def evaluate_model(
     num_samples = sum(scores.num_samples.values())
     logger.info("%s on %d samples: %s", split, num_samples, headline(row, split))
     logger.info("metrics written to %s", output)
+
+
+def _choose_settings(
+    model: HybridRoofModel, description: Mapping[str, Any], given: Mapping[str, object]
+) -> Hyperparameters:
+    """The settings to score with.
+
+    The model's own seed, fold and split rule hold unless others are given: with others, what is
+    "test" here may have been trained on.
+    """
+    trained_with = description.get("hyperparameters", {})
+    own = {name: trained_with[name] for name in _SPLIT_SETTINGS if name in trained_with}
+    for name in own.keys() & given.keys():
+        if str(own[name]) != str(given[name]):
+            logger.warning(
+                "%s=%s, but the model was trained with %s: it may have seen these samples",
+                name,
+                given[name],
+                own[name],
+            )
+    return parse_hyperparameters({**own, **given}).model_copy(
+        update={
+            "gsd_m": description.get("gsd_m", Hyperparameters().gsd_m),
+            "azimuth_bins": find_task("segments", model.tasks).azimuth_bins or 1,
+            "superstructures_weight": float(
+                any(task.name == "superstructures" for task in model.tasks)
+            ),
+        }
+    )

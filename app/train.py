@@ -116,7 +116,12 @@ class _Run:
         self.distribution = self._measure_distribution()
         self.class_weights = choose_class_weights(self.tasks, self.distribution.counts)
         self.settings = self._build_settings()
-        self.identity = {**hyperparameters.result_affecting(), **self.datasets.identify()}
+        self.identity = {
+            **hyperparameters.result_affecting(),
+            **self.datasets.identify(),
+            # None stands for two values: which of them, the channel `pretrained` decides.
+            "backbone_learning_rate": self.state.optimizer.param_groups[-1]["peak_lr"],
+        }
         self.progress = self._resume()
         self.first_step = self.state.step
         self.started_s = started_s - self.progress.duration_s
@@ -238,7 +243,11 @@ class _Run:
         progress = self.progress
         progress.epoch += 1
         losses = progress.losses.means()
-        total = sum(weight * (losses[name] or 0.0) for name, weight in self.task_weights.items())
+        terms = [
+            weight * loss
+            for name, weight in self.task_weights.items()
+            if (loss := losses[name]) is not None
+        ]
         duration_s = time.monotonic() - self.started_s
         row: dict[str, float | int | None] = {
             "epoch": progress.epoch,
@@ -246,7 +255,7 @@ class _Run:
             "time_s": round(duration_s, 2),
             "learning_rate": self.state.optimizer.param_groups[0]["lr"],
             "samples_per_s": round(progress.num_samples / duration_s, 3),
-            "train/loss": total,
+            "train/loss": sum(terms) if terms else None,
             **{f"train/{name}/loss": loss for name, loss in losses.items()},
             **{name: metric.value for name, metric in values.items()},
         }

@@ -138,7 +138,7 @@ def test_all_problems_in_one_line():
         match=re.escape(
             "epochs: Input should be greater than or equal to 1, got '0'; "
             "learning_rate: Input should be greater than 0, got '-1'; "
-            "depth_weight: Input should be above 0 where segments_weight and lines_weight are 0, "
+            "depth_weight: Input should be above 0 where the weights of all other tasks are 0, "
             "got '0'; "
             "seeds: unknown hyperparameter, did you mean seed?"
         ),
@@ -215,6 +215,7 @@ def test_non_default_of_defaults_is_empty():
 def test_result_affecting_fields():
     everything_else = Hyperparameters(
         phase=None,
+        max_val_samples=3,
         num_workers=7,
         prefetch_factor=5,
         max_bad_fraction=0.5,
@@ -225,7 +226,7 @@ def test_result_affecting_fields():
     )
     affecting = everything_else.result_affecting()
     assert affecting == Hyperparameters().result_affecting()
-    assert len(affecting) == len(Hyperparameters.model_fields) - 8
+    assert len(affecting) == len(Hyperparameters.model_fields) - 9
     assert affecting["learning_rate"] == 0.001
     assert affecting["backbone_learning_rate"] is None
     assert json.loads(json.dumps(affecting)) == affecting

@@ -18,7 +18,7 @@ from app.data.airs_tile import Tile
 from app.data.files import FileProblem, OpenRasters
 from app.data.sample import BadFile, Sample, unknown_depth, unknown_labels
 from app.dataset_names import DatasetName
-from app.errors import DataError, SampleError, join_problems
+from app.errors import DataError, join_problems
 from app.tasks import BACKGROUND_CLASS, SOME_ROOF, TaskName
 
 # Of a pass, this share is of cells with roof edges, spread evenly over shares of roof: half of all
@@ -106,8 +106,6 @@ class AirsDataset(Dataset[Sample]):
         self.span_m = min(min(t.height_px, t.width_px) * t.gsd_m for t in self.tiles)
         self.sample_ids: Sequence[str] = _Names(self._name_cell, len(self))
         self._rasters = OpenRasters(self.folder, TILE_REMEDY)
-        # What was wrong with a tile, so that in this process it is not read again.
-        self._errors: dict[int, SampleError] = {}
 
     def __len__(self) -> int:
         return int(self._first_cells[-1])
@@ -194,14 +192,10 @@ class AirsDataset(Dataset[Sample]):
 
     def _read(self, tile_index: int, window: Window) -> Sample:
         tile = self.tiles[tile_index]
-        if known := self._errors.get(tile_index):
-            raise SampleError(known.sample_id, known.path, str(known))
         try:
             image, roof = tile.read(window, self._rasters)
         except FileProblem as problem:
-            error = problem.to_sample_error(self.title, tile.files.name)
-            self._errors[tile_index] = error
-            raise error from problem
+            raise problem.to_sample_error(self.title, tile.files.name) from problem
         height, width = roof.shape
         lines = unknown_labels(4, height, width)
         lines[_EAVE] = torch.from_numpy(_outline(roof, tile.gsd_m))

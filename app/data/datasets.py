@@ -96,6 +96,8 @@ class Datasets:
     def restore_quarantines(self, files: Mapping[DatasetName, Sequence[Mapping[str, str]]]) -> None:
         """Set the files of an earlier run's `quarantined_files` aside again."""
         for name, entries in files.items():
+            if name not in self.quarantines:
+                continue  # resume=force, with one dataset fewer
             self.quarantines[name].add(
                 [
                     BadFile(entry["sample_id"], Path(entry["path"]), entry["reason"])

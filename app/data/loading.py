@@ -4,6 +4,7 @@ A training sample depends on (seed, epoch, its number in the epoch) alone. So it
 or 8 workers, and a run that starts in the middle of an epoch sees exactly what it would have seen.
 """
 
+import itertools
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -199,15 +200,15 @@ class TrainOrder(Sampler[list[SampleKey]]):
         self.epochs = epochs
         self.first_epoch = first_epoch
         self.first_micro_batch = first_micro_batch
-        self._turns = _take_turns([source.share for source in sources], samples_per_epoch)
+        self.samples_per_epoch = samples_per_epoch
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         first = self.first_micro_batch * self.batch_size
         passes = [_Passes(i, source, self.seed) for i, source in enumerate(self.sources)]
-        per_epoch = [self._turns.count(i) for i in range(len(self.sources))]
+        turns = _take_turns([source.share for source in self.sources])
+        turns = itertools.islice(turns, self.first_epoch * self.samples_per_epoch, None)
         for epoch in range(self.first_epoch, self.epochs):
-            places = [iter(range(epoch * count, (epoch + 1) * count)) for count in per_epoch]
-            drawn = [(source, next(places[source])) for source in self._turns]
+            drawn = list(itertools.islice(turns, self.samples_per_epoch))
             for start in range(first, len(drawn), self.batch_size):
                 yield [
                     SampleKey(epoch, start + i, source, passes[source][place])
@@ -234,15 +235,17 @@ class _Passes:
         return self._keys[place_in_pass]
 
 
-def _take_turns(shares: Sequence[float], num_samples: int) -> list[int]:
-    """Which source each sample is from: always the one that is furthest behind its share."""
+def _take_turns(shares: Sequence[float]) -> Iterator[tuple[int, int]]:
+    """Without end, which source each sample is from and how many it gave before.
+
+    Always the one that is furthest behind its share. Epochs do not begin anew: a source with a
+    small share would come in none of them.
+    """
     counts = [0] * len(shares)
-    turns = []
-    for _ in range(num_samples):
+    while True:
         turn = min(range(len(shares)), key=lambda i: ((counts[i] + 0.5) / shares[i], i))
+        yield turn, counts[turn]
         counts[turn] += 1
-        turns.append(turn)
-    return turns
 
 
 def samples_of_one_pass(sources: Sequence[TrainSource]) -> int:
@@ -306,8 +309,9 @@ def choose_indices(
     """Samples to train on: None for all, or max_samples drawn by seed; more include the fewer."""
     if max_samples is None or max_samples >= len(reader):
         return None
-    order = reader.pass_order(np.random.default_rng(seed))
-    # An order may visit some samples often and others never.
+    rng = np.random.default_rng(seed)
+    # An order may visit some samples often and others never: those come last.
+    order = np.concatenate((reader.pass_order(rng), rng.permutation(len(reader))))
     first_visits = np.sort(np.unique(order, return_index=True)[1])
     return np.sort(order[first_visits[:max_samples]])
 

@@ -177,6 +177,19 @@ def test_chosen_samples_are_those_that_the_dataset_prefers():
     chosen = choose_indices(Numbers(100, favourites=[7, 8, 9]), 2, seed=0)
     assert len(chosen) == 2
     assert set(chosen) < {7, 8, 9}
+    # and where it prefers fewer than are asked for, others join them
+    ten = choose_indices(Numbers(100, favourites=[7, 8, 9]), 10, seed=0)
+    assert len(set(ten)) == 10
+    assert {7, 8, 9} < set(ten)
+
+
+def test_a_dataset_with_a_small_share_comes_in_some_epoch():
+    sources = [source(10, 0.97), source(100, 0.03)]
+    samples_per_epoch = samples_of_one_pass(sources)
+    keys = [key for batch in keys_of(sources, samples_per_epoch, 4, 20) for key in batch]
+    counts = Counter(key.source for key in keys)
+    assert counts[1] == pytest.approx(0.03 * len(keys), abs=1)
+    assert len({key.epoch for key in keys if key.source == 1}) == counts[1]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 8])

@@ -164,3 +164,44 @@ def test_nothing_is_written_into_the_channels(three_ml, tmp_path):
     assert all(path.stat().st_mtime_ns == stamps[path] for path in before)
     assert list((base_dir / "scratch").iterdir()), "the index is kept for the next start"
     assert not (base_dir / "output/failure").exists()
+
+
+def evaluate(model_dir, output, *arguments):
+    command = [sys.executable, "-m", "app", "evaluate", "--model", str(model_dir)]
+    return subprocess.run(
+        [*command, "--out", str(output), "--set", "num_workers=0", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_a_model_is_scored_on_the_splits_it_was_trained_with(three_ml, tmp_path):
+    base_dir = prepare(three_ml, tmp_path, ("roofline", "airs"))
+    run(base_dir, "--set", "seed=2", "--set", "epochs=1")
+    model_dir, data_dir = base_dir / "model", base_dir / "input/data"
+    dirs = ("--roofline", str(data_dir / "roofline"), "--airs", str(data_dir / "airs"))
+    same = ("--set", "max_val_samples=3", "--set", "precision=fp32")
+    result = evaluate(model_dir, tmp_path / "val.json", *dirs, *same)
+    assert result.returncode == 0, result.stderr
+    scored = json.loads((tmp_path / "val.json").read_text())
+    trained = json.loads((model_dir / "metrics.json").read_text())
+    assert scored["hyperparameters"]["seed"] == 2
+    assert scored["num_samples"] == {"roofline": 3, "airs": 1}
+    assert scored["metrics"] == trained["metrics"]
+    other = evaluate(model_dir, tmp_path / "other.json", *dirs, "--set", "seed=1")
+    assert other.returncode == 0, other.stderr
+    assert "seed=1, but the model was trained with 2" in other.stdout + other.stderr
+
+
+def test_a_run_goes_on_with_one_dataset_fewer_where_it_is_forced_to(three_ml, tmp_path):
+    base_dir = prepare(three_ml, tmp_path, ("rid", "airs"))
+    kill_after_a_checkpoint(base_dir)
+    (base_dir / "input/config/inputdataconfig.json").write_text('{"rid": {}}')
+    process = start(base_dir)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "airs_train" in output
+    assert "resuming from" in run(base_dir, "--set", "resume=force")
