@@ -22,10 +22,10 @@ def make_sample(
     seed: int = 0,
     size_px: int = 512,
     *,
-    num_roofline: int = 200,
+    num_roofline: int = 300,
     roofline_size_px: int = 224,
-    num_airs: tuple[int, int, int] = (12, 2, 2),
-    airs_size_px: int = 1024,
+    num_airs: tuple[int, int, int] = (8, 1, 1),
+    airs_size_px: int = 2048,
 ) -> None:
     """Write all that a training job finds under its base directory, with synthetic scenes.
 

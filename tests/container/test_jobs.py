@@ -6,6 +6,7 @@ import time
 import pytest
 from safetensors import safe_open
 
+from app.synthetic.sample import make_sample
 from tests.container.support import TINY, Run, docker, write_job
 
 pytestmark = pytest.mark.docker
@@ -65,6 +66,42 @@ def test_evaluate_is_a_command_of_the_image(run: Run, trained):
     )
     assert result.returncode == 0, result.stderr
     assert "val/segments/miou" in (base_dir / "evaluation.json").read_text()
+
+
+@pytest.fixture(scope="module")
+def three_datasets(tmp_path_factory):
+    """A job's /opt/ml with all three datasets."""
+    base_dir = tmp_path_factory.mktemp("three")
+    make_sample(
+        base_dir, 4, 2, 2, size_px=128, num_roofline=12, num_airs=(1, 1, 0), airs_size_px=800
+    )
+    (base_dir / "input/config/hyperparameters.json").write_text(json.dumps(TINY))
+    return base_dir
+
+
+def test_trains_on_all_three_datasets_from_channels_it_cannot_write(run: Run, three_datasets):
+    data_dir = three_datasets / "input/data"
+    options = ["--volume", f"{three_datasets}:/opt/ml"]
+    options += ["--volume", f"{data_dir}:/opt/ml/input/data:ro"]
+    result = run("train", options=options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    metrics = json.loads((three_datasets / "model/metrics.json").read_text())
+    assert metrics["trained_tasks"] == ["segments", "lines", "depth"]
+    assert list(metrics["datasets"]) == ["rid", "roofline", "airs"]
+
+
+def test_check_data_is_a_command_of_the_image(run: Run, three_datasets):
+    data_dir = three_datasets / "input/data"
+    names = ("rid", "roofline", "airs")
+    dirs = [word for name in names for word in (f"--{name}", f"/data/{name}")]
+    result = run("check-data", *dirs, options=["--volume", f"{data_dir}:/data:ro"])
+    assert result.returncode in (0, 1), result.stdout + result.stderr
+    assert all(title in result.stdout for title in ("RID", "Roofline", "AIRS"))
+    image = next((data_dir / "rid/images_roof_centered_geotiff").iterdir())
+    image.write_bytes(image.read_bytes()[:300])
+    damaged = run("check-data", *dirs, options=["--volume", f"{data_dir}:/data:ro"])
+    assert damaged.returncode in (1, 2)
+    assert image.name in damaged.stdout + damaged.stderr
 
 
 @pytest.mark.parametrize("start", STARTS)
