@@ -6,6 +6,7 @@ This module imports nothing heavy: the parent of a training process and its data
 import argparse
 import contextlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,7 +14,16 @@ from pathlib import Path
 
 from app import __version__
 from app.dataset_names import DATASET_TITLES, DatasetName
-from app.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR, ConfigError, RoofError
+from app.errors import (
+    EXIT_BROKEN_PIPE,
+    EXIT_BUG,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USER_ERROR,
+    ConfigError,
+    RoofError,
+    printable,
+)
 from app.launcher import StopFlag, die_with_parent, supervise
 from app.logs import configure_logging
 from app.sagemaker import Paths, write_failure
@@ -29,11 +39,22 @@ def main(arguments: Sequence[str]) -> int:
     options = _build_parser().parse_args(arguments or ["train"])
     if options.command == "train" and not options.in_process:
         return supervise(arguments or ["train"], Paths(options.base_dir))
-    return _run_mapping_errors(options)
+    try:
+        exit_code = _run_mapping_errors(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # As in `check-data ... | head`. Python flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    return exit_code
 
 
 def _run_mapping_errors(options: argparse.Namespace) -> int:
-    """Run a command in this process; an error becomes one line, a failure file, an exit code."""
+    """Run a command in this process; an error becomes one line, a failure file, an exit code.
+
+    Raises:
+        BrokenPipeError: If nobody reads what the command check-data prints.
+    """
     command: Callable[[argparse.Namespace], int | None] = options.run
     try:
         return command(options) or EXIT_OK
@@ -44,7 +65,9 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
         logger.error("stopped by Ctrl-C")
         return EXIT_INTERRUPTED
     except Exception as error:
-        message = f"internal error: {type(error).__name__}: {error}"
+        if options.command == "check-data" and isinstance(error, BrokenPipeError):
+            raise
+        message = printable(f"internal error: {type(error).__name__}: {error}")
         exit_code, details = EXIT_BUG, traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]
         logger.exception("%s", message)
     if options.command == "train":
@@ -180,9 +203,9 @@ def _dataset_dirs(options: argparse.Namespace) -> dict[DatasetName, Path]:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isascii() and text.isdigit() else 0
     if number < 1:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"expected a whole number, at least 1, got {text!r:.50}")
     return number
 
 

@@ -252,13 +252,15 @@ def write_artifacts(
     if empty:
         raise RuntimeError(f"artifacts missing or empty in {model_dir}: {', '.join(empty)}")
     table = _render_table(results, model.tasks)
-    logger.info("%s\nreport: %s", table, model_dir / REPORT_FILE)
+    for line in table:
+        logger.info("%s", line)
+    logger.info("report: %s", model_dir / REPORT_FILE)
 
 
-def _render_table(results: Results, tasks: Sequence[Task]) -> str:
+def _render_table(results: Results, tasks: Sequence[Task]) -> list[str]:
     """What the last validation found, one metric a line."""
     if not results.metrics:
-        return "no epoch was validated"
+        return ["no epoch was validated"]
     lines = [f"last validation (all {len(results.metrics)} metrics: {METRICS_FILE})"]
     for task in (task.name for task in tasks):
         metrics = {name: results.metrics[f"val/{task}/{name}"] for name in _TABLE[task]}
@@ -269,4 +271,4 @@ def _render_table(results: Results, tasks: Sequence[Task]) -> str:
             value = metric["value"]
             text = "not defined" if value is None else f"{value:.3f} {metric['unit']}".rstrip()
             lines.append(f"  {task:<17}{name:<24}{text}")
-    return "\n".join(lines)
+    return lines

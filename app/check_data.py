@@ -1,9 +1,11 @@
 """The command check-data: audits datasets and says what it found, to people and as JSON."""
 
+import contextlib
+import errno
 import json
 import logging
+import os
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
@@ -18,6 +20,7 @@ from app.data.audit_report import SEVERITIES, AuditReport, Finding
 from app.data.audit_tools import Result
 from app.dataset_names import DATASET_TITLES, DatasetName
 from app.errors import EXIT_OK, EXIT_USER_ERROR, ConfigError, printable
+from app.sagemaker import check_writable, scratch_folder
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ def check_data(
     Args:
         dataset_dirs: The folders.
         hyperparameters: Of the run to come.
-        json_path: Where everything that was found goes.
+        json_path: Where everything that was found goes; its folder is made if it is not there.
         max_files: Read so many files of each dataset; None reads all.
 
     Returns:
@@ -56,13 +59,11 @@ def check_data(
             "check-data: no dataset named; add --rid DIR, --roofline DIR or --airs DIR"
         )
     if json_path is not None:
-        _write(json_path, "")  # to find out now rather than when all is read
+        _check_writable(json_path)  # to find out now rather than when all is read
     reports = []
-    with tempfile.TemporaryDirectory() as scratch_dir:
+    with scratch_folder() as scratch_dir:
         for name, root in dataset_dirs.items():
-            report = audit_dataset(
-                name, root, hyperparameters, Path(scratch_dir), max_files, _track
-            )
+            report = audit_dataset(name, root, hyperparameters, scratch_dir, max_files, _track)
             reports.append(report)
             sys.stdout.write(f"\n{describe(report)}\n")
             sys.stdout.flush()
@@ -113,11 +114,45 @@ def describe(report: AuditReport) -> str:
     return "\n".join(lines)
 
 
+def _check_writable(json_path: Path) -> None:
+    """Raise ConfigError if the report could not be written; an earlier one stays as it is."""
+    with _json_problems(json_path):
+        if json_path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not _is_device(json_path):
+            check_writable(json_path.resolve().parent)
+
+
 def _write(json_path: Path, text: str) -> None:
+    with _json_problems(json_path):
+        if _is_device(json_path):
+            json_path.write_text(text, encoding="utf-8")
+            return
+        # Beside it and renamed: who reads it finds a whole report, the last one or this.
+        path = json_path.resolve()
+        temporary = path.with_name(f".check-data.{os.getpid()}")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether something else than a file is there, such as /dev/stdout: it cannot be renamed to."""
+    return path.exists() and not path.is_file()
+
+
+@contextlib.contextmanager
+def _json_problems(json_path: Path) -> Iterator[None]:
     try:
-        json_path.write_text(text)
-    except OSError as error:
-        raise ConfigError(f"--json {json_path}: cannot be written: {error.strerror}") from error
+        yield
+    except BrokenPipeError:  # of /dev/stdout
+        raise
+    # RuntimeError: pathlib's for links that lead in a circle.
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"--json {json_path}: cannot be written: {reason}") from error
 
 
 def _scale(report: AuditReport) -> str:

@@ -4,11 +4,12 @@ Source: "How Amazon SageMaker Provides Training Information" and "How Amazon Sag
 Training Output", Amazon SageMaker Developer Guide.
 """
 
+import contextlib
 import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,7 +160,8 @@ def _find_mode_problem(channel: object) -> str | None:
 def _find_folder_problem(channel_dir: Path) -> str | None:
     # Only the first entry is looked at: in FastFile mode every listing is a request to S3.
     try:
-        is_empty = next(channel_dir.iterdir(), None) is None
+        with os.scandir(channel_dir) as entries:
+            is_empty = next(entries, None) is None
     except OSError as error:
         return f"cannot read folder {channel_dir}: {error.strerror}"
     return f"folder {channel_dir} is empty; check the channel's S3 prefix" if is_empty else None
@@ -206,6 +208,24 @@ def check_writable(*folders: Path) -> None:
             )
     if problems:
         raise ConfigError(join_problems(problems))
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for what can be made again, gone after the with block.
+
+    Raises:
+        ConfigError: If none can be made.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="roof-model-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise ConfigError(
+            f"no temporary folder can be made: {error.strerror or error}; set TMPDIR to a folder "
+            "that can be written to"
+        ) from error
+    with folder as path:
+        yield Path(path)
 
 
 def write_failure(paths: Paths, message: str, traceback_text: str = "") -> None:

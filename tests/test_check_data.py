@@ -1,6 +1,8 @@
 """The command check-data: exit codes, what it prints, what it writes."""
 
+import errno
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -114,10 +116,13 @@ def test_settings_and_the_limit_of_files_reach_the_audit(rid, capsys):
     [
         ([], "no dataset named"),
         (["--rid", "x", "--set", "rid_fold=9"], "rid_fold"),
-        (["--rid", "x", "--json", "/no/such/folder/a.json"], "cannot be written"),
+        (["--rid", "x", "--json", "pyproject.toml/a.json"], "cannot be written"),
+        (["--rid", "x", "--json", "app"], "--json app: cannot be written: Is a directory"),
+        (["--rid", "x", "--json", f"{300 * 'a'}/a.json"], "File name too long"),
     ],
 )
-def test_a_wrong_command_line_ends_with_2(arguments, reason, capsys):
+def test_a_wrong_command_line_ends_with_2(arguments, reason, capsys, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
     assert main(["check-data", *arguments]) == 2
     assert reason in capsys.readouterr().out
 
@@ -127,7 +132,56 @@ def test_a_wrong_number_of_files_ends_with_2(number, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["check-data", "--rid", "x", "--max-files", number])
     assert caught.value.code == 2
-    assert "--max-files" in capsys.readouterr().err
+    assert "--max-files: expected a whole number, at least 1, got" in capsys.readouterr().err
+
+
+def test_an_earlier_report_stays_until_the_next_is_whole(rid, tmp_path, monkeypatch):
+    json_path = tmp_path / "new/folder/report.json"
+    command = ["check-data", "--rid", str(rid), "--json", str(json_path)]
+    assert main(command) == 0
+    before = json_path.read_text()
+
+    def fail(*_, **__):
+        raise RuntimeError("stopped halfway")
+
+    monkeypatch.setattr("app.check_data.audit_dataset", fail)
+    assert main(command) == 1
+    assert json_path.read_text() == before
+    assert [path.name for path in json_path.parent.iterdir()] == ["report.json"]
+
+
+def test_a_report_may_go_to_a_device(rid, tmp_path):
+    (tmp_path / "link.json").symlink_to("/dev/null")
+    assert main(["check-data", "--rid", str(rid), "--json", str(tmp_path / "link.json")]) == 0
+    assert Path("/dev/null").is_char_device()
+    assert (tmp_path / "link.json").is_symlink()
+
+
+def test_no_place_for_temporary_files_ends_with_2(rid, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", fail)
+    assert main(["check-data", "--rid", str(rid)]) == 2
+    assert "No usable temporary directory found; set TMPDIR" in capsys.readouterr().out
+
+
+def test_a_reader_that_leaves_early_is_no_error_of_ours(rid):
+    script = f"{shlex.quote(sys.executable)} -m app check-data --rid {shlex.quote(str(rid))}"
+    result = subprocess.run(
+        ["bash", "-c", f"{script} | true; echo ${{PIPESTATUS[0]}}"],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (result.stdout, result.stderr) == ("141\n", "")
+
+
+def test_a_bug_is_one_printable_line_before_its_traceback(monkeypatch, capsys):
+    def fail(*_):
+        raise ValueError("a\x1b[2J\nb")
+
+    monkeypatch.setattr("app.check_data.check_data", fail)
+    assert main(["check-data", "--rid", "x"]) == 1
+    assert "internal error: ValueError: a\\x1b[2J\\nb\n" in capsys.readouterr().out
 
 
 def test_many_findings_of_a_kind_are_cut_and_all_in_the_json(rid, tmp_path, capsys):

@@ -3,9 +3,12 @@ import re
 import time
 import warnings
 
+import numpy as np
 import pytest
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 
-from app.logs import configure_logging, metric_line
+from app.logs import configure_logging, ignore_expected_warnings, metric_line
 
 METRIC_REGEX = r"val/segments/miou=([-+]?[0-9]+\.?[0-9]*)"
 
@@ -78,6 +81,40 @@ def test_warnings_go_to_the_log(capsys):
     assert "WARNING py.warnings: " in captured.out
     assert "UserWarning: old file" in captured.out
     assert captured.err == ""
+
+
+def test_a_record_is_one_line_whatever_names_are_in_it(capsys):
+    configure_logging()
+    logging.getLogger("app").warning("set aside %s", "a\nb\x1b[2J\udcff.tif")
+    out = capsys.readouterr().out
+    assert out.endswith("set aside a\\nb\\x1b[2J\\udcff.tif\n")
+    assert out.count("\n") == 1
+
+
+def test_a_traceback_keeps_its_lines(capsys):
+    configure_logging()
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger("app").exception("internal error")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("ERROR app: internal error")
+    assert lines[1] == "Traceback (most recent call last):"
+    assert lines[-1] == "ValueError: why"
+
+
+def test_images_without_georeference_are_no_news(tmp_path):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with rasterio.open(
+            tmp_path / "a.png", "w", driver="PNG", width=4, height=4, count=1, dtype="uint8"
+        ) as file:
+            file.write(np.zeros((1, 4, 4), np.uint8))
+        assert NotGeoreferencedWarning in [warning.category for warning in caught]
+        caught.clear()
+        ignore_expected_warnings()
+        rasterio.open(tmp_path / "a.png").close()
+        assert caught == []
 
 
 def test_other_loggers_stay_as_they_are():

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from app.errors import ConfigError
-from app.sagemaker import Paths, read_channels, read_hyperparameters, write_failure
+from app.sagemaker import (
+    Paths,
+    read_channels,
+    read_hyperparameters,
+    scratch_folder,
+    write_failure,
+)
 
 # As the platform writes them: no S3 address in it.
 FILE_CHANNEL = {
@@ -125,7 +131,8 @@ class TestReadChannels:
         with pytest.raises(
             ConfigError,
             match=r"inputdataconfig\.json: no such file, so the job has no data channels; start "
-            r"the job with a channel named rid, or pass --rid DIR$",
+            r"the job with a channel named rid or roofline or airs, or pass --rid, --roofline or "
+            r"--airs DIR$",
         ):
             read_channels(paths)
 
@@ -144,7 +151,7 @@ class TestReadChannels:
         write_channels(paths, {"rid": FILE_CHANNEL, "train": {}, "my-val": {}})
         with pytest.raises(
             ConfigError,
-            match=r"unknown channels train, my-val: expected some of rid, pretrained, "
+            match=r"unknown channels train, my-val: expected some of rid, roofline, airs, pretrained, "
             r"found rid, train, my-val$",
         ):
             read_channels(paths)
@@ -157,7 +164,8 @@ class TestReadChannels:
         write_channels(paths, channels)
         with pytest.raises(
             ConfigError,
-            match=f"no dataset to train on: expected a channel named rid, found {found}$",
+            match="no dataset to train on: expected a channel named rid or roofline or airs, "
+            f"found {found}$",
         ):
             read_channels(paths)
 
@@ -218,3 +226,21 @@ class TestWriteFailure:
             write_failure(Paths(tmp_path), "RID: no images")
         assert "output/failure: cannot write the reason of the failure: " in caplog.text
         assert Path(tmp_path / "output").is_file()
+
+
+def test_a_scratch_folder_is_gone_afterwards():
+    with scratch_folder() as folder:
+        (folder / "index.json").write_text("{}")
+    assert not folder.exists()
+
+
+def test_a_scratch_folder_that_cannot_be_made_names_the_setting(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with (
+        pytest.raises(
+            ConfigError,
+            match="^no temporary folder can be made: No such file or directory; set TMPDIR to ",
+        ),
+        scratch_folder(),
+    ):
+        raise AssertionError("the folder was made")
