@@ -151,8 +151,8 @@ class TestReadChannels:
         write_channels(paths, {"rid": FILE_CHANNEL, "train": {}, "my-val": {}})
         with pytest.raises(
             ConfigError,
-            match=r"unknown channels train, my-val: expected some of rid, roofline, airs, pretrained, "
-            r"found rid, train, my-val$",
+            match=r"unknown channels train, my-val: expected some of rid, roofline, airs, "
+            r"pretrained, found rid, train, my-val$",
         ):
             read_channels(paths)
 
@@ -239,7 +239,7 @@ def test_a_scratch_folder_that_cannot_be_made_names_the_setting(monkeypatch, tmp
     with (
         pytest.raises(
             ConfigError,
-            match="^no temporary folder can be made: No such file or directory; set TMPDIR to ",
+            match=r"^no temporary folder can be made: No such file or directory; set TMPDIR to ",
         ),
         scratch_folder(),
     ):

@@ -13,9 +13,10 @@ from rasterio.windows import Window
 from torch.utils.data import Dataset
 
 from app.data.airs_index import CELL_M, TileFacts, index_tiles
-from app.data.airs_layout import TILE_REMEDY, TITLE, Split, find_tiles
+from app.data.airs_layout import TILE_REMEDY, TITLE, find_tiles
 from app.data.airs_tile import Tile
 from app.data.files import FileProblem, OpenRasters
+from app.data.reader import Split
 from app.data.sample import BadFile, Sample, unknown_depth, unknown_labels
 from app.dataset_names import DatasetName
 from app.errors import DataError, join_problems

@@ -1,6 +1,7 @@
 """Audit of AIRS: tiles and lists, georeference, labels, and ground that splits share."""
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from rasterio.windows import Window
 
 from app.config import Hyperparameters
 from app.data.airs import AirsDataset
-from app.data.airs_layout import TILE_REMEDY, Tiles, find_tiles, is_tile
+from app.data.airs_layout import PREVIEW_END, TILE_REMEDY, Tiles, find_tiles, is_tile
 from app.data.airs_tile import Tile
 from app.data.audit_report import AuditReport, Kind, Tally
 from app.data.audit_tools import Track, find_identical_files, name_some, run_in_threads, spread
@@ -26,7 +27,6 @@ _USUAL_GSD_M: Final = 0.075
 _ROWS_AT_ONCE: Final = 512
 # Neighbours share a tenth of a side in the release, so a corner tile's four share at most this.
 _MAX_USUAL_SHARED: Final = 0.25
-_PREVIEW_END: Final = "_vis"
 
 
 class _Examined(NamedTuple):
@@ -130,10 +130,10 @@ def _names(tiles: Tiles) -> list[str]:
 def _kind(bad_file: BadFile) -> Kind:
     """Of a file that the reader sets aside before it reads any window."""
     path = bad_file.path
-    if path.exists() or path.is_symlink():
+    if os.path.lexists(path):
         return "damaged file"
     other = path.parent.parent / ("image" if path.parent.name == "label" else "label") / path.name
-    if not other.exists():
+    if not os.path.lexists(other):
         return "listed but absent"
     return "mask without image" if other.parent.name == "label" else "image without mask"
 
@@ -151,10 +151,10 @@ def _check_lists(report: AuditReport, splits: Mapping[str, Tiles]) -> None:
                 remedy = "add it to the list, or move image and label away"
                 report.add("warning", "in no list", path, what, remedy)
         num_previews += sum(
-            path.stem.endswith(_PREVIEW_END) for path in (split_dir / "label").iterdir()
+            path.stem.endswith(PREVIEW_END) for path in (split_dir / "label").iterdir()
         )
     if num_previews:
-        what = f"{num_previews} pictures of labels (*{_PREVIEW_END}.tif) are left out"
+        what = f"{num_previews} pictures of labels (*{PREVIEW_END}.tif) are left out"
         report.add("info", "left out", splits["train"].folder, what)
     for other in ("val", "test"):
         shared = (
@@ -187,8 +187,7 @@ def _check_labels(
         result = examined[tile.files.image_path]
         if result.is_constant:
             what = "all pixels have one colour"
-            remedy = "copy the tile from the dataset again"
-            report.add("warning", "constant image", tile.files.image_path, what, remedy)
+            report.add("warning", "constant image", tile.files.image_path, what, TILE_REMEDY)
         if isinstance(result.tally, Tally) and not result.tally.segments[SOME_ROOF]:
             bare.append(tile.files)
     if bare and len(bare) == report.tally.sizes_px.total():

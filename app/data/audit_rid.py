@@ -26,9 +26,16 @@ from app.data.audit_tools import (
 )
 from app.data.files import FileProblem, RasterHeader, read_header, read_raster
 from app.data.rid import RidDataset
-from app.data.rid_files import LIST_NAMES, FilesById, ListName, RidFiles, find_rid_files
+from app.data.rid_files import (
+    FILE_REMEDY,
+    LIST_NAMES,
+    FilesById,
+    ListName,
+    RidFiles,
+    find_rid_files,
+)
 from app.data.rid_split import Place, overlap_any
-from app.errors import SampleError
+from app.errors import DataError, SampleError
 from app.tasks import BACKGROUND_CLASS, find_task
 
 _USUAL_GSD_M: Final = 0.099
@@ -36,7 +43,6 @@ _USUAL_GSD_M: Final = 0.099
 _MIN_MASKS_FOR_ALL_CLASSES: Final = 100
 _BINARY_1: Final = frozenset({0, 1})
 _BINARY_255: Final = frozenset({0, 255})
-_REMEDY: Final = "copy the file from the release again"
 
 
 class _Examined(NamedTuple):
@@ -77,8 +83,11 @@ def audit_rid(
     superstructures = hyperparameters.superstructures_weight > 0
     root, fold = report.root, hyperparameters.rid_fold
     files = find_rid_files(root, fold, ("train", "val"), ("test",), superstructures)
-    splits = [name for name in LIST_NAMES if files.lists[name]]
+    splits: list[ListName] = [name for name in LIST_NAMES if files.lists[name] and name != "test"]
     readers = [RidDataset(root, name, fold, "release", superstructures) for name in splits]
+    # Training does without the files of the test list.
+    with contextlib.suppress(DataError):
+        readers.append(RidDataset(root, "test", fold, "release", superstructures))
     report.used_ids = {*files.lists["train"], *files.lists["val"]}
     _count_files(report, files)
     _check_pairs(report, files)
@@ -173,7 +182,7 @@ def _check_pixels(report: AuditReport, examined: Mapping[str, _Examined], files:
         if result.is_constant:
             what = "all pixels have one colour"
             path = files.images.by_id[sample_id]
-            report.add("warning", "constant image", path, what, _REMEDY)
+            report.add("warning", "constant image", path, what, FILE_REMEDY)
         for values in (_BINARY_255, _BINARY_1):
             if result.mask_values and result.mask_values <= values:
                 severity: Severity = "error" if values == _BINARY_255 else "warning"

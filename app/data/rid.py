@@ -18,20 +18,20 @@ from app.data.files import (
     read_header,
     read_raster,
 )
-from app.data.rid_files import LIST_NAMES, ListName, find_rid_files
-from app.data.rid_split import RIVALS, RidSplit, Split, SplitReport, leave_out_shared
+from app.data.reader import Split
+from app.data.rid_files import FILE_REMEDY, LIST_NAMES, ListName, find_rid_files
+from app.data.rid_split import RIVALS, RidSplit, SplitReport, leave_out_shared
 from app.data.sample import Sample, unknown_depth, unknown_labels
 from app.data.targets import lines_from_segments
 from app.dataset_names import DatasetName
 from app.errors import DataError, join_problems
 from app.tasks import TaskName, find_task
 
-__all__ = ["RidDataset", "RidSplit", "Split"]
+__all__ = ["RidDataset", "RidSplit"]
 
 # RID's documented scale and size, for images that do not say.
 _DEFAULT_GSD_M: Final = 0.1
 _DEFAULT_SIZE_PX: Final = 512
-_REMEDY: Final = "copy the file from the release again"
 
 
 class RidDataset(Dataset[Sample]):
@@ -205,7 +205,7 @@ class RidDataset(Dataset[Sample]):
     def _find_span_m(self) -> float:
         for path in self._image_paths:
             try:
-                header = read_header(path, self.root, _REMEDY)
+                header = read_header(path, self.root, FILE_REMEDY)
                 return min(header.height_px, header.width_px) * _gsd_m(path, header)
             except FileProblem:
                 continue  # found out when the sample is read
@@ -214,10 +214,10 @@ class RidDataset(Dataset[Sample]):
 
 def _read_image(path: Path, root: Path) -> tuple[npt.NDArray[np.uint8], float]:
     """(3, H, W) uint8 RGB, and metres per pixel."""
-    header, bands = read_raster(path, root, _REMEDY)
+    header, bands = read_raster(path, root, FILE_REMEDY)
     if not header.is_rgb:
         expected = "3 bands (R, G, B) of uint8, or these and an alpha band"
-        raise FileProblem(path, header.bands, expected, _REMEDY)
+        raise FileProblem(path, header.bands, expected, FILE_REMEDY)
     return np.ascontiguousarray(bands[:3], np.uint8), _gsd_m(path, header)
 
 
@@ -227,7 +227,7 @@ def _gsd_m(path: Path, header: RasterHeader) -> float:
         return _DEFAULT_GSD_M
     if not MIN_GSD_M <= header.gsd_m <= MAX_GSD_M:
         got = f"a georeference of {header.gsd_m:.6g} m per pixel"
-        raise FileProblem(path, got, f"{MIN_GSD_M} to {MAX_GSD_M} m (RID has 0.099)", _REMEDY)
+        raise FileProblem(path, got, f"{MIN_GSD_M} to {MAX_GSD_M} m (RID has 0.099)", FILE_REMEDY)
     return header.gsd_m
 
 
@@ -235,18 +235,18 @@ def _read_mask(
     path: Path, root: Path, task: TaskName, image_path: Path, size_px: tuple[int, ...]
 ) -> npt.NDArray[np.uint8]:
     """(H, W) uint8, classes of the task, of the image's size. Of a palette image its indices."""
-    header, bands = read_raster(path, root, _REMEDY)
+    header, bands = read_raster(path, root, FILE_REMEDY)
     if header.dtype != "uint8" or header.num_bands != 1:
-        raise FileProblem(path, header.bands, "1 band of uint8, class numbers", _REMEDY)
+        raise FileProblem(path, header.bands, "1 band of uint8, class numbers", FILE_REMEDY)
     mask = np.ascontiguousarray(bands[0], np.uint8)
     background = find_task(task).background_class
     if mask.max() > background:
         values, counts = np.unique(mask[mask > background], return_counts=True)
         found = [f"{value} in {count} pixels" for value, count in zip(values, counts, strict=True)]
         expected = f"0..{background} ({background} is background)"
-        raise FileProblem(path, f"class {join_problems(found)}", expected, _REMEDY)
+        raise FileProblem(path, f"class {join_problems(found)}", expected, FILE_REMEDY)
     if mask.shape != size_px:
         height_px, width_px = size_px
         expected = f"{width_px} x {height_px}, the size of {image_path}"
-        raise FileProblem(path, f"{header.size} pixels", expected, _REMEDY)
+        raise FileProblem(path, f"{header.size} pixels", expected, FILE_REMEDY)
     return mask

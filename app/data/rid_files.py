@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Final, Literal, NamedTuple
 
-from app.data.files import FileProblem, check_inside
+from app.data.listing import Listings, read_list, shorten
 from app.data.sample import BadFile
 from app.errors import DataError, join_problems, printable
 
 ListName = Literal["train", "val", "test"]
+FILE_REMEDY: Final = "copy the file from the release again"
 LIST_NAMES: Final[tuple[ListName, ...]] = ("train", "val", "test")
 
 # Folders and the endings of their files; the first that holds any is used.
@@ -23,7 +24,6 @@ _SUPERSTRUCTURES_DIRS: Final = {
 }
 _LIST_DIR: Final = "filenames_train_val_test_split"
 _KEEP_NAMES: Final = "keep the folder names of the release"
-_MAX_ID_LENGTH: Final = 100  # a longer one is no file's name, and would flood the log
 
 
 class FilesById(NamedTuple):
@@ -79,23 +79,25 @@ def find_rid_files(
     Raises:
         DataError: If a folder or a list is absent, empty or bad: all that are, in one line.
     """
-    folder = _find_dataset_folder(root)
+    listings = Listings("RID")
+    folder = _find_dataset_folder(root, listings)
     problems: list[str] = []
-    images = _index_files(root, folder, _IMAGE_DIRS, problems)
-    segments = _index_files(root, folder, _SEGMENTS_DIRS, problems)
+    images = _index_files(root, folder, _IMAGE_DIRS, problems, listings)
+    segments = _index_files(root, folder, _SEGMENTS_DIRS, problems, listings)
     superstructures = None
-    if want_superstructures and any((folder / name).exists() for name in _SUPERSTRUCTURES_DIRS):
-        superstructures = _index_files(root, folder, _SUPERSTRUCTURES_DIRS, problems)
+    if want_superstructures and not _SUPERSTRUCTURES_DIRS.keys().isdisjoint(listings.names(folder)):
+        superstructures = _index_files(root, folder, _SUPERSTRUCTURES_DIRS, problems, listings)
     list_paths = {
         name: folder / _LIST_DIR / f"{name}_filenames_{fold}_rev.txt"
         for name in (*lists, *optional_lists)
     }
     ids: dict[ListName, list[str]] = {}
-    if not (folder / _LIST_DIR).is_dir():
-        problems.append(f"no folder {_LIST_DIR} in {folder}: found {_found(folder)}; {_KEEP_NAMES}")
+    if not listings.is_folder(folder / _LIST_DIR):
+        found = listings.describe(folder)
+        problems.append(f"no folder {_LIST_DIR} in {folder}: found {found}; {_KEEP_NAMES}")
     else:
         for name, path in list_paths.items():
-            ids[name] = _read_list(root, path, name in optional_lists, problems)
+            ids[name] = _read_ids(root, path, name in optional_lists, problems, listings)
         if not problems and not any(ids[name] for name in lists):
             paths = join_problems([str(list_paths[name]) for name in lists])
             problems.append(
@@ -107,27 +109,31 @@ def find_rid_files(
     return RidFiles(images, segments, superstructures, ids, list_paths)
 
 
-def _find_dataset_folder(root: Path) -> Path:
+def _find_dataset_folder(root: Path, listings: Listings) -> Path:
     """The folder that holds RID's folders: root, or `RID_dataset` in it."""
     names = (_either(_IMAGE_DIRS), _either(_SEGMENTS_DIRS))
     expected = f"a folder with {', '.join(names)} and {_LIST_DIR}"
-    if not root.is_dir():
+    if not listings.is_folder(root):
         raise DataError(f"RID: folder not found: {root}: expected {expected}; correct the path")
-    if not _names(root):
+    if not listings.names(root):
         raise DataError(
             f"RID: folder is empty: {root}: expected {expected}; copy the dataset there"
         )
     inner = root / "RID_dataset"
-    return inner if inner.is_dir() else root
+    return inner if listings.is_folder(inner) else root
 
 
 def _index_files(
-    root: Path, folder: Path, dirs: Mapping[str, tuple[str, ...]], problems: list[str]
+    root: Path,
+    folder: Path,
+    dirs: Mapping[str, tuple[str, ...]],
+    problems: list[str],
+    listings: Listings,
 ) -> FilesById | None:
     """The files of the first of the named folders that holds any; None, and a problem, if none."""
     for name, suffixes in dirs.items():
         place = folder / name
-        if not place.is_dir():
+        if not listings.is_folder(place):
             continue
         if not place.resolve().is_relative_to(root.resolve()):
             problems.append(
@@ -135,7 +141,7 @@ def _index_files(
             )
             return None
         by_id: dict[str, Path] = {}
-        for file_name in _names(place):
+        for file_name in listings.names(place):
             path = place / file_name
             if path.suffix.lower() not in suffixes:
                 continue
@@ -150,39 +156,30 @@ def _index_files(
             return FilesById(place, suffixes[0], by_id)
     endings = " or ".join(sorted({suffix for suffixes in dirs.values() for suffix in suffixes}))
     problems.append(
-        f"no folder {_either(dirs)} with {endings} files in {folder}: found {_found(folder)}; "
-        f"{_KEEP_NAMES}"
+        f"no folder {_either(dirs)} with {endings} files in {folder}: found "
+        f"{listings.describe(folder)}; {_KEEP_NAMES}"
     )
     return None
 
 
-def _read_list(root: Path, path: Path, is_optional: bool, problems: list[str]) -> list[str]:
+def _read_ids(
+    root: Path, path: Path, is_optional: bool, problems: list[str], listings: Listings
+) -> list[str]:
     """The sample IDs in a list, each once, in its order."""
-    if not path.exists() and not path.is_symlink():
+    lines = read_list(path, root, "file name", "copy the lists of the release", problems)
+    if lines is None:
         if not is_optional:
             problems.append(
-                f"list not found: {path}: found {_found(path.parent)}; "
+                f"list not found: {path}: found {listings.describe(path.parent)}; "
                 "copy the list there, or choose another fold"
             )
         return []
-    try:
-        check_inside(path, root, "copy the lists of the release")
-        # Windows wrote the lists: CR LF, perhaps a byte order mark, perhaps backslashes.
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileProblem as problem:
-        problems.append(str(problem))
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(
-            f"list cannot be read: {path}: {error}; expected UTF-8 text, one file name a line"
-        )
-        return []
-    return list(dict.fromkeys(_listed_id(line) for line in lines if line.strip()))
+    return list(dict.fromkeys(map(_listed_id, lines)))
 
 
 def _listed_id(line: str) -> str:
     """The sample that a line of a list means, which may name its folders, with either slash."""
-    return _normalise_id(PureWindowsPath(line.strip()).stem)
+    return _normalise_id(PureWindowsPath(line).stem)
 
 
 def _normalise_id(stem: str) -> str:
@@ -192,9 +189,7 @@ def _normalise_id(stem: str) -> str:
 
 def _missing_file(sample_id: str, files: FilesById) -> BadFile:
     """The file that a listed sample lacks."""
-    shown_id = printable(sample_id)
-    if len(shown_id) > _MAX_ID_LENGTH:
-        shown_id = f"{shown_id[:_MAX_ID_LENGTH]}..."
+    shown_id = shorten(sample_id)
     path = files.folder / f"{shown_id}{files.suffix}"
     reason = f"RID: file not found: {path}; add it, or remove {shown_id} from the lists"
     return BadFile(shown_id, path, printable(reason))
@@ -202,22 +197,3 @@ def _missing_file(sample_id: str, files: FilesById) -> BadFile:
 
 def _either(names: Mapping[str, tuple[str, ...]]) -> str:
     return " or ".join(names)
-
-
-def _found(folder: Path) -> str:
-    """What is in a folder, for a message."""
-    return join_problems(_names(folder)) or "nothing"
-
-
-def _names(folder: Path) -> list[str]:
-    """The names in a folder, sorted.
-
-    Raises:
-        DataError: If it cannot be read.
-    """
-    try:
-        return sorted(path.name for path in folder.iterdir())
-    except OSError as error:
-        raise DataError(
-            f"RID: folder cannot be read: {folder} ({error.strerror}); correct its permissions"
-        ) from error

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.data.files import FileProblem, RasterHeader, read_header
+from app.data.reader import Split
 from app.data.rid_files import ListName, RidFiles
 
-Split = Literal["train", "val", "test", "all"]
 RidSplit = Literal["disjoint", "release"]
 
 # The splits whose ground a split may not show. The published test list stays whole, so that scores

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from app.data.files import FileProblem, check_inside
+from app.data.listing import Listings
 from app.data.mat_file import ArrayInfo, MatArrays, open_mat
 from app.data.reader import Split
 from app.data.roofline_arrays import (
@@ -218,19 +219,23 @@ class RooflineDataset(Dataset[Sample]):
 
 def _find_file(root: Path) -> Path:
     """The .mat file of a folder, or the one that root is."""
-    if root.is_file():
-        return root.resolve()
+    listings = Listings("Roofline")
     expected = "expected imdb.mat or a single other .mat file"
-    if not root.is_dir():
+    if not listings.is_folder(root):
+        if listings.is_file(root):
+            return root.resolve()
         raise DataError(f"Roofline: not found: {root}: {expected}; correct the path")
-    names = sorted(path.name for path in root.iterdir())
-    found = [name for name in names if name.lower().endswith(".mat") and (root / name).is_file()]
+    names = listings.names(root)
+    found = [
+        name for name in names if name.lower().endswith(".mat") and listings.is_file(root / name)
+    ]
     chosen = [name for name in found if name.lower() == "imdb.mat"] or found
     if len(chosen) != 1:
         what = "several files" if chosen else "no .mat file"
         raise DataError(
-            f"Roofline: {what} in {root}: found {join_problems(chosen or names) or 'nothing'}, "
-            f"{expected}; {'remove the others' if chosen else 'copy the dataset there'}"
+            f"Roofline: {what} in {root}: found "
+            f"{join_problems(chosen) or listings.describe(root)}, {expected}; "
+            f"{'remove the others' if chosen else 'copy the dataset there'}"
         )
     try:
         check_inside(root / chosen[0], root, "copy the file itself there")

@@ -213,6 +213,17 @@ def test_bad_test_files_do_not_stop_training(rid, audit):
     assert report.unusable is None
 
 
+def test_a_release_without_the_files_of_its_test_list_can_be_trained_on(rid, audit):
+    test_list = rid / LISTS / "test_filenames_1_rev.txt"
+    for line in test_list.read_text().split():
+        for name, suffix in ((IMAGES, ".tif"), (MASKS, ".png")):
+            (rid / name / Path(line).with_suffix(suffix)).unlink()
+    report = audit("rid")
+    assert report.unusable is None
+    assert len(found(report, "listed but absent")) == 2 * len(test_list.read_text().split())
+    assert report.counts["checked"] > 0
+
+
 def test_what_training_could_not_open_is_unusable(rid, audit):
     (rid / LISTS / "val_filenames_1_rev.txt").unlink()
     assert "list not found" in audit("rid").unusable
