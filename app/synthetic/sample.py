@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from app.synthetic.staging import write_problems
 from app.synthetic.write_airs import write_airs
 from app.synthetic.write_rid import write_rid
 from app.synthetic.write_roofline import write_roofline
@@ -70,8 +71,10 @@ def _write_config(config_dir: Path, channels: list[str]) -> None:
             "network_interface_name": "eth0",
         },
     }
-    config_dir.mkdir(parents=True, exist_ok=True)
+    with write_problems(config_dir):
+        config_dir.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         path = config_dir / name
-        if not path.exists():
-            path.write_text(json.dumps(content, indent=2) + "\n")
+        with write_problems(path):
+            if not path.exists():
+                path.write_text(json.dumps(content, indent=2) + "\n")

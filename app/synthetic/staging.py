@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
+from rasterio.errors import RasterioError
 from tqdm import tqdm
 
+from app.cores import num_cores
 from app.errors import ConfigError, join_problems
 
 PARAMETERS_FILE = "sample.json"
@@ -62,22 +64,61 @@ def write_whole(
         write: Writes everything but sample.json into the folder it is given, which exists.
 
     Raises:
-        ConfigError: If the root holds something else.
+        ConfigError: If the root holds something else, or cannot be written.
     """
-    if root.exists() and any(root.iterdir()):
-        _check_same(root, parameters)
-        logger.info("Kept the %s in %s", summary, root)
-        return
-
     start_s = time.monotonic()
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as temporary:
-        staging = Path(temporary) / root.name
-        staging.mkdir()
-        write(staging)
-        (staging / PARAMETERS_FILE).write_text(json.dumps(dict(parameters), indent=2) + "\n")
-        staging.replace(root)
+    with write_problems(root):
+        if _is_filled(root):
+            _check_same(root, parameters)
+            logger.info("Kept the %s in %s", summary, root)
+            return
+        _check_name(root)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        target = root.resolve()  # a link to an empty folder stays one
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+            staging = Path(temporary) / target.name
+            staging.mkdir()
+            write(staging)
+            (staging / PARAMETERS_FILE).write_text(json.dumps(dict(parameters), indent=2) + "\n")
+            staging.replace(target)
     logger.info("Wrote %s to %s in %.1f s", summary, root, time.monotonic() - start_s)
+
+
+@contextlib.contextmanager
+def write_problems(place: Path) -> Iterator[None]:
+    """Turns what the disk says against a file or folder into ConfigError."""
+    try:
+        yield
+    # h5py's and rasterio's errors are OSError without a strerror, or RasterioError.
+    except (OSError, RasterioError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"synthetic sample: {place}: cannot be written: {reason}; choose another folder, or "
+            "make room on the disk"
+        ) from error
+
+
+def _is_filled(root: Path) -> bool:
+    """Whether a folder is there that is not empty.
+
+    Raises:
+        OSError: If what is there is no folder, or cannot be read.
+    """
+    if not os.path.lexists(root):
+        return False
+    with os.scandir(root) as entries:
+        return next(entries, None) is not None
+
+
+def _check_name(root: Path) -> None:
+    """Raise ConfigError where the libraries that write images would not take the path."""
+    try:
+        str(root.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"synthetic sample: {root}: got a name that is not UTF-8, expected names of folders "
+            "that are; choose another folder"
+        ) from error
 
 
 def _check_same(root: Path, parameters: Mapping[str, int]) -> None:
@@ -118,7 +159,7 @@ def each_result(
     if len(jobs) < _MIN_JOBS_FOR_POOL:
         yield _with_bar(map(function, jobs), len(jobs))
         return
-    num_processes = min(os.cpu_count() or 1, len(jobs) // _JOBS_PER_TASK)
+    num_processes = min(num_cores(), len(jobs) // _JOBS_PER_TASK)
     # Not fork: the caller may have threads, and a fork of them can hang.
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(num_processes, context, initializer=_use_one_thread) as pool:

@@ -1,7 +1,10 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
+from rasterio.errors import RasterioError
 
 from app.errors import ConfigError
 from app.synthetic.sample import make_sample
@@ -59,3 +62,46 @@ def test_a_dataset_of_no_samples_is_no_channel(tmp_path: Path) -> None:
 def test_numbers_below_zero_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="num_tiles is -1, expected at least 1"):
         make_sample(tmp_path, **SMALL, num_roofline=-1)
+
+
+def test_a_place_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "config/input").mkdir(parents=True)
+    (tmp_path / "config/input/config").write_text("x")
+    for name, reason in (
+        ("file", "Not a directory"),
+        ("link/x", "File exists"),
+        ("config", "input/config: cannot be written: File exists"),
+        ("a" * 300, "File name too long"),
+    ):
+        with pytest.raises(ConfigError, match=rf"^synthetic sample: .*{reason}; choose another"):
+            make_sample(tmp_path / name, **SMALL, num_roofline=0, num_airs=(0, 0, 0))
+    assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RasterioError("full")])
+def test_a_full_disk_ends_in_one_line_and_leaves_nothing(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("app.synthetic.write_rid._write_scene", fail)
+    with pytest.raises(ConfigError, match=r"/rid: cannot be written: (No space left|full); "):
+        make_sample(tmp_path, **SMALL, num_roofline=0, num_airs=(0, 0, 0))
+    assert list((tmp_path / "input/data").iterdir()) == []
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "input/data").mkdir(parents=True)
+    (tmp_path / "input/data/rid").symlink_to(tmp_path / "disk")
+    make_sample(tmp_path, **SMALL, num_roofline=0, num_airs=(0, 0, 0))
+    assert (tmp_path / "input/data/rid").is_symlink()
+    assert (tmp_path / "disk/sample.json").is_file()
+
+
+def test_a_folder_whose_name_is_no_utf8_is_refused_before_anything_is_written(tmp_path) -> None:
+    base_dir = tmp_path / os.fsdecode(b"\xff")
+    with pytest.raises(ConfigError, match=r"udcff/input/data/rid: got a name that is not UTF-8"):
+        make_sample(base_dir, **SMALL, num_roofline=0, num_airs=(0, 0, 0))
+    assert not base_dir.exists()
