@@ -26,6 +26,9 @@ _MAX_V5_BYTES: Final = 4 * 2**30
 _MAX_CHUNK_BYTES: Final = 64 * 2**20
 _MAX_CACHE_BYTES: Final = 128 * 2**20
 _MAX_AXES: Final = 4
+# A slice of more would be read for seconds; MATLAB makes a few dozen.
+_MAX_SLICE_CHUNKS: Final = 10_000
+_MAX_CACHE_SLOTS: Final = 100_003
 # What is built into the library; others would be loaded from plugins.
 _FILTERS: Final = {1: "deflate", 2: "shuffle", 3: "checksum", 32000: "lzf"}
 _NUMERIC_KINDS: Final = "fiub"
@@ -195,11 +198,20 @@ class _Hdf5Arrays:
         key = (name, axis)
         if key not in self._datasets:
             place = self._places[name]
+            num_pieces = _num_slice_chunks(self._file[place], axis)
+            if num_pieces > _MAX_SLICE_CHUNKS:
+                raise FileProblem(
+                    self._path,
+                    f"{name} with every sample in {num_pieces} chunks",
+                    f"at most {_MAX_SLICE_CHUNKS}",
+                    _SAVE_AGAIN,
+                )
             settings = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
             num_chunks, num_bytes = _shared_chunks(self._file[place], axis)
             if num_bytes > _MAX_CACHE_BYTES:
                 num_chunks, num_bytes = 0, 0
-            settings.set_chunk_cache(100 * num_chunks + 1, num_bytes, 0.0)
+            num_slots = min(100 * num_chunks + 1, _MAX_CACHE_SLOTS)
+            settings.set_chunk_cache(num_slots, num_bytes, 0.0)
             self._datasets[key] = h5py.Dataset(
                 h5py.h5d.open(self._file.id, place.encode(), settings)
             )
@@ -262,14 +274,23 @@ def _check_dataset(node: h5py.HLObject) -> ArrayInfo:
     return ArrayInfo(tuple(int(length) for length in reversed(node.shape)), str(dtype))
 
 
+def _num_slice_chunks(dataset: h5py.Dataset, axis: int | None) -> int:
+    """How many chunks a slice lies in; 0 if its array is in one piece."""
+    if dataset.chunks is None:
+        return 0
+    sizes = zip(dataset.shape, dataset.chunks, strict=True)
+    counts = [math.ceil(size / chunk) for size, chunk in sizes]
+    if axis is not None:
+        del counts[-1 - axis]
+    return math.prod(counts)
+
+
 def _shared_chunks(dataset: h5py.Dataset, axis: int | None) -> tuple[int, int]:
     """The chunks in which a slice and its neighbours lie, and their bytes; 0 if it is alone."""
     chunks = dataset.chunks
     if chunks is None or axis is None or chunks[-1 - axis] == 1:
         return 0, 0
-    counts = [math.ceil(size / chunk) for size, chunk in zip(dataset.shape, chunks, strict=True)]
-    del counts[-1 - axis]
-    num_chunks = math.prod(counts)
+    num_chunks = _num_slice_chunks(dataset, axis)
     return num_chunks, num_chunks * math.prod(chunks) * dataset.dtype.itemsize
 
 

@@ -34,6 +34,9 @@ _OTHER_CLASSES: Final = {
     16: "a function handle", 17: "an object",
 }  # fmt: skip
 _COMPLEX_FLAG: Final = 0x0800
+# A damaged length may promise any number of them, each of which is a Python object.
+_MAX_AXES: Final = 32
+_MAX_FIELDS: Final = 4096
 
 ByteOrder = Literal["<", ">"]
 
@@ -211,6 +214,8 @@ def _parse_matrix(data: memoryview, order: ByteOrder) -> _Matrix:
     array_class = flag_bits & 0xFF
     if array_class != 17:  # which has no axes
         _, lengths, position = _element(data, position, order)
+        if len(lengths) // 4 > _MAX_AXES:
+            raise ValueError(f"a variable of {len(lengths) // 4} axes")
         shape = struct.unpack_from(f"{order}{len(lengths) // 4}i", lengths)
     _, name, position = _element(data, position, order)
     is_complex = bool(flag_bits & _COMPLEX_FLAG)
@@ -224,6 +229,8 @@ def _read_fields(matrix: _Matrix, order: ByteOrder) -> dict[str, _Matrix]:
     name_bytes = struct.unpack_from(f"{order}i", length)[0] if len(length) >= 4 else 0
     if name_bytes < 1 or len(names) % name_bytes:
         raise ValueError("a struct without names of fields")
+    if len(names) // name_bytes > _MAX_FIELDS:
+        raise ValueError(f"a struct of {len(names) // name_bytes} fields")
     fields: dict[str, _Matrix] = {}
     for first in range(0, len(names), name_bytes):
         kind, content, position = _element(matrix.body, position, order)
