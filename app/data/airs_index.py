@@ -5,7 +5,6 @@ pixel of both files, which is what a truncated file lacks.
 """
 
 import logging
-import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rasterio.windows import Window
 from tqdm import tqdm
 
+from app.cores import num_cores
 from app.data.airs_layout import TILE_REMEDY, TITLE, TileFiles
 from app.data.files import MAX_GSD_M, MIN_GSD_M, FileProblem, RasterHeader, open_raster
 from app.data.sample import BadFile
@@ -128,7 +128,7 @@ def index_tiles(
     stamps = [_stamps(tile, folder) for tile in tiles]
     results: list[TileFacts | BadFile | None] = [kept.get(stamp) for stamp in stamps]
     unknown = [index for index, result in enumerate(results) if result is None]
-    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MAX_THREADS, num_cores())) as pool:
         found = pool.map(lambda index: _index_tile(tiles[index], folder), unknown)
         # disable=None: no bar where stderr is no terminal, as in a job's log.
         bar = tqdm(found, total=len(unknown), desc="AIRS tiles", disable=None, leave=False)

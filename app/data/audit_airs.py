@@ -15,10 +15,12 @@ from app.data.airs import AirsDataset
 from app.data.airs_layout import PREVIEW_END, TILE_REMEDY, Tiles, find_tiles, is_tile
 from app.data.airs_tile import Tile
 from app.data.audit_report import AuditReport, Kind, Tally
-from app.data.audit_tools import Track, find_identical_files, name_some, run_in_threads, spread
+from app.data.audit_tools import Track, name_some, spread
+from app.data.copies import find_identical_files
 from app.data.files import FileProblem, OpenRasters, RasterHeader, read_header
 from app.data.rid_split import Place
 from app.data.sample import BadFile
+from app.data.threads import run_in_threads
 from app.errors import DataError
 from app.tasks import BACKGROUND_CLASS, SOME_ROOF
 

@@ -16,14 +16,8 @@ from app.data.audit_report import (
     is_constant,
     tally_sample,
 )
-from app.data.audit_tools import (
-    Track,
-    find_identical_files,
-    name_some,
-    natural_order,
-    run_in_threads,
-    spread,
-)
+from app.data.audit_tools import Track, name_some, natural_order, spread
+from app.data.copies import find_identical_files
 from app.data.files import FileProblem, RasterHeader, read_header, read_raster
 from app.data.rid import RidDataset
 from app.data.rid_files import (
@@ -35,6 +29,7 @@ from app.data.rid_files import (
     find_rid_files,
 )
 from app.data.rid_split import Place, overlap_any
+from app.data.threads import run_in_threads
 from app.errors import DataError, SampleError
 from app.tasks import BACKGROUND_CLASS, find_task
 

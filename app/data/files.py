@@ -3,8 +3,6 @@
 import contextlib
 import math
 import os
-import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from app.errors import SampleError
@@ -36,7 +34,8 @@ _SAFE_OPTIONS: Final = {
     # MB of unpacked blocks; GDAL's default is 5 % of the memory for every process.
     "GDAL_CACHEMAX": 64,
 }
-_WARNINGS_LOCK: Final = threading.Lock()
+# Squares of ground are squares of an image, to this ratio of its axes.
+_MAX_ASPECT: Final = 1.1
 
 
 class FileProblem(Exception):
@@ -162,9 +161,9 @@ def open_raster(
     with (
         _problems_of(path, remedy),
         rasterio.Env(**_SAFE_OPTIONS, GTIFF_DIRECT_IO="NO"),
-        _open_quietly(path, with_georeference=True) as source,
+        _open(path, with_georeference=True) as source,
     ):
-        yield _header(source), source
+        yield _header(source, path, remedy), source
 
 
 class OpenRasters:
@@ -221,8 +220,8 @@ class OpenRasters:
             direct = "YES" if is_complete else "NO"
             with rasterio.Env(**_SAFE_OPTIONS, GTIFF_DIRECT_IO=direct):
                 # To open a file takes four times as long with its georeference.
-                source = _open_quietly(path, with_georeference=False)
-            opened = _OpenRaster(_header(source), source)
+                source = _open(path, with_georeference=False)
+            opened = _OpenRaster(_header(source, path, self.remedy), source)
         self._open[path] = opened
         if len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)[1].source.close()
@@ -239,6 +238,11 @@ def _problems_of(path: Path, remedy: str) -> Iterator[None]:
     """Turns what opening and reading a file raise into a FileProblem."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        expected = "names of folders and files that are"
+        raise FileProblem(
+            path, "a name that is not UTF-8", expected, "rename the folder"
+        ) from error
     # ValueError: rasterio's for paths and dtypes it cannot take. MemoryError: a lying header.
     except (RasterioError, OSError, ValueError, MemoryError) as error:
         reason = error.__cause__ or error  # rasterio's own text only points to its cause
@@ -250,15 +254,11 @@ def _problems_of(path: Path, remedy: str) -> Iterator[None]:
         ) from error
 
 
-def _open_quietly(path: Path, with_georeference: bool) -> rasterio.DatasetReader:
-    """The file opened without rasterio's warning where there is no georeference."""
+def _open(path: Path, with_georeference: bool) -> rasterio.DatasetReader:
     # Named, because GDAL goes by content, and some formats point to other files.
     driver = "PNG" if path.suffix.lower() == ".png" else "GTiff"
     options = {} if with_georeference or driver == "PNG" else {"GEOREF_SOURCES": "NONE"}
-    # The filters of warnings belong to the whole process, and threads index tiles.
-    with _WARNINGS_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, driver=driver, **options)
+    return rasterio.open(path, driver=driver, **options)
 
 
 def check_inside(path: Path, root: Path, remedy: str) -> None:
@@ -282,7 +282,7 @@ def check_inside(path: Path, root: Path, remedy: str) -> None:
         raise FileProblem(path, got, "a file", remedy)
 
 
-def _header(source: rasterio.DatasetReader) -> RasterHeader:
+def _header(source: rasterio.DatasetReader, path: Path, remedy: str) -> RasterHeader:
     has_georeference = source.crs is not None
     return RasterHeader(
         num_bands=source.count,
@@ -290,7 +290,7 @@ def _header(source: rasterio.DatasetReader) -> RasterHeader:
         height_px=source.height,
         width_px=source.width,
         is_alpha=tuple(band == ColorInterp.alpha for band in source.colorinterp),
-        gsd_m=_gsd_m(source) if has_georeference else None,
+        gsd_m=_gsd_m(source, path, remedy) if has_georeference else None,
         bounds=_bounds(source) if has_georeference else None,
         crs=str(source.crs) if has_georeference else None,
     )
@@ -305,11 +305,14 @@ def _bounds(source: rasterio.DatasetReader) -> tuple[float, float, float, float]
     return min(x), min(y), max(x), max(y)
 
 
-def _gsd_m(source: rasterio.DatasetReader) -> float:
+def _gsd_m(source: rasterio.DatasetReader, path: Path, remedy: str) -> float:
     """Metres per pixel, the mean of both axes at the centre of the image.
 
     Source: lengths of a degree from the series of the WGS 84 ellipsoid, as published by the
     National Geospatial-Intelligence Agency.
+
+    Raises:
+        FileProblem: If its pixels are no squares.
     """
     transform = source.transform
     if source.crs.is_geographic:
@@ -321,4 +324,7 @@ def _gsd_m(source: rasterio.DatasetReader) -> float:
         x_unit_m = y_unit_m = source.crs.linear_units_factor[1]
     column_m = math.hypot(transform.a * x_unit_m, transform.d * y_unit_m)
     row_m = math.hypot(transform.b * x_unit_m, transform.e * y_unit_m)
+    if not 0 < max(column_m, row_m) <= _MAX_ASPECT * min(column_m, row_m):
+        got = f"a georeference of {column_m:.6g} x {row_m:.6g} m per pixel"
+        raise FileProblem(path, got, "pixels as wide as high, to a tenth", remedy)
     return (column_m + row_m) / 2

@@ -24,6 +24,7 @@ from app.data.transforms import EvalTransform, TrainTransform
 from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
 from app.dataset_names import DatasetName
 from app.errors import DataError, SampleError, join_problems
+from app.logs import ignore_expected_warnings
 
 logger = logging.getLogger(__name__)
 
@@ -384,5 +385,6 @@ def _worker_settings(num_workers: int, prefetch_factor: int) -> dict[str, Any]:
 def _start_worker(worker_id: int) -> None:  # noqa: ARG001 - the DataLoader passes it
     # Each worker is one thread: the cores belong to the training step.
     cv2.setNumThreads(0)
+    ignore_expected_warnings()
     leave_with_parent()
     keep_heap_small()

@@ -1,7 +1,6 @@
 """Which of the samples that RID lists to leave out, so that no two splits show the same ground."""
 
-import contextlib
-import hashlib
+import functools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,11 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.data.copies import digest_file
 from app.data.files import FileProblem, RasterHeader, read_header
 from app.data.reader import Split
 from app.data.rid_files import ListName, RidFiles
+from app.data.threads import run_in_threads
 
 RidSplit = Literal["disjoint", "release"]
 
@@ -28,6 +29,9 @@ RIVALS: Final[Mapping[Split, tuple[ListName, ...]]] = {
 # Less than this, and the numbers in the files are too coarse to say that two images overlap.
 _TOLERANCE_PX: Final = 1.0
 _ROWS_AT_ONCE: Final = 1024
+# Of a header most is waiting for the disk or the network.
+_NUM_HEADERS_AT_ONCE: Final = 8
+_MAX_PLACES_KEPT: Final = 8192
 
 
 @dataclass(frozen=True)
@@ -126,16 +130,44 @@ def leave_out_shared(
     image_paths = files.images.by_id
     listed = {name: sample_ids if name == split else ids for name, ids in files.lists.items()}
     all_ids = {id_ for ids in listed.values() for id_ in ids if id_ in image_paths}
-    places: dict[str, Place | None] = {}
-    for sample_id in all_ids:
-        with contextlib.suppress(FileProblem):
-            places[sample_id] = Place.from_header(read_header(image_paths[sample_id], root, ""))
+    places = _read_places({sample_id: image_paths[sample_id] for sample_id in all_ids}, root)
     # A val image that gave way to test is in no split, so train need not keep away from it.
     taken: list[str] = []
     for name in reversed(RIVALS[split]):
         kept, _ = _keep_disjoint(name, listed[name], taken, image_paths, places)
         taken += kept
     return _keep_disjoint(split, sample_ids, taken, image_paths, places)
+
+
+def _read_places(paths: Mapping[str, Path], root: Path) -> dict[str, Place | None]:
+    """Where images lie; None without georeference. Those that cannot be read are left out."""
+    all_paths = list(paths.values())
+
+    def read(number: int) -> Place | FileProblem | OSError | None:
+        path = all_paths[number]
+        try:
+            state = path.stat()
+            return _read_place(path, root, state.st_size, state.st_mtime_ns)
+        except (FileProblem, OSError) as error:
+            return error
+
+    found = run_in_threads(read, len(all_paths), _NUM_HEADERS_AT_ONCE)
+    return {
+        sample_id: place
+        for sample_id, place in zip(paths, found, strict=True)
+        if not isinstance(place, Exception)
+    }
+
+
+# One split after the other looks at the same images.
+@functools.lru_cache(maxsize=_MAX_PLACES_KEPT)
+def _read_place(
+    path: Path,
+    root: Path,
+    size_bytes: int,  # noqa: ARG001 - a file that changed is another key
+    modified_ns: int,  # noqa: ARG001 - likewise
+) -> Place | None:
+    return Place.from_header(read_header(path, root, ""))
 
 
 def _keep_disjoint(
@@ -220,12 +252,7 @@ def _identical(
         if size not in rivals_by_size:
             continue
         if size not in digests:
-            digests[size] = {_digest(path) for path in rivals_by_size[size]}
-        if _digest(image_paths[sample_id]) in digests[size]:
+            digests[size] = {digest_file(path) for path in rivals_by_size[size]}
+        if digest_file(image_paths[sample_id]) in digests[size]:
             identical.add(sample_id)
     return identical
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()

@@ -17,6 +17,7 @@ from app.data.airs_tile import Tile
 from app.data.sample import check_sample
 from app.data.targets import lines_from_segments
 from app.errors import DataError, SampleError
+from app.logs import ignore_expected_warnings
 from tests.fakes import write_raster
 from tests.fakes_airs import (
     GEO_TAGS,
@@ -438,6 +439,7 @@ def test_the_scale_comes_from_the_georeference(root, open_airs, options, gsd_m):
     write_tile(root / "train", "christchurch_1", houses(160), options=options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        ignore_expected_warnings()
         dataset = open_airs()
         sample = dataset[0]
     assert sample["gsd_m"] == pytest.approx(gsd_m, abs=1e-3)

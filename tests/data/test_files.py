@@ -9,6 +9,7 @@ from rasterio import Affine
 from rasterio.windows import Window
 
 from app.data.files import FileProblem, check_inside, read_header, read_raster
+from app.logs import ignore_expected_warnings
 from tests.fakes import RID_TRANSFORM, write_raster
 
 REMEDY = "copy it again"
@@ -161,7 +162,22 @@ def test_names_that_are_no_utf8_are_a_problem_and_no_crash(tmp_path):
     write_raster(tmp_path / "a.tif", np.zeros((3, 4, 4), np.uint8)).rename(path)
     with pytest.raises(FileProblem) as error:
         read_raster(path, tmp_path, REMEDY)
-    assert r"\udcff.tif: got" in str(error.value.to_sample_error("RID", "x"))
+    message = str(error.value.to_sample_error("RID", "x"))
+    assert r"\udcff.tif: got a name that is not UTF-8" in message
+    assert message.endswith("; rename the folder")
+
+
+@pytest.mark.parametrize(
+    ("transform", "got"),
+    [
+        (Affine(0.1, 0, 500, 0, -0.2, 900), "0.1 x 0.2 m"),
+        (Affine(0.1, 0, 500, 0, 0, 900), "0.1 x 0 m"),
+    ],
+)
+def test_pixels_that_are_no_squares_are_a_problem(tmp_path, pixels, transform, got):
+    path = write_raster(tmp_path / "a.tif", pixels, crs="EPSG:25832", transform=transform)
+    with pytest.raises(FileProblem, match=rf"a\.tif: got a georeference of {got} per pixel, exp"):
+        read_header(path, tmp_path, REMEDY)
 
 
 def test_threads_may_read_at_once_without_a_warning(tmp_path, pixels):
@@ -175,6 +191,7 @@ def test_threads_may_read_at_once_without_a_warning(tmp_path, pixels):
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        ignore_expected_warnings()
         threads = [threading.Thread(target=read, args=(path,)) for path in paths]
         for thread in threads:
             thread.start()

@@ -1,6 +1,7 @@
 """Splits that share no ground: which samples are left out, and of which split."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import rasterio
 from rasterio import Affine
 
+from app.data.files import read_header
 from app.data.rid import RidDataset
 from app.data.rid_split import SplitReport
 from app.errors import DataError
@@ -188,6 +190,24 @@ def test_bad_files_are_kept_for_reading_to_find_out(root):
     assert ids(root, "train") == ["2", "3", "7", "8"]
     assert ids(root, "val") == ["9", "10"]
     assert counts(root, "train") == (0, 0, 1)
+
+
+def test_headers_are_read_once_for_all_splits_unless_their_files_change(root, monkeypatch):
+    num_read = Counter()
+
+    def count(path, *arguments):
+        num_read[path.stem] += 1
+        return read_header(path, *arguments)
+
+    monkeypatch.setattr("app.data.rid_split.read_header", count)
+    ids(root, "train")
+    assert ids(root, "val") == ["9", "10"]
+    assert len(num_read) == 8
+    assert set(num_read.values()) == {1}
+    put(root, "9", 0)
+    put(root, "11", 0, seed=1)
+    assert ids(root, "val") == ["10"]
+    assert num_read["9"] == num_read["11"] == 2
 
 
 def test_a_nonsense_georeference_is_none(root):
