@@ -2,7 +2,6 @@
 
 import json
 import logging
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
 from app.data.reader import Split
 from app.dataset_names import DatasetName
 from app.engine import choose_autocast_dtype, choose_device
-from app.errors import CheckpointError
+from app.errors import CheckpointError, ConfigError
 from app.model import HybridRoofModel
-from app.sagemaker import check_writable
+from app.sagemaker import check_writable, scratch_folder
 from app.scoring import Scores, score_datasets
 from app.tasks import find_task
 
@@ -48,6 +47,8 @@ def evaluate_model(
     Raises:
         RoofError: If the model or the data cannot be used.
     """
+    if output.is_dir():
+        raise ConfigError(f"--out {output}: got a folder, expected the name of a JSON file")
     check_writable(output.parent)
     model, description = load_exported_model(model_dir)
     described = description.get("tasks", {})
@@ -57,9 +58,9 @@ def evaluate_model(
     hyperparameters = _choose_settings(model, description, settings)
     device = choose_device(hyperparameters.device)
     dtype = choose_autocast_dtype(hyperparameters.precision, device)
-    with tempfile.TemporaryDirectory(prefix="roof-model-") as scratch:
+    with scratch_folder() as scratch_dir:
         readers = {
-            name: open_reader(name, path, split, hyperparameters, Path(scratch))
+            name: open_reader(name, path, split, hyperparameters, scratch_dir)
             for name, path in dataset_dirs.items()
         }
         datasets = {
