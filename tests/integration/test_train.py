@@ -251,6 +251,13 @@ def test_evaluate_gives_what_training_gave(uninterrupted, tmp_path):
     assert scored["metrics"] == read_metrics(base_dir)["metrics"]
 
 
+def test_scores_cannot_be_written_over_a_folder(uninterrupted, tmp_path):
+    rid_dir = uninterrupted[0] / "input/data/rid"
+    result = evaluate(uninterrupted[0], tmp_path, "--rid", str(rid_dir))
+    assert result.returncode == 2
+    assert "got a folder, expected the name of a JSON file" in result.stdout
+
+
 @pytest.mark.skipif(
     not (REPOSITORY / "../shared/data/rid").is_dir(), reason="the real RID images are not here"
 )
