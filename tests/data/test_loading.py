@@ -1,7 +1,10 @@
 import shutil
+import warnings
 from collections import Counter
 
+import numpy as np
 import pytest
+import rasterio
 import torch
 
 from app.data.loading import (
@@ -21,6 +24,7 @@ from app.data.rid import RidDataset
 from app.data.sample import BadFile, check_sample
 from app.data.transforms import EvalTransform, TrainTransform
 from app.errors import DataError
+from tests.fakes import write_raster
 
 
 @pytest.fixture
@@ -62,6 +66,27 @@ def test_every_sample_comes_once_an_epoch_in_another_order(rid_dir):
 def test_workers_change_nothing(rid_dir):
     dataset = train_dataset(rid_dir)
     assert_same(stream(dataset, 0), stream(dataset, 2))
+
+
+class PhotoWarnings:
+    """Reads a photo, and passes the warnings that a person would see as bad files."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        with warnings.catch_warnings(record=True) as caught:
+            rasterio.open(self.path).close()
+        return None, {"rid": [str(warning.message) for warning in caught]}
+
+
+@pytest.mark.slow
+def test_workers_read_images_without_georeference_in_silence(tmp_path):
+    photo = PhotoWarnings(write_raster(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8)))
+    assert [batch["bad_files"] for batch in build_eval_loader(photo, 1)] == [{"rid": []}]
 
 
 def test_a_stream_started_in_the_middle_goes_on_as_it_would_have(rid_dir):
