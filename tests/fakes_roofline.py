@@ -1,5 +1,6 @@
 """imdb.mat as MATLAB writes it, in both versions, with few and small crops."""
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,3 +58,14 @@ def write_v5(
     content = dict(fields) if struct_name is None else {struct_name: dict(fields)}
     scipy.io.savemat(path, content, do_compression=compress)
     return path
+
+
+def v5_element(kind: int, content: bytes) -> bytes:
+    """A data element of a file of version 5."""
+    return struct.pack("<II", kind, len(content)) + content.ljust(-(-len(content) // 8) * 8)
+
+
+def v5_matrix() -> bytes:
+    """A field of a struct of version 5: the number 1."""
+    body = v5_element(6, struct.pack("<II", 6, 0)) + v5_element(5, struct.pack("<ii", 1, 1))
+    return v5_element(14, body + v5_element(1, b"") + v5_element(9, struct.pack("<d", 1.0)))

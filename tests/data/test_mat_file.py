@@ -11,7 +11,7 @@ import scipy.io
 from app.data import mat_file
 from app.data.files import FileProblem
 from app.data.mat_file import open_mat
-from tests.fakes_roofline import draw_fields, write_v5, write_v73
+from tests.fakes_roofline import draw_fields, v5_element, v5_matrix, write_v5, write_v73
 
 NAMES = ("images", "elements", "depths")
 WRITERS = {"v73": write_v73, "v5": write_v5}
@@ -235,10 +235,6 @@ def test_version_5_cells_texts_and_structs_are_refused(tmp_path: Path, content, 
     assert file.problems[0].endswith(found)
 
 
-def v5_element(kind: int, content: bytes) -> bytes:
-    return struct.pack("<II", kind, len(content)) + content.ljust(-(-len(content) // 8) * 8)
-
-
 def v5_of_one_variable(array_class: int) -> bytes:
     """A version 5 file with a variable `images` of a class that savemat does not write."""
 
@@ -250,11 +246,6 @@ def v5_of_one_variable(array_class: int) -> bytes:
         body = flags + v5_element(5, struct.pack("<ii", 1, 1)) + name + v5_matrix()
     header = b"MATLAB 5.0 MAT-file".ljust(116) + bytes(8) + b"\x00\x01IM"
     return header + v5_element(14, body)
-
-
-def v5_matrix() -> bytes:
-    body = v5_element(6, struct.pack("<II", 6, 0)) + v5_element(5, struct.pack("<ii", 1, 1))
-    return v5_element(14, body + v5_element(1, b"") + v5_element(9, struct.pack("<d", 1.0)))
 
 
 @pytest.mark.parametrize(
@@ -378,52 +369,6 @@ def test_a_truncated_file_is_refused(tmp_path: Path, version: str):
 def test_an_absent_file_is_a_problem_with_its_path(tmp_path: Path):
     with pytest.raises(FileProblem, match="No such file"):
         open_one(tmp_path / "x.mat")
-
-
-def test_samples_in_absurdly_many_chunks_are_refused(tmp_path: Path):
-    path = write_v73(tmp_path / "x.mat", {}, None)
-    with h5py.File(path, "r+") as file:
-        file.create_dataset("a", (4, 3, 128, 128), "f4", chunks=(4, 1, 1, 1))[0, 0, 0, :2] = 1
-        file.create_dataset("b", (4, 3, 128, 128), "f4", chunks=(4, 1, 4, 1))[0, 0, 0, :2] = 1
-        file.create_dataset("c", (128, 128, 3), "f4", chunks=(1, 1, 3))[0, :2] = 1
-    file = open_mat(path, "imdb", ("a", "b", "c"))
-    for name, axis, num_chunks in (("a", 3, 49_152), ("b", 3, 12_288), ("c", None, 16_384)):
-        with pytest.raises(
-            FileProblem,
-            match=f"got {name} with every sample in {num_chunks} chunks, expected at most 10000; ",
-        ):
-            file.read(name, axis, 0)
-    # In slices along another axis there are fewer.
-    assert file.read("a", 0, 0).sum() == 1
-
-
-@pytest.mark.parametrize("num_axes", [33, 200_000])
-def test_a_version_5_array_of_too_many_axes_is_refused(tmp_path: Path, num_axes: int):
-    body = v5_element(6, struct.pack("<II", 6, 0))
-    body += v5_element(5, struct.pack(f"<{num_axes}i", *[1] * num_axes))
-    body += v5_element(1, b"images") + v5_element(9, struct.pack("<d", 1.0))
-    path = write_v5_of(tmp_path, v5_element(15, zlib.compress(v5_element(14, body))))
-    with pytest.raises(FileProblem, match="got an unreadable file"):
-        open_mat(path, "imdb", NAMES)
-
-
-@pytest.mark.parametrize(("num_fields", "is_good"), [(4096, True), (4097, False)])
-def test_a_version_5_struct_of_too_many_fields_is_refused(tmp_path: Path, num_fields, is_good):
-    names = b"".join(f"f{number}".encode().ljust(8, b"\0") for number in range(num_fields))
-    body = v5_element(6, struct.pack("<II", 2, 0)) + v5_element(5, struct.pack("<ii", 1, 1))
-    body += v5_element(1, b"imdb") + v5_element(5, struct.pack("<i", 8)) + v5_element(1, names)
-    path = write_v5_of(tmp_path, v5_element(14, body + num_fields * v5_matrix()))
-    if is_good:
-        assert open_mat(path, "imdb", ("f4095",)).arrays["f4095"].shape == ()
-    else:
-        with pytest.raises(FileProblem, match=f"a struct of {num_fields} fields"):
-            open_mat(path, "imdb", NAMES)
-
-
-def write_v5_of(folder: Path, variable: bytes) -> Path:
-    path = folder / "x.mat"
-    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + bytes(8) + b"\x00\x01IM" + variable)
-    return path
 
 
 def test_the_size_of_what_neighbours_share_is_known(tmp_path: Path):
