@@ -20,6 +20,7 @@ if __name__ == "__main__":  # a script sees its own folder, where neither app no
     sys.path[0] = str(ROOT)
 
 from app.data.rid import RidDataset  # noqa: E402
+from app.logs import ignore_expected_warnings  # noqa: E402
 from app.data.sample import Sample  # noqa: E402
 from app.data.targets import lines_from_segments  # noqa: E402
 from bench.support.environment import describe_machine, load_average  # noqa: E402
@@ -81,6 +82,7 @@ def main() -> None:
         print("lines: skipped: there is no sample of RID with vector lines beside the repository")
         return
     cv2.setNumThreads(1)
+    ignore_expected_warnings()
     print(f"{describe_machine()}; load {load_average()}")
     dataset = RidDataset(SAMPLE_DIR, "all")
     samples = {dataset.sample_ids[index]: dataset[index] for index in range(len(dataset))}

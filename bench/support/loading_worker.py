@@ -18,6 +18,8 @@ import psutil
 import torch
 from rasterio.windows import Window
 
+from app.logs import ignore_expected_warnings
+
 if TYPE_CHECKING:
     from app.data.airs import AirsDataset
 
@@ -158,6 +160,7 @@ def main() -> None:
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("root", type=Path)
     options = parser.parse_args()
+    ignore_expected_warnings()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     samples = WAYS[options.way](options.root)
