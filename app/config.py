@@ -20,12 +20,19 @@ from app.dataset_names import DATASET_NAMES, DatasetName
 PRESETS: Final[Mapping[int, Mapping[str, int | str]]] = {
     1: {
         "max_samples": 10,
+        "max_val_samples": 10,
         "crop_size_px": 512,
         "batch_size": 2,
         "num_workers": 2,
         "device": "cpu",
     },
-    2: {"max_samples": 20, "crop_size_px": 512, "batch_size": 2, "grad_accum_steps": 4},
+    2: {
+        "max_samples": 20,
+        "max_val_samples": 20,
+        "crop_size_px": 512,
+        "batch_size": 2,
+        "grad_accum_steps": 4,
+    },
     3: {"batch_size": 4, "num_workers": 4, "prefetch_factor": 4},
 }
 
@@ -74,7 +81,7 @@ class Hyperparameters(BaseModel):
 
     phase: Literal[1, 2, 3] | None = None
     """Preset for a first run: 1 is a smoke test on ten samples and the CPU, 2 twenty samples with
-    accumulated gradients, 3 the whole of RID. Any other key given beside it wins."""
+    accumulated gradients, 3 all of the data. Any other key given beside it wins."""
 
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of initial weights, sample order and augmentation. Repeat a job with a few seeds to see

@@ -186,6 +186,7 @@ def test_phase_1_with_explicit_keys_above_it():
     parsed = parse_hyperparameters({"phase": "1", "crop_size_px": "256", "max_samples": "None"})
     assert parsed.non_default() == {
         "phase": 1,
+        "max_val_samples": 10,
         "batch_size": 2,
         "device": "cpu",
     }
