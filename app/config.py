@@ -123,7 +123,7 @@ class Hyperparameters(BaseModel):
 
     max_val_samples: int | None = Field(default=500, ge=1)
     """Validation samples taken from each dataset, evenly spread over it; None takes all. AIRS has
-    18 thousand windows to validate on, which takes hours on a CPU."""
+    21 thousand windows to validate on, which takes hours on a CPU."""
 
     azimuth_bins: Literal[16, 8, 4, 1] = 16
     """How many directions roof planes are sorted into; 1 is roof or not. Lower it when 16 are more
