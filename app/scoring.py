@@ -45,13 +45,8 @@ class Scores:
 
     def _pooled(self) -> RoofMetrics:
         pooled = RoofMetrics(self._tasks)
-        pooled.load_state(sum_states(list(self.metrics.values())))
+        pooled.load_state(torch.stack([part.state() for part in self.metrics.values()]).sum(0))
         return pooled
-
-
-def sum_states(metrics: Sequence[RoofMetrics]) -> torch.Tensor:
-    """The sums of several metrics of the same tasks, added up."""
-    return torch.stack([part.state() for part in metrics]).sum(0)
 
 
 def score_datasets(

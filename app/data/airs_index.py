@@ -7,7 +7,6 @@ pixel of both files, which is what a truncated file lacks.
 import logging
 import tempfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -22,6 +21,7 @@ from app.cores import num_cores
 from app.data.airs_layout import TILE_REMEDY, TITLE, TileFiles
 from app.data.files import MAX_GSD_M, MIN_GSD_M, FileProblem, RasterHeader, open_raster
 from app.data.sample import BadFile
+from app.data.threads import run_in_threads
 from app.errors import printable
 
 # A tile is divided into cells of about this side: RID's images have it.
@@ -128,12 +128,15 @@ def index_tiles(
     stamps = [_stamps(tile, folder) for tile in tiles]
     results: list[TileFacts | BadFile | None] = [kept.get(stamp) for stamp in stamps]
     unknown = [index for index, result in enumerate(results) if result is None]
-    with ThreadPoolExecutor(min(_MAX_THREADS, num_cores())) as pool:
-        found = pool.map(lambda index: _index_tile(tiles[index], folder), unknown)
-        # disable=None: no bar where stderr is no terminal, as in a job's log.
-        bar = tqdm(found, total=len(unknown), desc="AIRS tiles", disable=None, leave=False)
-        for index, result in zip(unknown, bar, strict=True):
-            results[index] = result
+    found = run_in_threads(
+        lambda place: _index_tile(tiles[unknown[place]], folder),
+        len(unknown),
+        min(_MAX_THREADS, num_cores()),
+    )
+    # disable=None: no bar where stderr is no terminal, as in a job's log.
+    bar = tqdm(found, total=len(unknown), desc="AIRS tiles", disable=None, leave=False)
+    for index, result in zip(unknown, bar, strict=True):
+        results[index] = result
     known = [result for result in results if result is not None]
     if unknown:
         _keep(index_path, zip(stamps, known, strict=True))

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.config import Hyperparameters, read_dataset_weights
 from app.data.airs import AirsDataset, AirsWindows
+from app.data.audit_tools import spread
 from app.data.loading import (
     BadFiles,
     EvalDataset,
@@ -46,11 +47,6 @@ class Datasets:
     val: Mapping[DatasetName, EvalDataset]
     quarantines: Mapping[DatasetName, Quarantine]
     samples_per_epoch: int
-
-    @property
-    def names(self) -> Sequence[DatasetName]:
-        """The datasets trained on."""
-        return [source.reader.name for source in self.train.sources]
 
     def labelled_classes(self, tasks: Sequence[Task]) -> dict[TaskName, tuple[str, ...]]:
         """The classes that the datasets trained on can teach, for every task they label."""
@@ -206,10 +202,7 @@ def build_eval_dataset(reader: Reader, hyperparameters: Hyperparameters) -> Eval
     limit = hyperparameters.max_val_samples
     if isinstance(reader, AirsDataset):
         reader = AirsWindows(reader, limit)
-    num_samples = len(reader)
-    num_chosen = num_samples if limit is None else min(limit, num_samples)
-    indices = [i * num_samples // num_chosen for i in range(num_chosen)]
-    return EvalDataset(reader, transform, indices)
+    return EvalDataset(reader, transform, spread(range(len(reader)), limit))
 
 
 def build_quarantine(readers: Sequence[Reader], hyperparameters: Hyperparameters) -> Quarantine:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.data.loading import BadFiles, TrainDataset, TrainOrder
+from app.data.loading import BadFiles, TrainDataset, TrainOrder, add_bad_files
 from app.data.sample import Sample
 from app.tasks import IGNORE_INDEX, Task, TaskName
 
@@ -59,13 +59,12 @@ def measure_distribution(dataset: TrainDataset, tasks: Sequence[Task], seed: int
     num_samples = 0
     for key in next(iter(order)):
         sample, bad = dataset[key]
-        for dataset_name, files in bad.items():
-            bad_files.setdefault(dataset_name, []).extend(files)
+        add_bad_files(bad_files, bad)
         if sample is None:
             continue
         num_samples += 1
-        for task_name, found in _count(sample, tasks).items():
-            counts[task_name] = counts.get(task_name, np.zeros_like(found)) + found
+        for name, found in _count(sample, tasks).items():
+            counts[name] = counts.get(name, np.zeros_like(found)) + found
     return Distribution(counts, num_samples, bad_files)
 
 
@@ -78,7 +77,7 @@ def _count(sample: Sample, tasks: Sequence[Task]) -> LabelCounts:
                 [(lines == value).sum(axis=(1, 2)) for value in (0, 1)], axis=1
             )
         elif task.kind == "classes":
-            labels = sample["segments" if task.name == "segments" else "superstructures"].numpy()
+            labels = sample[task.name].numpy()
             known = labels[labels != IGNORE_INDEX]
             counts[task.name] = np.bincount(known, minlength=task.num_labels).astype(np.int64)
     return counts

@@ -111,13 +111,9 @@ def read_header(path: Path, root: Path, remedy: str) -> RasterHeader:
 
 
 def read_raster(
-    path: Path,
-    root: Path,
-    remedy: str,
-    window: Window | None = None,
-    bands: Sequence[int] | None = None,
+    path: Path, root: Path, remedy: str
 ) -> tuple[RasterHeader, npt.NDArray[np.generic]]:
-    """A raster file's header and its pixels, or those of a window of it.
+    """A raster file's header and all of its pixels, at most 4096 x 4096 of four bands.
 
     The file is opened and closed here.
 
@@ -125,8 +121,6 @@ def read_raster(
         path: A TIFF, or a PNG where the name ends so.
         root: Folder of the dataset, which the file must not leave through a link.
         remedy: What the user should do about a bad file.
-        window: What to read; None is all of it, up to 4096 x 4096.
-        bands: Which bands, from 1; None is all.
 
     Returns:
         Header, and (B, H, W) pixels of the file's type.
@@ -135,12 +129,11 @@ def read_raster(
         FileProblem: If it cannot be read, is too large, or leads outside of root.
     """
     with open_raster(path, root, remedy) as (header, source):
-        if window is None and header.height_px * header.width_px > _MAX_WHOLE_PX:
+        if header.height_px * header.width_px > _MAX_WHOLE_PX:
             raise FileProblem(path, f"{header.size} pixels", "at most 4096 x 4096", remedy)
-        if bands is None and header.num_bands > _MAX_WHOLE_BANDS:
+        if header.num_bands > _MAX_WHOLE_BANDS:
             raise FileProblem(path, header.bands, f"at most {_MAX_WHOLE_BANDS} bands", remedy)
-        indexes = None if bands is None else list(bands)
-        return header, source.read(indexes=indexes, window=window)
+        return header, source.read()
 
 
 @contextlib.contextmanager

@@ -341,13 +341,18 @@ def build_eval_loader(dataset: EvalDataset, num_workers: int) -> DataLoader[Any]
     )
 
 
+def add_bad_files(bad_files: BadFiles, found: BadFiles) -> None:
+    """Add those of a sample to those of others."""
+    for name, files in found.items():
+        bad_files.setdefault(name, []).extend(files)
+
+
 def collate(items: Sequence[tuple[Sample | None, BadFiles]]) -> Batch:
     """Samples stacked along a new first dimension; (0, ...) tensors where none could be read."""
     samples = [sample for sample, _ in items if sample is not None]
     bad_files: BadFiles = {}
     for _, found in items:
-        for name, files in found.items():
-            bad_files.setdefault(name, []).extend(files)
+        add_bad_files(bad_files, found)
     stacked: dict[str, Any]
     if samples:
         stacked = default_collate(samples)

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,23 @@ logger = logging.getLogger(__name__)
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class SplitParameters:
+    """All that a sample with three splits depends on, as stored in sample.json."""
+
+    num_train: int
+    num_val: int
+    num_test: int
+    seed: int
+    size_px: int
+    generator_version: int
+
+    @property
+    def num_scenes(self) -> int:
+        """Of all splits."""
+        return self.num_train + self.num_val + self.num_test
 
 
 def check_lowest(parameters: Mapping[str, int], lowest: Mapping[str, int]) -> None:

@@ -1,7 +1,7 @@
 """Synthetic tiles on disk, in the folders of the mirror of AIRS that has labels of all splits."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from app.synthetic.scene import GENERATOR_VERSION, make_scene
-from app.synthetic.staging import check_lowest, each_result, write_whole
+from app.synthetic.staging import SplitParameters, check_lowest, each_result, write_whole
 from app.tasks import BACKGROUND_CLASS
 
 GSD_M = 0.075
@@ -26,18 +26,6 @@ _MAX_SCENE_PX = 1024  # larger tiles are laid out of several scenes
 _LOWEST = {"num_train": 1, "num_val": 0, "num_test": 0, "seed": 0, "size_px": 32}
 
 _Bands = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class _Parameters:
-    """All that a sample depends on, as stored in sample.json."""
-
-    num_train: int
-    num_val: int
-    num_test: int
-    seed: int
-    size_px: int
-    generator_version: int
 
 
 class _Job(NamedTuple):
@@ -74,17 +62,16 @@ def write_airs(
     Raises:
         ConfigError: If a number is out of range, or the root holds something else.
     """
-    parameters = _Parameters(num_train, num_val, num_test, seed, size_px, GENERATOR_VERSION)
+    parameters = SplitParameters(num_train, num_val, num_test, seed, size_px, GENERATOR_VERSION)
     check_lowest(asdict(parameters), _LOWEST)
-    num_tiles = num_train + num_val + num_test
     summary = (
-        f"{num_tiles} synthetic tiles of {size_px} px "
+        f"{parameters.num_scenes} synthetic tiles of {size_px} px "
         f"(train {num_train}, val {num_val}, test {num_test})"
     )
     write_whole(root, asdict(parameters), summary, lambda folder: _write_all(folder, parameters))
 
 
-def _write_all(root: Path, parameters: _Parameters) -> None:
+def _write_all(root: Path, parameters: SplitParameters) -> None:
     sizes = (parameters.num_train, parameters.num_val, parameters.num_test)
     numbers = np.random.default_rng(parameters.seed).permutation(sum(sizes))
     num_columns = math.ceil(math.sqrt(len(numbers)))

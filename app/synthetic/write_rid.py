@@ -11,7 +11,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from app.synthetic.scene import GENERATOR_VERSION, make_scene
-from app.synthetic.staging import check_lowest, each_result, write_whole
+from app.synthetic.staging import SplitParameters, check_lowest, each_result, write_whole
 
 IMAGE_DIR = "images_roof_centered_geotiff"
 SEGMENTS_DIR = "masks_segments_reviewed"
@@ -28,22 +28,6 @@ _GSD_M = _PIXEL_DEG * math.cos(math.radians(_NORTH_DEG)) * _METRES_PER_DEGREE  #
 _FIRST_ID = 2
 _CELL_SIZE = 1.25  # images; what is left between two is in neither
 _LOWEST = {"num_train": 1, "num_val": 0, "num_test": 0, "seed": 0, "size_px": 16}
-
-
-@dataclass(frozen=True)
-class _Parameters:
-    """All that a sample depends on, as stored in sample.json."""
-
-    num_train: int
-    num_val: int
-    num_test: int
-    seed: int
-    size_px: int
-    generator_version: int
-
-    @property
-    def num_scenes(self) -> int:
-        return self.num_train + self.num_val + self.num_test
 
 
 @dataclass(frozen=True)
@@ -80,7 +64,7 @@ def write_rid(
     Raises:
         ConfigError: If a number is out of range, or the root holds something else.
     """
-    parameters = _Parameters(num_train, num_val, num_test, seed, size_px, GENERATOR_VERSION)
+    parameters = SplitParameters(num_train, num_val, num_test, seed, size_px, GENERATOR_VERSION)
     check_lowest(asdict(parameters), _LOWEST)
     summary = (
         f"{parameters.num_scenes} synthetic scenes of {size_px} px "
@@ -89,7 +73,7 @@ def write_rid(
     write_whole(root, asdict(parameters), summary, lambda folder: _write_all(folder, parameters))
 
 
-def _write_all(root: Path, parameters: _Parameters) -> None:
+def _write_all(root: Path, parameters: SplitParameters) -> None:
     for name in (IMAGE_DIR, SEGMENTS_DIR, SUPERSTRUCTURES_DIR, SPLIT_DIR):
         (root / name).mkdir()
     rng = np.random.default_rng(parameters.seed)
@@ -119,7 +103,7 @@ def _draw_ids(rng: np.random.Generator, num_ids: int) -> npt.NDArray[np.int64]:
 
 
 def _write_splits(
-    split_dir: Path, shuffled_ids: npt.NDArray[np.int64], parameters: _Parameters
+    split_dir: Path, shuffled_ids: npt.NDArray[np.int64], parameters: SplitParameters
 ) -> None:
     """Write the fifteen lists. Fold k validates on the k-th run of all that is not test."""
     test, rest = np.split(shuffled_ids, [parameters.num_test])

@@ -8,7 +8,7 @@ import rasterio
 from rasterio import Affine
 from rasterio.windows import Window
 
-from app.data.files import FileProblem, check_inside, read_header, read_raster
+from app.data.files import FileProblem, OpenRasters, check_inside, read_header, read_raster
 from app.logs import ignore_expected_warnings
 from tests.fakes import RID_TRANSFORM, write_raster
 
@@ -61,7 +61,7 @@ def test_pixels_whole_in_a_window_and_by_band(tmp_path, pixels):
     path = write_raster(tmp_path / "a.tif", pixels)
     np.testing.assert_array_equal(read_raster(path, tmp_path, REMEDY)[1], pixels)
     window = Window(5, 3, 10, 8)
-    read = read_raster(path, tmp_path, REMEDY, window=window, bands=[3, 1])[1]
+    read = OpenRasters(tmp_path, REMEDY).read(path, window, [3, 1], path.stat().st_size)[1]
     np.testing.assert_array_equal(read, pixels[[2, 0], 3:11, 5:15])
 
 
@@ -107,7 +107,8 @@ def test_whole_files_are_bounded_and_their_headers_are_not(tmp_path, size, count
     assert read_header(path, tmp_path, REMEDY).num_bands == count
     with pytest.raises(FileProblem, match=got):
         read_raster(path, tmp_path, REMEDY)
-    read = read_raster(path, tmp_path, REMEDY, window=Window(0, 0, 4, 4), bands=[1])[1]
+    window = Window(0, 0, 4, 4)
+    read = OpenRasters(tmp_path, REMEDY).read(path, window, [1], path.stat().st_size)[1]
     assert read.shape == (1, 4, 4)
 
 
