@@ -18,12 +18,12 @@ common=(--quiet --generate-hashes --strip-extras --allow-unsafe
 image=$(mktemp -d)
 trap 'rm -rf "$image"' EXIT
 cp locks/dev.lock "$image/all.lock"
-"$bin/pip-compile" "${common[@]}" --output-file "$image/all.lock" pyproject.toml
+"$bin/pip-compile" "${common[@]}" --extra image --output-file "$image/all.lock" pyproject.toml
 
 # torch.lock: what the default index's torch brings and PyTorch's CPU index does without.
 awk -v torch=locks/torch.lock -v runtime=locks/runtime.lock '
     /^#/ && !seen { header = header $0 "\n"; next }
     !seen { seen = 1; printf "%s", header >torch; printf "%s", header >runtime }
-    /^[a-z0-9]/ { out = /^(torch|torchvision|triton|nvidia-.*|cuda-.*)==/ ? torch : runtime }
+    /^[a-z0-9]/ { out = /^(torch|torchvision|triton|nvidia-.*|cuda-.*)==/ && !/^nvidia-ml-py==/ ? torch : runtime }
     { print >out }
 ' "$image/all.lock"
