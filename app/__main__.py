@@ -1,10 +1,9 @@
-"""The commands: `python -m app train | evaluate | check-data | make-sample`.
+"""The commands: `python -m app train | evaluate | check-data | make-sample | launch`.
 
 This module imports nothing heavy: the parent of a training process and its data workers import it.
 """
 
 import argparse
-import contextlib
 import logging
 import os
 import sys
@@ -18,15 +17,18 @@ from app.errors import (
     EXIT_BROKEN_PIPE,
     EXIT_BUG,
     EXIT_INTERRUPTED,
+    EXIT_LOST_PEER,
     EXIT_OK,
     EXIT_USER_ERROR,
     ConfigError,
+    PeerLostError,
     RoofError,
     printable,
 )
-from app.launcher import StopFlag, die_with_parent, supervise
+from app.launch_options import add_launch_options, read_options
 from app.logs import configure_logging
 from app.sagemaker import Paths, write_failure
+from app.signals import StopFlag, StopRequests, die_with_parent
 
 logger = logging.getLogger("app")
 
@@ -37,8 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run a command and return the process's exit code."""
     configure_logging()
     options = _build_parser().parse_args(arguments or ["train"])
-    if options.command == "train" and not options.in_process:
-        return supervise(arguments or ["train"], Paths(options.base_dir))
+    options.arguments = arguments or ["train"]
     try:
         exit_code = _run_mapping_errors(options)
         sys.stdout.flush()
@@ -53,7 +54,7 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
     """Run a command in this process; an error becomes one line, a failure file, an exit code.
 
     Raises:
-        BrokenPipeError: If nobody reads what the command check-data prints.
+        BrokenPipeError: If nobody reads what check-data or launch prints.
     """
     command: Callable[[argparse.Namespace], int | None] = options.run
     try:
@@ -64,8 +65,12 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         logger.error("stopped by Ctrl-C")
         return EXIT_INTERRUPTED
+    except PeerLostError as error:
+        # The parent knows, or will hear, what this follows from.
+        sys.stderr.write(f"another training process is gone: {printable(str(error))}\n")
+        return EXIT_LOST_PEER
     except Exception as error:
-        if options.command == "check-data" and isinstance(error, BrokenPipeError):
+        if options.command in ("check-data", "launch") and isinstance(error, BrokenPipeError):
             raise
         message = printable(f"internal error: {type(error).__name__}: {error}")
         exit_code, details = EXIT_BUG, traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]
@@ -75,20 +80,47 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
     return exit_code
 
 
-def _train(options: argparse.Namespace) -> None:
-    die_with_parent()
+def _train(options: argparse.Namespace) -> int | None:
+    if options.supervised == "script":
+        from app.script_mode import run_script
+
+        return run_script(Paths(options.base_dir))
+    if options.supervised is None and not options.in_process:
+        return _supervise(options)
+    _train_as_a_rank(options)
+    return None
+
+
+def _supervise(options: argparse.Namespace) -> int:
+    requests = StopRequests()
+    requests.listen()
+    from app.config_text import parse_settings
+    from app.launcher import run_job
+    from app.sagemaker import clear_failure, read_hyperparameters, read_paths
+
+    clear_failure(Paths(options.base_dir))
+    paths = read_paths(options.base_dir)
+    settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
+    return run_job(options.arguments, paths, settings, requests)
+
+
+def _train_as_a_rank(options: argparse.Namespace) -> None:
+    if options.supervised:
+        die_with_parent()
+    rank = os.environ.get("RANK", "0")
+    configure_logging(int(rank) if rank.isdecimal() else 0)
     stop_flag = StopFlag()
     stop_flag.listen()
     from app.config_text import parse_hyperparameters, parse_settings
-    from app.sagemaker import check_writable, read_channels, read_hyperparameters
+    from app.sagemaker import check_writable, read_channels, read_hyperparameters, read_paths
+    from app.shared_memory import fit_workers
 
-    paths = Paths(options.base_dir)
-    with contextlib.suppress(OSError):
-        paths.failure_file.unlink()  # of an earlier run in the same tree
+    paths = read_paths(options.base_dir)
     check_writable(paths.model_dir, paths.checkpoint_dir)
     settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
     hyperparameters = parse_hyperparameters(settings)
     channels: dict[str, Path] = dict(_dataset_dirs(options).items()) or read_channels(paths)
+    hyperparameters = fit_workers(hyperparameters, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
     # imports run beside ours.
     from app.data.workers import start_worker_server
@@ -120,6 +152,12 @@ def _check_data(options: argparse.Namespace) -> int:
     return check_data(_dataset_dirs(options), hyperparameters, options.json, options.max_files)
 
 
+def _launch(options: argparse.Namespace) -> int:
+    from app.launch import launch
+
+    return launch(read_options(options))
+
+
 def _make_sample(options: argparse.Namespace) -> None:
     from app.synthetic.sample import make_sample
 
@@ -143,6 +181,7 @@ def _build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="no supervising parent process: for debuggers and profilers",
     )
+    train.add_argument("--supervised", choices=("rank", "script"), help=argparse.SUPPRESS)
     train.set_defaults(run=_train)
 
     evaluate = commands.add_parser("evaluate", help="score a trained model on datasets")
@@ -179,6 +218,10 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     _add_base_dir(sample)
     sample.set_defaults(run=_make_sample)
+
+    job = commands.add_parser("launch", help="create a SageMaker training job")
+    add_launch_options(job)
+    job.set_defaults(run=_launch)
     return parser
 
 

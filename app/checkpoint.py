@@ -14,11 +14,12 @@ from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from app.errors import CheckpointError, join_problems
 from app.model import HybridRoofModel
+from app.storage import replacing
 from app.tasks import AzimuthBins, Task, build_tasks
 
 logger = logging.getLogger(__name__)
@@ -38,20 +39,21 @@ def save_checkpoint(
 ) -> Path:
     """Write step-NNNNNNNN.pt and delete all but the newest checkpoints.
 
-    The file is written beside its place and renamed, so that a crash, or a reader who comes too
-    early, never finds half of one.
-
     Args:
         directory: Made if it is not there.
         step: Optimizer steps done.
         payload: Tensors and plain Python types.
         keep_checkpoints: How many to keep, at least 1.
+
+    Raises:
+        OSError: If the file cannot be written; those before it are still there then.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"step-{step:08d}.pt"
-    unfinished = path.with_suffix(".pt.tmp")
-    torch.save(dict(payload), unfinished)
-    unfinished.replace(path)
+    with replacing(path) as file:
+        torch.save(dict(payload), file)
+    for left_over in directory.glob("step-*.pt.tmp"):  # of a run that was killed
+        left_over.unlink(missing_ok=True)
     # One ahead of this step belongs to a run that was given up: it must not be resumed from.
     found = _list_checkpoints(directory)
     kept = [old_path for old_path in found if old_path.name <= path.name][:keep_checkpoints]
@@ -85,6 +87,11 @@ def load_latest_checkpoint(directory: Path) -> tuple[Path, dict[str, Any]] | Non
     return None
 
 
+def count_checkpoints(directory: Path) -> int:
+    """How many checkpoints there are."""
+    return len(_list_checkpoints(directory))
+
+
 def find_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """In words, what an earlier run had otherwise: `epochs was 2, now 3`."""
     return [
@@ -104,10 +111,8 @@ def export_model(directory: Path, model: HybridRoofModel, description: Mapping[s
     """
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    unfinished = directory / f"{MODEL_FILE}.tmp"
-    save_file(tensors, unfinished)
-    unfinished.chmod(0o644)  # the library's 0600 would shut out a host user when root wrote it
-    unfinished.replace(directory / MODEL_FILE)
+    with replacing(directory / MODEL_FILE) as file:
+        file.write(save(tensors))
     text = json.dumps(dict(description), indent=2) + "\n"
     (directory / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
 

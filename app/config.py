@@ -52,8 +52,8 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         "weight_decay", "warmup_fraction", "grad_clip_norm", "ema_decay",
     ),
     "Run": (
-        "seed", "device", "precision", "resume", "checkpoint_every_steps", "keep_checkpoints",
-        "memory_interval_s",
+        "seed", "device", "precision", "processes_per_host", "join_timeout_s", "resume",
+        "checkpoint_every_steps", "keep_checkpoints", "memory_interval_s",
     ),
 }  # fmt: skip
 
@@ -62,7 +62,8 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 _NOT_RESULT_AFFECTING: Final = frozenset(
     {
         "phase", "max_val_samples", "num_workers", "prefetch_factor", "max_bad_fraction",
-        "resume", "checkpoint_every_steps", "keep_checkpoints", "memory_interval_s",
+        "processes_per_host", "join_timeout_s", "resume", "checkpoint_every_steps",
+        "keep_checkpoints", "memory_interval_s",
     }
 )  # fmt: skip
 
@@ -93,17 +94,17 @@ class Hyperparameters(BaseModel):
     stretches with it."""
 
     steps_per_epoch: int | None = Field(default=None, ge=1)
-    """Optimizer steps of an epoch. None ends an epoch when the first of the datasets has been seen
-    once, at the pace dataset_weights gives it; the others go on in the next epoch where they were.
-    Set it when a small dataset makes epochs too short."""
+    """Optimizer steps of an epoch. None ends an epoch with the step in which the first of the
+    datasets has been seen once, at the pace dataset_weights gives it; the others go on in the next
+    epoch where they were. Set it when a small dataset makes epochs too short."""
 
     batch_size: int = Field(default=8, ge=1)
-    """Samples per forward and backward pass on each device. Lower it when memory runs out, and
-    raise grad_accum_steps by the same factor to leave the result alike."""
+    """Samples per forward and backward pass of each training process. Lower it when memory runs
+    out, and raise grad_accum_steps by the same factor to leave the result alike."""
 
     grad_accum_steps: int = Field(default=1, ge=1)
     """Passes whose gradients are added up before the weights change. One step sees batch_size x
-    grad_accum_steps samples per device, at the memory of batch_size."""
+    grad_accum_steps samples in each training process, at the memory of batch_size."""
 
     crop_size_px: int = Field(default=256, ge=64, le=2048, multiple_of=32)
     """Side of the square training windows, pixels. Larger windows show whole roofs but cost memory
@@ -209,6 +210,15 @@ class Hyperparameters(BaseModel):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. "auto" takes a CUDA device if there is one and the CPU otherwise."""
+
+    processes_per_host: int | None = Field(default=None, ge=1, le=64)
+    """Training processes on each host, which share every step. None starts one for each GPU, or one
+    where there is none. Set it on CPUs with many cores in several sockets; the batch of a step
+    grows with it."""
+
+    join_timeout_s: int = Field(default=240, ge=5, le=3600)
+    """Seconds in which all hosts of a job must be there. Raise it where some take long to fetch
+    their data."""
 
     backbone_weights: str = Field(default="auto", min_length=1)
     """Where the ResNet50 backbone starts. "auto": the `pretrained` channel if the job has one, else

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from app.data.loading import Batch
-from app.distributed import all_reduce_sum, world_size
+from app.distributed import all_reduce_sum, average_buffers, local_rank, world_size
 from app.errors import ConfigError
 from app.losses import RoofLoss, count_known
 from app.metrics import RoofMetrics
@@ -75,7 +76,7 @@ class TrainingState:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain types only."""
         return {
-            "model": self.model.state_dict(),
+            "model": unwrap(self.model).state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -85,7 +86,7 @@ class TrainingState:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
-        self.model.load_state_dict(state["model"])
+        unwrap(self.model).load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         # The optimizer would bring its old settings along, and this run may have been given others.
         own = [{key: group[key] for key in _GROUP_SETTINGS} for group in self._groups()]
@@ -96,6 +97,16 @@ class TrainingState:
             self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
         self.num_skipped = state["num_skipped"]
+
+    def model_bytes(self) -> int:
+        """Size of the network's weights and buffers."""
+        values = unwrap(self.model).state_dict().values()
+        return sum(value.numel() * value.element_size() for value in values)
+
+    def checkpoint_bytes(self) -> int:
+        """Size of a checkpoint, close to: the weights twice, and AdamW's two moments of each."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        return 2 * self.model_bytes() + 2 * sum(p.numel() * p.element_size() for p in trained)
 
     def _groups(self) -> list[dict[str, Any]]:
         return self.optimizer.param_groups
@@ -132,8 +143,8 @@ class StepResult:
 
     Attributes:
         losses: Of this step's micro-batches.
-        num_samples: Samples seen by this rank.
-        micro_batches: What was trained on.
+        num_samples: Samples seen by all ranks.
+        micro_batches: What this rank trained on.
         stop: Whether any rank was asked to stop.
     """
 
@@ -150,7 +161,7 @@ def train_steps(
     settings: StepSettings,
     stop_requested: Callable[[], bool],
 ) -> Iterator[StepResult]:
-    """Train on the next micro-batches, yielding after every step; the last may be smaller.
+    """Train on this rank's next micro-batches, yielding after every step; the last may be smaller.
 
     Raises:
         RuntimeError: If the gradient is not finite several steps in a row.
@@ -160,19 +171,20 @@ def train_steps(
         length = min(settings.grad_accum_steps, num_micro_batches - start)
         micro_batches = [next(batches) for _ in range(length)]
         _set_learning_rate(state, settings)
-        counts, stop = _reduce_counts(micro_batches, stop_requested(), settings)
+        counts, num_samples, stop = _reduce_counts(micro_batches, stop_requested(), settings)
         sums = _accumulate_gradients(state, micro_batches, counts, settings)
         is_finite = _step_optimizer(state, settings)
+        average_buffers(unwrap(state.model))
         if is_finite:
             state.num_skipped = 0
-            state.ema.update_parameters(_unwrap(state.model))
+            state.ema.update_parameters(unwrap(state.model))
         else:
             state.num_skipped += 1
             _report_skipped(state.num_skipped, micro_batches)
         state.step += 1
         yield StepResult(
             losses=LossSums(sums, counts.cpu()) if is_finite else LossSums(),
-            num_samples=sum(len(batch["sample_id"]) for batch in micro_batches),
+            num_samples=num_samples,
             micro_batches=micro_batches,
             stop=stop,
         )
@@ -250,7 +262,7 @@ def choose_device(choice: str) -> torch.device:
             "device=cuda, but torch finds no CUDA device; use an instance with a GPU and a torch "
             "that supports it, or set device=auto"
         )
-    return torch.device(choice)
+    return torch.device(choice, local_rank()) if choice == "cuda" else torch.device(choice)
 
 
 def choose_autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
@@ -288,18 +300,19 @@ def autocast(
 
 def _reduce_counts(
     micro_batches: list[Batch], stop_requested: bool, settings: StepSettings
-) -> tuple[Tensor, bool]:
-    """Known pixels per task of the whole step, and whether any rank stops: one collective."""
+) -> tuple[Tensor, int, bool]:
+    """Known pixels per task and samples of the whole step, and whether any rank stops."""
     counts = torch.stack(
         [
             count_known({name: batch[name] for name in settings.task_weights})
             for batch in micro_batches
         ]
     ).sum(0)
-    # The flag rides along, so that all ranks leave at the same step.
-    packed = torch.cat([counts, torch.tensor([int(stop_requested)])]).to(settings.device)
-    packed = all_reduce_sum(packed)
-    return packed[:-1], bool(packed[-1] > 0)
+    num_samples = sum(len(batch["sample_id"]) for batch in micro_batches)
+    # One collective: the flag rides along, so that all ranks leave at the same step.
+    extra = torch.tensor([num_samples, int(stop_requested)])
+    packed = all_reduce_sum(torch.cat([counts, extra]).to(settings.device))
+    return packed[:-2], int(packed[-2]), bool(packed[-1] > 0)
 
 
 def _accumulate_gradients(
@@ -365,5 +378,6 @@ def _set_learning_rate(state: TrainingState, settings: StepSettings) -> None:
         group["lr"] = group["peak_lr"] * factor
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
-    return getattr(model, "module", model)
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network itself, which DistributedDataParallel may wrap."""
+    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -10,6 +10,7 @@ from pathlib import Path
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_USER_ERROR = 2
+EXIT_LOST_PEER = 75  # as sysexits.h has it for what may work another time
 EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
@@ -54,6 +55,14 @@ class SampleError(DataError):
 
 class CheckpointError(RoofError, RuntimeError):
     """A checkpoint, a trained model or backbone weights that cannot be used."""
+
+
+class StorageError(RoofError, OSError):
+    """A folder for results that cannot be written, or is full."""
+
+
+class PeerLostError(Exception):
+    """Another training process is gone, which its own parent knows the reason of."""
 
 
 def printable(text: str) -> str:

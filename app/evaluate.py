@@ -17,7 +17,7 @@ from app.engine import choose_autocast_dtype, choose_device
 from app.errors import CheckpointError, ConfigError
 from app.model import HybridRoofModel
 from app.sagemaker import check_writable, scratch_folder
-from app.scoring import Scores, score_datasets
+from app.scoring import Scores, finish_scores, score_datasets
 from app.tasks import find_task
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ def evaluate_model(
         for batch in scored:
             for name, bad_files in batch["bad_files"].items():
                 quarantines[name].add(bad_files)
+        finish_scores(scores, datasets)
     values = scores.compute(split)
     document: dict[str, Any] = {
         "format_version": 1,

@@ -1,114 +1,268 @@
-"""The parent of a training run: passes signals on, and knows what a killed child cannot say.
+"""Process 1 of a container: starts a host's training processes and answers for how they end.
 
-The child is a process of its own because the kernel's out-of-memory killer leaves a process no last
-word. The parent imports no torch, so it stays small.
+They are processes of their own because the kernel's out-of-memory killer leaves a process no last
+word. This one imports no torch, so it stays small and is never busy: signals are passed on at once.
+
+torchrun is not used. It is one more process that imports torch, ends with 1 whenever it was asked
+to stop, sends the processes that are left the same signal after a crash as for a stop, and loses
+their exit codes; the environment that it gives to each, `app.cluster` gives as well.
 """
 
-import ctypes
 import logging
-import os
 import signal
-import subprocess
 import sys
-from collections.abc import Sequence
-from types import FrameType
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from app.errors import EXIT_BUG
-from app.memory import MemorySampler, read_cgroup_peak_gib
-from app.sagemaker import Paths, write_failure
+from app.cgroup import read_cgroup_peak_gib
+from app.cluster import build_environments, choose_num_processes
+from app.config_text import parse_hyperparameters
+from app.errors import EXIT_BUG, EXIT_LOST_PEER, EXIT_OK, printable
+from app.machine import check_gpus, read_gpus, read_torch_build
+from app.memory import MemorySampler
+from app.peers import Peers
+from app.ranks import Ended, Processes
+from app.sagemaker import Paths, clear_failure, read_failure, read_hosts, write_failure
+from app.script_mode import find_script
+from app.signals import StopRequests
+from app.start_report import log_start
 
 logger = logging.getLogger(__name__)
 
 _SIGNAL_EXIT_BASE = 128
-_PR_SET_PDEATHSIG = 1
+_KILLED = _SIGNAL_EXIT_BASE + signal.SIGKILL
 _SAMPLE_INTERVAL_S = 0.5
-_IMPATIENT = (
-    "training process killed by a second Ctrl-C; the same command resumes its last checkpoint"
-)
+_POLL_INTERVAL_S = 0.02
+# SageMaker grants 120 s from SIGTERM to SIGKILL.
+_STOP_LIMIT_S = 110.0
+# A crash breaks the others' collectives: they may end by themselves, or hang.
+_CRASH_GRACE_S = 5.0
+# How long a host that only lost its connection waits for another to say why.
+_NEWS_LIMIT_S = 10.0
+_FINISH_LIMIT_S = 300.0
+_SCRIPT_JOIN_LIMIT_S = 240.0
 
 
-class StopFlag:
-    """Whether this process was asked to stop: a callable, set by SIGTERM."""
+@dataclass(frozen=True)
+class Failure:
+    """How a host's part of a job failed.
 
-    def __init__(self) -> None:
-        self._is_set = False
+    Attributes:
+        message: One line.
+        exit_code: To end with.
+        details: What stands below the message in the failure file.
+        is_cause: Whether other processes' messages tell of its consequences.
+        is_told: Whether the process that failed has logged the message itself.
+    """
 
-    def __call__(self) -> bool:
-        """True once the process was asked."""
-        return self._is_set
-
-    def listen(self) -> None:
-        """Let SIGTERM set the flag, also one that came before this call."""
-        signal.signal(signal.SIGTERM, self._set)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-    def _set(self, signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._is_set = True
+    message: str
+    exit_code: int
+    details: str = ""
+    is_cause: bool = False
+    is_told: bool = False
 
 
-def supervise(arguments: Sequence[str], paths: Paths) -> int:
-    """Run `python -m app ARGUMENTS --in-process` as a child and return the exit code to end with.
+def run_job(
+    arguments: Sequence[str], paths: Paths, settings: Mapping[str, object], requests: StopRequests
+) -> int:
+    """Run this host's part of a job and return the exit code to end with.
 
-    SIGTERM, and a first Ctrl-C, are passed on as SIGTERM: the child finishes its step, saves and
-    ends with 0. A second Ctrl-C kills it. A child that a signal ended gets its failure file here,
-    and the exit code a shell would give it, 128 plus the signal's number.
+    0 when it is done or was stopped on request; else the code of the first process that failed, or
+    128 plus the number of the signal that ended it, with a failure file.
 
     Args:
-        arguments: The command line, from its command on.
-        paths: Where the failure file goes.
+        arguments: The command line, from its command on; every process gets the same.
+        paths: The job's folders.
+        settings: Hyperparameters as they were sent.
+        requests: Listening.
+
+    Raises:
+        RoofError: If the job cannot be started.
     """
-    flags = ["-P"] if sys.flags.safe_path else []
-    command = [sys.executable, *flags, "-m", "app", *arguments, "--in-process"]
-    child: subprocess.Popen[bytes] | None = None
-    is_stopping = is_killed = False
-
-    def pass_on(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        nonlocal is_stopping, is_killed
-        is_killed = is_killed or (is_stopping and signal_number == signal.SIGINT)
-        is_stopping = True
-        if child is not None:
-            child.send_signal(signal.SIGKILL if is_killed else signal.SIGTERM)
-
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, pass_on)
-    with MemorySampler(_SAMPLE_INTERVAL_S) as memory:
-        # In a session of its own: a terminal's Ctrl-C would otherwise also reach the data workers.
-        # SIGTERM waits, in the child too, until the child listens: before, it would end it unsaid.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        child = subprocess.Popen(command, start_new_session=True)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        if is_stopping:  # asked before the child was there
-            child.send_signal(signal.SIGTERM)
-        exit_code = child.wait()
-        if exit_code >= 0:
-            return exit_code
-        message = _IMPATIENT if is_killed else _describe_death(-exit_code, memory)
-    logger.error("%s", message)
-    write_failure(paths, message)
-    return _SIGNAL_EXIT_BASE - exit_code
-
-
-def die_with_parent() -> None:
-    """Let the kernel kill this process when its parent dies: two runs never share checkpoints."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the request
-            sys.exit(EXIT_BUG)
-
-
-def _describe_death(signal_number: int, memory: MemorySampler) -> str:
-    name = signal.Signals(signal_number).name
-    if signal_number != signal.SIGKILL:
-        return (
-            f"training process ended by {name}: a crash in native code; set device=cpu or "
-            "precision=fp32 to narrow it down"
+    hosts, gpus, torch_build = read_hosts(paths), read_gpus(), read_torch_build()
+    log_start(paths, hosts, gpus, torch_build, settings)
+    script = find_script(paths, settings)
+    if script:
+        num_processes, join_limit_s = 1, _SCRIPT_JOIN_LIMIT_S
+    else:
+        hyperparameters = parse_hyperparameters(settings)
+        check_gpus(gpus, torch_build, hyperparameters.device)
+        num_processes = choose_num_processes(
+            hyperparameters.processes_per_host, hyperparameters.device, gpus
         )
-    limit_gib, peak_gib = memory.limit_gib(), read_cgroup_peak_gib()
-    limit = "unknown" if limit_gib is None else f"{limit_gib:.2f} GiB"
-    highest = max(memory.peak_rss_gib(), peak_gib or 0.0)
-    return (
-        f"training process killed by the kernel (SIGKILL), probably out of memory: peak "
-        f"{highest:.2f} GiB of a limit of {limit}; lower batch_size, crop_size_px or num_workers, "
-        "or take an instance with more memory"
-    )
+        join_limit_s = hyperparameters.join_timeout_s
+    environments = build_environments(hosts, num_processes)
+    flags = ["-P"] if sys.flags.safe_path else []
+    role = "script" if script else "rank"
+    command = [sys.executable, *flags, "-m", "app", *arguments, "--supervised", role]
+    with MemorySampler(_SAMPLE_INTERVAL_S) as memory, Peers(hosts) as peers:
+        if not peers.join(join_limit_s, requests.to_stop):
+            logger.info("asked to stop before training began")
+            return EXIT_OK
+        if peers.failure is not None:
+            return _report(Failure(peers.failure.describe(), peers.failure.exit_code), paths)
+        # A progress bar needs the terminal itself.
+        keep_last_lines = bool(script) or not sys.stderr.isatty()
+        processes = Processes(command, environments, keep_last_lines=keep_last_lines)
+        supervision = _Supervision(processes, peers, requests, paths, memory, script)
+        supervision.watch()
+        failure = supervision.find_failure()
+        if failure is None:
+            return EXIT_OK
+        peers.tell_failure(failure.message, failure.exit_code)
+        return _report(failure, paths)
+
+
+def _report(failure: Failure, paths: Paths) -> int:
+    if not failure.is_told:
+        logger.error("%s", failure.message)
+    if failure.is_cause:
+        clear_failure(paths)  # others wrote what followed from it
+    write_failure(paths, failure.message, failure.details)
+    return failure.exit_code
+
+
+class _Supervision:
+    """A host's processes, from their start to the reason of their end."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        peers: Peers,
+        requests: StopRequests,
+        paths: Paths,
+        memory: MemorySampler,
+        script: str | None,
+    ) -> None:
+        self._processes = processes
+        self._peers = peers
+        self._requests = requests
+        self._paths = paths
+        self._memory = memory
+        self._script = script
+        self._stop_deadline_s: float | None = None
+        self._crash_deadline_s: float | None = None
+        self._is_too_late = False
+
+    def watch(self) -> None:
+        """Pass requests on until all processes have ended, and end those that cannot go on."""
+        while True:
+            self._processes.reap()
+            if not self._processes.are_running:
+                break
+            self._pass_requests_on()
+            self._end_the_hopeless()
+            time.sleep(_POLL_INTERVAL_S)
+        self._processes.kill()  # what a process that crashed has left behind
+        self._processes.reap()
+
+    def find_failure(self) -> Failure | None:
+        """Why this host's part failed; None when it was done, or stopped on request.
+
+        Waits for the other hosts: the platform stops all as soon as one ends.
+        """
+        if self._requests.to_kill():
+            return Failure(
+                "training process killed by a second Ctrl-C; the same command resumes its last "
+                "checkpoint",
+                _KILLED,
+            )
+        if self._is_too_late:
+            return Failure(
+                f"training did not stop within {_STOP_LIMIT_S:.0f} s of SIGTERM and was killed; "
+                "the same job resumes its last checkpoint; lower checkpoint_every_steps, or "
+                "batch_size if a single step takes that long",
+                _KILLED,
+            )
+        failed = [end for end in self._processes.ended if self._is_failure(end)]
+        cause = next((end for end in failed if end.exit_code != EXIT_LOST_PEER), None)
+        if cause is not None:
+            return self._describe(cause)
+        if failed:
+            self._wait_for_news()
+        elif self._peers.failure is None:
+            self._peers.finish(_FINISH_LIMIT_S)
+        if self._peers.failure is not None:
+            return Failure(self._peers.failure.describe(), self._peers.failure.exit_code)
+        if failed:
+            return Failure(
+                "the connection between the training processes was lost, and none of them said why",
+                EXIT_BUG,
+                self._processes.last_lines(failed[0].number),
+            )
+        return None
+
+    def _pass_requests_on(self) -> None:
+        if self._requests.to_kill():
+            self._processes.kill()
+        elif self._requests.to_stop() and self._stop_deadline_s is None:
+            self._stop_deadline_s = time.monotonic() + _STOP_LIMIT_S
+            # A script's own process is a grandchild.
+            self._processes.send(signal.SIGTERM, to_all_they_started=bool(self._script))
+
+    def _end_the_hopeless(self) -> None:
+        now_s = time.monotonic()
+        if self._stop_deadline_s is not None and now_s > self._stop_deadline_s:
+            self._is_too_late = True
+            self._processes.kill()
+        if self._crash_deadline_s is None and (
+            self._peers.failure is not None
+            or any(self._is_failure(end) for end in self._processes.ended)
+        ):
+            self._crash_deadline_s = now_s + _CRASH_GRACE_S
+        if self._crash_deadline_s is not None and now_s > self._crash_deadline_s:
+            self._processes.kill()
+
+    def _is_failure(self, end: Ended) -> bool:
+        if end.exit_code == EXIT_OK or end.was_killed:
+            return False
+        # A script without a handler of its own ends so when it is asked to stop.
+        stopped = (-signal.SIGTERM, _SIGNAL_EXIT_BASE + signal.SIGTERM)
+        return not (self._script and self._requests.to_stop() and end.exit_code in stopped)
+
+    def _wait_for_news(self) -> None:
+        deadline_s = time.monotonic() + _NEWS_LIMIT_S
+        while self._peers.failure is None and time.monotonic() < deadline_s:
+            time.sleep(_POLL_INTERVAL_S)
+
+    def _describe(self, end: Ended) -> Failure:
+        last_lines = self._processes.last_lines(end.number)
+        signal_number = _find_signal(end.exit_code)
+        exit_code = end.exit_code if end.exit_code > 0 else _SIGNAL_EXIT_BASE - end.exit_code
+        if signal_number == signal.SIGKILL:
+            return Failure(self._describe_kill(), exit_code, is_cause=end.exit_code < 0)
+        if signal_number is not None:
+            message = (
+                f"{self._who} ended by {signal_number.name}: a crash in native code; set "
+                "device=cpu or precision=fp32 to narrow it down"
+            )
+            return Failure(message, exit_code, last_lines, is_cause=end.exit_code < 0)
+        told = read_failure(self._paths)
+        if told is not None:
+            return Failure(told, exit_code, is_told=True)
+        last = next((line for line in reversed(last_lines.splitlines()) if line.strip()), "")
+        reason = printable(last.strip()) or "without a word; see its log"
+        return Failure(
+            f"{self._who} ended with exit code {exit_code}: {reason}", exit_code, last_lines
+        )
+
+    @property
+    def _who(self) -> str:
+        return self._script or "training process"
+
+    def _describe_kill(self) -> str:
+        limit_gib, peak_gib = self._memory.limit_gib(), read_cgroup_peak_gib()
+        limit = "unknown" if limit_gib is None else f"{limit_gib:.2f} GiB"
+        highest = max(self._memory.peak_rss_gib(), peak_gib or 0.0)
+        remedy = "" if self._script else "lower batch_size, crop_size_px or num_workers, or "
+        return (
+            f"{self._who} killed by the kernel (SIGKILL), probably out of memory: peak "
+            f"{highest:.2f} GiB of a limit of {limit}; {remedy}take an instance with more memory"
+        )
+
+
+def _find_signal(exit_code: int) -> signal.Signals | None:
+    """The signal that ended a process, told by itself or by the shell's convention."""
+    number = -exit_code if exit_code < 0 else exit_code - _SIGNAL_EXIT_BASE
+    return signal.Signals(number) if number in set(signal.Signals) else None

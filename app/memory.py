@@ -16,10 +16,10 @@ from typing import Final, Self
 
 import psutil
 
+from app.cgroup import CGROUP_ROOT, OWN_CGROUP, find_cgroup, read_memory_limit_gib
+
 _log = logging.getLogger(__name__)
 
-CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
-OWN_CGROUP: Final = Path("/proc/self/cgroup")
 SHM_DIR: Final = Path("/dev/shm")
 
 # Written to memory.csv in this order. Of the first six the highest value matters, of
@@ -35,124 +35,11 @@ PEAK_COLUMNS: Final = (
 COLUMNS: Final = (*PEAK_COLUMNS, "cgroup_limit_gib", "host_total_gib", "host_available_gib")
 
 _GIB: Final = 2**30
-# Version 1 writes "no limit" as the largest multiple of the page size below 2**63.
-_UNLIMITED_BYTES: Final = 2**60
 # USS walks every page table of the tree: 19 ms for one process of 0.8 GiB, 8 ms for each loader
 # worker of 0.5 GiB, where RSS takes 1 ms. So it may take this share of one core and no more.
 _MAX_USS_SHARE: Final = 0.02
 
 Values = dict[str, float | None]
-
-
-@dataclass(frozen=True)
-class _Cgroup:
-    """Where a process's memory limit stands, and what the files of that cgroup version are called.
-
-    Attributes:
-        folders: At least one: the process's own group, then its parents, whose limits hold too.
-    """
-
-    folders: tuple[Path, ...]
-    limit_file: str
-    use_file: str
-    peak_file: str
-    reclaimable_key: str
-
-    def limit_gib(self) -> float | None:
-        limits = [_read_bytes(folder / self.limit_file) for folder in self.folders]
-        finite = [limit for limit in limits if limit is not None and limit < _UNLIMITED_BYTES]
-        return min(finite) / _GIB if finite else None
-
-    def use_gib(self) -> float | None:
-        """Without file cache that the kernel drops on demand: that never gets a job killed."""
-        used = _read_bytes(self.folders[0] / self.use_file)
-        return None if used is None else max(used - self._reclaimable_bytes(), 0) / _GIB
-
-    def peak_gib(self) -> float | None:
-        peak = _read_bytes(self.folders[0] / self.peak_file)
-        return None if peak is None else peak / _GIB
-
-    def _reclaimable_bytes(self) -> int:
-        try:
-            lines = (self.folders[0] / "memory.stat").read_text().splitlines()
-        except OSError:
-            return 0
-        fields = dict(line.split(maxsplit=1) for line in lines if " " in line)
-        return int(fields.get(self.reclaimable_key, 0))
-
-
-def _read_bytes(path: Path) -> int | None:
-    """The number in a cgroup file; None where it is absent or says "max"."""
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdecimal() else None
-
-
-def _find_cgroup(cgroup_root: Path, own_cgroup: Path) -> _Cgroup | None:
-    """The memory controller this process is under, or None.
-
-    Args:
-        cgroup_root: Where the hierarchies are mounted.
-        own_cgroup: A file in the format of /proc/self/cgroup: lines of "id:controllers:path", the
-            line of version 2 being "0::path".
-    """
-    try:
-        lines = own_cgroup.read_text().splitlines()
-    except OSError:
-        return None
-    fields = [line.split(":", 2) for line in lines if line.count(":") >= 2]
-    paths = {controllers: path for _, controllers, path in fields}
-    version_1 = next((path for names, path in paths.items() if "memory" in names.split(",")), None)
-    if version_1 is not None:
-        cgroup = _Cgroup(
-            _own_and_parents(cgroup_root / "memory", version_1),
-            limit_file="memory.limit_in_bytes",
-            use_file="memory.usage_in_bytes",
-            peak_file="memory.max_usage_in_bytes",
-            reclaimable_key="total_inactive_file",
-        )
-    else:
-        cgroup = _Cgroup(
-            _own_and_parents(cgroup_root, paths.get("", "/")),
-            limit_file="memory.max",
-            use_file="memory.current",
-            peak_file="memory.peak",
-            reclaimable_key="inactive_file",
-        )
-    return cgroup if cgroup.folders else None
-
-
-def _own_and_parents(mount: Path, path: str) -> tuple[Path, ...]:
-    """The folders of a group that can be seen, innermost first.
-
-    A container often sees its own group as the mount itself, under a path that exists only outside.
-    """
-    own = mount.joinpath(*(part for part in path.split("/") if part not in ("", "..")))
-    chain = (own, *own.parents)
-    return tuple(folder for folder in chain[: chain.index(mount) + 1] if folder.is_dir())
-
-
-def read_memory_limit_gib(
-    cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP
-) -> float | None:
-    """What this process may use: the container's limit or the host's memory, whichever is less."""
-    cgroup = _find_cgroup(cgroup_root, own_cgroup)
-    container_gib = cgroup.limit_gib() if cgroup else None
-    host_gib: float = psutil.virtual_memory().total / _GIB
-    return host_gib if container_gib is None else min(container_gib, host_gib)
-
-
-def read_cgroup_peak_gib(
-    cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP
-) -> float | None:
-    """The most the container ever used, file cache included; None where the kernel keeps no peak.
-
-    The kernel's own count: it saw what was used between two samples, and by a process that is gone.
-    """
-    cgroup = _find_cgroup(cgroup_root, own_cgroup)
-    return cgroup.peak_gib() if cgroup else None
 
 
 def _tree() -> list[psutil.Process]:
@@ -255,7 +142,7 @@ class MemorySampler:
         """
         self._interval_s = interval_s
         self._max_rows = max_rows
-        self._cgroup = _find_cgroup(cgroup_root, own_cgroup)
+        self._cgroup = find_cgroup(cgroup_root, own_cgroup)
         self._limit_gib = read_memory_limit_gib(cgroup_root, own_cgroup)
         self._phase = "start"
         self._rows: list[_Row] = []

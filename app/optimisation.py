@@ -60,6 +60,25 @@ def build_state(
     return TrainingState(model, build_ema(model, hyperparameters.ema_decay), optimizer, scaler)
 
 
+def choose_task_weights(
+    hyperparameters: Hyperparameters, labelled: Collection[TaskName]
+) -> dict[TaskName, float]:
+    """Weights of the tasks that some dataset labels and the user wants trained.
+
+    Raises:
+        ConfigError: If there is no such task.
+    """
+    weights = {name: getattr(hyperparameters, f"{name}_weight") for name in labelled}
+    weights = {name: weight for name, weight in weights.items() if weight > 0}
+    if not weights:
+        names = " or ".join(f"{name}_weight" for name in labelled)
+        raise ConfigError(
+            f"nothing to train: the datasets label {', '.join(labelled)}, but the weights of these "
+            f"tasks are 0; set {names} above 0, or add a dataset that labels other tasks"
+        )
+    return weights
+
+
 def _group_parameters(
     model: HybridRoofModel, rate: float, backbone_rate: float, weight_decay: float
 ) -> list[dict[str, Any]]:

@@ -1,11 +1,33 @@
-"""How far a run has come: what a checkpoint holds beside the weights."""
+"""How far a run has come: saved to checkpoints with all else that changes, and taken up again."""
 
+import io
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from app.artifacts import Results
-from app.engine import LossSums
+from app.checkpoint import (
+    count_checkpoints,
+    find_differences,
+    load_latest_checkpoint,
+    save_checkpoint,
+)
+from app.data.datasets import Datasets
+from app.distributed import broadcast_bytes, rank
+from app.engine import LossSums, TrainingState
+from app.errors import CheckpointError
+from app.sagemaker import Paths
+from app.storage import check_space, writing_to
+
+logger = logging.getLogger(__name__)
+
+_FORMAT_VERSION = 1
+# Beside the weights: tables, pictures, memory.csv.
+_OTHER_ARTIFACTS_BYTES = 16 * 2**20
 
 
 @dataclass
@@ -14,7 +36,7 @@ class Progress:
 
     Attributes:
         epoch: Epochs finished, validation included.
-        num_micro_batches: Micro-batches of the epoch under way that are done.
+        num_micro_batches: Micro-batches of the epoch under way that are done, on all ranks.
         losses: Their losses.
         num_samples: Samples seen since the start.
         duration_s: Seconds since the start, earlier runs included.
@@ -51,3 +73,117 @@ class Progress:
             duration_s=state["duration_s"],
             results=Results(**state["results"]),
         )
+
+
+def check_space_for_run(paths: Paths, num_kept: int, state: TrainingState) -> None:
+    """See that a run's checkpoints and its model fit on the disk, before it begins.
+
+    Raises:
+        StorageError: If they do not.
+    """
+    if rank() != 0:
+        return
+    # The next checkpoint is written before the oldest one goes.
+    num_more = max(1, num_kept + 1 - count_checkpoints(paths.checkpoint_dir))
+    check_space(
+        {
+            paths.checkpoint_dir: num_more * state.checkpoint_bytes(),
+            paths.model_dir: state.model_bytes() + _OTHER_ARTIFACTS_BYTES,
+        }
+    )
+
+
+def save_run(
+    directory: Path,
+    num_kept: int,
+    identity: Mapping[str, Any],
+    state: TrainingState,
+    progress: Progress,
+    datasets: Datasets,
+) -> None:
+    """Write a checkpoint; of several ranks, which all have the same state, the first does.
+
+    Args:
+        directory: Where it goes.
+        num_kept: How many checkpoints stay there.
+        identity: What a run that goes on from it must have in common with this one.
+        state: Weights, averaged weights, optimizer.
+        progress: How far they have come.
+        datasets: Their files that were set aside.
+
+    Raises:
+        StorageError: If it cannot be written; the ones before it stay.
+    """
+    if rank() != 0:
+        return
+    payload = {
+        "format_version": _FORMAT_VERSION,
+        "identity": dict(identity),
+        "state": state.state_dict(),
+        "progress": progress.state_dict(),
+        "quarantined": datasets.quarantined_files(),
+    }
+    with writing_to(directory):
+        save_checkpoint(directory, state.step, payload, num_kept)
+
+
+def resume_run(
+    directory: Path,
+    mode: str,
+    identity: Mapping[str, Any],
+    state: TrainingState,
+    datasets: Datasets,
+) -> Progress:
+    """The progress to go on from, with all else loaded: the newest checkpoint's, or none.
+
+    The first rank's checkpoint counts: other hosts may have none, or an older one.
+
+    Args:
+        directory: Where checkpoints are.
+        mode: The hyperparameter `resume`.
+        identity: As `save_run`.
+        state: Gets the checkpoint's weights.
+        datasets: Get the checkpoint's files set aside.
+
+    Raises:
+        CheckpointError: If there is one that cannot be used, or belongs to another run.
+    """
+    if mode == "never":
+        return Progress()
+    found = _load_on_all_ranks(directory)
+    if found is None:
+        return Progress()
+    path, payload = found
+    differences = find_differences(payload.get("identity", {}), identity)
+    if differences and mode == "auto":
+        raise CheckpointError(
+            f"checkpoint {path} belongs to another run: {'; '.join(differences)}; give the earlier "
+            "values back, or set resume=force to go on from it all the same, or resume=never to "
+            "start anew"
+        )
+    try:
+        state.load_state_dict(payload["state"])
+        progress = Progress.from_state_dict(payload["progress"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} does not fit this program or these settings: "
+            f"{str(error).splitlines()[0]}; set resume=never to start anew"
+        ) from error
+    datasets.restore_quarantines(payload["quarantined"])
+    logger.info("resuming from %s: epoch %d, step %d", path, progress.epoch, state.step)
+    if differences:
+        logger.warning("resume=force: going on in spite of %s", "; ".join(differences))
+    return progress
+
+
+def _load_on_all_ranks(directory: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The first rank's newest checkpoint, on every rank."""
+    found = load_latest_checkpoint(directory) if rank() == 0 else None
+    buffer = io.BytesIO()
+    if found is not None:
+        torch.save((str(found[0]), found[1]), buffer)
+    content = broadcast_bytes(buffer.getvalue())
+    if found is None and content:
+        path, payload = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        found = Path(path), payload
+    return found

@@ -18,6 +18,7 @@ from app.errors import ConfigError, join_problems
 
 logger = logging.getLogger(__name__)
 
+SAGEMAKER_DIR = Path("/opt/ml")
 DATASET_CHANNELS = DATASET_NAMES
 PRETRAINED_CHANNEL = "pretrained"
 KNOWN_CHANNELS = (*DATASET_CHANNELS, PRETRAINED_CHANNEL)
@@ -32,9 +33,11 @@ class Paths:
 
     Attributes:
         base_dir: /opt/ml on SageMaker, any folder elsewhere.
+        checkpoint_path: Where checkpoints go, if not to base_dir's checkpoints.
     """
 
-    base_dir: Path = Path("/opt/ml")
+    base_dir: Path = SAGEMAKER_DIR
+    checkpoint_path: Path | None = None
 
     @property
     def hyperparameters(self) -> Path:
@@ -64,7 +67,22 @@ class Paths:
     @property
     def checkpoint_dir(self) -> Path:
         """Copied to and from S3 while the job runs."""
-        return self.base_dir / "checkpoints"
+        return self.checkpoint_path or self.base_dir / "checkpoints"
+
+    @property
+    def checkpoint_config(self) -> Path:
+        """JSON map; there where the job has a place for checkpoints on S3."""
+        return self.base_dir / "input/config/checkpointconfig.json"
+
+    @property
+    def job_config(self) -> Path:
+        """JSON map of the request for the job. Not documented, so never relied on."""
+        return self.base_dir / "input/config/trainingjobconfig.json"
+
+    @property
+    def code_dir(self) -> Path:
+        """A user's own script, where the job brings one."""
+        return self.base_dir / "code"
 
     @property
     def scratch_dir(self) -> Path:
@@ -80,6 +98,103 @@ class Paths:
     def output_data_dir(self) -> Path:
         """Becomes output.tar.gz when the job ends."""
         return self.base_dir / "output/data"
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The hosts of a job.
+
+    Attributes:
+        names: Of all of them, sorted; the first one leads.
+        current: Name of this one.
+        interface: Network interface to the others, as the platform names it.
+    """
+
+    names: tuple[str, ...] = ("localhost",)
+    current: str = "localhost"
+    interface: str | None = None
+
+    @property
+    def first(self) -> str:
+        """The host that leads."""
+        return self.names[0]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the host that leads."""
+        return self.current == self.first
+
+    @property
+    def index(self) -> int:
+        """Which of the hosts this one is."""
+        return self.names.index(self.current)
+
+
+def read_paths(base_dir: Path) -> Paths:
+    """The job's folders, checkpoints where its configuration wants them.
+
+    Raises:
+        ConfigError: If that configuration cannot be read.
+    """
+    paths = Paths(base_dir)
+    try:
+        local_path = _read_json_map(paths.checkpoint_config).get("LocalPath")
+    except FileNotFoundError:
+        return paths
+    if not isinstance(local_path, str) or not local_path.startswith("/"):
+        raise ConfigError(
+            f"{paths.checkpoint_config}: expected LocalPath to be an absolute path, got "
+            f"{local_path!r:.100}"
+        )
+    folder = Path(local_path)
+    if folder.is_relative_to(SAGEMAKER_DIR):  # which base_dir stands for
+        folder = base_dir / folder.relative_to(SAGEMAKER_DIR)
+    return Paths(base_dir, folder)
+
+
+def read_hosts(paths: Paths) -> Hosts:
+    """The job's hosts; this one alone where there is no file that names them.
+
+    Raises:
+        ConfigError: If the file does not name them, or this host is none of them.
+    """
+    path = paths.resource_config
+    try:
+        config = _read_json_map(path)
+    except FileNotFoundError:
+        return Hosts()
+    current, names = config.get("current_host"), config.get("hosts")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise ConfigError(f"{path}: expected hosts to be a list of names, got {names!r:.200}")
+    if not isinstance(current, str) or current not in names:
+        raise ConfigError(
+            f"{path}: current_host is {current!r:.100}, expected one of hosts: "
+            f"{', '.join(names):.200}"
+        )
+    interface = config.get("network_interface_name")
+    return Hosts(
+        tuple(sorted(set(names))), current, interface if isinstance(interface, str) else None
+    )
+
+
+def is_spot_job(paths: Paths) -> bool:
+    """Whether the job runs on spot instances, as far as the platform's files tell."""
+    try:
+        return _read_json_map(paths.job_config).get("EnableManagedSpotTraining") is True
+    except (FileNotFoundError, ConfigError):
+        return False
+
+
+def read_channel_modes(paths: Paths) -> dict[str, str]:
+    """Input mode by channel, for the log; empty where the file cannot be used."""
+    try:
+        config = _read_json_map(paths.input_data_config)
+    except (FileNotFoundError, ConfigError):
+        return {}
+    return {
+        name: str(channel.get("TrainingInputMode", "File")) if isinstance(channel, dict) else "?"
+        for name, channel in config.items()
+    }
 
 
 def read_hyperparameters(paths: Paths) -> dict[str, object]:
@@ -228,28 +343,49 @@ def scratch_folder() -> Iterator[Path]:
         yield Path(path)
 
 
-def write_failure(paths: Paths, message: str, traceback_text: str = "") -> None:
+def clear_failure(paths: Paths) -> None:
+    """Take away what an earlier job left in the same tree."""
+    with contextlib.suppress(OSError):
+        paths.failure_file.unlink()
+
+
+def write_failure(paths: Paths, message: str, details: str = "") -> None:
     """Leave the reason why the job fails where the platform looks for it.
 
-    Never raises, since it is called while another error is under way: where the file cannot be
-    written, that is logged.
+    Of several processes that fail, the first one's reason stays. Never raises, since it is called
+    while another error is under way: where the file cannot be written, that is logged.
 
     Args:
         paths: The job's folders.
         message: What went wrong; stands first, and is cut after 1000 characters.
-        traceback_text: Stands after it, for the log that a person reads.
+        details: Stand after it, for the log that a person reads: a traceback.
     """
     if len(message) > _MAX_MESSAGE_CHARS:
         message = message[: _MAX_MESSAGE_CHARS - 3] + "..."
     path = paths.failure_file
-    # Written beside and renamed: a job killed meanwhile leaves no half message. The process id
-    # keeps ranks that fail together apart.
+    # Written beside and linked: a job killed meanwhile leaves no half message, and a link, other
+    # than a rename, leaves what is there.
     temporary = path.with_name(f".failure.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = f"{message}\n\n{traceback_text}" if traceback_text else f"{message}\n"
+        content = f"{message}\n\n{details}" if details else f"{message}\n"
         # backslashreplace: an error text may hold a file name that is not valid UTF-8.
         temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
-        temporary.replace(path)
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            temporary.replace(path)
+        temporary.unlink(missing_ok=True)
     except OSError as error:
         logger.error("%s: cannot write the reason of the failure: %s", path, error)
+
+
+def read_failure(paths: Paths) -> str | None:
+    """The first line of the failure file; None where there is none, or an empty one."""
+    try:
+        with paths.failure_file.open(encoding="utf-8", errors="backslashreplace") as file:
+            return file.readline(2 * _MAX_MESSAGE_CHARS).strip() or None
+    except OSError:
+        return None

@@ -6,8 +6,9 @@ import torch
 
 from app.data.loading import Batch, EvalDataset, build_eval_loader
 from app.dataset_names import DatasetName
+from app.distributed import all_reduce_sum, rank, world_size
 from app.engine import evaluate
-from app.errors import DataError
+from app.errors import DataError, join_problems
 from app.metrics import ConfusionMatrix, MetricValue, RoofMetrics
 from app.model import HybridRoofModel
 from app.tasks import Task, TaskName
@@ -43,6 +44,12 @@ class Scores:
         """Of all datasets together."""
         return self._pooled().confusion_matrices(split)
 
+    def add_other_ranks(self) -> None:
+        """Make these the sums of all ranks, on every rank: exact, and once for all."""
+        for name, metrics in self.metrics.items():
+            metrics.load_state(all_reduce_sum(metrics.state()))
+            self.num_samples[name] = int(all_reduce_sum(torch.tensor(self.num_samples[name])))
+
     def _pooled(self) -> RoofMetrics:
         pooled = RoofMetrics(self._tasks)
         pooled.load_state(torch.stack([part.state() for part in self.metrics.values()]).sum(0))
@@ -60,17 +67,28 @@ def score_datasets(
 ) -> Iterator[Batch]:
     """Score a model on one dataset after the other, yielding every batch when it is counted.
 
-    Raises:
-        DataError: If not one image of a dataset can be read.
+    Of several ranks, each scores its part of every dataset. `finish_scores` comes after it.
     """
     for name, dataset in datasets.items():
-        loader = build_eval_loader(dataset, num_workers)
+        loader = build_eval_loader(dataset, num_workers, rank(), world_size())
         metrics = scores.metrics[name]
         for batch in evaluate(model, loader, metrics, trained_tasks, device, autocast_dtype):
             scores.num_samples[name] += len(batch["sample_id"])
             yield batch
-        if scores.num_samples[name] == 0:
-            raise DataError(
-                f"{dataset.reader.title}: no image to score can be read; repair the files named "
-                "above"
-            )
+
+
+def finish_scores(scores: Scores, datasets: Mapping[DatasetName, EvalDataset]) -> None:
+    """Add what other ranks have scored.
+
+    Raises:
+        DataError: If not one image of a dataset could be read.
+    """
+    scores.add_other_ranks()
+    problems = [
+        f"{datasets[name].reader.title}: no image to score can be read; repair the files named "
+        "above"
+        for name, num_samples in scores.num_samples.items()
+        if num_samples == 0
+    ]
+    if problems:
+        raise DataError(join_problems(problems))

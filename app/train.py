@@ -4,18 +4,13 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from app.artifacts import collect_panels, describe_model, headline, write_artifacts
-from app.checkpoint import (
-    find_differences,
-    load_latest_checkpoint,
-    save_checkpoint,
-)
 from app.class_weights import choose_class_weights
 from app.config import Hyperparameters
 from app.data.audit import sample_findings
@@ -23,6 +18,15 @@ from app.data.datasets import open_datasets
 from app.data.distribution import Distribution, lines_of_shares, measure_distribution
 from app.data.loading import Batch, build_train_loader
 from app.data.reader import TrainReader
+from app.distributed import (
+    gather_json,
+    is_any,
+    is_lost_peer,
+    joined_ranks,
+    rank,
+    world_size,
+    wrap_model,
+)
 from app.engine import (
     LossSums,
     StepResult,
@@ -31,19 +35,23 @@ from app.engine import (
     choose_device,
     train_steps,
 )
-from app.errors import CheckpointError, ConfigError, DataError, join_problems
+from app.errors import DataError, PeerLostError, join_problems
 from app.logs import metric_line
 from app.losses import RoofLoss
 from app.memory import MemorySampler
 from app.metrics import ConfusionMatrix, MetricValue
 from app.model import HybridRoofModel
-from app.optimisation import build_state
-from app.progress import Progress
+from app.optimisation import build_state, choose_task_weights
+from app.progress import check_space_for_run, resume_run, save_run
 from app.sagemaker import Paths
-from app.scoring import Scores, score_datasets
-from app.tasks import TaskName, build_tasks
+from app.scoring import Scores, finish_scores, score_datasets
+from app.storage import writing_to
+from app.tasks import build_tasks
 
 logger = logging.getLogger(__name__)
+
+# What PyTorch says when a worker dies, or finds no room for a batch.
+_WORKER_ERRORS = ("DataLoader worker", "shared memory", "</torch_")
 
 
 def train(
@@ -63,20 +71,26 @@ def train(
 
     Raises:
         RoofError: For everything the user can cure.
+        PeerLostError: If another rank is gone.
     """
+    device = choose_device(hyperparameters.device)
     with MemorySampler(hyperparameters.memory_interval_s) as memory:
-        run = _Run(paths, hyperparameters, channels, stop_requested, memory)
         try:
-            stopped = run.train_epochs()
+            with joined_ranks(device):
+                run = _Run(paths, hyperparameters, channels, stop_requested, memory, device)
+                stopped = run.train_epochs()
+                if rank() == 0:
+                    run.export(stopped)
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            if is_lost_peer(error):
+                raise PeerLostError(str(error).splitlines()[0]) from error
+            if not any(words in str(error) for words in _WORKER_ERRORS):
                 raise
             raise DataError(
                 f"a data worker was killed, probably out of memory or of /dev/shm: peak "
                 f"{memory.peak_rss_gib():.2f} GiB; lower num_workers, batch_size or crop_size_px, "
                 "or give the container more (docker run --shm-size)"
             ) from error
-        run.export(stopped)
 
 
 class _Run:
@@ -89,6 +103,7 @@ class _Run:
         channels: Mapping[str, Path],
         stop_requested: Callable[[], bool],
         memory: MemorySampler,
+        device: torch.device,
     ) -> None:
         self.paths = paths
         self.hyperparameters = hyperparameters
@@ -96,7 +111,7 @@ class _Run:
         self.memory = memory
         started_s = time.monotonic()
         memory.enter_phase("load")
-        self.device = choose_device(hyperparameters.device)
+        self.device = device
         self.autocast_dtype = choose_autocast_dtype(hyperparameters.precision, self.device)
         self.tasks = build_tasks(
             hyperparameters.azimuth_bins,
@@ -106,23 +121,29 @@ class _Run:
         for source in self.datasets.train.sources:
             _log_findings(source.reader, hyperparameters.seed)
         self.trained_classes = self.datasets.labelled_classes(self.tasks)
-        self.task_weights = _choose_task_weights(hyperparameters, self.trained_classes)
-        self.num_micro_batches = math.ceil(
-            self.datasets.samples_per_epoch / hyperparameters.batch_size
-        )
+        self.task_weights = choose_task_weights(hyperparameters, self.trained_classes)
+        self.micro_batches_per_step = hyperparameters.grad_accum_steps * world_size()
+        self.num_micro_batches = self.datasets.samples_per_epoch // hyperparameters.batch_size
         self.state = build_state(
             hyperparameters, channels, self.tasks, self.task_weights, self.device
         )
+        check_space_for_run(paths, hyperparameters.keep_checkpoints, self.state)
         self.distribution = self._measure_distribution()
         self.class_weights = choose_class_weights(self.tasks, self.distribution.counts)
         self.settings = self._build_settings()
         self.identity = {
             **hyperparameters.result_affecting(),
             **self.datasets.identify(),
+            # Four processes do in one go what one does in four, so a run may go on with more or
+            # fewer of them as long as the product is the same.
+            "grad_accum_steps": f"{self.micro_batches_per_step} (times processes)",
             # None stands for two values: which of them, the channel `pretrained` decides.
             "backbone_learning_rate": self.state.optimizer.param_groups[-1]["peak_lr"],
         }
-        self.progress = self._resume()
+        self.progress = resume_run(
+            paths.checkpoint_dir, hyperparameters.resume, self.identity, self.state, self.datasets
+        )
+        self.state.model = wrap_model(self.state.model, device)
         self.first_step = self.state.step
         self.started_s = started_s - self.progress.duration_s
         _log_start(self)
@@ -133,6 +154,7 @@ class _Run:
         while self.progress.epoch < self.hyperparameters.epochs:
             if self._train_epoch(batches) or self._validate():
                 logger.info("asked to stop at step %d: saving what there is", self.state.step)
+                self._share_bad_files()
                 self._save_checkpoint()
                 return True
         return False
@@ -152,6 +174,7 @@ class _Run:
             "epochs": self.progress.epoch,
             "steps": self.state.step,
             "num_samples": self.progress.num_samples,
+            "num_processes": world_size(),
             "duration_s": round(time.monotonic() - self.started_s, 1),
             "trained_tasks": tasks,
             "datasets": self.datasets.describe(),
@@ -165,15 +188,16 @@ class _Run:
         description = describe_model(
             model, self.hyperparameters, trained, self.hyperparameters.gsd_m
         )
-        write_artifacts(
-            self.paths.model_dir,
-            model,
-            description,
-            document,
-            self.progress.results,
-            self.memory,
-            panels,
-        )
+        with writing_to(self.paths.model_dir):
+            write_artifacts(
+                self.paths.model_dir,
+                model,
+                description,
+                document,
+                self.progress.results,
+                self.memory,
+                panels,
+            )
 
     def _read_batches(self) -> Iterator[Batch]:
         """Micro-batches of all epochs that are left; bad files are set aside on the way."""
@@ -195,12 +219,12 @@ class _Run:
         """Train on what is left of the epoch; True if the run was asked to stop."""
         self.memory.enter_phase("train")
         progress = self.progress
-        num_left = self.num_micro_batches - progress.num_micro_batches
+        num_left = (self.num_micro_batches - progress.num_micro_batches) // world_size()
         steps = train_steps(self.state, batches, num_left, self.settings, self.stop_requested)
         title = f"epoch {progress.epoch + 1}/{self.hyperparameters.epochs}"
         num_steps = math.ceil(num_left / self.hyperparameters.grad_accum_steps)
-        is_terminal = sys.stderr.isatty()
-        for result in tqdm(steps, title, num_steps, leave=False, disable=not is_terminal):
+        has_bar = sys.stderr.isatty() and rank() == 0
+        for result in tqdm(steps, title, num_steps, leave=False, disable=not has_bar):
             self._count(result)
             if self.state.step == self.first_step + 1:
                 logger.info("first step done")
@@ -211,7 +235,7 @@ class _Run:
         return False
 
     def _count(self, result: StepResult) -> None:
-        self.progress.num_micro_batches += len(result.micro_batches)
+        self.progress.num_micro_batches += len(result.micro_batches) * world_size()
         self.progress.num_samples += result.num_samples
         self.progress.losses.add(result.losses)
 
@@ -233,7 +257,12 @@ class _Run:
         for batch in scored:
             self.datasets.set_aside(batch["bad_files"])
             if self.stop_requested():
-                return True
+                break
+        # Other ranks may have more or fewer images, so they agree only now.
+        if is_any(self.stop_requested()):
+            return True
+        finish_scores(scores, self.datasets.val)
+        self._share_bad_files()
         self._close_epoch(scores.compute("val"), scores.confusion_matrices("val"))
         return False
 
@@ -282,42 +311,19 @@ class _Run:
 
     def _save_checkpoint(self) -> None:
         self.progress.duration_s = time.monotonic() - self.started_s
-        payload = {
-            "format_version": 1,
-            "identity": self.identity,
-            "state": self.state.state_dict(),
-            "progress": self.progress.state_dict(),
-            "quarantined": self.datasets.quarantined_files(),
-        }
-        directory = self.paths.checkpoint_dir
-        keep = self.hyperparameters.keep_checkpoints
-        save_checkpoint(directory, self.state.step, payload, keep)
+        save_run(
+            self.paths.checkpoint_dir,
+            self.hyperparameters.keep_checkpoints,
+            self.identity,
+            self.state,
+            self.progress,
+            self.datasets,
+        )
 
-    def _resume(self) -> Progress:
-        """The progress to go on from, with weights loaded: a checkpoint's, or none."""
-        mode = self.hyperparameters.resume
-        latest = None if mode == "never" else load_latest_checkpoint(self.paths.checkpoint_dir)
-        if latest is None:
-            return Progress()
-        path, payload = latest
-        differences = find_differences(payload.get("identity", {}), self.identity)
-        if differences and mode == "auto":
-            raise CheckpointError(
-                f"checkpoint {path} belongs to another run: {'; '.join(differences)}; give the "
-                "earlier values back, or set resume=force to go on from it all the same, or "
-                "resume=never to start anew"
-            )
-        try:
-            self.state.load_state_dict(payload["state"])
-            progress = Progress.from_state_dict(payload["progress"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"checkpoint {path} does not fit this program or these settings: "
-                f"{str(error).splitlines()[0]}; set resume=never to start anew"
-            ) from error
-        self.datasets.restore_quarantines(payload["quarantined"])
-        logger.info("resuming from %s: epoch %d, step %d", path, progress.epoch, self.state.step)
-        return progress
+    def _share_bad_files(self) -> None:
+        """Set aside on every rank what any of them could not read."""
+        for files in gather_json(self.datasets.quarantined_files()):
+            self.datasets.restore_quarantines(files)
 
     def _measure_distribution(self) -> Distribution:
         """How often each class comes in training; what cannot be read meanwhile is set aside."""
@@ -329,8 +335,7 @@ class _Run:
 
     def _build_settings(self) -> StepSettings:
         hyperparameters = self.hyperparameters
-        steps_per_epoch = math.ceil(self.num_micro_batches / hyperparameters.grad_accum_steps)
-        num_steps = hyperparameters.epochs * steps_per_epoch
+        num_steps = hyperparameters.epochs * self.num_micro_batches // self.micro_batches_per_step
         return StepSettings(
             task_weights=self.task_weights,
             loss=RoofLoss(
@@ -346,21 +351,6 @@ class _Run:
             device=self.device,
             autocast_dtype=self.autocast_dtype,
         )
-
-
-def _choose_task_weights(
-    hyperparameters: Hyperparameters, labelled: Collection[TaskName]
-) -> dict[TaskName, float]:
-    """Weights of the tasks that some dataset labels and the user wants trained."""
-    weights = {name: getattr(hyperparameters, f"{name}_weight") for name in labelled}
-    weights = {name: weight for name, weight in weights.items() if weight > 0}
-    if not weights:
-        names = " or ".join(f"{name}_weight" for name in labelled)
-        raise ConfigError(
-            f"nothing to train: the datasets label {', '.join(labelled)}, but the weights of these "
-            f"tasks are 0; set {names} above 0, or add a dataset that labels other tasks"
-        )
-    return weights
 
 
 def _log_findings(reader: TrainReader, seed: int) -> None:
@@ -385,7 +375,7 @@ def _log_start(run: _Run) -> None:
     logger.info(
         "training %s, %d steps an epoch; %s, %s, %.1f M parameters, torch %s",
         " and ".join(run.task_weights),
-        math.ceil(run.num_micro_batches / run.hyperparameters.grad_accum_steps),
+        run.num_micro_batches // run.micro_batches_per_step,
         run.device,
         str(run.autocast_dtype or torch.float32).removeprefix("torch."),
         num_parameters / 1e6,

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from app import memory
-from app.memory import MemorySampler, read_cgroup_peak_gib, read_memory_limit_gib
+from app.cgroup import read_cgroup_peak_gib, read_memory_limit_gib
+from app.memory import MemorySampler
 
 GIB = 2**30
 NEVER_S = 3600.0  # so that only the samples at phase changes are taken

@@ -22,7 +22,7 @@ from app.data.audit_rid import audit_rid
 from app.data.audit_roofline import audit_roofline
 from app.data.audit_tools import Track, no_track
 from app.data.datasets import open_reader
-from app.data.loading import Quarantine
+from app.data.quarantine import Quarantine
 from app.data.reader import TrainReader
 from app.dataset_names import DatasetName
 from app.errors import DataError, SampleError

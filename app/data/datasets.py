@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +14,20 @@ from app.data.audit_tools import spread
 from app.data.loading import (
     BadFiles,
     EvalDataset,
-    Quarantine,
     TrainDataset,
     TrainOrder,
     TrainSource,
     choose_indices,
     samples_of_one_pass,
 )
+from app.data.quarantine import Quarantine
 from app.data.reader import Reader, Split, TrainReader
 from app.data.rid import RidDataset
 from app.data.roofline import RooflineDataset
 from app.data.sample import BadFile
 from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
 from app.dataset_names import DATASET_NAMES, DatasetName
+from app.distributed import rank, world_size
 from app.errors import ConfigError, DataError, join_problems
 from app.tasks import Task, TaskName
 
@@ -40,7 +42,7 @@ class Datasets:
         train: Training samples by key.
         val: Whole validation images, by dataset.
         quarantines: Bad files met so far, by dataset.
-        samples_per_epoch: Training samples of an epoch.
+        samples_per_epoch: Training samples of an epoch on all ranks, a whole number of steps.
     """
 
     train: TrainDataset
@@ -65,7 +67,7 @@ class Datasets:
     def train_order(
         self, hyperparameters: Hyperparameters, first_epoch: int, first_micro_batch: int
     ) -> TrainOrder:
-        """Keys of all micro-batches from the given one on."""
+        """Keys of this rank's micro-batches, from the given one of all ranks on."""
         return TrainOrder(
             self.train.sources,
             self.samples_per_epoch,
@@ -74,6 +76,8 @@ class Datasets:
             hyperparameters.epochs,
             first_epoch,
             first_micro_batch,
+            rank(),
+            world_size(),
         )
 
     def set_aside(self, bad_files: BadFiles) -> None:
@@ -156,16 +160,18 @@ def open_datasets(
     if problems:
         raise DataError(join_problems(problems))
     sources = _build_sources(train, hyperparameters)
-    if hyperparameters.steps_per_epoch is None:
-        samples_per_epoch = samples_of_one_pass(sources)
-    else:
-        samples_per_step = hyperparameters.batch_size * hyperparameters.grad_accum_steps
-        samples_per_epoch = hyperparameters.steps_per_epoch * samples_per_step
+    samples_per_step = hyperparameters.batch_size * hyperparameters.grad_accum_steps * world_size()
+    steps_per_epoch = hyperparameters.steps_per_epoch or math.ceil(
+        samples_of_one_pass(sources) / samples_per_step
+    )
     transform = TrainTransform(
         hyperparameters.crop_size_px, hyperparameters.gsd_m, hyperparameters.azimuth_bins
     )
     return Datasets(
-        TrainDataset(sources, transform, hyperparameters.seed), val, quarantines, samples_per_epoch
+        TrainDataset(sources, transform, hyperparameters.seed),
+        val,
+        quarantines,
+        steps_per_epoch * samples_per_step,
     )
 
 

@@ -5,10 +5,9 @@ or 8 workers, and a run that starts in the middle of an epoch sees exactly what 
 """
 
 import itertools
-import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict
 
 import cv2
@@ -23,10 +22,8 @@ from app.data.sample import BadFile, Sample
 from app.data.transforms import EvalTransform, TrainTransform
 from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
 from app.dataset_names import DatasetName
-from app.errors import DataError, SampleError, join_problems
+from app.errors import SampleError
 from app.logs import ignore_expected_warnings
-
-logger = logging.getLogger(__name__)
 
 _MAX_REPLACEMENTS = 20
 
@@ -183,6 +180,8 @@ class TrainOrder(Sampler[list[SampleKey]]):
         epochs: One past the last epoch.
         first_epoch: Where the stream starts.
         first_micro_batch: Micro-batches of the first epoch to leave out.
+        rank: Which of the training processes this one is.
+        num_ranks: Training processes, which take turns: each gets every num_ranks-th micro-batch.
     """
 
     def __init__(
@@ -194,7 +193,11 @@ class TrainOrder(Sampler[list[SampleKey]]):
         epochs: int,
         first_epoch: int = 0,
         first_micro_batch: int = 0,
+        rank: int = 0,
+        num_ranks: int = 1,
     ) -> None:
+        self.rank = rank
+        self.num_ranks = num_ranks
         self.sources = list(sources)
         self.batch_size = batch_size
         self.seed = seed
@@ -204,6 +207,9 @@ class TrainOrder(Sampler[list[SampleKey]]):
         self.samples_per_epoch = samples_per_epoch
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
+        return itertools.islice(self._all_micro_batches(), self.rank, None, self.num_ranks)
+
+    def _all_micro_batches(self) -> Iterator[list[SampleKey]]:
         first = self.first_micro_batch * self.batch_size
         passes = [_Passes(i, source, self.seed) for i, source in enumerate(self.sources)]
         turns = _take_turns([source.share for source in self.sources])
@@ -254,56 +260,6 @@ def samples_of_one_pass(sources: Sequence[TrainSource]) -> int:
     return min(math.ceil(source.samples_per_pass / source.share) for source in sources)
 
 
-@dataclass
-class Quarantine:
-    """The files set aside so far: named once each, counted against a limit.
-
-    One bad file is survived, however small the dataset, unless none may be bad.
-
-    Attributes:
-        dataset: Its name, for messages.
-        num_samples: Samples, or tiles, of the dataset.
-        max_bad_fraction: Share of them that may be bad.
-    """
-
-    dataset: str
-    num_samples: int
-    max_bad_fraction: float
-    bad_files: dict[str, BadFile] = field(default_factory=dict)
-
-    def add(self, bad_files: Sequence[BadFile]) -> None:
-        """Set files aside.
-
-        Raises:
-            DataError: If more than the allowed share of the dataset is bad.
-        """
-        for bad_file in bad_files:
-            if bad_file.sample_id not in self.bad_files:
-                self.bad_files[bad_file.sample_id] = bad_file
-                logger.warning("set aside %s: %s", bad_file.sample_id, bad_file.reason)
-        self.check()
-
-    def to_json(self) -> list[dict[str, str]]:
-        """The files set aside, in plain types, for metrics.json and checkpoints."""
-        return [
-            {"sample_id": bad.sample_id, "path": str(bad.path), "reason": bad.reason}
-            for bad in self.bad_files.values()
-        ]
-
-    def check(self) -> None:
-        """Raise DataError if more than the allowed share of the dataset is bad."""
-        num_allowed = int(self.max_bad_fraction * self.num_samples)
-        if self.max_bad_fraction > 0:
-            num_allowed = max(1, num_allowed)
-        if len(self.bad_files) > num_allowed or len(self.bad_files) >= self.num_samples:
-            reasons = join_problems([bad_file.reason for bad_file in self.bad_files.values()])
-            raise DataError(
-                f"{self.dataset}: {len(self.bad_files)} of {self.num_samples} samples cannot be "
-                f"used, at most {num_allowed} may be bad (max_bad_fraction="
-                f"{self.max_bad_fraction}): {reasons}; repair or remove these files"
-            )
-
-
 def choose_indices(
     reader: TrainReader, max_samples: int | None, seed: int
 ) -> npt.NDArray[np.int64] | None:
@@ -330,11 +286,17 @@ def build_train_loader(
     )
 
 
-def build_eval_loader(dataset: EvalDataset, num_workers: int) -> DataLoader[Any]:
-    """Loader of `Batch`es of one whole image each, or of none where the file is bad."""
+def build_eval_loader(
+    dataset: EvalDataset, num_workers: int, rank: int = 0, num_ranks: int = 1
+) -> DataLoader[Any]:
+    """Loader of `Batch`es of one whole image each, or of none where the file is bad.
+
+    Of several ranks, each gets every num_ranks-th image, and none comes twice.
+    """
     return DataLoader(
         dataset,
         batch_size=1,
+        sampler=range(rank, len(dataset), num_ranks),
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         **_worker_settings(num_workers, prefetch_factor=2),

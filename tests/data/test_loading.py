@@ -9,7 +9,6 @@ import torch
 
 from app.data.loading import (
     EvalDataset,
-    Quarantine,
     SampleKey,
     TrainDataset,
     TrainOrder,
@@ -20,6 +19,7 @@ from app.data.loading import (
     collate,
     samples_of_one_pass,
 )
+from app.data.quarantine import Quarantine
 from app.data.rid import RidDataset
 from app.data.sample import BadFile, check_sample
 from app.data.transforms import EvalTransform, TrainTransform

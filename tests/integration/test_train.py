@@ -7,88 +7,44 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.integration.support import (
+    REPOSITORY,
+    SMALL,
+    checkpoints,
+    command,
+    copy_tree,
+    failure,
+    read_history,
+    read_metrics,
+    run,
+    start,
+    wait_for,
+    weights,
+)
+
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).parents[2]
 ARTIFACTS = {
     "model.safetensors", "model.json", "metrics.json", "metrics.jsonl", "memory.csv", "report.html",
 }  # fmt: skip
-# 12 samples, 3 steps an epoch, two of them with accumulated gradients.
-SMALL = {
-    "epochs": "2",
-    "batch_size": "2",
-    "grad_accum_steps": "2",
-    "crop_size_px": "64",
-    "num_workers": "1",
-    "checkpoint_every_steps": "2",
-    "precision": "fp32",
-}
-
-
-def command(base_dir, *arguments):
-    return [sys.executable, "-m", "app", "train", "--base-dir", str(base_dir), *arguments]
-
-
-def start(base_dir, *arguments):
-    return subprocess.Popen(
-        command(base_dir, *arguments),
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def run(base_dir, *arguments):
-    process = start(base_dir, *arguments)
-    output, _ = process.communicate(timeout=300)
-    return process.returncode, output
-
-
-def wait_for(condition, process, timeout_s=240):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, f"ended before its time:\n{process.communicate()[0]}"
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-def checkpoints(base_dir):
-    return sorted((base_dir / "checkpoints").glob("step-*.pt"))
-
-
-def read_metrics(base_dir):
-    return json.loads((base_dir / "model/metrics.json").read_text())
-
-
-def failure(base_dir):
-    return (base_dir / "output/failure").read_text()
 
 
 @pytest.fixture
 def ml(small_ml, tmp_path):
-    base_dir = shutil.copytree(small_ml, tmp_path / "ml")
-    (base_dir / "input/config/hyperparameters.json").write_text(json.dumps(SMALL))
-    return base_dir
+    return copy_tree(small_ml, tmp_path / "ml", SMALL)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(small_ml, tmp_path_factory):
     """A run from start to end, and its log."""
-    base_dir = shutil.copytree(small_ml, tmp_path_factory.mktemp("uninterrupted") / "ml")
-    (base_dir / "input/config/hyperparameters.json").write_text(json.dumps(SMALL))
+    base_dir = copy_tree(small_ml, tmp_path_factory.mktemp("uninterrupted") / "ml", SMALL)
     exit_code, output = run(base_dir)
     assert exit_code == 0, output
     return base_dir, output
-
-
-def weights(base_dir):
-    return (base_dir / "model/model.safetensors").read_bytes()
 
 
 def test_a_run_leaves_every_artifact(uninterrupted):
@@ -128,8 +84,7 @@ def test_metrics_say_what_they_are(uninterrupted):
 
 def test_the_history_has_a_row_per_epoch(uninterrupted):
     base_dir, _ = uninterrupted
-    lines = (base_dir / "model/metrics.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = read_history(base_dir)
     assert [(row["epoch"], row["step"]) for row in rows] == [(1, 3), (2, 6)]
     assert rows[1]["train/loss"] < rows[0]["train/loss"]
     assert rows[0]["train/depth/loss"] is None

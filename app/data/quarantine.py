@@ -1,0 +1,60 @@
+"""The files of a dataset that cannot be used: named once each, counted against a limit."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.data.sample import BadFile
+from app.errors import DataError, join_problems
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Quarantine:
+    """The files set aside so far: named once each, counted against a limit.
+
+    One bad file is survived, however small the dataset, unless none may be bad.
+
+    Attributes:
+        dataset: Its name, for messages.
+        num_samples: Samples, or tiles, of the dataset.
+        max_bad_fraction: Share of them that may be bad.
+    """
+
+    dataset: str
+    num_samples: int
+    max_bad_fraction: float
+    bad_files: dict[str, BadFile] = field(default_factory=dict)
+
+    def add(self, bad_files: Sequence[BadFile]) -> None:
+        """Set files aside.
+
+        Raises:
+            DataError: If more than the allowed share of the dataset is bad.
+        """
+        for bad_file in bad_files:
+            if bad_file.sample_id not in self.bad_files:
+                self.bad_files[bad_file.sample_id] = bad_file
+                logger.warning("set aside %s: %s", bad_file.sample_id, bad_file.reason)
+        self.check()
+
+    def to_json(self) -> list[dict[str, str]]:
+        """The files set aside, in plain types, for metrics.json and checkpoints."""
+        return [
+            {"sample_id": bad.sample_id, "path": str(bad.path), "reason": bad.reason}
+            for bad in self.bad_files.values()
+        ]
+
+    def check(self) -> None:
+        """Raise DataError if more than the allowed share of the dataset is bad."""
+        num_allowed = int(self.max_bad_fraction * self.num_samples)
+        if self.max_bad_fraction > 0:
+            num_allowed = max(1, num_allowed)
+        if len(self.bad_files) > num_allowed or len(self.bad_files) >= self.num_samples:
+            reasons = join_problems([bad_file.reason for bad_file in self.bad_files.values()])
+            raise DataError(
+                f"{self.dataset}: {len(self.bad_files)} of {self.num_samples} samples cannot be "
+                f"used, at most {num_allowed} may be bad (max_bad_fraction="
+                f"{self.max_bad_fraction}): {reasons}; repair or remove these files"
+            )

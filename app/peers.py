@@ -1,0 +1,298 @@
+"""The hosts of a cluster watch each other: who is there, who failed first and why, who is done.
+
+Training processes learn of a lost host from a broken collective, with a text that names no cause,
+or not at all. So the parents of all hosts, which import no torch and are never busy, hold a
+connection each to the first host's: it passes failures on, and silence is a failure too.
+
+Messages are lines of JSON. Like torch's own store, the port is open to the cluster's network alone.
+"""
+
+import contextlib
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import EXIT_BUG, ConfigError, printable
+from app.sagemaker import Hosts
+
+logger = logging.getLogger(__name__)
+
+PEERS_PORT = 7778
+_BEAT_INTERVAL_S = 3.0
+_SILENCE_LIMIT_S = 30.0
+_RETRY_INTERVAL_S = 0.5
+_POLL_INTERVAL_S = 0.05
+_MAX_LINE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class PeerFailure:
+    """Why another host's part of the job failed.
+
+    Attributes:
+        host: Its name.
+        message: Of its failure file, or that it is gone.
+        exit_code: It ended with, or will.
+    """
+
+    host: str
+    message: str
+    exit_code: int
+
+    def describe(self) -> str:
+        """For this host's failure file."""
+        return f"host {self.host} failed: {self.message}"
+
+
+class Peers:
+    """This host's connections to the others, as a context manager.
+
+    Args:
+        hosts: All of them; with one, everything here is over at once.
+        port: On which the first host listens.
+    """
+
+    def __init__(self, hosts: Hosts, port: int = PEERS_PORT) -> None:
+        self._hosts = hosts
+        self._port = port
+        self._lock = threading.RLock()
+        self._links: dict[str, _Link] = {}
+        self._done: set[str] = set()
+        self._failure: PeerFailure | None = None
+        self._has_begun = self._has_ended = len(hosts.names) == 1
+        self._closing = threading.Event()
+        self._server: socket.socket | None = None
+
+    def __enter__(self) -> "Peers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._closing.set()
+        if self._server is not None:
+            self._server.close()
+        with self._lock:
+            for link in self._links.values():
+                link.close()
+
+    @property
+    def failure(self) -> PeerFailure | None:
+        """The first failure of another host that was heard of."""
+        return self._failure
+
+    def join(self, limit_s: float, stop_requested: Callable[[], bool]) -> bool:
+        """Wait until all hosts are there; False if this one was asked to stop meanwhile.
+
+        Raises:
+            ConfigError: If they are not after limit_s; names who is missing and why.
+        """
+        if self._has_begun:
+            return True
+        deadline_s = time.monotonic() + limit_s
+        threading.Thread(target=self._beat, name="peers-beat", daemon=True).start()
+        if self._hosts.is_first:
+            self._listen()
+            problem = "did not connect"
+        else:
+            problem = self._connect(deadline_s, stop_requested)
+        while not self._has_begun and self._failure is None:
+            if stop_requested():
+                return False
+            if time.monotonic() > deadline_s:
+                raise ConfigError(
+                    f"resourceconfig.json names the hosts {', '.join(self._hosts.names)}, but "
+                    f"after {limit_s:.0f} s {self._missing()} {problem}; check that every host "
+                    "runs this image and that they reach each other, or raise join_timeout_s"
+                )
+            time.sleep(_POLL_INTERVAL_S)
+        return True
+
+    def tell_failure(self, message: str, exit_code: int) -> None:
+        """Let the other hosts know that this one failed, and why."""
+        self._send_all(
+            {"failed": message, "exit_code": exit_code, "host": self._hosts.current}, but=""
+        )
+
+    def finish(self, limit_s: float) -> bool:
+        """Say that this host is done and wait for all others; False if one of them failed."""
+        with self._lock:
+            self._done.add(self._hosts.current)
+            self._send_all({"done": True}, but="")
+            self._end_if_all_done()
+        deadline_s = time.monotonic() + limit_s
+        while not self._has_ended and self._failure is None:
+            if time.monotonic() > deadline_s:
+                self._fail(PeerFailure(self._missing(), f"not done after {limit_s:.0f} s", 1), "")
+            time.sleep(_POLL_INTERVAL_S)
+        return self._failure is None
+
+    def _listen(self) -> None:
+        try:
+            # Only on the cluster's network, where it can be told.
+            address = socket.gethostbyname(self._hosts.current)
+        except OSError:
+            address = ""
+        try:
+            self._server = _create_server(address, self._port)
+        except OSError as error:
+            raise ConfigError(
+                f"host {self._hosts.current} cannot listen on {address or 'any address'}, port "
+                f"{self._port}: {error.strerror}; end what else listens there"
+            ) from error
+        threading.Thread(target=self._accept, name="peers-accept", daemon=True).start()
+
+    def _accept(self) -> None:
+        assert self._server is not None
+        while not self._closing.is_set():
+            try:
+                connection, address = self._server.accept()
+            except OSError:  # closed
+                return
+            link = _Link(connection)
+            name = (link.receive() or {}).get("hello")
+            with self._lock:
+                if name not in self._hosts.names or name in {*self._links, self._hosts.current}:
+                    shown = printable(f"{name!r:.60}")
+                    logger.warning("refused a connection from %s as host %s", address[0], shown)
+                    link.close()
+                    continue
+                self._links[name] = link
+                self._start_reading(name, link)
+                if len(self._links) == len(self._hosts.names) - 1:
+                    self._send_all({"begin": True}, but="")
+                    self._has_begun = True
+
+    def _connect(self, deadline_s: float, stop_requested: Callable[[], bool]) -> str:
+        """Connect to the first host; returns why that has not worked until the deadline."""
+        first = self._hosts.first
+        problem = "cannot be reached"
+        while time.monotonic() < deadline_s and not stop_requested():
+            try:
+                connection = socket.create_connection((first, self._port), timeout=5)
+            except socket.gaierror as error:
+                problem = f"cannot be resolved ({error.strerror})"
+            except OSError as error:
+                problem = f"cannot be reached at port {self._port} ({error.strerror or error})"
+            else:
+                link = _Link(connection)
+                with self._lock:
+                    self._links[first] = link
+                link.send({"hello": self._hosts.current})
+                self._start_reading(first, link)
+                return "did not let all of the others in"
+            time.sleep(_RETRY_INTERVAL_S)
+        return problem
+
+    def _start_reading(self, name: str, link: "_Link") -> None:
+        thread = threading.Thread(
+            target=self._read, args=(name, link), name=f"peers-{name}", daemon=True
+        )
+        thread.start()
+
+    def _read(self, name: str, link: "_Link") -> None:
+        while (message := link.receive()) is not None:
+            self._take(name, message)
+        if self._closing.is_set() or self._has_ended:
+            return
+        self._fail(PeerFailure(name, _GONE.format(silence=_SILENCE_LIMIT_S), EXIT_BUG), but=name)
+
+    def _take(self, name: str, message: Mapping[str, Any]) -> None:
+        if "failed" in message:
+            failure = PeerFailure(
+                printable(str(message.get("host", name))),
+                printable(str(message["failed"])),
+                _as_exit_code(message.get("exit_code")),
+            )
+            self._fail(failure, but=name)
+        elif "begin" in message:
+            self._has_begun = True
+        elif "end" in message:
+            self._has_ended = True
+        elif "done" in message:
+            with self._lock:
+                self._done.add(name)
+                self._end_if_all_done()
+
+    def _fail(self, failure: PeerFailure, but: str) -> None:
+        with self._lock:
+            if self._failure is not None:
+                return
+            self._failure = failure
+        if self._hosts.is_first:
+            self._send_all(
+                {"failed": failure.message, "exit_code": failure.exit_code, "host": failure.host},
+                but=but,
+            )
+
+    def _end_if_all_done(self) -> None:
+        if self._hosts.is_first and self._done == set(self._hosts.names):
+            self._send_all({"end": True}, but="")
+            self._has_ended = True
+
+    def _send_all(self, message: Mapping[str, Any], but: str) -> None:
+        with self._lock:
+            for name, link in self._links.items():
+                if name != but:
+                    link.send(message)
+
+    def _beat(self) -> None:
+        while not self._closing.wait(_BEAT_INTERVAL_S):
+            self._send_all({"beat": True}, but="")
+
+    def _missing(self) -> str:
+        if not self._hosts.is_first:
+            return f"host {self._hosts.first}"
+        known = {*self._links, self._hosts.current} if not self._has_begun else self._done
+        return f"host {', '.join(name for name in self._hosts.names if name not in known)}"
+
+
+_GONE = (
+    "it is gone: its connection closed, or was silent for {silence:.0f} s; its container was "
+    "killed, ran out of memory, or lost the network: see that host's own log"
+)
+
+
+class _Link:
+    """Lines of JSON over a connection; both ends send one every few seconds."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.settimeout(_SILENCE_LIMIT_S)
+        self._connection = connection
+        self._file = connection.makefile("rb")
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        # That it is lost, the reader finds out and says.
+        with contextlib.suppress(OSError):
+            self._connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self) -> dict[str, Any] | None:
+        """The next message; None once there will be none."""
+        try:
+            line = self._file.readline(_MAX_LINE_BYTES)
+            message = json.loads(line) if line.endswith(b"\n") else None
+        except (OSError, ValueError, RecursionError):
+            return None
+        return message if isinstance(message, dict) else None
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
+
+
+def _create_server(address: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((address, port))
+    except OSError:
+        if not address:
+            raise
+        # The host's name may stand for an address that it does not have, as behind a proxy.
+        return socket.create_server(("", port))
+
+
+def _as_exit_code(value: object) -> int:
+    return value if isinstance(value, int) and 0 < value < 256 else EXIT_BUG

@@ -1,0 +1,64 @@
+"""Requests to stop, as signals bring them."""
+
+import ctypes
+import os
+import signal
+import sys
+from types import FrameType
+
+from app.errors import EXIT_BUG
+
+_PR_SET_PDEATHSIG = 1
+
+
+class StopFlag:
+    """Whether this process was asked to stop: a callable, set by SIGTERM."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def __call__(self) -> bool:
+        """True once the process was asked."""
+        return self._is_set
+
+    def listen(self) -> None:
+        """Let SIGTERM set the flag, also one that came before this call."""
+        signal.signal(signal.SIGTERM, self._set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    def _set(self, signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._is_set = True
+
+
+class StopRequests:
+    """What a parent was asked: to stop, by SIGTERM or Ctrl-C, or by a further Ctrl-C to kill."""
+
+    def __init__(self) -> None:
+        self._num_stops = 0
+        self._must_kill = False
+
+    def listen(self) -> None:
+        """Let SIGTERM and SIGINT count from now on."""
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, self._count)
+
+    def to_stop(self) -> bool:
+        """Whether any request came."""
+        return self._num_stops > 0
+
+    def to_kill(self) -> bool:
+        """Whether a person at a terminal lost patience."""
+        return self._must_kill
+
+    def _count(self, signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._must_kill |= self._num_stops > 0 and signal_number == signal.SIGINT
+        self._num_stops += 1
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent dies: two runs never share checkpoints."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the request
+            sys.exit(EXIT_BUG)

@@ -1,0 +1,207 @@
+"""Several training processes, on one host and on two: the same training, and honest ends."""
+
+import json
+import shutil
+import signal
+import socket
+
+import psutil
+import pytest
+
+from tests.integration.support import (
+    SMALL,
+    checkpoints,
+    copy_tree,
+    failure,
+    read_history,
+    read_metrics,
+    run,
+    start,
+    wait_for,
+)
+
+pytestmark = pytest.mark.slow
+
+# Two processes, each with the half of what one process takes in two goes.
+TWO = {**SMALL, "processes_per_host": "2", "grad_accum_steps": "1"}
+LONG = {"epochs": "10000", "checkpoint_every_steps": "1"}
+# Both are this machine, and the first one in sorted order leads.
+HOSTS = ("127.0.0.1", "localhost")
+PORTS = (7777, 7778)
+
+
+@pytest.fixture(scope="module")
+def one_process(small_ml, tmp_path_factory):
+    base_dir = copy_tree(small_ml, tmp_path_factory.mktemp("one") / "ml", SMALL)
+    exit_code, output = run(base_dir)
+    assert exit_code == 0, output
+    return base_dir
+
+
+@pytest.fixture
+def two_processes(small_ml, tmp_path):
+    return copy_tree(small_ml, tmp_path / "ml", {**TWO, **LONG})
+
+
+@pytest.fixture
+def two_hosts(small_ml, tmp_path):
+    """The trees of two hosts on this machine, the leading one first."""
+    for port in PORTS:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)), f"port {port} is taken by another job"
+    trees = []
+    for name in HOSTS:
+        base_dir = copy_tree(small_ml, tmp_path / name, {**SMALL, "grad_accum_steps": "1"})
+        config = {"current_host": name, "hosts": list(HOSTS), "network_interface_name": "lo"}
+        (base_dir / "input/config/resourceconfig.json").write_text(json.dumps(config))
+        trees.append(base_dir)
+    return trees
+
+
+def ranks(process):
+    """The training processes of a job, in the order of their start."""
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if "--supervised" in child.cmdline()]
+
+
+def family(process):
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def assert_same_training(base_dir, expected_dir):
+    """Losses alike to 1e-5, and every sample trained and scored once."""
+    rows, expected = read_history(base_dir), read_history(expected_dir)
+    assert [row["step"] for row in rows] == [row["step"] for row in expected] == [3, 6]
+    for row, other in zip(rows, expected, strict=True):
+        assert row["train/loss"] == pytest.approx(other["train/loss"], abs=1e-5)
+    metrics, other = read_metrics(base_dir), read_metrics(expected_dir)
+    assert metrics["num_processes"] == 2
+    assert metrics["num_samples"] == other["num_samples"] == 24
+    accuracy = metrics["metrics"]["val/segments/pixel_accuracy"]
+    assert accuracy["support"] == other["metrics"]["val/segments/pixel_accuracy"]["support"]
+
+
+def test_two_processes_train_as_one_does(small_ml, one_process, tmp_path):
+    base_dir = copy_tree(small_ml, tmp_path / "ml", TWO)
+    exit_code, output = run(base_dir)
+    assert exit_code == 0, output
+    assert_same_training(base_dir, one_process)
+    assert output.count("epoch 2/2") == 1
+    # What two began, one ends: the batch of a step is the same.
+    (base_dir / "checkpoints/step-00000006.pt").unlink()
+    exit_code, output = run(
+        base_dir, "--set", "processes_per_host=1", "--set", "grad_accum_steps=2"
+    )
+    assert exit_code == 0, output
+    assert "resuming from" in output
+    loss, expected = (read_history(tree)[-1]["train/loss"] for tree in (base_dir, one_process))
+    assert loss == pytest.approx(expected, abs=1e-5)
+
+
+def test_another_batch_of_a_step_is_refused(one_process, tmp_path):
+    base_dir = shutil.copytree(one_process, tmp_path / "ml")
+    exit_code, output = run(base_dir, "--set", "processes_per_host=2")
+    assert exit_code == 2, output
+    assert "grad_accum_steps was 2 (times processes), now 4 (times processes)" in failure(base_dir)
+
+
+def test_two_processes_stop_at_the_same_step(two_processes):
+    process = start(two_processes)
+    wait_for(lambda: checkpoints(two_processes), process)
+    members = family(process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    document = read_metrics(two_processes)
+    assert document["stopped"] is True
+    newest = checkpoints(two_processes)[-1].stem
+    assert newest == f"step-{document['steps']:08d}"
+    assert not psutil.wait_procs(members, timeout=30)[1]
+    assert not (two_processes / "output/failure").exists()
+
+
+@pytest.mark.parametrize("asked_to_stop", [False, True])
+def test_a_process_that_is_killed_is_a_failure(two_processes, asked_to_stop):
+    """Also while the job is being stopped, and although the other one breaks on it."""
+    process = start(two_processes)
+    wait_for(lambda: checkpoints(two_processes), process)
+    members, victim = family(process), ranks(process)[1]
+    if asked_to_stop:
+        victim.suspend()  # so that it cannot leave before it is killed
+        process.send_signal(signal.SIGTERM)
+    victim.kill()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 137, output
+    assert failure(two_processes).startswith("training process killed by the kernel (SIGKILL)")
+    assert not psutil.wait_procs(members, timeout=30)[1]
+    assert not (two_processes / "model/metrics.json").exists()
+
+
+def test_two_hosts_train_as_one_does(two_hosts, one_process):
+    leader, other = two_hosts
+    processes = [start(tree) for tree in two_hosts]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert_same_training(leader, one_process)
+    assert list((other / "model").iterdir()) == []
+    assert not checkpoints(other)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_host_that_is_gone_ends_the_other(two_hosts, lost):
+    for tree in two_hosts:
+        (tree / "input/config/hyperparameters.json").write_text(
+            json.dumps({**SMALL, **LONG, "grad_accum_steps": "1"})
+        )
+    processes = [start(tree) for tree in two_hosts]
+    wait_for(lambda: checkpoints(two_hosts[0]), processes[0])
+    members = [member for process in processes for member in family(process)]
+    processes[lost].kill()
+    processes[lost].communicate()
+    left = 1 - lost
+    output, _ = processes[left].communicate(timeout=60)
+    assert processes[left].returncode == 1, output
+    assert failure(two_hosts[left]).startswith(f"host {HOSTS[lost]} failed: it is gone")
+    assert not psutil.wait_procs(members, timeout=30)[1]
+
+
+def test_a_host_s_bad_data_is_the_other_s_failure_too(two_hosts):
+    shutil.rmtree(two_hosts[1] / "input/data/rid/masks_segments_reviewed")
+    processes = [start(tree) for tree in two_hosts]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], outputs
+    assert "masks_segments_reviewed" in failure(two_hosts[1]).splitlines()[0]
+    first_line = failure(two_hosts[0]).splitlines()[0]
+    assert first_line.startswith("host localhost failed: ")
+    assert "masks_segments_reviewed" in first_line
+
+
+def test_a_host_that_never_comes_is_named(two_hosts):
+    exit_code, output = run(two_hosts[0], "--set", "join_timeout_s=5")
+    assert exit_code == 2, output
+    assert "after 5 s host localhost did not connect" in failure(two_hosts[0])
+    exit_code, output = run(two_hosts[1], "--set", "join_timeout_s=5")
+    assert exit_code == 2, output
+    assert "after 5 s host 127.0.0.1 cannot be reached at port 7778" in failure(two_hosts[1])
+
+
+def test_a_host_asked_to_stop_while_it_waits_for_others_is_no_failure(two_hosts):
+    process = start(two_hosts[1])
+    line = ""
+    assert process.stdout is not None
+    while "settings given" not in line:
+        line = process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert "asked to stop before training began" in output
+
+
+def test_a_host_that_its_own_file_does_not_name(two_hosts):
+    config = {"current_host": "algo-9", "hosts": ["algo-1", "algo-2"]}
+    (two_hosts[0] / "input/config/resourceconfig.json").write_text(json.dumps(config))
+    exit_code, output = run(two_hosts[0])
+    assert exit_code == 2, output
+    assert "current_host is 'algo-9', expected one of hosts: algo-1, algo-2" in failure(
+        two_hosts[0]
+    )
