@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# What the tests of build_and_push.sh need beside a Docker engine, all of it in .venv-push/: the aws
+# command, a registry, and bcrypt for its password file. Nothing is installed on the system, where
+# Debian's package would start a registry that listens to the network.
+#
+#   docker/test-tools.sh          makes .venv-push; does nothing where it is up to date
+#   docker/test-tools.sh lock     writes docker/test-tools.lock anew, with the newest versions
+#
+# Needs .venv (make setup), and apt-get for the registry.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+lock=docker/test-tools.lock
+dir=.venv-push
+
+if [ "${1:-}" = lock ]; then
+    # Version 1 of the aws command is a package; version 2 is not.
+    printf '%s\n' 'awscli<2' bcrypt |
+        CUSTOM_COMPILE_COMMAND='docker/test-tools.sh lock' .venv/bin/pip-compile --quiet --upgrade \
+            --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
+            --no-emit-find-links --no-emit-trusted-host --output-file "$lock" -
+    exit
+fi
+
+# The copy is written last, so an interrupted install is started again from nothing.
+cmp -s "$lock" "$dir/.complete" && exit
+
+command -v apt-get >/dev/null || {
+    echo 'test-tools: no apt-get here, expected Debian or Ubuntu, whose docker-registry is used' >&2
+    exit 1
+}
+.venv/bin/python -m venv --clear "$dir"
+"$dir/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$lock"
+[ "$(id -u)" != 0 ] || apt-get -qq update
+(
+    cd "$dir"
+    apt-get -qq -o APT::Sandbox::User=root download docker-registry
+    dpkg-deb --fsys-tarfile docker-registry_*.deb | tar -x --strip-components 3 -C bin ./usr/bin
+    rm docker-registry_*.deb
+)
+cp "$lock" "$dir/.complete"
