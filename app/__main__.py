@@ -105,14 +105,24 @@ def _supervise(options: argparse.Namespace) -> int:
 
 
 def _train_as_a_rank(options: argparse.Namespace) -> None:
+    from app.sagemaker import (
+        check_writable,
+        clear_failure,
+        read_channels,
+        read_hyperparameters,
+        read_paths,
+    )
+
+    variable = os.environ.get("RANK", "0")
+    rank = int(variable) if variable.isdecimal() else 0
+    configure_logging(rank)
     if options.supervised:
         die_with_parent()
-    rank = os.environ.get("RANK", "0")
-    configure_logging(int(rank) if rank.isdecimal() else 0)
+    elif rank == 0:
+        clear_failure(Paths(options.base_dir))
     stop_flag = StopFlag()
     stop_flag.listen()
     from app.config_text import parse_hyperparameters, parse_settings
-    from app.sagemaker import check_writable, read_channels, read_hyperparameters, read_paths
     from app.shared_memory import fit_workers
 
     paths = read_paths(options.base_dir)

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, BinaryIO, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -51,7 +51,7 @@ def save_checkpoint(
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"step-{step:08d}.pt"
     with replacing(path) as file:
-        torch.save(dict(payload), file)
+        _save(payload, file)
     for left_over in directory.glob("step-*.pt.tmp"):  # of a run that was killed
         left_over.unlink(missing_ok=True)
     # One ahead of this step belongs to a run that was given up: it must not be resumed from.
@@ -61,6 +61,16 @@ def save_checkpoint(
         if old_path not in kept:
             old_path.unlink(missing_ok=True)
     return path
+
+
+def _save(payload: Mapping[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(dict(payload), file)
+    except RuntimeError as error:
+        # Once the disk has failed, torch fails to end its file and tells of that instead.
+        if isinstance(error.__context__, OSError):
+            raise OSError(*error.__context__.args) from error
+        raise
 
 
 def load_latest_checkpoint(directory: Path) -> tuple[Path, dict[str, Any]] | None:

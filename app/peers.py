@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import EXIT_BUG, ConfigError, printable
+from app.errors import EXIT_BUG, EXIT_USER_ERROR, ConfigError, printable
 from app.sagemaker import Hosts
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,10 @@ _BEAT_INTERVAL_S = 3.0
 _SILENCE_LIMIT_S = 30.0
 _RETRY_INTERVAL_S = 0.5
 _POLL_INTERVAL_S = 0.05
+_NEWS_MARGIN_S = 5.0
 _MAX_LINE_BYTES = 64 * 1024
+# Of at most 12 bytes each, as JSON writes them.
+_MAX_MESSAGE_CHARS = 4000
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,9 @@ class Peers:
     def __exit__(self, *error: object) -> None:
         self._closing.set()
         if self._server is not None:
+            # Closing alone would leave it listening as long as a thread waits for connections.
+            with contextlib.suppress(OSError):
+                self._server.shutdown(socket.SHUT_RDWR)
             self._server.close()
         with self._lock:
             for link in self._links.values():
@@ -99,22 +105,28 @@ class Peers:
             problem = "did not connect"
         else:
             problem = self._connect(deadline_s, stop_requested)
+            if self._links:
+                # The first host's time began before this, so it is the one to say who is missing.
+                deadline_s = time.monotonic() + limit_s + _NEWS_MARGIN_S
         while not self._has_begun and self._failure is None:
             if stop_requested():
                 return False
             if time.monotonic() > deadline_s:
-                raise ConfigError(
+                error = ConfigError(
                     f"resourceconfig.json names the hosts {', '.join(self._hosts.names)}, but "
-                    f"after {limit_s:.0f} s {self._missing()} {problem}; check that every host "
-                    "runs this image and that they reach each other, or raise join_timeout_s"
+                    f"after {limit_s:.0f} s host {self._missing()} {problem}; check that every "
+                    "host runs this image and that they reach each other, or raise join_timeout_s"
                 )
+                self.tell_failure(str(error), EXIT_USER_ERROR)
+                raise error
             time.sleep(_POLL_INTERVAL_S)
         return True
 
     def tell_failure(self, message: str, exit_code: int) -> None:
         """Let the other hosts know that this one failed, and why."""
+        failed = message[:_MAX_MESSAGE_CHARS]
         self._send_all(
-            {"failed": message, "exit_code": exit_code, "host": self._hosts.current}, but=""
+            {"failed": failed, "exit_code": exit_code, "host": self._hosts.current}, but=""
         )
 
     def finish(self, limit_s: float) -> bool:
@@ -126,7 +138,8 @@ class Peers:
         deadline_s = time.monotonic() + limit_s
         while not self._has_ended and self._failure is None:
             if time.monotonic() > deadline_s:
-                self._fail(PeerFailure(self._missing(), f"not done after {limit_s:.0f} s", 1), "")
+                problem = f"not done after {limit_s:.0f} s"
+                self._fail(PeerFailure(self._missing(), problem, EXIT_BUG), but="")
             time.sleep(_POLL_INTERVAL_S)
         return self._failure is None
 
@@ -152,19 +165,27 @@ class Peers:
                 connection, address = self._server.accept()
             except OSError:  # closed
                 return
-            link = _Link(connection)
-            name = (link.receive() or {}).get("hello")
-            with self._lock:
-                if name not in self._hosts.names or name in {*self._links, self._hosts.current}:
-                    shown = printable(f"{name!r:.60}")
-                    logger.warning("refused a connection from %s as host %s", address[0], shown)
-                    link.close()
-                    continue
-                self._links[name] = link
-                self._start_reading(name, link)
-                if len(self._links) == len(self._hosts.names) - 1:
-                    self._send_all({"begin": True}, but="")
-                    self._has_begun = True
+            # In a thread of its own: a stranger who says nothing keeps nobody waiting.
+            threading.Thread(
+                target=self._admit,
+                args=(_Link(connection), address[0]),
+                name="peers-admit",
+                daemon=True,
+            ).start()
+
+    def _admit(self, link: "_Link", address: str) -> None:
+        name = (link.receive() or {}).get("hello")
+        with self._lock:
+            if name not in self._hosts.names or name in {*self._links, self._hosts.current}:
+                shown = printable(f"{name!r:.60}")
+                logger.warning("refused a connection from %s as host %s", address, shown)
+                link.close()
+                return
+            self._links[name] = link
+            if len(self._links) == len(self._hosts.names) - 1:
+                self._send_all({"begin": True}, but="")
+                self._has_begun = True
+        self._read(name, link)
 
     def _connect(self, deadline_s: float, stop_requested: Callable[[], bool]) -> str:
         """Connect to the first host; returns why that has not worked until the deadline."""
@@ -182,16 +203,12 @@ class Peers:
                 with self._lock:
                     self._links[first] = link
                 link.send({"hello": self._hosts.current})
-                self._start_reading(first, link)
+                threading.Thread(
+                    target=self._read, args=(first, link), name="peers-read", daemon=True
+                ).start()
                 return "did not let all of the others in"
             time.sleep(_RETRY_INTERVAL_S)
         return problem
-
-    def _start_reading(self, name: str, link: "_Link") -> None:
-        thread = threading.Thread(
-            target=self._read, args=(name, link), name=f"peers-{name}", daemon=True
-        )
-        thread.start()
 
     def _read(self, name: str, link: "_Link") -> None:
         while (message := link.receive()) is not None:
@@ -230,8 +247,9 @@ class Peers:
 
     def _end_if_all_done(self) -> None:
         if self._hosts.is_first and self._done == set(self._hosts.names):
-            self._send_all({"end": True}, but="")
+            # Before it is said: those who hear it close their connections.
             self._has_ended = True
+            self._send_all({"end": True}, but="")
 
     def _send_all(self, message: Mapping[str, Any], but: str) -> None:
         with self._lock:
@@ -244,10 +262,11 @@ class Peers:
             self._send_all({"beat": True}, but="")
 
     def _missing(self) -> str:
+        """Names of those who are not there, or not done, as far as this host knows."""
         if not self._hosts.is_first:
-            return f"host {self._hosts.first}"
+            return self._hosts.first
         known = {*self._links, self._hosts.current} if not self._has_begun else self._done
-        return f"host {', '.join(name for name in self._hosts.names if name not in known)}"
+        return ", ".join(name for name in self._hosts.names if name not in known)
 
 
 _GONE = (

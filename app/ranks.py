@@ -22,7 +22,7 @@ class Ended:
     Attributes:
         number: Which of the processes, from 0.
         exit_code: As subprocess has it: minus the signal's number where a signal ended it.
-        was_killed: Whether its parent killed it.
+        was_killed: Whether it ended because its parent killed it.
     """
 
     number: int
@@ -109,7 +109,9 @@ class Processes:
             if pid in numbers:
                 exit_code = os.waitstatus_to_exitcode(status)
                 self._children[numbers[pid]].returncode = exit_code
-                self.ended.append(Ended(numbers[pid], exit_code, pid in self._killed))
+                # It may have ended by itself just before it was to be killed.
+                was_killed = pid in self._killed and exit_code == -signal.SIGKILL
+                self.ended.append(Ended(numbers[pid], exit_code, was_killed))
 
     def last_lines(self, number: int) -> str:
         """The end of what a process wrote to stderr; empty where that was not kept."""

@@ -141,6 +141,8 @@ def read_paths(base_dir: Path) -> Paths:
         local_path = _read_json_map(paths.checkpoint_config).get("LocalPath")
     except FileNotFoundError:
         return paths
+    if local_path is None:
+        return paths
     if not isinstance(local_path, str) or not local_path.startswith("/"):
         raise ConfigError(
             f"{paths.checkpoint_config}: expected LocalPath to be an absolute path, got "

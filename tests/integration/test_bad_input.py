@@ -17,8 +17,7 @@ QUICK_SERIAL = (*QUICK, "--set", "num_workers=0", "--set", "memory_interval_s=60
 
 
 @pytest.fixture
-def ml(small_ml, tmp_path, monkeypatch):
-    monkeypatch.setattr("app.__main__.die_with_parent", lambda: None)
+def ml(small_ml, tmp_path):
     return shutil.copytree(small_ml, tmp_path / "ml")
 
 
