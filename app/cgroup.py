@@ -131,12 +131,13 @@ def read_memory_limit_gib(
 def read_cgroup_peak_gib(
     cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP
 ) -> float | None:
-    """The most the container ever used, file cache included; None where the kernel keeps no peak.
+    """The most that a container with a limit ever used, file cache included; None without a limit.
 
-    The kernel's own count: it saw what was used between two samples, and by a process that is gone.
+    The kernel's own count: it saw what was used between two samples, and by a process that is gone,
+    and counts a page once that several processes share.
     """
     cgroup = find_cgroup(cgroup_root, own_cgroup)
-    return cgroup.peak_gib() if cgroup else None
+    return cgroup.peak_gib() if cgroup and cgroup.limit_gib() is not None else None
 
 
 def read_cpu_limit(cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP) -> float | None:

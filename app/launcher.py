@@ -254,7 +254,7 @@ class _Supervision:
     def _describe_kill(self) -> str:
         limit_gib, peak_gib = self._memory.limit_gib(), read_cgroup_peak_gib()
         limit = "unknown" if limit_gib is None else f"{limit_gib:.2f} GiB"
-        highest = max(self._memory.peak_rss_gib(), peak_gib or 0.0)
+        highest = self._memory.peak_rss_gib() if peak_gib is None else peak_gib
         remedy = "" if self._script else "lower batch_size, crop_size_px or num_workers, or "
         return (
             f"{self._who} killed by the kernel (SIGKILL), probably out of memory: peak "

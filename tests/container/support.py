@@ -1,9 +1,13 @@
 """docker commands, and jobs as SageMaker lays them out: what the container tests share."""
 
+import contextlib
 import json
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+import pytest
 
 from app.synthetic.write_rid import write_rid
 
@@ -20,7 +24,14 @@ def docker(*arguments: str, timeout_s: float = 300) -> subprocess.CompletedProce
     )
 
 
-def write_job(base_dir: Path, hyperparameters: dict[str, str]) -> list[str]:
+def write_job(
+    base_dir: Path,
+    hyperparameters: dict[str, str],
+    *,
+    host: str = "algo-1",
+    hosts: Sequence[str] = ("algo-1",),
+    num_val: int = 2,
+) -> list[str]:
     """Writes what SageMaker mounts at /opt/ml, and returns docker's options for it."""
     config_dir = base_dir / "input/config"
     config_dir.mkdir(parents=True)
@@ -28,13 +39,53 @@ def write_job(base_dir: Path, hyperparameters: dict[str, str]) -> list[str]:
         "hyperparameters": hyperparameters,
         "inputdataconfig": {"rid": {"TrainingInputMode": "File"}},
         "resourceconfig": {
-            "current_host": "algo-1",
-            "hosts": ["algo-1"],
+            "current_host": host,
+            "hosts": list(hosts),
             "network_interface_name": "eth0",
         },
     }
     for name, content in files.items():
         (config_dir / f"{name}.json").write_text(json.dumps(content))
     rid_dir = base_dir / "input/data/rid"
-    write_rid(rid_dir, num_train=4, num_val=2, num_test=2, seed=0, size_px=128)
+    write_rid(rid_dir, num_train=4, num_val=num_val, num_test=2, seed=0, size_px=128)
     return ["--volume", f"{base_dir}:/opt/ml"]
+
+
+@contextlib.contextmanager
+def running(image: str, *words: str, options: Sequence[str] = ()) -> Iterator[str]:
+    """A container in the background, without a network unless options name one; gone afterwards."""
+    network = () if "--network" in options else ("--network", "none")
+    started = docker("run", "--detach", *network, *options, image, *words)
+    assert started.returncode == 0, started.stderr
+    container = started.stdout.strip()
+    try:
+        yield container
+    finally:
+        docker("rm", "--force", container)
+
+
+def logs(container: str) -> str:
+    result = docker("logs", container)
+    return result.stdout + result.stderr
+
+
+def exit_code(container: str, timeout_s: float = 150) -> int:
+    """What a container ended with; waits for its end."""
+    return int(docker("wait", container, timeout_s=timeout_s).stdout)
+
+
+def wait_for_line(container: str, text: str, timeout_s: float = 180) -> None:
+    """Returns once the container has printed the text; one that ends or takes long fails."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        printed = logs(container)
+        if text in printed:
+            return
+        if docker("inspect", "--format", "{{.State.Running}}", container).stdout.strip() != "true":
+            break
+        time.sleep(0.2)
+    pytest.fail(f"no {text!r} in what the container printed: {printed[-4000:]}")
+
+
+def failure(base_dir: Path) -> str:
+    return (base_dir / "output/failure").read_text()

@@ -1,13 +1,12 @@
 """Whole jobs in the image: how they are started, what they leave, how they fail and stop."""
 
 import json
-import time
 
 import pytest
 from safetensors import safe_open
 
 from app.synthetic.sample import make_sample
-from tests.container.support import TINY, Run, docker, write_job
+from tests.container.support import TINY, Run, write_job
 
 pytestmark = pytest.mark.docker
 
@@ -128,38 +127,3 @@ def test_unknown_word_is_refused(run: Run):
     result = run("trian")
     assert result.returncode == 2
     assert "trian" in result.stderr + result.stdout
-
-
-def test_stop_ends_in_time_with_a_model(image: str, tmp_path):
-    """StopTrainingJob and spot reclaim: SIGTERM, and SIGKILL 120 s later."""
-    options = write_job(tmp_path, TINY | {"epochs": "10000"})
-    started = docker("run", "--detach", "--network", "none", *options, image, "train")
-    assert started.returncode == 0, started.stderr
-    container = started.stdout.strip()
-    try:
-        wait_for_first_epoch(container)
-        assert docker("stop", "--time", "120", container).returncode == 0
-        log = docker("logs", container)
-        state = docker("inspect", "--format", "{{.State.ExitCode}}", container).stdout.strip()
-        assert state == "0", log.stdout[-4000:] + log.stderr[-4000:]
-    finally:
-        docker("rm", "--force", container)
-    metrics = json.loads((tmp_path / "model/metrics.json").read_text())
-    assert metrics["stopped"] is True
-    assert metrics["epochs"] < 10000
-    with safe_open(tmp_path / "model/model.safetensors", framework="pt") as weights:
-        assert weights.keys()
-    assert not (tmp_path / "output/failure").exists()
-
-
-def wait_for_first_epoch(container: str) -> None:
-    """Returns once the job has logged its first epoch; one that ends or takes long fails."""
-    for _ in range(360):
-        log = docker("logs", container)
-        if "metric epoch=1 " in log.stdout:
-            return
-        running = docker("inspect", "--format", "{{.State.Running}}", container).stdout.strip()
-        if running != "true":
-            break
-        time.sleep(0.5)
-    pytest.fail(f"no first epoch; the job printed: {log.stdout[-4000:]}{log.stderr[-4000:]}")
