@@ -1,5 +1,6 @@
 import json
 import pickle
+import resource
 
 import pytest
 import torch
@@ -36,6 +37,21 @@ def test_the_newest_are_kept(tmp_path):
 def test_checkpoints_ahead_belong_to_a_run_given_up(tmp_path):
     save_checkpoint(tmp_path, 500, {"step": 500}, keep_checkpoints=2)
     save_checkpoint(tmp_path, 10, {"step": 10}, keep_checkpoints=2)
+    assert names(tmp_path) == ["step-00000010.pt"]
+
+
+@pytest.mark.parametrize("num_values", [24_000, 100_000])
+def test_a_full_disk_is_an_error_of_the_system_and_earlier_ones_stay(tmp_path, num_values):
+    # The limit of a file's size fails at 80 kB as a full disk does: with torch, first in writing
+    # a tensor, then, with an error that names no cause, in ending its file.
+    save_checkpoint(tmp_path, 10, {"step": 10}, keep_checkpoints=1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_checkpoint(tmp_path, 20, {"weights": torch.zeros(num_values)}, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert names(tmp_path) == ["step-00000010.pt"]
 
 

@@ -112,6 +112,9 @@ def test_other_ways_to_write_a_value(name, text, expected):
         ("keep_checkpoints", "0", "keep_checkpoints: Input should be greater than or equal to 1"),
         ("azimuth_smoothing", "0.6", "azimuth_smoothing: Input should be less than or equal to 0"),
         ("memory_interval_s", "0", "memory_interval_s: Input should be greater than or equal to"),
+        ("processes_per_host", "0", "processes_per_host: Input should be greater than or equal to"),
+        ("join_timeout_s", "4", "join_timeout_s: Input should be greater than or equal to 5, got"),
+        ("join_timeout_s", "3601", "join_timeout_s: Input should be less than or equal to 3600"),
         ("device", "gpu", "device: Input should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
         ("resume", "True", "resume: Input should be 'auto', 'never' or 'force', got 'True'"),
         ("precision", 16, "precision: Input should be 'auto', 'fp32', 'bf16' or 'fp16', got 16"),
@@ -221,13 +224,15 @@ def test_result_affecting_fields():
         prefetch_factor=5,
         max_bad_fraction=0.5,
         memory_interval_s=2.0,
+        processes_per_host=3,
+        join_timeout_s=60,
         checkpoint_every_steps=5,
         keep_checkpoints=9,
         resume="force",
     )
     affecting = everything_else.result_affecting()
     assert affecting == Hyperparameters().result_affecting()
-    assert len(affecting) == len(Hyperparameters.model_fields) - 9
+    assert len(affecting) == len(Hyperparameters.model_fields) - 11
     assert affecting["learning_rate"] == 0.001
     assert affecting["backbone_learning_rate"] is None
     assert json.loads(json.dumps(affecting)) == affecting

@@ -162,6 +162,16 @@ def test_state_survives_a_round_trip():
         assert torch.equal(a, b)
 
 
+def test_sizes_of_what_is_saved():
+    # 3 * 18 * 9 + 18 = 504 weights of one head, 3 * 4 * 9 + 4 = 112 of the other, of 4 bytes.
+    state, _ = build()
+    assert state.model_bytes() == 4 * 616
+    # Twice for the average, and two moments of each.
+    assert state.checkpoint_bytes() == 4 * 4 * 616
+    state.model.heads["lines"].requires_grad_(False)
+    assert state.checkpoint_bytes() == 4 * (2 * 616 + 2 * 504)
+
+
 def test_ema_follows_the_weights_more_slowly_with_age():
     model = nn.Linear(1, 1, bias=False)
     ema = build_ema(model, ema_decay=0.5)

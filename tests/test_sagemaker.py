@@ -1,18 +1,19 @@
 import json
-import logging
-import os
 import re
-from pathlib import Path
 
 import pytest
 
 from app.errors import ConfigError
 from app.sagemaker import (
+    Hosts,
     Paths,
+    is_spot_job,
+    read_channel_modes,
     read_channels,
+    read_hosts,
     read_hyperparameters,
+    read_paths,
     scratch_folder,
-    write_failure,
 )
 
 # As the platform writes them: no S3 address in it.
@@ -54,6 +55,10 @@ def test_paths_of_the_platform():
             paths.data_dir,
             paths.model_dir,
             paths.checkpoint_dir,
+            paths.checkpoint_config,
+            paths.job_config,
+            paths.code_dir,
+            paths.scratch_dir,
             paths.failure_file,
             paths.output_data_dir,
         )
@@ -64,9 +69,127 @@ def test_paths_of_the_platform():
         "/opt/ml/input/data",
         "/opt/ml/model",
         "/opt/ml/checkpoints",
+        "/opt/ml/input/config/checkpointconfig.json",
+        "/opt/ml/input/config/trainingjobconfig.json",
+        "/opt/ml/code",
+        "/opt/ml/scratch",
         "/opt/ml/output/failure",
         "/opt/ml/output/data",
     ]
+
+
+class TestReadPaths:
+    @pytest.mark.parametrize(
+        ("content", "checkpoint_dir"),
+        [
+            (None, "{base}/checkpoints"),
+            ("{}", "{base}/checkpoints"),
+            ('{"S3Uri": "s3://bucket/a", "LocalPath": null}', "{base}/checkpoints"),
+            ('{"LocalPath": "/opt/ml/checkpoints/"}', "{base}/checkpoints"),
+            ('{"LocalPath": "/opt/ml/kept/here"}', "{base}/kept/here"),
+            ('{"LocalPath": "/opt/mlflow"}', "/opt/mlflow"),
+            ('{"LocalPath": "/mnt/checkpoints"}', "/mnt/checkpoints"),
+        ],
+    )
+    def test_place_of_checkpoints(self, paths, content, checkpoint_dir):
+        if content is not None:
+            paths.checkpoint_config.write_text(content)
+        found = read_paths(paths.base_dir)
+        assert str(found.checkpoint_dir) == checkpoint_dir.format(base=paths.base_dir)
+        assert found.model_dir == paths.model_dir
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ('{"LocalPath": "checkpoints"}', "expected LocalPath to be an absolute path, got 'ch"),
+            ('{"LocalPath": ""}', "expected LocalPath to be an absolute path, got ''$"),
+            ('{"LocalPath": 3}', "expected LocalPath to be an absolute path, got 3$"),
+            ("[]", r"expected a JSON map, got \[\]$"),
+            ("{", "expected a JSON map, got a file that is not JSON: Expecting property name"),
+        ],
+    )
+    def test_refused_content(self, paths, content, message):
+        paths.checkpoint_config.write_text(content)
+        where = re.escape(str(paths.checkpoint_config))
+        with pytest.raises(ConfigError, match=f"^{where}: {message}"):
+            read_paths(paths.base_dir)
+
+
+class TestReadHosts:
+    def test_no_file_means_this_one_alone(self, paths):
+        hosts = read_hosts(paths)
+        assert hosts == Hosts(("localhost",), "localhost", None)
+        assert (hosts.first, hosts.is_first, hosts.index) == ("localhost", True, 0)
+
+    def test_hosts_are_sorted_and_each_counts_once(self, paths):
+        paths.resource_config.write_text(
+            json.dumps(
+                {
+                    "current_host": "algo-2",
+                    "hosts": ["algo-3", "algo-2", "algo-1", "algo-2"],
+                    "network_interface_name": "eth0",
+                    "current_group_name": "homogeneousCluster",
+                }
+            )
+        )
+        hosts = read_hosts(paths)
+        assert hosts == Hosts(("algo-1", "algo-2", "algo-3"), "algo-2", "eth0")
+        assert (hosts.first, hosts.is_first, hosts.index) == ("algo-1", False, 1)
+
+    @pytest.mark.parametrize("interface", [None, 3])
+    def test_interface_that_is_no_name(self, paths, interface):
+        paths.resource_config.write_text(
+            json.dumps({"current_host": "a", "hosts": ["a"], "network_interface_name": interface})
+        )
+        assert read_hosts(paths) == Hosts(("a",), "a", None)
+
+    @pytest.mark.parametrize(
+        ("config", "message"),
+        [
+            ({}, "expected hosts to be a list of names, got None$"),
+            ({"hosts": []}, r"expected hosts to be a list of names, got \[\]$"),
+            ({"hosts": "a"}, "expected hosts to be a list of names, got 'a'$"),
+            ({"hosts": ["a", 1]}, r"expected hosts to be a list of names, got \['a', 1\]$"),
+            ({"hosts": ["a", "b"]}, "current_host is None, expected one of hosts: a, b$"),
+            (
+                {"hosts": ["a", "b"], "current_host": "c"},
+                "current_host is 'c', expected one of hosts: a, b$",
+            ),
+            ([], r"expected a JSON map, got \[\]$"),
+        ],
+    )
+    def test_refused_content(self, paths, config, message):
+        paths.resource_config.write_text(json.dumps(config))
+        where = re.escape(str(paths.resource_config))
+        with pytest.raises(ConfigError, match=f"^{where}: {message}"):
+            read_hosts(paths)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"EnableManagedSpotTraining": true}', True),
+        ('{"EnableManagedSpotTraining": false}', False),
+        ('{"EnableManagedSpotTraining": "true"}', False),
+        ("{}", False),
+        ("no JSON", False),
+        (None, False),
+    ],
+)
+def test_spot_jobs(paths, content, expected):
+    if content is not None:
+        paths.job_config.write_text(content)
+    assert is_spot_job(paths) is expected
+
+
+def test_channel_modes_for_the_log(paths):
+    assert read_channel_modes(paths) == {}
+    paths.input_data_config.write_text("no JSON")
+    assert read_channel_modes(paths) == {}
+    write_channels(paths, {"rid": FILE_CHANNEL, "airs": {"TrainingInputMode": "Pipe"}, "b": "File"})
+    assert read_channel_modes(paths) == {"rid": "File", "airs": "Pipe", "b": "?"}
+    write_channels(paths, {"rid": {}})
+    assert read_channel_modes(paths) == {"rid": "File"}
 
 
 class TestReadHyperparameters:
@@ -192,40 +315,6 @@ class TestReadChannels:
         paths.input_data_config.write_text("rid")
         with pytest.raises(ConfigError, match=r"inputdataconfig\.json: expected a JSON map, got a"):
             read_channels(paths)
-
-
-class TestWriteFailure:
-    def test_message_stands_first(self, tmp_path):
-        paths = Paths(tmp_path / "ml")
-        write_failure(paths, "RID: no images", "Traceback:\n  here")
-        assert paths.failure_file.read_text() == "RID: no images\n\nTraceback:\n  here"
-        assert list(paths.failure_file.parent.iterdir()) == [paths.failure_file]
-
-    def test_message_alone_replaces_an_older_one(self, tmp_path):
-        paths = Paths(tmp_path)
-        write_failure(paths, "first", "trace")
-        write_failure(paths, "second")
-        assert paths.failure_file.read_text() == "second\n"
-
-    @pytest.mark.parametrize(
-        ("num_chars", "expected"), [(1000, "a" * 1000), (1001, "a" * 997 + "...")]
-    )
-    def test_long_message_is_cut(self, tmp_path, num_chars, expected):
-        paths = Paths(tmp_path)
-        write_failure(paths, "a" * num_chars, "trace")
-        assert paths.failure_file.read_text() == f"{expected}\n\ntrace"
-
-    def test_file_name_that_is_no_unicode(self, tmp_path):
-        paths = Paths(tmp_path)
-        write_failure(paths, os.fsdecode(b"bad file: \xff.tif"))
-        assert paths.failure_file.read_text() == "bad file: \\udcff.tif\n"
-
-    def test_unwritable_folder_is_logged(self, tmp_path, caplog):
-        (tmp_path / "output").write_text("a file where the folder should be")
-        with caplog.at_level(logging.ERROR, logger="app"):
-            write_failure(Paths(tmp_path), "RID: no images")
-        assert "output/failure: cannot write the reason of the failure: " in caplog.text
-        assert Path(tmp_path / "output").is_file()
 
 
 def test_a_scratch_folder_is_gone_afterwards():

@@ -19,11 +19,9 @@ from app.data.loading import (
     collate,
     samples_of_one_pass,
 )
-from app.data.quarantine import Quarantine
 from app.data.rid import RidDataset
 from app.data.sample import BadFile, check_sample
 from app.data.transforms import EvalTransform, TrainTransform
-from app.errors import DataError
 from tests.fakes import write_raster
 
 
@@ -147,26 +145,6 @@ def bad(name):
     return BadFile(name, f"{name}.tif", f"RID: {name}.tif: truncated")
 
 
-def test_quarantine_names_each_file_once(caplog):
-    quarantine = Quarantine("rid", num_samples=100, max_bad_fraction=0.02)
-    quarantine.add([bad("a"), bad("a")])
-    quarantine.add([bad("a"), bad("b")])
-    assert caplog.text.count("set aside a") == 1
-    assert [entry["sample_id"] for entry in quarantine.to_json()] == ["a", "b"]
-    with pytest.raises(
-        DataError, match=r"rid: 3 of 100 samples cannot be used, at most 2 .*c\.tif: truncated"
-    ):
-        quarantine.add([bad("c")])
-
-
-def test_one_bad_file_of_few_is_survived_but_not_the_only_one():
-    Quarantine("rid", num_samples=5, max_bad_fraction=0.05).add([bad("a")])
-    with pytest.raises(DataError, match=r"1 of 100 samples .* at most 0"):
-        Quarantine("rid", num_samples=100, max_bad_fraction=0).add([bad("a")])
-    with pytest.raises(DataError, match="1 of 1 samples"):
-        Quarantine("rid", num_samples=1, max_bad_fraction=0.05).add([bad("a")])
-
-
 class Numbers:
     """A reader's side of the order: so many samples, visited in a drawn or a lopsided order."""
 
@@ -249,6 +227,44 @@ def test_the_order_goes_on_in_the_middle_of_a_later_epoch():
     sources = [source(6, 0.5), source(10, 0.3, per_side=2), source(50, 0.2)]
     whole = keys_of(sources, 20, 3, 4)
     assert keys_of(sources, 20, 3, 4, first_epoch=2, first_micro_batch=3) == whole[2 * 7 + 3 :]
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3])
+def test_ranks_take_turns(num_ranks):
+    sources = [source(6, 0.5), source(10, 0.5)]
+    # 7 micro-batches an epoch, the last of 2 samples: epochs begin at another rank each.
+    whole = keys_of(sources, 20, 3, 4)
+    assert [len(batch) for batch in whole[:7]] == [3, 3, 3, 3, 3, 3, 2]
+    parts = [keys_of(sources, 20, 3, 4, rank=i, num_ranks=num_ranks) for i in range(num_ranks)]
+    assert [len(part) for part in parts] == {2: [14, 14], 3: [10, 9, 9]}[num_ranks]
+    for number, batch in enumerate(whole):
+        assert parts[number % num_ranks][number // num_ranks] == batch
+
+
+def test_ranks_go_on_together_in_the_middle_of_an_epoch():
+    # The count of micro-batches to leave out is that of all ranks.
+    sources = [source(6, 0.5), source(10, 0.5)]
+    whole = keys_of(sources, 20, 2, 3)
+    start = {"first_epoch": 1, "first_micro_batch": 4, "num_ranks": 2}
+    assert keys_of(sources, 20, 2, 3, rank=0, **start) == whole[14::2]
+    assert keys_of(sources, 20, 2, 3, rank=1, **start) == whole[15::2]
+
+
+def test_a_rank_with_nothing_to_do(rid_dir):
+    sources = [source(6, 1.0)]
+    assert keys_of(sources, 2, 2, 1, rank=1, num_ranks=2) == []
+    dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
+    assert list(build_eval_loader(dataset, 0, rank=3, num_ranks=4)) == []
+
+
+def test_ranks_share_the_images_to_validate_on(rid_dir):
+    dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
+    first, second, third = dataset.reader.sample_ids
+    parts = [
+        [batch["sample_id"] for batch in build_eval_loader(dataset, 0, rank=i, num_ranks=2)]
+        for i in (0, 1)
+    ]
+    assert parts == [[[first], [third]], [[second]]]
 
 
 def test_small_photos_come_in_squares_and_none_is_left_out():
