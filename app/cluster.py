@@ -1,16 +1,14 @@
 """What every training process is told of the others: its rank, where to meet, which interface."""
 
+import contextlib
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
 from typing import Final
-
-import psutil
 
 from app.cores import num_cores
 from app.errors import ConfigError
-from app.machine import Gpus
+from app.machine import Gpus, read_interfaces
 from app.sagemaker import Hosts
 
 logger = logging.getLogger(__name__)
@@ -57,7 +55,7 @@ def build_environments(hosts: Hosts, num_processes: int) -> list[dict[str, str]]
     }
     if is_alone:
         common["GLOO_SOCKET_IFNAME"] = _find_loopback()
-    elif interface := _choose_interface(hosts, _read_interfaces()):
+    elif interface := _choose_interface(hosts):
         common |= dict.fromkeys(_INTERFACE_VARIABLES, interface)
     # What a person has set is not set anew.
     chosen = {
@@ -70,39 +68,35 @@ def build_environments(hosts: Hosts, num_processes: int) -> list[dict[str, str]]
     ]
 
 
-def _choose_interface(hosts: Hosts, interfaces: Mapping[str, Sequence[str]]) -> str | None:
-    """The interface named by the platform, or else the one with this host's own address.
-
-    Args:
-        hosts: Of the job.
-        interfaces: Addresses by the names of this host's interfaces.
-    """
+def _choose_interface(hosts: Hosts) -> str | None:
+    """The interface named by the platform, or else the one that leads to another host."""
+    interfaces = read_interfaces()
     if hosts.interface in interfaces:
         return hosts.interface
-    try:
-        address = socket.gethostbyname(hosts.current)
-    except OSError:
-        address = ""
+    address = _own_address_towards(next(name for name in hosts.names if name != hosts.current))
     found = next((name for name, own in interfaces.items() if address in own), None)
     logger.warning(
         "resourceconfig.json names the network interface %s, but there are %s; using %s",
         hosts.interface,
         ", ".join(interfaces) or "none",
-        f"{found}, which has the address of {hosts.current}" if found else "what torch chooses",
+        f"{found}, which leads to the other hosts" if found else "what torch chooses",
     )
     return found
 
 
-def _read_interfaces() -> dict[str, list[str]]:
-    return {
-        name: [address.address for address in addresses if address.family == socket.AF_INET]
-        for name, addresses in psutil.net_if_addrs().items()
-    }
+def _own_address_towards(host: str) -> str:
+    """The address from which this host would send to another; empty where there is no way.
+
+    Its own name may stand for a loopback address, as Debian's /etc/hosts has it.
+    """
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, _STORE_PORT))  # of datagrams: nothing is sent
+        return str(probe.getsockname()[0])
+    return ""
 
 
 def _find_loopback() -> str:
-    interfaces = _read_interfaces()
-    return next((name for name, own in interfaces.items() if "127.0.0.1" in own), "lo")
+    return next((name for name, own in read_interfaces().items() if "127.0.0.1" in own), "lo")
 
 
 def _find_free_port() -> int:

@@ -92,7 +92,6 @@ def run_job(
             hyperparameters.processes_per_host, hyperparameters.device, gpus
         )
         join_limit_s = hyperparameters.join_timeout_s
-    environments = build_environments(hosts, num_processes)
     flags = ["-P"] if sys.flags.safe_path else []
     role = "script" if script else "rank"
     command = [sys.executable, *flags, "-m", "app", *arguments, "--supervised", role]
@@ -102,9 +101,10 @@ def run_job(
             return EXIT_OK
         if peers.failure is not None:
             return _report(Failure(peers.failure.describe(), peers.failure.exit_code), paths)
+        environments = build_environments(hosts, num_processes)
         # A progress bar needs the terminal itself.
-        keep_last_lines = bool(script) or not sys.stderr.isatty()
-        processes = Processes(command, environments, keep_last_lines=keep_last_lines)
+        keep_last_words = bool(script) or not sys.stderr.isatty()
+        processes = Processes(command, environments, keep_last_words=keep_last_words)
         supervision = _Supervision(processes, peers, requests, paths, memory, script)
         supervision.watch()
         failure = supervision.find_failure()
@@ -182,14 +182,14 @@ class _Supervision:
         if failed:
             self._wait_for_news()
         elif self._peers.failure is None:
-            self._peers.finish(_FINISH_LIMIT_S)
+            self._peers.finish(_FINISH_LIMIT_S, self._must_end)
         if self._peers.failure is not None:
             return Failure(self._peers.failure.describe(), self._peers.failure.exit_code)
         if failed:
             return Failure(
                 "the connection between the training processes was lost, and none of them said why",
                 EXIT_BUG,
-                self._processes.last_lines(failed[0].number),
+                self._processes.last_words(failed[0].number),
             )
         return None
 
@@ -221,13 +221,20 @@ class _Supervision:
         stopped = (-signal.SIGTERM, _SIGNAL_EXIT_BASE + signal.SIGTERM)
         return not (self._script and self._requests.to_stop() and end.exit_code in stopped)
 
+    def _must_end(self) -> bool:
+        """Whether the platform, or a person, would not wait any longer."""
+        if self._requests.to_stop() and self._stop_deadline_s is None:
+            self._stop_deadline_s = time.monotonic() + _STOP_LIMIT_S
+        is_late = self._stop_deadline_s is not None and time.monotonic() > self._stop_deadline_s
+        return self._requests.to_kill() or is_late
+
     def _wait_for_news(self) -> None:
         deadline_s = time.monotonic() + _NEWS_LIMIT_S
         while self._peers.failure is None and time.monotonic() < deadline_s:
             time.sleep(_POLL_INTERVAL_S)
 
     def _describe(self, end: Ended) -> Failure:
-        last_lines = self._processes.last_lines(end.number)
+        last_words = self._processes.last_words(end.number)
         signal_number = _find_signal(end.exit_code)
         exit_code = end.exit_code if end.exit_code > 0 else _SIGNAL_EXIT_BASE - end.exit_code
         if signal_number == signal.SIGKILL:
@@ -237,14 +244,14 @@ class _Supervision:
                 f"{self._who} ended by {signal_number.name}: a crash in native code; set "
                 "device=cpu or precision=fp32 to narrow it down"
             )
-            return Failure(message, exit_code, last_lines, is_cause=end.exit_code < 0)
+            return Failure(message, exit_code, last_words, is_cause=end.exit_code < 0)
         told = read_failure(self._paths)
         if told is not None:
             return Failure(told, exit_code, is_told=True)
-        last = next((line for line in reversed(last_lines.splitlines()) if line.strip()), "")
+        last = next((line for line in reversed(last_words.splitlines()) if line.strip()), "")
         reason = printable(last.strip()) or "without a word; see its log"
         return Failure(
-            f"{self._who} ended with exit code {exit_code}: {reason}", exit_code, last_lines
+            f"{self._who} ended with exit code {exit_code}: {reason}", exit_code, last_words
         )
 
     @property

@@ -5,10 +5,13 @@ import importlib.util
 import os
 import re
 import shutil
+import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pynvml
 
 from app.errors import ConfigError
@@ -78,7 +81,9 @@ def read_gpus() -> Gpus:
             pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
         ]
         shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-        handles = handles[: len(handles) if shown is None else count_visible(shown)]
+        if shown is not None:
+            uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+            handles = [handles[index] for index in choose_visible(shown, uuids)]
         cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
         return Gpus(
             names=tuple(str(pynvml.nvmlDeviceGetName(handle)) for handle in handles),
@@ -95,14 +100,38 @@ def read_gpus() -> Gpus:
             pynvml.nvmlShutdown()
 
 
-def count_visible(text: str) -> int:
-    """How many devices a value of CUDA_VISIBLE_DEVICES names: those before the first wrong one."""
-    count = 0
-    for name in text.split(","):
-        if not re.fullmatch(r"\d+|(GPU|MIG)-\S+", name.strip()):
+def choose_visible(text: str, uuids: Sequence[str]) -> list[int]:
+    """Indices of the devices that a value of CUDA_VISIBLE_DEVICES names, as CUDA reads it.
+
+    What stands behind the first name that fits no device does not count.
+
+    Args:
+        text: Of the variable: indices or beginnings of UUIDs, with commas between them.
+        uuids: Of all devices.
+    """
+    chosen: list[int] = []
+    for name in (part.strip() for part in text.split(",")):
+        if name.isdecimal() and int(name) < len(uuids):
+            chosen.append(int(name))
+            continue
+        found = [i for i, uuid in enumerate(uuids) if name and uuid.startswith(name)]
+        if len(found) != 1:
             break
-        count += 1
-    return count
+        chosen += found
+    return chosen
+
+
+def read_interfaces() -> dict[str, list[str]]:
+    """IPv4 addresses by the names of this host's network interfaces."""
+    return {
+        name: [address.address for address in addresses if address.family == socket.AF_INET]
+        for name, addresses in psutil.net_if_addrs().items()
+    }
+
+
+def interface_address(name: str | None) -> str | None:
+    """The first address of an interface; None where there is no such interface."""
+    return next(iter(read_interfaces().get(name or "", ())), None)
 
 
 def read_torch_build() -> TorchBuild:

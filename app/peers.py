@@ -10,6 +10,7 @@ Messages are lines of JSON. Like torch's own store, the port is open to the clus
 import contextlib
 import json
 import logging
+import os
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import EXIT_BUG, EXIT_USER_ERROR, ConfigError, printable
+from app.machine import interface_address
 from app.sagemaker import Hosts
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class Peers:
         self._done: set[str] = set()
         self._failure: PeerFailure | None = None
         self._has_begun = self._has_ended = len(hosts.names) == 1
+        self._is_given_up = False
         self._closing = threading.Event()
         self._server: socket.socket | None = None
 
@@ -91,7 +94,7 @@ class Peers:
         return self._failure
 
     def join(self, limit_s: float, stop_requested: Callable[[], bool]) -> bool:
-        """Wait until all hosts are there; False if this one was asked to stop meanwhile.
+        """Wait until all hosts are there; False if one of them was asked to stop meanwhile.
 
         Raises:
             ConfigError: If they are not after limit_s; names who is missing and why.
@@ -110,6 +113,8 @@ class Peers:
                 deadline_s = time.monotonic() + limit_s + _NEWS_MARGIN_S
         while not self._has_begun and self._failure is None:
             if stop_requested():
+                self._give_up(but="")
+            if self._is_given_up:
                 return False
             if time.monotonic() > deadline_s:
                 error = ConfigError(
@@ -129,14 +134,19 @@ class Peers:
             {"failed": failed, "exit_code": exit_code, "host": self._hosts.current}, but=""
         )
 
-    def finish(self, limit_s: float) -> bool:
-        """Say that this host is done and wait for all others; False if one of them failed."""
+    def finish(self, limit_s: float, is_out_of_time: Callable[[], bool] = lambda: False) -> bool:
+        """Say that this host is done and wait for all others; False if one of them failed.
+
+        Args:
+            limit_s: After which one that is not done has failed.
+            is_out_of_time: Asked again and again; on True this host waits no longer.
+        """
         with self._lock:
             self._done.add(self._hosts.current)
             self._send_all({"done": True}, but="")
             self._end_if_all_done()
         deadline_s = time.monotonic() + limit_s
-        while not self._has_ended and self._failure is None:
+        while not (self._has_ended or self._failure is not None or is_out_of_time()):
             if time.monotonic() > deadline_s:
                 problem = f"not done after {limit_s:.0f} s"
                 self._fail(PeerFailure(self._missing(), problem, EXIT_BUG), but="")
@@ -144,17 +154,14 @@ class Peers:
         return self._failure is None
 
     def _listen(self) -> None:
+        # On the cluster's network alone, where its interface is known.
+        address = interface_address(self._hosts.interface) or ""
         try:
-            # Only on the cluster's network, where it can be told.
-            address = socket.gethostbyname(self._hosts.current)
-        except OSError:
-            address = ""
-        try:
-            self._server = _create_server(address, self._port)
+            self._server = socket.create_server((address, self._port))
         except OSError as error:
             raise ConfigError(
                 f"host {self._hosts.current} cannot listen on {address or 'any address'}, port "
-                f"{self._port}: {error.strerror}; end what else listens there"
+                f"{self._port}: {os.strerror(error.errno or 0)}; end what else listens there"
             ) from error
         threading.Thread(target=self._accept, name="peers-accept", daemon=True).start()
 
@@ -163,8 +170,9 @@ class Peers:
         while not self._closing.is_set():
             try:
                 connection, address = self._server.accept()
-            except OSError:  # closed
-                return
+            except OSError:  # closed, or a connection given up before it was taken
+                time.sleep(_POLL_INTERVAL_S)
+                continue
             # In a thread of its own: a stranger who says nothing keeps nobody waiting.
             threading.Thread(
                 target=self._admit,
@@ -213,7 +221,7 @@ class Peers:
     def _read(self, name: str, link: "_Link") -> None:
         while (message := link.receive()) is not None:
             self._take(name, message)
-        if self._closing.is_set() or self._has_ended:
+        if self._closing.is_set() or self._has_ended or self._is_given_up:
             return
         self._fail(PeerFailure(name, _GONE.format(silence=_SILENCE_LIMIT_S), EXIT_BUG), but=name)
 
@@ -225,6 +233,8 @@ class Peers:
                 _as_exit_code(message.get("exit_code")),
             )
             self._fail(failure, but=name)
+        elif "stopped" in message:
+            self._give_up(but=name)
         elif "begin" in message:
             self._has_begun = True
         elif "end" in message:
@@ -233,6 +243,12 @@ class Peers:
             with self._lock:
                 self._done.add(name)
                 self._end_if_all_done()
+
+    def _give_up(self, but: str) -> None:
+        """Let the others know that the job is stopped before it began."""
+        self._is_given_up = True
+        if self._hosts.is_first or not but:
+            self._send_all({"stopped": True}, but=but)
 
     def _fail(self, failure: PeerFailure, but: str) -> None:
         with self._lock:
@@ -301,16 +317,6 @@ class _Link:
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
-
-
-def _create_server(address: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((address, port))
-    except OSError:
-        if not address:
-            raise
-        # The host's name may stand for an address that it does not have, as behind a proxy.
-        return socket.create_server(("", port))
 
 
 def _as_exit_code(value: object) -> int:

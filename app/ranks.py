@@ -1,6 +1,5 @@
 """The processes that a parent started: signals to them, their ends, their last words."""
 
-import collections
 import contextlib
 import os
 import signal
@@ -11,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-_MAX_LAST_LINES = 200
+_MAX_LAST_BYTES = 16 * 1024
+_CHUNK_BYTES = 64 * 1024
 _READER_LIMIT_S = 2.0
 
 
@@ -38,7 +38,7 @@ class Processes:
     Args:
         command: What they run.
         environments: Variables of each, beside this process's own.
-        keep_last_lines: Whether to read what they write to stderr, passing it on, so that the end
+        keep_last_words: Whether to read what they write to stderr, passing it on, so that the end
             of it can be told.
     """
 
@@ -47,13 +47,13 @@ class Processes:
         command: Sequence[str],
         environments: Sequence[Mapping[str, str]],
         *,
-        keep_last_lines: bool,
+        keep_last_words: bool,
     ) -> None:
         self.ended: list[Ended] = []
         self._killed: set[int] = set()
         self._children: list[subprocess.Popen[bytes]] = []
         self._readers: list[threading.Thread] = []
-        self._last_lines: list[collections.deque[bytes]] = []
+        self._last_words: list[bytearray] = []
         # SIGTERM waits, in the children too, until they listen: before, it would end them unsaid.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
@@ -62,12 +62,15 @@ class Processes:
                     command,
                     env={**os.environ, **environment},
                     start_new_session=True,
-                    stderr=subprocess.PIPE if keep_last_lines else None,
+                    stderr=subprocess.PIPE if keep_last_words else None,
                 )
                 self._children.append(child)
-                self._last_lines.append(collections.deque(maxlen=_MAX_LAST_LINES))
+                self._last_words.append(bytearray())
                 if child.stderr is not None:
-                    self._read(child.stderr, self._last_lines[-1])
+                    self._read(child.stderr, self._last_words[-1])
+        except BaseException:
+            self.kill()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
@@ -113,24 +116,25 @@ class Processes:
                 was_killed = pid in self._killed and exit_code == -signal.SIGKILL
                 self.ended.append(Ended(numbers[pid], exit_code, was_killed))
 
-    def last_lines(self, number: int) -> str:
+    def last_words(self, number: int) -> str:
         """The end of what a process wrote to stderr; empty where that was not kept."""
         for reader in self._readers:
             # What it started may hold the pipe open for longer.
             reader.join(_READER_LIMIT_S)
-        return b"".join(self._last_lines[number]).decode(errors="backslashreplace")
+        return self._last_words[number].decode(errors="backslashreplace")
 
     def _running(self) -> list[subprocess.Popen[bytes]]:
         return [child for child in self._children if child.returncode is None]
 
-    def _read(self, stream: IO[bytes], last_lines: collections.deque[bytes]) -> None:
+    def _read(self, stream: IO[bytes], last_words: bytearray) -> None:
         def read() -> None:
-            for line in stream:
-                last_lines.append(line)
+            while chunk := os.read(stream.fileno(), _CHUNK_BYTES):
+                last_words.extend(chunk)
+                del last_words[:-_MAX_LAST_BYTES]
                 with contextlib.suppress(OSError, ValueError):
-                    sys.stderr.buffer.write(line)
+                    sys.stderr.buffer.write(chunk)
                     sys.stderr.buffer.flush()
 
-        reader = threading.Thread(target=read, name="last-lines", daemon=True)
+        reader = threading.Thread(target=read, name="last-words", daemon=True)
         reader.start()
         self._readers.append(reader)

@@ -19,10 +19,10 @@ from app.sagemaker import Hosts, Paths, is_spot_job, read_channel_modes
 logger = logging.getLogger(__name__)
 
 REVISION_VARIABLE = "ROOF_MODEL_REVISION"
-# Two words of those that FastFile serves badly: read by windows, from all over large files.
+# Datasets that FastFile serves badly: read by windows, from all over large files.
 _READ_BY_WINDOWS = ("airs", "roofline")
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,}|://[^/\s]*:[^/\s]*@")
+_SECRET_VALUE = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,}|://[^/\s]*@")
 _MAX_VALUE_CHARS = 100
 _COUNTING_LIMIT_S = 0.1
 _GIB = 2**30
@@ -113,7 +113,7 @@ def _describe_channel(folder: Path, mode: str) -> str:
     deadline_s = time.monotonic() + _COUNTING_LIMIT_S
     num_files = 0
     for _, _, names in os.walk(folder):
-        num_files += len(names)
         if time.monotonic() > deadline_s:
             return f"{mode}, more than {num_files} files"
+        num_files += len(names)
     return f"{mode}, {num_files} files"

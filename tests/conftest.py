@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import socket
 
 # Before torch is imported: with many small tensors, threads cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,3 +27,10 @@ def three_ml(tmp_path_factory):
     sizes = {"num_train": 12, "num_val": 3, "num_test": 3, "seed": 3, "size_px": 128}
     make_sample(base_dir, **sizes, num_roofline=40, num_airs=(3, 1, 1), airs_size_px=800)
     return base_dir
+
+
+@pytest.fixture
+def port():
+    """A port of this machine's that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]

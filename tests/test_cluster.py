@@ -115,7 +115,7 @@ class TestBuildEnvironments:
         assert os.environ["MASTER_PORT"] == "99"
 
     def test_an_interface_that_is_not_there(self, caplog):
-        hosts = Hosts(("localhost", "other"), "localhost", "eth9")
+        hosts = Hosts(("127.0.0.1", "localhost"), "localhost", "eth9")
         with caplog.at_level(logging.WARNING, logger="app.cluster"):
             [environment] = build_environments(hosts, 1)
         assert environment["GLOO_SOCKET_IFNAME"] == environment["NCCL_SOCKET_IFNAME"] == "lo"
@@ -124,7 +124,7 @@ class TestBuildEnvironments:
         assert message.startswith(
             "resourceconfig.json names the network interface eth9, but there are "
         )
-        assert message.endswith("; using lo, which has the address of localhost")
+        assert message.endswith("; using lo, which leads to the other hosts")
 
     def test_no_interface_at_all(self, caplog):
         # Nobody can say which one, so torch decides.

@@ -14,7 +14,7 @@ from app.machine import (
     Gpus,
     TorchBuild,
     check_gpus,
-    count_visible,
+    choose_visible,
     read_free_gib,
     read_gpus,
     read_shm_gib,
@@ -48,20 +48,23 @@ def test_gpus_in_words(gpus, text):
 
 
 @pytest.mark.parametrize(
-    ("text", "count"),
+    ("text", "indices"),
     [
-        ("", 0),
-        ("0", 1),
-        ("0,1", 2),
-        (" 0 , 1 ", 2),
-        ("2,-1,0", 1),
-        ("-1", 0),
-        ("NoDevFiles", 0),
-        ("GPU-8932f937-d72c,MIG-1,x", 2),
+        ("", []),
+        ("0", [0]),
+        ("1,0", [1, 0]),
+        (" 0 , 1 ", [0, 1]),
+        ("2,-1,0", [2]),
+        ("3,0", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("GPU-12,GPU-2", [1, 2]),
+        ("GPU-1,0", []),  # two devices begin so
+        (",0", []),
     ],
 )
-def test_visible_devices(text, count):
-    assert count_visible(text) == count
+def test_visible_devices(text, indices):
+    assert choose_visible(text, ["GPU-11", "GPU-12", "GPU-2"]) == indices
 
 
 class TestReadGpus:

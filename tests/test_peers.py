@@ -29,7 +29,7 @@ HOST = """
 import sys, time
 from app.peers import Peers
 from app.sagemaker import Hosts
-with Peers(Hosts(("127.0.0.1", "algo-2", "algo-3"), "algo-3"), int(sys.argv[1])) as peers:
+with Peers(Hosts(("127.0.0.1", "algo-2", "algo-3"), "algo-3", "lo"), int(sys.argv[1])) as peers:
     assert peers.join(30, lambda: False)
     print("joined", flush=True)
     time.sleep(60)
@@ -38,12 +38,6 @@ with Peers(Hosts(("127.0.0.1", "algo-2", "algo-3"), "algo-3"), int(sys.argv[1]))
 
 def never():
     return False
-
-
-@pytest.fixture
-def port():
-    with socket.create_server((FIRST, 0)) as server:
-        return server.getsockname()[1]
 
 
 @pytest.fixture
@@ -57,7 +51,7 @@ def joined(port, *others):
     """All hosts of a cluster, each in a thread of its own while they join."""
     names = (FIRST, *others)
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
-        hosts = [stack.enter_context(Peers(Hosts(names, name), port)) for name in names]
+        hosts = [stack.enter_context(Peers(Hosts(names, name, "lo"), port)) for name in names]
         assert list(pool.map(lambda host: host.join(LIMIT_S, never), hosts)) == [True] * len(names)
         yield hosts
 
@@ -140,7 +134,10 @@ class TestJoin:
             "they reach each other, or raise join_timeout_s"
         )
         # The second one's own time is over before the first one's.
-        with Peers(Hosts(names, FIRST), port) as first, Peers(Hosts(names, "algo-2"), port) as two:
+        with (
+            Peers(Hosts(names, FIRST, "lo"), port) as first,
+            Peers(Hosts(names, "algo-2", "lo"), port) as two,
+        ):
             joining = pool.submit(two.join, 0.8, never)
             with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
                 first.join(1.2, never)
@@ -149,7 +146,7 @@ class TestJoin:
 
     def test_nobody_listens(self, port):
         with (
-            Peers(Hosts((FIRST, "algo-2"), "algo-2"), port) as two,
+            Peers(Hosts((FIRST, "algo-2"), "algo-2", "lo"), port) as two,
             pytest.raises(
                 ConfigError,
                 match=r"^resourceconfig\.json names the hosts 127\.0\.0\.1, algo-2, but after 1 s "
@@ -162,7 +159,7 @@ class TestJoin:
 
     def test_name_that_cannot_be_resolved(self, port):
         with (
-            Peers(Hosts(("host.invalid", "me"), "me"), port) as me,
+            Peers(Hosts(("host.invalid", "me"), "me", "lo"), port) as me,
             pytest.raises(
                 ConfigError,
                 match=r"but after 1 s host host\.invalid cannot be resolved \((Name or service not "
@@ -175,7 +172,7 @@ class TestJoin:
         monkeypatch.setattr(peers_module, "_NEWS_MARGIN_S", 0.2)
         with (
             socket.create_server((FIRST, port)),
-            Peers(Hosts((FIRST, "algo-2"), "algo-2"), port) as two,
+            Peers(Hosts((FIRST, "algo-2"), "algo-2", "lo"), port) as two,
             pytest.raises(
                 ConfigError,
                 match=r"but after 1 s host 127\.0\.0\.1 did not let all of the others in; check",
@@ -186,12 +183,12 @@ class TestJoin:
     @pytest.mark.parametrize("name", [FIRST, "algo-2"])
     def test_a_request_to_stop_ends_the_wait(self, port, name):
         started_s = time.monotonic()
-        with Peers(Hosts((FIRST, "algo-2"), name), port) as host:
+        with Peers(Hosts((FIRST, "algo-2"), name, "lo"), port) as host:
             assert not host.join(600, lambda: time.monotonic() > started_s + 0.3)
         assert time.monotonic() - started_s < LIMIT_S
 
     def test_a_host_that_leaves_before_all_are_there_is_a_failure(self, port, pool):
-        with Peers(Hosts((FIRST, "algo-2", "algo-3"), FIRST), port) as first:
+        with Peers(Hosts((FIRST, "algo-2", "algo-3"), FIRST, "lo"), port) as first:
             joining = pool.submit(first.join, LIMIT_S, never)
             with connected(port) as connection:
                 say(connection, hello="algo-2")
@@ -201,7 +198,7 @@ class TestJoin:
     def test_port_in_use(self, port):
         with (
             socket.create_server((FIRST, port)),
-            Peers(Hosts((FIRST, "algo-2"), FIRST), port) as first,
+            Peers(Hosts((FIRST, "algo-2"), FIRST, "lo"), port) as first,
             pytest.raises(
                 ConfigError,
                 match=rf"^host 127\.0\.0\.1 cannot listen on 127\.0\.0\.1, port {port}: Address "
@@ -213,7 +210,7 @@ class TestJoin:
     def test_an_address_of_another_machine_means_any_of_this_one(self, port, pool):
         # As behind a proxy; 192.0.2.0/24 is for documentation.
         names = ("192.0.2.1", "algo-2")
-        with Peers(Hosts(names, names[0]), port) as first:
+        with Peers(Hosts(names, names[0], "lo"), port) as first:
             joining = pool.submit(first.join, LIMIT_S, never)
             with connected(port) as connection:
                 say(connection, hello="algo-2")
@@ -271,7 +268,7 @@ class TestFailure:
 
     @pytest.mark.parametrize("exit_code", [None, "2", 0, -9, 256])
     def test_an_exit_code_that_is_none_becomes_1(self, port, pool, exit_code):
-        with Peers(Hosts((FIRST, "algo-2"), FIRST), port) as first:
+        with Peers(Hosts((FIRST, "algo-2"), FIRST, "lo"), port) as first:
             joining = pool.submit(first.join, LIMIT_S, never)
             with connected(port) as connection:
                 say(connection, hello="algo-2")
@@ -298,8 +295,8 @@ class TestGone:
             subprocess.Popen(
                 command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
             ) as process,
-            Peers(Hosts(names, FIRST), port) as first,
-            Peers(Hosts(names, "algo-2"), port) as two,
+            Peers(Hosts(names, FIRST, "lo"), port) as first,
+            Peers(Hosts(names, "algo-2", "lo"), port) as two,
         ):
             joining = [pool.submit(host.join, LIMIT_S, never) for host in (first, two)]
             assert [join.result() for join in joining] == [True, True]
@@ -317,7 +314,7 @@ class TestGone:
 
     def test_silence_is_as_bad(self, port, pool, monkeypatch):
         monkeypatch.setattr(peers_module, "_SILENCE_LIMIT_S", 1.0)
-        with Peers(Hosts((FIRST, "algo-2"), FIRST), port) as first:
+        with Peers(Hosts((FIRST, "algo-2"), FIRST, "lo"), port) as first:
             joining = pool.submit(first.join, LIMIT_S, never)
             with connected(port) as connection:
                 say(connection, hello="algo-2")
@@ -354,8 +351,8 @@ class TestStrangers:
         names = (FIRST, "algo-2")
         with (
             caplog.at_level(logging.WARNING, logger="app.peers"),
-            Peers(Hosts(names, FIRST), port) as first,
-            Peers(Hosts(names, "algo-2"), port) as two,
+            Peers(Hosts(names, FIRST, "lo"), port) as first,
+            Peers(Hosts(names, "algo-2", "lo"), port) as two,
         ):
             joining = [pool.submit(first.join, LIMIT_S, never)]
             with connected(port) as stranger:
@@ -375,7 +372,7 @@ class TestStrangers:
         ]
 
     def test_who_says_nothing_keeps_nobody_waiting(self, port, pool):
-        with Peers(Hosts((FIRST, "algo-2"), FIRST), port) as first:
+        with Peers(Hosts((FIRST, "algo-2"), FIRST, "lo"), port) as first:
             joining = pool.submit(first.join, 10, never)
             with connected(port), connected(port) as host:
                 say(host, hello="algo-2")
@@ -384,7 +381,7 @@ class TestStrangers:
 
     def test_a_name_is_taken_once(self, port, pool):
         names = (FIRST, "algo-2", "algo-3")
-        with Peers(Hosts(names, FIRST), port) as first:
+        with Peers(Hosts(names, FIRST, "lo"), port) as first:
             joining = pool.submit(first.join, LIMIT_S, never)
             with connected(port) as two, connected(port) as stranger, connected(port) as three:
                 say(two, hello="algo-2")
