@@ -2,7 +2,9 @@
 
 import json
 import logging
+import math
 import platform
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -160,16 +162,21 @@ def collect_panels(
     trained_tasks: Collection[TaskName],
     device: torch.device,
     autocast_dtype: torch.dtype | None,
+    limit_s: float = math.inf,
 ) -> list[Panel]:
     """About six images, shared among the datasets and evenly spread in each.
 
-    Every dataset gives at least one, unless it cannot be read.
+    Every dataset gives at least one, unless it cannot be read, or limit_s is over: then there are
+    no more than those begun before.
     """
-    panels = []
+    deadline_s = time.monotonic() + limit_s
+    panels: list[Panel] = []
     for number, dataset in enumerate(datasets):
         share = _NUM_PANELS // len(datasets) + (number < _NUM_PANELS % len(datasets))
         num_panels = min(max(1, share), len(dataset))
         for i in range(num_panels):
+            if time.monotonic() > deadline_s:
+                return panels
             batch = collate([dataset[i * len(dataset) // num_panels]])
             if batch["sample_id"]:
                 logits = predict(model, batch["image"], trained_tasks, device, autocast_dtype)

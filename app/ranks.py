@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from app.signals import PARENT_VARIABLE
+
 _MAX_LAST_BYTES = 16 * 1024
 _CHUNK_BYTES = 64 * 1024
 _READER_LIMIT_S = 2.0
@@ -60,7 +62,7 @@ class Processes:
             for environment in environments:
                 child = subprocess.Popen(
                     command,
-                    env={**os.environ, **environment},
+                    env={**os.environ, **environment, PARENT_VARIABLE: str(os.getpid())},
                     start_new_session=True,
                     stderr=subprocess.PIPE if keep_last_words else None,
                 )

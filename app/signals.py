@@ -8,6 +8,7 @@ from types import FrameType
 
 from app.errors import EXIT_BUG
 
+PARENT_VARIABLE = "ROOF_MODEL_PARENT"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -56,9 +57,11 @@ class StopRequests:
 
 
 def die_with_parent() -> None:
-    """Let the kernel kill this process when its parent dies: two runs never share checkpoints."""
+    """Let the kernel kill this process when its parent dies: two runs never share checkpoints.
+
+    The parent names itself in the environment: it may have died before this process could ask.
+    """
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the request
+        if str(os.getppid()) != os.environ.get(PARENT_VARIABLE):
             sys.exit(EXIT_BUG)

@@ -50,6 +50,8 @@ from app.tasks import build_tasks
 
 logger = logging.getLogger(__name__)
 
+# Pictures are what a job that was stopped can do without: the platform waits for 120 s in all.
+_STOP_PANELS_S = 2.0
 # What PyTorch says when a worker dies, or finds no room for a batch.
 _WORKER_ERRORS = ("DataLoader worker", "shared memory", "</torch_")
 
@@ -166,7 +168,12 @@ class _Run:
         assert isinstance(model, HybridRoofModel)
         tasks = list(self.task_weights)
         panels = collect_panels(
-            model, list(self.datasets.val.values()), tasks, self.device, self.autocast_dtype
+            model,
+            list(self.datasets.val.values()),
+            tasks,
+            self.device,
+            self.autocast_dtype,
+            _STOP_PANELS_S if stopped else math.inf,
         )
         document = {
             "format_version": 1,

@@ -18,25 +18,23 @@ DIES_WITH_PARENT = (
     "die_with_parent(); print('ready', flush=True); time.sleep(60)"
 )
 PARENT = """
-import subprocess, sys
+import os, subprocess, sys
+from app.signals import PARENT_VARIABLE
+os.environ[PARENT_VARIABLE] = str(os.getpid())
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, text=True)
 assert child.stdout.readline() == "ready\\n"
 print(child.pid, flush=True)
 sys.stdin.read()
 """
-# The parent dies after it was asked for, and before the request to the kernel.
+# The parent dies before its child has begun to do anything.
 ORPHAN = """
 import os, time
 import app.signals
 parent = os.getpid()
+os.environ[app.signals.PARENT_VARIABLE] = str(parent)
 if os.fork() == 0:
-    getppid = os.getppid
-    def wait_for_its_end():
-        os.getppid = getppid
-        while getppid() == parent:
-            time.sleep(0.01)
-        return parent
-    os.getppid = wait_for_its_end
+    while os.getppid() == parent:
+        time.sleep(0.01)
     app.signals.die_with_parent()
     print("lives on", flush=True)
 os._exit(0)
