@@ -6,15 +6,14 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-IMAGE ?= roof-model:cpu
 python := .venv/bin/python
-shell_scripts := .ci/run .ci/docker-up docker/train docker/lock.sh docker/train_local.sh
+shell_scripts := .ci/run .ci/docker-up docker/train docker/lock.sh docker/train_local.sh docker/test-tools.sh build_and_push.sh
 
-# Which wheel index torch comes from in the image. Unset: the Dockerfile's default; set but empty:
-# pip's default index. See Dockerfile.cpu.
-torch_index := $(if $(filter undefined,$(origin TORCH_INDEX_URL)),,--build-arg TORCH_INDEX_URL=$(TORCH_INDEX_URL))
+# Where the images' torch and base come from: where the environment names them, else as the
+# Dockerfiles say. TORCH_INDEX_URL set but empty is pip's default index.
+build_args := $(foreach name,TORCH_INDEX_URL BASE_IMAGE,$(if $(filter undefined,$(origin $(name))),,--build-arg $(name)=$($(name))))
 
-.PHONY: help setup train test check lock image image-test bench clean
+.PHONY: help setup train test check lock image image-cpu image-gpu image-test bench clean
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -47,12 +46,14 @@ check: setup  ## Formatting, lint, types, import order, shell scripts
 lock: setup  ## Make locks/ anew from pyproject.toml; UPGRADE=1: with the newest versions
 	docker/lock.sh $(if $(UPGRADE),--upgrade)
 
-image:  ## Build roof-model:cpu; TORCH_INDEX_URL= takes torch from pip's default index
-	DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build -f Dockerfile.cpu -t $(IMAGE) \
-	    --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)" $(torch_index) .
+image: image-cpu image-gpu  ## Build roof-model:cpu and roof-model:gpu; TORCH_INDEX_URL= takes torch from pip's default index
 
-image-test: setup  ## Run the tests of the built image
-	ROOF_IMAGE=$(IMAGE) $(python) -m pytest -m docker tests/container
+image-cpu image-gpu: image-%:
+	DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build -f Dockerfile.$* -t roof-model:$* \
+	    --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)" $(build_args) .
+
+image-test: setup  ## Run the tests of the built images
+	$(python) -m pytest -m docker tests/container
 
 bench: setup  ## Run the benchmarks
 	@for script in bench/*.py; do echo "== $$script"; $(python) "$$script"; done

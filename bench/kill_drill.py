@@ -36,7 +36,7 @@ _SETTINGS = {
     "crop_size_px": "64",
     "num_workers": "1",
     "precision": "fp32",
-    "checkpoint_every_steps": "3",
+    "checkpoint_every_steps": "6",
     "max_val_samples": "1",
 }
 _NUM_TRAIN, _NUM_VAL, _SIZE_PX = 12, 3, 96
@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     add_json_option(parser)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--image", default="roof-model:cpu")
     options = parser.parse_args()

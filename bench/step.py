@@ -1,6 +1,6 @@
 """Time of a training step, forward, losses and backward on the CPU, against other designs.
 
-    python bench/step.py [--json FILE]
+    python bench/step.py [--compile] [--json FILE]
 
 The first run makes .venv-peers for the peers' packages. The networks take turns, a step each, so
 that whatever else the machine does meets all of them alike. A ratio above 1 means ours is faster.
@@ -52,17 +52,19 @@ class Network:
 
     Attributes:
         description: What the process said of the network.
-        name: As in DESIGNS.
+        name: As in DESIGNS, with "_compiled" behind it where torch.compile is used.
         timings: Of its measured steps.
         peak_rss_gib: Highest resident memory of the process so far.
     """
 
-    def __init__(self, python: Path, name: str) -> None:
-        self.name = name
+    def __init__(self, python: Path, name: str, is_compiled: bool = False) -> None:
+        self.name = f"{name}_compiled" if is_compiled else name
         self.timings = Timings()
         self.peak_rss_gib = 0.0
         settings = {"size-px": _SIZE_PX, "batch-size": _BATCH_SIZE, "threads": _NUM_THREADS}
         arguments = [f"--{key}={value}" for key, value in settings.items()]
+        if is_compiled:
+            arguments.append("--compile")
         command = [str(python), "-m", "bench.support.step_worker", name, *arguments]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -138,7 +140,7 @@ def _take_turns(ours: Network, others: Sequence[Network], num_rounds: int) -> li
 
 
 def _measure(
-    python: Path, num_rounds: int, num_naive_rounds: int
+    python: Path, num_rounds: int, num_naive_rounds: int, with_compiled: bool
 ) -> tuple[Network, list[Comparison]]:
     with Network(python, "ours") as ours:
         with contextlib.ExitStack() as stack:
@@ -153,6 +155,11 @@ def _measure(
             # takes most of a minute.
             with Network(python, "naive") as naive:
                 comparisons = _take_turns(ours, [naive], num_naive_rounds) + comparisons
+        if with_compiled:
+            with Network(python, "ours", is_compiled=True) as compiled:
+                for _ in range(_NUM_WARM_UP_STEPS):  # the first takes minutes
+                    compiled.step(is_measured=False)
+                comparisons = _take_turns(ours, [compiled], num_rounds) + comparisons
     return ours, comparisons
 
 
@@ -208,10 +215,13 @@ def main() -> None:
     parser.add_argument(
         "--naive-rounds", type=int, default=2, help="0 leaves it out; default: %(default)s"
     )
+    parser.add_argument(
+        "--compile", action="store_true", help="ours under torch.compile too; needs a C++ compiler"
+    )
     options = parser.parse_args()
     print(f"{describe_machine()}; {peer_versions()}; load {load_average()}")
     python = prepare_peers_python()
-    ours, comparisons = _measure(python, options.rounds, options.naive_rounds)
+    ours, comparisons = _measure(python, options.rounds, options.naive_rounds, options.compile)
     print()
     _print_networks(ours, comparisons)
     print()

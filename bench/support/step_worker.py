@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--size-px", type=int, required=True)
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--compile", action="store_true", help="needs a C++ compiler")
     options = parser.parse_args()
     design = next(design for design in DESIGNS if design.name == options.design)
 
@@ -100,7 +101,7 @@ def main() -> None:
     torch.manual_seed(0)
     gmac = count_gmac(design, options.size_px)
     idle_rss_gib = _peak_rss_gib()
-    model = design.build().to(memory_format=design.memory_format).train()
+    model: nn.Module = design.build().to(memory_format=design.memory_format).train()
     autocast_dtype = choose_autocast_dtype(design.precision, torch.device("cpu"))
     image, targets = make_batch(options.batch_size, options.size_px)
     _answer(
@@ -110,6 +111,8 @@ def main() -> None:
         dtype=str(autocast_dtype or torch.float32).removeprefix("torch."),
         memory_format=str(design.memory_format).removeprefix("torch."),
     )
+    if options.compile:
+        model = torch.compile(model)
     for _ in sys.stdin:
         start_s, start_cpu_s = time.perf_counter(), time.process_time()
         take_step(model, image, targets, autocast_dtype)

@@ -1,4 +1,4 @@
-"""The built image, started through the docker command as SageMaker's host does.
+"""The built images, started through the docker command as SageMaker's host does.
 
 Nothing here skips: who asks for the container tests wants them run.
 """
@@ -11,15 +11,20 @@ import pytest
 
 from tests.container.support import Run, docker
 
+# Variant to the variable that names another image of it.
+VARIABLES = {"cpu": "ROOF_IMAGE", "gpu": "ROOF_GPU_IMAGE"}
+
 
 @pytest.fixture(scope="session")
-def image() -> str:
-    name = os.environ.get("ROOF_IMAGE", "roof-model:cpu")
+def image(request: pytest.FixtureRequest) -> str:
+    """The CPU image; a test that is parametrized with a variant gets that one."""
+    variant = getattr(request, "param", "cpu")
+    name = os.environ.get(VARIABLES[variant], f"roof-model:{variant}")
     engine = docker("version", "--format", "{{.Server.Version}}")
     if engine.returncode:
         pytest.fail(f"no Docker engine answers ({engine.stderr.strip()}); start one: .ci/docker-up")
     if docker("image", "inspect", name).returncode:
-        pytest.fail(f"there is no image {name}; build it: make image")
+        pytest.fail(f"there is no image {name}; build it: make image-{variant}")
     return name
 
 

@@ -1,4 +1,4 @@
-"""What is in the image, what is not, and how it says it is started."""
+"""What is in both images, what is not, and how they say they are started."""
 
 import json
 import re
@@ -6,16 +6,58 @@ from pathlib import Path
 
 import pytest
 
-from tests.container.support import Run, docker
+from tests.container.support import TINY, Run, docker, write_job
 
-pytestmark = pytest.mark.docker
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.parametrize("image", ["cpu", "gpu"], indirect=True, scope="session"),
+]
 
 LOCK_DIR = Path(__file__).parents[2] / "locks"
 
 
-@pytest.fixture(scope="module")
+# Loads each library in a process of its own, which ends before any clean-up can fail.
+LOAD_LIBRARIES = """
+import ctypes, os, pathlib, sys
+
+root = pathlib.Path("/opt/venv/lib/python3.11/site-packages")
+left_out = ("torch", "torchvision", "triton", "nvidia", "cuda", "functorch")
+libraries = [
+    path
+    for path in sorted(root.rglob("*.so"))
+    if path.relative_to(root).parts[0] not in left_out
+]
+for path in libraries:
+    process = os.fork()
+    if process == 0:
+        try:
+            ctypes.CDLL(str(path))
+        except OSError as error:
+            print(error, flush=True)
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(process, 0)[1]:
+        sys.exit(f"{path} cannot be loaded")
+print(len(libraries))
+"""
+
+# More new bytecode than this, and a job has begun to import what the Dockerfile does not.
+MAX_NEW_BYTECODE = 20
+
+
+@pytest.fixture(scope="session")
 def config(image):
     return json.loads(docker("image", "inspect", image).stdout)[0]["Config"]
+
+
+@pytest.fixture(scope="session")
+def environment(config):
+    return dict(setting.split("=", 1) for setting in config["Env"])
+
+
+@pytest.fixture
+def variant(request):
+    return request.node.callspec.params["image"]
 
 
 def test_starts_python_itself(config):
@@ -29,9 +71,27 @@ def test_runs_as_root_and_unbuffered(config):
     assert "PYTHONUNBUFFERED=1" in config["Env"]
 
 
-def test_names_the_revision(config):
+def test_names_the_revision(config, environment):
+    """For those who look at the image, and for the job, which logs it."""
     revision = config["Labels"]["org.opencontainers.image.revision"]
     assert re.fullmatch("[0-9a-f]{40}(-dirty)?", revision)
+    assert environment["ROOF_MODEL_REVISION"] == revision
+
+
+def test_says_which_image_it_is(config, variant):
+    labels = config["Labels"]
+    assert labels["org.opencontainers.image.title"] == f"roof-model {variant}"
+    assert labels["org.opencontainers.image.description"].endswith(variant.upper())
+    assert labels["org.opencontainers.image.licenses"] == "MIT"
+
+
+def test_asks_for_gpus_where_it_can_use_them(environment, variant):
+    asked = {name: text for name, text in environment.items() if name.startswith("NVIDIA_")}
+    expected = {
+        "NVIDIA_VISIBLE_DEVICES": "all",
+        "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+    }
+    assert asked == (expected if variant == "gpu" else {})
 
 
 def test_carries_no_secrets(config):
@@ -53,7 +113,7 @@ def test_has_python_311(shell):
 def test_has_the_locked_versions(shell):
     packages = json.loads(shell("pip list --format json"))
     installed = {
-        package["name"].lower().replace("_", "-"): package["version"].split("+")[0]
+        re.sub("[-_.]+", "-", package["name"].lower()): package["version"].split("+")[0]
         for package in packages
     }
     locked = dict(
@@ -77,6 +137,48 @@ def test_has_what_the_sagemaker_sdk_starts(shell):
     """The SDK's script drivers call bash, python3, python and pip by name."""
     paths = shell("command -v bash python3 python pip").splitlines()
     assert [Path(path).name for path in paths] == ["bash", "python3", "python", "pip"]
+
+
+def test_packages_fit_together(shell):
+    assert shell("python -m pip check") == "No broken requirements found."
+
+
+def test_sagemaker_training_can_be_imported(shell):
+    """Its C extension, too. It makes folders when it is imported, so not those of a job."""
+    words = "import gethostname, sagemaker_training.entry_point as e; print(e.__name__)"
+    script = f"SAGEMAKER_BASE_DIR=/tmp/ml python3 -c '{words}'"
+    assert shell(script) == "sagemaker_training.entry_point"
+
+
+def test_every_library_of_the_packages_loads(run: Run, tmp_path):
+    """Symbols are stripped from them, which can break a library's layout."""
+    (tmp_path / "load.py").write_text(LOAD_LIBRARIES)
+    options = ["--volume", f"{tmp_path}:/load:ro", "--entrypoint", "python3"]
+    result = run("/load/load.py", options=options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert int(result.stdout.split()[-1]) > 200
+
+
+def test_torch_and_torchvision_are_of_one_kind(shell):
+    """From two indexes they do not fit: torchvision's operators are then missing."""
+    words = "import torch, torchvision as t; print(t.ops.nms(torch.rand(1, 4), torch.rand(1), 0.5))"
+    assert shell(f"python3 -c '{words}'") == "tensor([0])"
+
+
+def test_trains_and_finds_its_bytecode(image, tmp_path):
+    """On the CPU, the image for GPUs as well; and no job compiles packages before it starts."""
+    options = write_job(tmp_path, TINY)
+    created = docker("create", "--network", "none", *options, image, "train")
+    container = created.stdout.strip()
+    try:
+        result = docker("start", "--attach", container)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert (tmp_path / "model/model.safetensors").stat().st_size > 0
+        changes = docker("diff", container).stdout.splitlines()
+    finally:
+        docker("rm", "--force", container)
+    new = [line for line in changes if line.endswith(".pyc")]
+    assert len(new) <= MAX_NEW_BYTECODE, "\n".join(new)
 
 
 def test_app_is_outside_opt_ml_and_alone(shell):
