@@ -42,7 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     options.arguments = arguments or ["train"]
     try:
         exit_code = _run_mapping_errors(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by who started us
+            sys.stdout.flush()
     except BrokenPipeError:
         # As in `check-data ... | head`. Python flushes once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -84,6 +85,7 @@ def _train(options: argparse.Namespace) -> int | None:
     if options.supervised == "script":
         from app.script_mode import run_script
 
+        die_with_parent()
         return run_script(Paths(options.base_dir))
     if options.supervised is None and not options.in_process:
         return _supervise(options)

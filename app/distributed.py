@@ -18,6 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from app.errors import ConfigError
+
 # Between two collectives lies at most a validation, or the first rank's export. That a process or a
 # host is gone, their parents find out, much sooner.
 _COLLECTIVE_LIMIT = timedelta(minutes=30)
@@ -30,6 +32,9 @@ def joined_ranks(device: torch.device) -> Iterator[None]:
 
     Args:
         device: Where this rank computes: NCCL reduces what lies on a GPU, gloo the rest.
+
+    Raises:
+        ConfigError: If the port to meet at is taken.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
@@ -37,7 +42,15 @@ def joined_ranks(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=_COLLECTIVE_LIMIT)
+    try:
+        dist.init_process_group(backend, timeout=_COLLECTIVE_LIMIT)
+    except dist.DistNetworkError as error:
+        if "address already in use" not in str(error).lower():
+            raise
+        raise ConfigError(
+            f"port {os.environ.get('MASTER_PORT')}, at which the training processes meet, is "
+            "taken; end what else listens there, or set the variable MASTER_PORT"
+        ) from error
     yield
     # Not after an error: the others may be in another collective, or gone.
     dist.barrier()
@@ -132,7 +145,8 @@ def broadcast_bytes(content: bytes) -> bytes:
 
 def is_lost_peer(error: BaseException) -> bool:
     """Whether an error says that another rank is gone, and not what happened to it."""
-    if not _is_distributed() or not isinstance(error, RuntimeError):
+    is_alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    if is_alone or not isinstance(error, RuntimeError):
         return False
     return isinstance(error, dist.DistError) or bool(_LOST_PEER.search(str(error)))
 

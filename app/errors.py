@@ -11,7 +11,8 @@ EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_USER_ERROR = 2
 EXIT_LOST_PEER = 75  # as sysexits.h has it for what may work another time
-EXIT_INTERRUPTED = 130  # as shells have it: 128 + SIGINT
+EXIT_SIGNAL_BASE = 128  # as shells have it: and the signal's number
+EXIT_INTERRUPTED = 130  # + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 _MAX_PROBLEMS_SHOWN = 10

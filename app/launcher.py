@@ -9,19 +9,19 @@ their exit codes; the environment that it gives to each, `app.cluster` gives as 
 """
 
 import logging
+import math
 import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.cgroup import read_cgroup_peak_gib
 from app.cluster import build_environments, choose_num_processes
 from app.config_text import parse_hyperparameters
-from app.errors import EXIT_BUG, EXIT_LOST_PEER, EXIT_OK, printable
+from app.errors import EXIT_LOST_PEER, EXIT_OK, EXIT_SIGNAL_BASE, printable
 from app.machine import check_gpus, read_gpus, read_torch_build
 from app.memory import MemorySampler
-from app.peers import Peers
+from app.peers import SILENCE_LIMIT_S, Peers
 from app.ranks import Ended, Processes
 from app.sagemaker import Paths, clear_failure, read_failure, read_hosts, write_failure
 from app.script_mode import find_script
@@ -30,16 +30,17 @@ from app.start_report import log_start
 
 logger = logging.getLogger(__name__)
 
-_SIGNAL_EXIT_BASE = 128
-_KILLED = _SIGNAL_EXIT_BASE + signal.SIGKILL
+_KILLED = EXIT_SIGNAL_BASE + signal.SIGKILL
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 _SAMPLE_INTERVAL_S = 0.5
 _POLL_INTERVAL_S = 0.02
 # SageMaker grants 120 s from SIGTERM to SIGKILL.
 _STOP_LIMIT_S = 110.0
 # A crash breaks the others' collectives: they may end by themselves, or hang.
 _CRASH_GRACE_S = 5.0
-# How long a host that only lost its connection waits for another to say why.
-_NEWS_LIMIT_S = 10.0
+# How long a host that only lost its connection waits for another to say why, or to be found gone.
+_NEWS_LIMIT_S = SILENCE_LIMIT_S + 5.0
+# Ranks end together, scripts when each is done.
 _FINISH_LIMIT_S = 300.0
 _SCRIPT_JOIN_LIMIT_S = 240.0
 
@@ -95,7 +96,10 @@ def run_job(
     flags = ["-P"] if sys.flags.safe_path else []
     role = "script" if script else "rank"
     command = [sys.executable, *flags, "-m", "app", *arguments, "--supervised", role]
-    with MemorySampler(_SAMPLE_INTERVAL_S) as memory, Peers(hosts) as peers:
+    with (
+        MemorySampler(_SAMPLE_INTERVAL_S) as memory,
+        Peers(hosts, num_processes=num_processes) as peers,
+    ):
         if not peers.join(join_limit_s, requests.to_stop):
             logger.info("asked to stop before training began")
             return EXIT_OK
@@ -105,7 +109,8 @@ def run_job(
         # A progress bar needs the terminal itself.
         keep_last_words = bool(script) or not sys.stderr.isatty()
         processes = Processes(command, environments, keep_last_words=keep_last_words)
-        supervision = _Supervision(processes, peers, requests, paths, memory, script)
+        is_alone = len(hosts.names) == 1
+        supervision = _Supervision(processes, peers, requests, paths, memory, script, is_alone)
         supervision.watch()
         failure = supervision.find_failure()
         if failure is None:
@@ -134,6 +139,7 @@ class _Supervision:
         paths: Paths,
         memory: MemorySampler,
         script: str | None,
+        is_alone: bool,
     ) -> None:
         self._processes = processes
         self._peers = peers
@@ -141,6 +147,7 @@ class _Supervision:
         self._paths = paths
         self._memory = memory
         self._script = script
+        self._is_alone = is_alone
         self._stop_deadline_s: float | None = None
         self._crash_deadline_s: float | None = None
         self._is_too_late = False
@@ -170,39 +177,39 @@ class _Supervision:
             )
         if self._is_too_late:
             return Failure(
-                f"training did not stop within {_STOP_LIMIT_S:.0f} s of SIGTERM and was killed; "
-                "the same job resumes its last checkpoint; lower checkpoint_every_steps, or "
+                f"{self._who} did not stop within {_STOP_LIMIT_S:.0f} s of SIGTERM and was killed; "
+                "the same job goes on from its last checkpoint; save more often, and lower "
                 "batch_size if a single step takes that long",
                 _KILLED,
             )
+        if self._peers.has_anyone_left:
+            return None
         failed = [end for end in self._processes.ended if self._is_failure(end)]
-        cause = next((end for end in failed if end.exit_code != EXIT_LOST_PEER), None)
+        cause = next((end for end in failed if not self._is_consequence(end)), None)
         if cause is not None:
             return self._describe(cause)
         if failed:
             self._wait_for_news()
         elif self._peers.failure is None:
-            self._peers.finish(_FINISH_LIMIT_S, self._must_end)
+            limit_s = math.inf if self._script else _FINISH_LIMIT_S
+            self._peers.finish(limit_s, self._must_end)
         if self._peers.failure is not None:
             return Failure(self._peers.failure.describe(), self._peers.failure.exit_code)
-        if failed:
-            return Failure(
-                "the connection between the training processes was lost, and none of them said why",
-                EXIT_BUG,
-                self._processes.last_words(failed[0].number),
-            )
-        return None
+        return self._describe(failed[0]) if failed else None
 
     def _pass_requests_on(self) -> None:
         if self._requests.to_kill():
             self._processes.kill()
-        elif self._requests.to_stop() and self._stop_deadline_s is None:
+        elif self._stop_deadline_s is None and self._must_stop():
             self._stop_deadline_s = time.monotonic() + _STOP_LIMIT_S
+            self._peers.tell_stop()
             # A script's own process is a grandchild.
             self._processes.send(signal.SIGTERM, to_all_they_started=bool(self._script))
 
     def _end_the_hopeless(self) -> None:
         now_s = time.monotonic()
+        if self._peers.has_anyone_left:
+            self._processes.kill()
         if self._stop_deadline_s is not None and now_s > self._stop_deadline_s:
             self._is_too_late = True
             self._processes.kill()
@@ -218,8 +225,19 @@ class _Supervision:
         if end.exit_code == EXIT_OK or end.was_killed:
             return False
         # A script without a handler of its own ends so when it is asked to stop.
-        stopped = (-signal.SIGTERM, _SIGNAL_EXIT_BASE + signal.SIGTERM)
-        return not (self._script and self._requests.to_stop() and end.exit_code in stopped)
+        stopped = (-signal.SIGTERM, EXIT_SIGNAL_BASE + signal.SIGTERM)
+        return not (self._script and self._must_stop() and end.exit_code in stopped)
+
+    def _is_consequence(self, end: Ended) -> bool:
+        """Whether what ended a process may be that another one is gone.
+
+        NCCL aborts a process that waits for one on another host.
+        """
+        aborted = not self._is_alone and end.exit_code == -signal.SIGABRT
+        return end.exit_code == EXIT_LOST_PEER or aborted
+
+    def _must_stop(self) -> bool:
+        return self._requests.to_stop() or self._peers.are_others_stopping
 
     def _must_end(self) -> bool:
         """Whether the platform, or a person, would not wait any longer."""
@@ -229,21 +247,23 @@ class _Supervision:
         return self._requests.to_kill() or is_late
 
     def _wait_for_news(self) -> None:
-        deadline_s = time.monotonic() + _NEWS_LIMIT_S
+        deadline_s = time.monotonic() + (0 if self._is_alone else _NEWS_LIMIT_S)
         while self._peers.failure is None and time.monotonic() < deadline_s:
             time.sleep(_POLL_INTERVAL_S)
 
     def _describe(self, end: Ended) -> Failure:
         last_words = self._processes.last_words(end.number)
         signal_number = _find_signal(end.exit_code)
-        exit_code = end.exit_code if end.exit_code > 0 else _SIGNAL_EXIT_BASE - end.exit_code
+        exit_code = end.exit_code if end.exit_code > 0 else EXIT_SIGNAL_BASE - end.exit_code
         if signal_number == signal.SIGKILL:
             return Failure(self._describe_kill(), exit_code, is_cause=end.exit_code < 0)
         if signal_number is not None:
-            message = (
-                f"{self._who} ended by {signal_number.name}: a crash in native code; set "
-                "device=cpu or precision=fp32 to narrow it down"
-            )
+            message = f"{self._who} ended by {signal_number.name}"
+            if signal_number in _CRASHES:
+                remedy = (
+                    "" if self._script else "; set device=cpu or precision=fp32 to narrow it down"
+                )
+                message += f": a crash in native code{remedy}"
             return Failure(message, exit_code, last_words, is_cause=end.exit_code < 0)
         told = read_failure(self._paths)
         if told is not None:
@@ -259,17 +279,14 @@ class _Supervision:
         return self._script or "training process"
 
     def _describe_kill(self) -> str:
-        limit_gib, peak_gib = self._memory.limit_gib(), read_cgroup_peak_gib()
-        limit = "unknown" if limit_gib is None else f"{limit_gib:.2f} GiB"
-        highest = self._memory.peak_rss_gib() if peak_gib is None else peak_gib
         remedy = "" if self._script else "lower batch_size, crop_size_px or num_workers, or "
         return (
-            f"{self._who} killed by the kernel (SIGKILL), probably out of memory: peak "
-            f"{highest:.2f} GiB of a limit of {limit}; {remedy}take an instance with more memory"
+            f"{self._who} killed by the kernel (SIGKILL), probably out of memory: "
+            f"{self._memory.describe_peak()}; {remedy}take an instance with more memory"
         )
 
 
 def _find_signal(exit_code: int) -> signal.Signals | None:
     """The signal that ended a process, told by itself or by the shell's convention."""
-    number = -exit_code if exit_code < 0 else exit_code - _SIGNAL_EXIT_BASE
+    number = -exit_code if exit_code < 0 else exit_code - EXIT_SIGNAL_BASE
     return signal.Signals(number) if number in set(signal.Signals) else None

@@ -151,9 +151,17 @@ def check_gpus(gpus: Gpus, torch_build: TorchBuild, device: str) -> None:
     """See that torch can use the GPUs, before it silently trains on the CPU instead.
 
     Raises:
-        ConfigError: If there are GPUs, the job may use them and torch cannot; says what to do.
+        ConfigError: If there are GPUs, or a driver, that the job may use and torch cannot; says
+            what to do.
     """
-    if device == "cpu" or not gpus.names:
+    if device == "cpu":
+        return
+    if gpus.problem:
+        raise ConfigError(
+            f"there is an NVIDIA driver, but it does not answer: {gpus.problem}; repair it or take "
+            "another instance, or set device=cpu to train on the CPU all the same"
+        )
+    if not gpus.names:
         return
     found = f"{len(gpus.names)} x {gpus.names[0]}, driver {gpus.driver}"
     if torch_build.cuda is None:

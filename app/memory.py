@@ -16,7 +16,13 @@ from typing import Final, Self
 
 import psutil
 
-from app.cgroup import CGROUP_ROOT, OWN_CGROUP, find_cgroup, read_memory_limit_gib
+from app.cgroup import (
+    CGROUP_ROOT,
+    OWN_CGROUP,
+    find_cgroup,
+    read_cgroup_peak_gib,
+    read_memory_limit_gib,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -201,6 +207,13 @@ class MemorySampler:
         """The highest resident memory of the process tree in any phase."""
         values = [peaks["rss_gib"] for peaks in self.peaks().values()]
         return max((value for value in values if value is not None), default=0.0)
+
+    def describe_peak(self) -> str:
+        """For error messages: the peak, by the kernel's own count if it kept one, and the limit."""
+        peak_gib = read_cgroup_peak_gib()
+        highest_gib = self.peak_rss_gib() if peak_gib is None else peak_gib
+        limit = "unknown" if self._limit_gib is None else f"{self._limit_gib:.2f} GiB"
+        return f"peak {highest_gib:.2f} GiB of a limit of {limit}"
 
     def limit_gib(self) -> float | None:
         """The container's limit or the host's memory, whichever is less."""

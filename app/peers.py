@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 PEERS_PORT = 7778
 _BEAT_INTERVAL_S = 3.0
-_SILENCE_LIMIT_S = 30.0
+SILENCE_LIMIT_S = 30.0
 _RETRY_INTERVAL_S = 0.5
 _POLL_INTERVAL_S = 0.05
 _NEWS_MARGIN_S = 5.0
@@ -60,17 +60,20 @@ class Peers:
     Args:
         hosts: All of them; with one, everything here is over at once.
         port: On which the first host listens.
+        num_processes: Training processes of this host; all hosts must have as many.
     """
 
-    def __init__(self, hosts: Hosts, port: int = PEERS_PORT) -> None:
+    def __init__(self, hosts: Hosts, port: int = PEERS_PORT, num_processes: int = 1) -> None:
         self._hosts = hosts
+        self._num_processes = num_processes
         self._port = port
         self._lock = threading.RLock()
         self._links: dict[str, _Link] = {}
         self._done: set[str] = set()
         self._failure: PeerFailure | None = None
         self._has_begun = self._has_ended = len(hosts.names) == 1
-        self._is_given_up = False
+        self._has_anyone_left = False
+        self._are_others_stopping = False
         self._closing = threading.Event()
         self._server: socket.socket | None = None
 
@@ -93,11 +96,22 @@ class Peers:
         """The first failure of another host that was heard of."""
         return self._failure
 
+    @property
+    def has_anyone_left(self) -> bool:
+        """Whether a host was asked to stop before training began, and went."""
+        return self._has_anyone_left
+
+    @property
+    def are_others_stopping(self) -> bool:
+        """Whether another host was asked to stop: the platform asks all, but not at one moment."""
+        return self._are_others_stopping
+
     def join(self, limit_s: float, stop_requested: Callable[[], bool]) -> bool:
         """Wait until all hosts are there; False if one of them was asked to stop meanwhile.
 
         Raises:
-            ConfigError: If they are not after limit_s; names who is missing and why.
+            ConfigError: If they are not after limit_s, names who is missing and why; or if the port
+                is taken.
         """
         if self._has_begun:
             return True
@@ -113,8 +127,8 @@ class Peers:
                 deadline_s = time.monotonic() + limit_s + _NEWS_MARGIN_S
         while not self._has_begun and self._failure is None:
             if stop_requested():
-                self._give_up(but="")
-            if self._is_given_up:
+                self._leave(but="")
+            if self._has_anyone_left:
                 return False
             if time.monotonic() > deadline_s:
                 error = ConfigError(
@@ -133,6 +147,10 @@ class Peers:
         self._send_all(
             {"failed": failed, "exit_code": exit_code, "host": self._hosts.current}, but=""
         )
+
+    def tell_stop(self) -> None:
+        """Let the other hosts know that this one was asked to stop."""
+        self._send_all({"stopping": True}, but="")
 
     def finish(self, limit_s: float, is_out_of_time: Callable[[], bool] = lambda: False) -> bool:
         """Say that this host is done and wait for all others; False if one of them failed.
@@ -182,7 +200,8 @@ class Peers:
             ).start()
 
     def _admit(self, link: "_Link", address: str) -> None:
-        name = (link.receive() or {}).get("hello")
+        hello = link.receive() or {}
+        name = hello.get("hello")
         with self._lock:
             if name not in self._hosts.names or name in {*self._links, self._hosts.current}:
                 shown = printable(f"{name!r:.60}")
@@ -190,7 +209,14 @@ class Peers:
                 link.close()
                 return
             self._links[name] = link
-            if len(self._links) == len(self._hosts.names) - 1:
+            if hello.get("num_processes") != self._num_processes:
+                problem = (
+                    f"it has {printable(str(hello.get('num_processes')))} training processes, "
+                    f"{self._hosts.current} has {self._num_processes}; set processes_per_host, or "
+                    "take instances of one type"
+                )
+                self._fail(PeerFailure(name, problem, EXIT_USER_ERROR), but="")
+            elif len(self._links) == len(self._hosts.names) - 1:
                 self._send_all({"begin": True}, but="")
                 self._has_begun = True
         self._read(name, link)
@@ -210,7 +236,7 @@ class Peers:
                 link = _Link(connection)
                 with self._lock:
                     self._links[first] = link
-                link.send({"hello": self._hosts.current})
+                link.send({"hello": self._hosts.current, "num_processes": self._num_processes})
                 threading.Thread(
                     target=self._read, args=(first, link), name="peers-read", daemon=True
                 ).start()
@@ -221,9 +247,9 @@ class Peers:
     def _read(self, name: str, link: "_Link") -> None:
         while (message := link.receive()) is not None:
             self._take(name, message)
-        if self._closing.is_set() or self._has_ended or self._is_given_up:
+        if self._closing.is_set() or self._has_ended or self._has_anyone_left:
             return
-        self._fail(PeerFailure(name, _GONE.format(silence=_SILENCE_LIMIT_S), EXIT_BUG), but=name)
+        self._fail(PeerFailure(name, _GONE.format(silence=SILENCE_LIMIT_S), EXIT_BUG), but=name)
 
     def _take(self, name: str, message: Mapping[str, Any]) -> None:
         if "failed" in message:
@@ -233,8 +259,12 @@ class Peers:
                 _as_exit_code(message.get("exit_code")),
             )
             self._fail(failure, but=name)
-        elif "stopped" in message:
-            self._give_up(but=name)
+        elif "left" in message:
+            self._leave(but=name)
+        elif "stopping" in message:
+            self._are_others_stopping = True
+            if self._hosts.is_first:
+                self._send_all({"stopping": True}, but=name)
         elif "begin" in message:
             self._has_begun = True
         elif "end" in message:
@@ -244,11 +274,11 @@ class Peers:
                 self._done.add(name)
                 self._end_if_all_done()
 
-    def _give_up(self, but: str) -> None:
+    def _leave(self, but: str) -> None:
         """Let the others know that the job is stopped before it began."""
-        self._is_given_up = True
+        self._has_anyone_left = True
         if self._hosts.is_first or not but:
-            self._send_all({"stopped": True}, but=but)
+            self._send_all({"left": True}, but=but)
 
     def _fail(self, failure: PeerFailure, but: str) -> None:
         with self._lock:
@@ -295,7 +325,7 @@ class _Link:
     """Lines of JSON over a connection; both ends send one every few seconds."""
 
     def __init__(self, connection: socket.socket) -> None:
-        connection.settimeout(_SILENCE_LIMIT_S)
+        connection.settimeout(SILENCE_LIMIT_S)
         self._connection = connection
         self._file = connection.makefile("rb")
 

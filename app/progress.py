@@ -17,9 +17,9 @@ from app.checkpoint import (
     save_checkpoint,
 )
 from app.data.datasets import Datasets
-from app.distributed import broadcast_bytes, rank
+from app.distributed import broadcast_bytes, gather_json, rank
 from app.engine import LossSums, TrainingState
-from app.errors import CheckpointError
+from app.errors import CheckpointError, DataError
 from app.sagemaker import Paths
 from app.storage import check_space, writing_to
 
@@ -73,6 +73,25 @@ class Progress:
             duration_s=state["duration_s"],
             results=Results(**state["results"]),
         )
+
+
+def check_same_data(datasets: Datasets) -> None:
+    """See that all ranks have the same samples: others would part ways in the first epoch.
+
+    Raises:
+        DataError: If they have not; says what differs.
+    """
+    own = {
+        **datasets.identify(),
+        "samples per epoch": datasets.samples_per_epoch,
+        **{f"{name} validation samples": len(val) for name, val in datasets.val.items()},
+    }
+    for other_rank, other in enumerate(gather_json(own)):
+        if differences := find_differences(other, own):
+            raise DataError(
+                f"rank {other_rank} has other data than rank {rank()}: {'; '.join(differences)}; "
+                "give every host the same files"
+            )
 
 
 def check_space_for_run(paths: Paths, num_kept: int, state: TrainingState) -> None:
@@ -154,6 +173,11 @@ def resume_run(
     if found is None:
         return Progress()
     path, payload = found
+    if not isinstance(payload, dict):
+        raise CheckpointError(
+            f"checkpoint {path} holds a {type(payload).__name__}, expected one that this program "
+            "wrote; remove it, or set resume=never to start anew"
+        )
     differences = find_differences(payload.get("identity", {}), identity)
     if differences and mode == "auto":
         raise CheckpointError(
@@ -164,12 +188,13 @@ def resume_run(
     try:
         state.load_state_dict(payload["state"])
         progress = Progress.from_state_dict(payload["progress"])
+        quarantined = payload["quarantined"]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"checkpoint {path} does not fit this program or these settings: "
             f"{str(error).splitlines()[0]}; set resume=never to start anew"
         ) from error
-    datasets.restore_quarantines(payload["quarantined"])
+    datasets.restore_quarantines(quarantined)
     logger.info("resuming from %s: epoch %d, step %d", path, progress.epoch, state.step)
     if differences:
         logger.warning("resume=force: going on in spite of %s", "; ".join(differences))

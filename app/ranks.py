@@ -88,7 +88,8 @@ class Processes:
                 if to_all_they_started:
                     os.killpg(child.pid, signal_number)
                 else:
-                    child.send_signal(signal_number)
+                    # Not child.send_signal, which would reap one that has just ended.
+                    os.kill(child.pid, signal_number)
 
     def kill(self) -> None:
         """End those that run, and all that any of them started, at once."""

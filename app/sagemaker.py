@@ -211,7 +211,7 @@ def read_hyperparameters(paths: Paths) -> dict[str, object]:
     except FileNotFoundError:
         return {}
     problems = [
-        f"{path}: {name!r:.100} must be a text or a number, got {value!r:.100}"
+        f"{path}: {name!r:.100} must be a text or a number, got a {type(value).__name__}"
         for name, value in values.items()
         if isinstance(value, dict | list)
     ]
@@ -239,9 +239,10 @@ def read_channels(paths: Paths) -> dict[str, Path]:
             f"named {' or '.join(DATASET_CHANNELS)}, or pass --rid, --roofline or --airs DIR"
         ) from error
     problems = _find_channel_name_problems(path, config)
+    num_hosts = len(read_hosts(paths).names)
     channels = {name: paths.data_dir / name for name in config if name in KNOWN_CHANNELS}
     for name, channel_dir in channels.items():
-        problem = _find_mode_problem(config[name]) or _find_folder_problem(channel_dir)
+        problem = _find_mode_problem(config[name], num_hosts) or _find_folder_problem(channel_dir)
         if problem:
             problems.append(f"channel {name}: {problem}")
     if problems:
@@ -262,9 +263,14 @@ def _find_channel_name_problems(path: Path, config: Mapping[str, object]) -> lis
     return []
 
 
-def _find_mode_problem(channel: object) -> str | None:
+def _find_mode_problem(channel: object, num_hosts: int) -> str | None:
     if not isinstance(channel, dict):
         return f"expected a map with TrainingInputMode, got {channel!r:.100}"
+    if channel.get("S3DistributionType") == "ShardedByS3Key" and num_hosts > 1:
+        return (
+            "ShardedByS3Key gives every host other files, and parts images from their masks; set "
+            "S3DataDistributionType to FullyReplicated"
+        )
     mode = channel.get("TrainingInputMode", "File")
     if mode in ("File", "FastFile"):
         return None
@@ -303,7 +309,8 @@ def _read_json_map(path: Path) -> dict[str, object]:
             f"{path}: expected a JSON map, got a file that is not JSON: {error}"
         ) from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected a JSON map, got {content!r:.100}")
+        # Not the content, which may hold secrets.
+        raise ConfigError(f"{path}: expected a JSON map, got a {type(content).__name__}")
     return content
 
 

@@ -9,17 +9,17 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
-from types import FrameType
 from typing import Any
 
-from app.errors import ConfigError, printable
+from app.errors import EXIT_OK, EXIT_SIGNAL_BASE, ConfigError, printable
 from app.sagemaker import Paths
+from app.signals import StopFlag
 
 logger = logging.getLogger(__name__)
 
 _PROGRAM_KEY = "sagemaker_program"
 _PROGRAM_VARIABLE = "SAGEMAKER_PROGRAM"
-_SIGNAL_EXIT_BASE = 128
+_STOPPED = EXIT_SIGNAL_BASE + signal.SIGTERM
 
 
 def find_script(paths: Paths, settings: Mapping[str, object]) -> str | None:
@@ -52,8 +52,9 @@ def run_script(paths: Paths) -> int:
     Raises:
         ConfigError: If the script cannot be fetched, prepared or started.
     """
-    signal.signal(signal.SIGTERM, _leave_it_to_the_script)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    # The script gets the signal itself, once it runs; it would inherit an ignored one.
+    stop_flag = StopFlag()
+    stop_flag.listen()
     os.environ["SAGEMAKER_BASE_DIR"] = str(paths.base_dir)
     try:
         # Late: reads the variable above, makes folders, and is not installed outside the image.
@@ -76,11 +77,15 @@ def run_script(paths: Paths) -> int:
         process: Any = runner.get(
             runner.ProcessRunnerType, job.user_entry_point, job.to_cmd_args(), variables
         )
+        if stop_flag():
+            return _STOPPED
         process.run(wait=True, capture_error=False)
     except errors.ExecuteUserScriptError as error:
         code = int(error.return_code)
-        return code if code >= 0 else _SIGNAL_EXIT_BASE - code
+        return code if code >= 0 else EXIT_SIGNAL_BASE - code
     except (errors.InstallRequirementsError, errors.InstallModuleError) as error:
+        if stop_flag():
+            return _STOPPED
         raise ConfigError(
             f"the script's requirements cannot be installed: pip ended with {error.return_code}; "
             "see its words in the log (without a network nothing can be installed)"
@@ -89,8 +94,4 @@ def run_script(paths: Paths) -> int:
         raise ConfigError(
             f"the script cannot be started: {printable(str(error) or type(error).__name__)}"
         ) from error
-    return 0
-
-
-def _leave_it_to_the_script(signal_number: int, frame: FrameType | None) -> None:
-    """Go on: the script gets the signal too. A handler, since it would inherit an ignored one."""
+    return EXIT_OK

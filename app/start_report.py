@@ -22,7 +22,7 @@ REVISION_VARIABLE = "ROOF_MODEL_REVISION"
 # Datasets that FastFile serves badly: read by windows, from all over large files.
 _READ_BY_WINDOWS = ("airs", "roofline")
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,}|://[^/\s]*@")
+_SECRET_VALUE = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,}|://[^/\s]*@|\b(gh[a-z]|hf)_\w+")
 _MAX_VALUE_CHARS = 100
 _COUNTING_LIMIT_S = 0.1
 _GIB = 2**30

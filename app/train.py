@@ -42,7 +42,7 @@ from app.memory import MemorySampler
 from app.metrics import ConfusionMatrix, MetricValue
 from app.model import HybridRoofModel
 from app.optimisation import build_state, choose_task_weights
-from app.progress import check_space_for_run, resume_run, save_run
+from app.progress import check_same_data, check_space_for_run, resume_run, save_run
 from app.sagemaker import Paths
 from app.scoring import Scores, finish_scores, score_datasets
 from app.storage import writing_to
@@ -89,9 +89,9 @@ def train(
             if not any(words in str(error) for words in _WORKER_ERRORS):
                 raise
             raise DataError(
-                f"a data worker was killed, probably out of memory or of /dev/shm: peak "
-                f"{memory.peak_rss_gib():.2f} GiB; lower num_workers, batch_size or crop_size_px, "
-                "or give the container more (docker run --shm-size)"
+                f"a data worker was killed, probably out of memory or of /dev/shm: "
+                f"{memory.describe_peak()}; lower num_workers, batch_size or crop_size_px, or give "
+                "the container more (docker run --memory, --shm-size)"
             ) from error
 
 
@@ -120,6 +120,7 @@ class _Run:
             superstructures=hyperparameters.superstructures_weight > 0,
         )
         self.datasets = open_datasets(channels, hyperparameters, paths.scratch_dir)
+        check_same_data(self.datasets)
         for source in self.datasets.train.sources:
             _log_findings(source.reader, hyperparameters.seed)
         self.trained_classes = self.datasets.labelled_classes(self.tasks)

@@ -41,7 +41,7 @@ _SETTINGS = {
 }
 _NUM_TRAIN, _NUM_VAL, _SIZE_PX = 12, 3, 96
 # From the start of the container: some come before the first step, most in the midst of training.
-_KILL_AFTER_S = (2.0, 14.0)
+_KILL_AFTER_S = (2.0, 12.0)
 _RESUMED = re.compile(r"resuming from \S+: epoch \d+, step (\d+)")
 _DAMAGED = re.compile(r"checkpoint \S+ is damaged")
 
@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     add_json_option(parser)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--image", default="roof-model:cpu")
     options = parser.parse_args()

@@ -191,7 +191,7 @@ class TestJoin:
         with Peers(Hosts((FIRST, "algo-2", "algo-3"), FIRST, "lo"), port) as first:
             joining = pool.submit(first.join, LIMIT_S, never)
             with connected(port) as connection:
-                say(connection, hello="algo-2")
+                say(connection, hello="algo-2", num_processes=1)
             assert joining.result()
             assert first.failure == PeerFailure("algo-2", GONE, 1)
 
@@ -213,7 +213,7 @@ class TestJoin:
         with Peers(Hosts(names, names[0], "lo"), port) as first:
             joining = pool.submit(first.join, LIMIT_S, never)
             with connected(port) as connection:
-                say(connection, hello="algo-2")
+                say(connection, hello="algo-2", num_processes=1)
                 assert joining.result()
                 assert first.failure is None
 
@@ -271,7 +271,7 @@ class TestFailure:
         with Peers(Hosts((FIRST, "algo-2"), FIRST, "lo"), port) as first:
             joining = pool.submit(first.join, LIMIT_S, never)
             with connected(port) as connection:
-                say(connection, hello="algo-2")
+                say(connection, hello="algo-2", num_processes=1)
                 assert joining.result()
                 say(connection, failed="RID: no images", exit_code=exit_code)
                 assert failure_of(first) == PeerFailure("algo-2", "RID: no images", 1)
@@ -313,17 +313,17 @@ class TestGone:
             assert [failure_of(host) for host in hosts[1:]] == [expected, expected]
 
     def test_silence_is_as_bad(self, port, pool, monkeypatch):
-        monkeypatch.setattr(peers_module, "_SILENCE_LIMIT_S", 1.0)
+        monkeypatch.setattr(peers_module, "SILENCE_LIMIT_S", 1.0)
         with Peers(Hosts((FIRST, "algo-2"), FIRST, "lo"), port) as first:
             joining = pool.submit(first.join, LIMIT_S, never)
             with connected(port) as connection:
-                say(connection, hello="algo-2")
+                say(connection, hello="algo-2", num_processes=1)
                 assert joining.result()
                 silent = PeerFailure("algo-2", GONE.replace("30 s", "1 s"), 1)
                 assert failure_of(first) == silent
 
     def test_hosts_with_nothing_to_say_are_not_silent(self, port, monkeypatch):
-        monkeypatch.setattr(peers_module, "_SILENCE_LIMIT_S", 1.0)
+        monkeypatch.setattr(peers_module, "SILENCE_LIMIT_S", 1.0)
         monkeypatch.setattr(peers_module, "_BEAT_INTERVAL_S", 0.1)
         with joined(port, "algo-2", "algo-3") as hosts:
             time.sleep(2.0)
@@ -362,7 +362,7 @@ class TestStrangers:
             joining.append(pool.submit(two.join, LIMIT_S, never))
             assert [join.result() for join in joining] == [True, True]
             with connected(port) as stranger:  # and later
-                stranger.sendall(b'{"hello": "algo-2"}\n')
+                stranger.sendall(b'{"hello": "algo-2", "num_processes": 1}\n')
                 assert is_closed(stranger)
             done = pool.map(lambda host: host.finish(LIMIT_S), (first, two))
             assert list(done) == [True, True]
@@ -375,7 +375,7 @@ class TestStrangers:
         with Peers(Hosts((FIRST, "algo-2"), FIRST, "lo"), port) as first:
             joining = pool.submit(first.join, 10, never)
             with connected(port), connected(port) as host:
-                say(host, hello="algo-2")
+                say(host, hello="algo-2", num_processes=1)
                 assert joining.result()
                 assert first.failure is None
 
@@ -384,12 +384,12 @@ class TestStrangers:
         with Peers(Hosts(names, FIRST, "lo"), port) as first:
             joining = pool.submit(first.join, LIMIT_S, never)
             with connected(port) as two, connected(port) as stranger, connected(port) as three:
-                say(two, hello="algo-2")
+                say(two, hello="algo-2", num_processes=1)
                 time.sleep(0.3)
-                say(stranger, hello="algo-2")
+                say(stranger, hello="algo-2", num_processes=1)
                 assert is_closed(stranger)
                 assert not joining.done()
-                say(three, hello="algo-3")
+                say(three, hello="algo-3", num_processes=1)
                 assert joining.result()
                 for host in (two, three):
                     assert host.makefile().readline() == '{"begin": true}\n'

@@ -45,7 +45,7 @@ WRONG_INPUT = {
     ),
     "a list of hyperparameters": (
         with_config("hyperparameters", ["epochs"]),
-        "/opt/ml/input/config/hyperparameters.json: expected a JSON map, got ['epochs']",
+        "/opt/ml/input/config/hyperparameters.json: expected a JSON map, got a list",
     ),
     "a host that the job does not have": (
         with_config("resourceconfig", {"current_host": "algo-9", "hosts": ["algo-1", "algo-2"]}),

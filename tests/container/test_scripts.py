@@ -3,6 +3,7 @@
 import json
 import signal
 import tarfile
+import time
 
 import pytest
 
@@ -159,6 +160,33 @@ def test_a_stop_ends_one_that_does_not_listen(image, tmp_path):
         wait_for_line(container, "waiting")
         docker("stop", "--time", "60", container)
         assert exit_code(container) == 0, logs(container)
+    assert not (tmp_path / "output/failure").exists()
+
+
+def test_a_stop_before_it_runs_keeps_it_from_running(image, tmp_path):
+    options = write_script(tmp_path, WAITS.format(handler=""))
+    with running(image, "train", options=options) as container:
+        wait_for_line(container, "settings given")
+        docker("stop", "--time", "60", container)
+        assert exit_code(container) == 0, logs(container)
+    assert not (tmp_path / "output/failure").exists()
+
+
+def test_a_stop_while_its_requirements_are_installed(image, tmp_path):
+    options = write_script(tmp_path, "print('run all the same')")
+    (tmp_path / "code/requirements.txt").write_text("/opt/ml/code/slow\n")
+    (tmp_path / "code/slow").mkdir()
+    slow = "import pathlib, time; pathlib.Path('/opt/ml/model/begun').touch(); time.sleep(600)"
+    (tmp_path / "code/slow/setup.py").write_text(slow)
+    options += ["--env", "PIP_NO_BUILD_ISOLATION=0"]
+    with running(image, "train", options=options) as container:
+        deadline_s = time.monotonic() + 60
+        while not (tmp_path / "model/begun").exists():
+            assert time.monotonic() < deadline_s, logs(container)
+            time.sleep(0.1)
+        docker("stop", "--time", "60", container)
+        assert exit_code(container) == 0, logs(container)
+        assert "run all the same" not in logs(container)
     assert not (tmp_path / "output/failure").exists()
 
 
