@@ -7,10 +7,11 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 python := .venv/bin/python
-shell_scripts := .ci/run .ci/docker-up docker/train docker/lock.sh docker/train_local.sh docker/test-tools.sh build_and_push.sh
+shell_scripts := .ci/run .ci/docker-up docker/train docker/lock.sh docker/train_local.sh docker/torch_index.sh docker/test-tools.sh build_and_push.sh
 
 # Where the images' torch and base come from: where the environment names them, else as the
-# Dockerfiles say. TORCH_INDEX_URL set but empty is pip's default index.
+# Dockerfiles say. TORCH_INDEX_URL set but empty is pip's default index, which also stands in for one
+# that is not set and does not answer.
 build_args := $(foreach name,TORCH_INDEX_URL BASE_IMAGE,$(if $(filter undefined,$(origin $(name))),,--build-arg $(name)=$($(name))))
 
 .PHONY: help setup train test check lock image image-cpu image-gpu image-test bench clean
@@ -46,11 +47,12 @@ check: setup  ## Formatting, lint, types, import order, shell scripts
 lock: setup  ## Make locks/ anew from pyproject.toml; UPGRADE=1: with the newest versions
 	docker/lock.sh $(if $(UPGRADE),--upgrade)
 
-image: image-cpu image-gpu  ## Build roof-model:cpu and roof-model:gpu; TORCH_INDEX_URL= takes torch from pip's default index
+image: image-cpu image-gpu  ## Build roof-model:cpu and roof-model:gpu (TORCH_INDEX_URL, BASE_IMAGE: docs/images.md)
 
 image-cpu image-gpu: image-%:
 	DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build -f Dockerfile.$* -t roof-model:$* \
-	    --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)" $(build_args) .
+	    --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)" \
+	    $(build_args) $(if $(filter undefined,$(origin TORCH_INDEX_URL)),$$(docker/torch_index.sh Dockerfile.$*)) .
 
 image-test: setup  ## Run the tests of the built images
 	$(python) -m pytest -m docker tests/container
