@@ -172,6 +172,17 @@ class TestCheckGpus:
         ):
             check_gpus(TWO_T4, FOR_CUDA_13, "auto")
 
+    def test_a_driver_that_does_not_answer(self):
+        silent = Gpus(problem="Driver/library version mismatch")
+        check_gpus(silent, FOR_CUDA_13, "cpu")
+        with pytest.raises(
+            ConfigError,
+            match=r"^there is an NVIDIA driver, but it does not answer: Driver/library version "
+            r"mismatch; repair it or take another instance, or set device=cpu to train on the CPU "
+            r"all the same$",
+        ):
+            check_gpus(silent, FOR_CUDA_13, "auto")
+
     def test_cuda_of_a_later_year(self):
         with pytest.raises(ConfigError, match=r"CUDA 14\.1, which needs driver of that version or"):
             check_gpus(TWO_T4, TorchBuild("3.0", (14, 1)), "auto")

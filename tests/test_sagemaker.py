@@ -269,6 +269,19 @@ class TestReadChannels:
         ):
             read_channels(paths)
 
+    def test_shards_of_several_hosts(self, paths):
+        add_channel(paths, "rid")
+        write_channels(paths, {"rid": FILE_CHANNEL | {"S3DistributionType": "ShardedByS3Key"}})
+        assert list(read_channels(paths)) == ["rid"]  # one host gets all of them
+        config = {"current_host": "a", "hosts": ["a", "b"]}
+        paths.resource_config.write_text(json.dumps(config))
+        with pytest.raises(
+            ConfigError,
+            match=r"^channel rid: ShardedByS3Key gives every host other files, and parts images "
+            r"from their masks; set S3DataDistributionType to FullyReplicated$",
+        ):
+            read_channels(paths)
+
     def test_unknown_channels(self, paths):
         add_channel(paths, "rid")
         write_channels(paths, {"rid": FILE_CHANNEL, "train": {}, "my-val": {}})

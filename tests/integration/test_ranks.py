@@ -147,12 +147,26 @@ def test_two_hosts_train_as_one_does(two_hosts, one_process):
     assert not checkpoints(other)
 
 
-@pytest.mark.parametrize("lost", [0, 1])
-def test_a_host_that_is_gone_ends_the_other(two_hosts, lost):
-    for tree in two_hosts:
+def train_for_long(trees):
+    for tree in trees:
         (tree / "input/config/hyperparameters.json").write_text(
             json.dumps({**SMALL, **LONG, "grad_accum_steps": "1"})
         )
+
+
+def test_a_stop_of_one_host_stops_both(two_hosts):
+    train_for_long(two_hosts)
+    processes = [start(tree) for tree in two_hosts]
+    wait_for(lambda: checkpoints(two_hosts[0]), processes[0])
+    processes[1].send_signal(signal.SIGTERM)
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert read_metrics(two_hosts[0])["stopped"] is True
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_host_that_is_gone_ends_the_other(two_hosts, lost):
+    train_for_long(two_hosts)
     processes = [start(tree) for tree in two_hosts]
     wait_for(lambda: checkpoints(two_hosts[0]), processes[0])
     members = [member for process in processes for member in family(process)]
@@ -174,6 +188,19 @@ def test_a_host_s_bad_data_is_the_other_s_failure_too(two_hosts):
     first_line = failure(two_hosts[0]).splitlines()[0]
     assert first_line.startswith("host localhost failed: ")
     assert "masks_segments_reviewed" in first_line
+
+
+def test_hosts_with_other_samples_are_refused(two_hosts):
+    lists = two_hosts[1] / "input/data/rid/filenames_train_val_test_split"
+    names = (lists / "train_filenames_1_rev.txt").read_text().splitlines()
+    (lists / "train_filenames_1_rev.txt").write_text("\n".join(names[:-1]) + "\n")
+    processes = [start(tree) for tree in two_hosts]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], outputs
+    for tree in two_hosts:
+        assert "has other data than rank" in failure(tree)
+        assert "rid_train was 1" in failure(tree)
+        assert "give every host the same files" in failure(tree)
 
 
 def test_a_host_that_never_comes_is_named(two_hosts):
