@@ -36,7 +36,7 @@ def joined_ranks(device: torch.device) -> Iterator[None]:
     Raises:
         ConfigError: If the port to meet at is taken.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if _is_started_alone():
         yield
         return
     if device.type == "cuda":
@@ -145,8 +145,7 @@ def broadcast_bytes(content: bytes) -> bytes:
 
 def is_lost_peer(error: BaseException) -> bool:
     """Whether an error says that another rank is gone, and not what happened to it."""
-    is_alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    if is_alone or not isinstance(error, RuntimeError):
+    if _is_started_alone() or not isinstance(error, RuntimeError):
         return False
     return isinstance(error, dist.DistError) or bool(_LOST_PEER.search(str(error)))
 
@@ -154,6 +153,11 @@ def is_lost_peer(error: BaseException) -> bool:
 def _as_tensor(content: bytes) -> Tensor:
     """(n,) uint8, also of nothing, which torch.frombuffer refuses."""
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).copy())
+
+
+def _is_started_alone() -> bool:
+    """Whether there are no other ranks, also before they have met."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1
 
 
 def _is_distributed() -> bool:
