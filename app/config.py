@@ -15,55 +15,38 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.dataset_names import DATASET_NAMES, DatasetName
-
-# What `phase` stands for: steps from a smoke test on a laptop to the whole dataset.
-PRESETS: Final[Mapping[int, Mapping[str, int | str]]] = {
-    1: {
-        "max_samples": 10,
-        "max_val_samples": 10,
-        "crop_size_px": 512,
-        "batch_size": 2,
-        "num_workers": 2,
-        "device": "cpu",
-    },
-    2: {
-        "max_samples": 20,
-        "max_val_samples": 20,
-        "crop_size_px": 512,
-        "batch_size": 2,
-        "grad_accum_steps": 4,
-    },
-    3: {"batch_size": 4, "num_workers": 4, "prefetch_factor": 4},
-}
+from app.presets import PRESETS
 
 # Every field stands in exactly one group; the order is that of docs/hyperparameters.md.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Data": (
-        "phase", "gsd_m", "crop_size_px", "dataset_weights", "max_samples", "max_val_samples",
-        "steps_per_epoch", "rid_fold", "rid_split", "roofline_gsd_m", "num_workers",
-        "prefetch_factor", "max_bad_fraction",
+        "phase", "datasets", "gsd_m", "crop_size_px", "dataset_weights", "max_samples",
+        "max_val_samples", "steps_per_epoch", "rid_fold", "rid_split", "roofline_gsd_m",
+        "num_workers", "prefetch_factor", "max_bad_fraction",
     ),
     "Model and losses": (
         "backbone_weights", "azimuth_bins", "segments_weight", "lines_weight", "depth_weight",
         "superstructures_weight", "dice_weight", "azimuth_smoothing",
     ),
     "Optimisation": (
-        "epochs", "batch_size", "grad_accum_steps", "learning_rate", "backbone_learning_rate",
-        "weight_decay", "warmup_fraction", "grad_clip_norm", "ema_decay",
+        "epochs", "batch_size", "grad_accum_steps", "global_batch_size", "learning_rate",
+        "backbone_learning_rate", "weight_decay", "warmup_fraction", "grad_clip_norm", "ema_decay",
     ),
     "Run": (
-        "seed", "device", "precision", "processes_per_host", "join_timeout_s", "resume",
-        "checkpoint_every_steps", "keep_checkpoints", "memory_interval_s",
+        "seed", "device", "precision", "checkpoint_activations", "torch_compile",
+        "processes_per_host", "join_timeout_s", "resume", "checkpoint_every_steps",
+        "keep_checkpoints", "memory_interval_s", "memory_profile",
     ),
 }  # fmt: skip
 
 # These change how a run goes, not the weights it ends with, so a resumed run may change them.
-# `phase` is among them because the fields it sets are compared themselves.
+# `phase`, `datasets` and `global_batch_size` are among them because what they set is compared.
 _NOT_RESULT_AFFECTING: Final = frozenset(
     {
-        "phase", "max_val_samples", "num_workers", "prefetch_factor", "max_bad_fraction",
+        "phase", "datasets", "max_val_samples", "num_workers", "prefetch_factor",
+        "max_bad_fraction", "global_batch_size", "checkpoint_activations", "torch_compile",
         "processes_per_host", "join_timeout_s", "resume", "checkpoint_every_steps",
-        "keep_checkpoints", "memory_interval_s",
+        "keep_checkpoints", "memory_interval_s", "memory_profile",
     }
 )  # fmt: skip
 
@@ -80,9 +63,14 @@ class Hyperparameters(BaseModel):
         use_attribute_docstrings=True,
     )
 
-    phase: Literal[1, 2, 3] | None = None
-    """Preset for a first run: 1 is a smoke test on ten samples and the CPU, 2 twenty samples with
-    accumulated gradients, 3 all of the data. Any other key given beside it wins."""
+    phase: Literal[1, 2, 3, 4, 5] | None = None
+    """Preset: a rung of the ladder from a first trial to the whole training, which
+    docs/scaling_strategy.md describes. 1 tries ten samples of RID on the CPU, 2 larger batches, 3
+    more workers, 4 all datasets; 5 trains on all data on a GPU. Any other key beside it wins."""
+
+    datasets: str = Field(default="all", min_length=1)
+    """Which of the job's datasets are used at all, as rid,airs; "all" takes every one there is a
+    channel for. What is not named is neither trained nor validated on."""
 
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of initial weights, sample order and augmentation. Repeat a job with a few seeds to see
@@ -98,13 +86,18 @@ class Hyperparameters(BaseModel):
     datasets has been seen once, at the pace dataset_weights gives it; the others go on in the next
     epoch where they were. Set it when a small dataset makes epochs too short."""
 
-    batch_size: int = Field(default=8, ge=1)
-    """Samples per forward and backward pass of each training process. Lower it when memory runs
-    out, and raise grad_accum_steps by the same factor to leave the result alike."""
+    batch_size: int | Literal["auto"] = 8
+    """Samples per forward and backward pass of each training process: the micro-batch. "auto" takes
+    the largest that fits into memory and accumulates up to global_batch_size. Lower it when memory
+    runs out, and raise grad_accum_steps by the same factor to leave the result alike."""
 
     grad_accum_steps: int = Field(default=1, ge=1)
     """Passes whose gradients are added up before the weights change. One step sees batch_size x
     grad_accum_steps samples in each training process, at the memory of batch_size."""
+
+    global_batch_size: int | None = Field(default=None, ge=1)
+    """Samples per step of all training processes together, which sets grad_accum_steps. None leaves
+    it to batch_size and grad_accum_steps, and means 16 where batch_size is "auto"."""
 
     crop_size_px: int = Field(default=256, ge=64, le=2048, multiple_of=32)
     """Side of the square training windows, pixels. Larger windows show whole roofs but cost memory
@@ -211,6 +204,14 @@ class Hyperparameters(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. "auto" takes a CUDA device if there is one and the CPU otherwise."""
 
+    checkpoint_activations: bool = False
+    """Keep of the backbone's activations only those between its blocks, and compute the others anew
+    in the backward pass: a third less memory for a quarter more time, and the same weights."""
+
+    torch_compile: Literal["off", "on", "auto"] = "off"
+    """Whether the network is compiled for the device. It takes minutes at the start. "auto" times
+    steps with and without it, and keeps what is faster; on CPUs that is "off"."""
+
     processes_per_host: int | None = Field(default=None, ge=1, le=64)
     """Training processes on each host, which share every step. None starts one for each GPU, or one
     where there is none. Set it on CPUs with many cores in several sockets; the batch of a step
@@ -241,6 +242,10 @@ class Hyperparameters(BaseModel):
     memory_interval_s: float = Field(default=1.0, ge=0.1, le=60)
     """Seconds between two measurements of memory. Lower it to catch short peaks."""
 
+    memory_profile: bool = False
+    """Whether one step is watched tensor by tensor, to show in the report what memory is used for:
+    weights, gradients, optimizer, the activations of each part of the network."""
+
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, values: object) -> object:
@@ -250,6 +255,33 @@ class Hyperparameters(BaseModel):
         phase = values.get("phase")
         preset = PRESETS.get(phase, {}) if isinstance(phase, int) else {}
         return {**preset, **values}
+
+    @field_validator("datasets")
+    @classmethod
+    def _check_datasets(cls, text: str) -> str:
+        read_dataset_names(text)
+        return text
+
+    # Before the union's own checks, which would say the same in two sentences.
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _check_batch_size(cls, value: object) -> object:
+        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if not is_count and value != "auto":
+            raise PydanticCustomError(
+                "batch_size", "Input should be a whole number of at least 1, or auto"
+            )
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, device: str, info: ValidationInfo) -> str:
+        if device == "cpu" and info.data.get("phase") == 5:
+            raise PydanticCustomError(
+                "preset",
+                "Input contradicts phase=5, which trains on a GPU: leave it out, or take phase=4",
+            )
+        return device
 
     @field_validator("dataset_weights")
     @classmethod
@@ -270,6 +302,12 @@ class Hyperparameters(BaseModel):
             )
         return depth_weight
 
+    @property
+    def micro_batch_size(self) -> int:
+        """The batch_size, once app.batch_size has put a number in the place of "auto"."""
+        assert self.batch_size != "auto", "batch_size=auto is to be resolved first"
+        return self.batch_size
+
     def non_default(self) -> dict[str, object]:
         """The fields whose values differ from their defaults, for the log."""
         fields = type(self).model_fields
@@ -278,6 +316,24 @@ class Hyperparameters(BaseModel):
     def result_affecting(self) -> dict[str, int | float | str | None]:
         """The fields that change the trained weights; a resumed run must have the same."""
         return self.model_dump(mode="json", exclude=set(_NOT_RESULT_AFFECTING))
+
+
+def read_dataset_names(text: str) -> tuple[DatasetName, ...]:
+    """The datasets that the text of `datasets` names, in their usual order.
+
+    Raises:
+        PydanticCustomError: If it names something else.
+    """
+    names = [part.strip() for part in text.split(",")]
+    if names == ["all"]:
+        return DATASET_NAMES
+    if not set(names) <= set(DATASET_NAMES) or len(set(names)) < len(names):
+        raise PydanticCustomError(
+            "datasets",
+            "Input should be all, or names of {names} with commas between them, each at most once",
+            {"names": ", ".join(DATASET_NAMES)},
+        )
+    return tuple(name for name in DATASET_NAMES if name in names)
 
 
 def read_dataset_weights(text: str) -> dict[DatasetName, float]:

@@ -9,13 +9,18 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from types import NoneType
-from typing import Literal, get_args, get_origin
+from typing import Final, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from app.config import Hyperparameters
 from app.errors import ConfigError, join_problems
+
+_SWITCH_WORDS: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:
@@ -86,12 +91,14 @@ def _decode(value: object, field: FieldInfo) -> object:
     if _is_text(kind):
         # A number-like text such as 007 must stay what it is: undo one layer of quotes, no more.
         return _unquote(value) if isinstance(value, str) else value
+    if kind is bool:
+        return _read_switch(value)
     if isinstance(value, str):
         text = str(_unquote(value))
         if is_optional and text.strip() in ("", "null", "None"):
             return None
         literal = _read_literal(text)
-        # No field is a boolean, and Literal[1] would take True for 1.
+        # Booleans have been read by now, and Literal[1] would take True for 1.
         value = text if isinstance(literal, bool) else literal
     if isinstance(value, bool):
         return str(value)
@@ -106,6 +113,12 @@ def _unquote(text: str) -> str:
     except ValueError:
         return text
     return inner if isinstance(inner, str) else text
+
+
+def _read_switch(value: object) -> object:
+    """True or False from any of the ways to write them, else the value as it is."""
+    word = str(_unquote(value) if isinstance(value, str) else value).strip().lower()
+    return _SWITCH_WORDS.get(word, value)
 
 
 def _read_literal(text: str) -> object:

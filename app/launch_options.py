@@ -27,7 +27,7 @@ examples:
       --instance-type ml.m5.xlarge --phase 1 --wait
   python -m app launch --image ACCOUNT.dkr.ecr.REGION.amazonaws.com/roof-model:gpu \\
       --role arn:aws:iam::ACCOUNT:role/NAME --rid s3://BUCKET/rid/ --airs s3://BUCKET/airs/ \\
-      --instance-type ml.g5.xlarge --spot --phase 3 --set epochs=60
+      --instance-type ml.g5.xlarge --spot --phase 5 --set epochs=60
 
 exit code: 0, the job was created (with --wait: it completed, or was stopped); 1, --wait saw it
 fail; 2, something on the command line or in AWS has to be put right first; 130, Ctrl-C, which

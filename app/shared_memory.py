@@ -48,7 +48,7 @@ def count_workers(hyperparameters: Hyperparameters, free_bytes: float) -> int:
     Workers that train go on reading ahead while others validate. Each holds prefetch_factor batches
     (2 in validation), and the step under way holds its own.
     """
-    train_bytes = _BYTES_PER_PX * hyperparameters.crop_size_px**2 * hyperparameters.batch_size
+    train_bytes = _BYTES_PER_PX * hyperparameters.crop_size_px**2 * hyperparameters.micro_batch_size
     val_bytes = _BYTES_PER_PX * max(_VAL_SIDE_PX, hyperparameters.crop_size_px) ** 2
     fixed_bytes = hyperparameters.grad_accum_steps * train_bytes + val_bytes
     bytes_per_worker = hyperparameters.prefetch_factor * train_bytes + 2 * val_bytes

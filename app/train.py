@@ -126,7 +126,7 @@ class _Run:
         self.trained_classes = self.datasets.labelled_classes(self.tasks)
         self.task_weights = choose_task_weights(hyperparameters, self.trained_classes)
         self.micro_batches_per_step = hyperparameters.grad_accum_steps * world_size()
-        self.num_micro_batches = self.datasets.samples_per_epoch // hyperparameters.batch_size
+        self.num_micro_batches = self.datasets.samples_per_epoch // hyperparameters.micro_batch_size
         self.state = build_state(
             hyperparameters, channels, self.tasks, self.task_weights, self.device
         )

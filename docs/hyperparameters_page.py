@@ -4,8 +4,9 @@ from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from app.config import GROUPS, PRESETS, Hyperparameters
+from app.config import GROUPS, Hyperparameters
 from app.config_text import split_optional
+from app.presets import PRESETS
 
 
 def render_hyperparameters() -> str:
@@ -40,11 +41,14 @@ def render_hyperparameters() -> str:
 
 def _describe_type(field: FieldInfo) -> str:
     """A field's type and range in words, from what pydantic checks."""
+    if field.annotation == int | Literal["auto"]:
+        return "whole number, at least 1, or `auto`"
     kind, is_optional = split_optional(field)
     if get_origin(kind) is Literal:
         words = ["one of " + ", ".join(f"`{choice}`" for choice in get_args(kind))]
     else:
         kind_names: dict[object, str] = {int: "whole number", float: "number", str: "text"}
+        kind_names[bool] = "`true` or `false`"
         words = [kind_names[kind]]
     bounds = {
         "ge": "at least", "gt": "above", "le": "at most", "lt": "below",

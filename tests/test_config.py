@@ -6,9 +6,15 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from app.config import GROUPS, PRESETS, Hyperparameters, read_dataset_weights
+from app.config import (
+    GROUPS,
+    Hyperparameters,
+    read_dataset_names,
+    read_dataset_weights,
+)
 from app.config_text import parse_hyperparameters, parse_settings
 from app.errors import ConfigError
+from app.presets import PRESETS, overridden_keys
 from docs.hyperparameters_page import render_hyperparameters
 
 DOCS_PATH = Path(__file__).parents[1] / "docs" / "hyperparameters.md"
@@ -99,10 +105,10 @@ def test_other_ways_to_write_a_value(name, text, expected):
         ("epochs", "1" * 5000, "epochs: Input should be a valid integer, got '1{99}$"),
         ("epochs", "[" * 2500, r"epochs: Input should be a valid integer, got '\[{99}$"),
         ("epochs", "__import__('os').getpid()", "epochs: Input should be a valid integer"),
-        ("phase", "true", "phase: Input should be 1, 2 or 3, got 'true'"),
-        ("phase", True, "phase: Input should be 1, 2 or 3, got True"),
-        ("phase", "4", "phase: Input should be 1, 2 or 3, got '4'"),
-        ("phase", "[1]", r"phase: Input should be 1, 2 or 3, got '\[1\]'"),
+        ("phase", "true", "phase: Input should be 1, 2, 3, 4 or 5, got 'true'"),
+        ("phase", True, "phase: Input should be 1, 2, 3, 4 or 5, got True"),
+        ("phase", "6", "phase: Input should be 1, 2, 3, 4 or 5, got '6'"),
+        ("phase", "[1]", r"phase: Input should be 1, 2, 3, 4 or 5, got '\[1\]'"),
         ("crop_size_px", "100", "crop_size_px: Input should be a multiple of 32, got '100'"),
         ("crop_size_px", "32", "crop_size_px: Input should be greater than or equal to 64"),
         ("crop_size_px", "2080", "crop_size_px: Input should be less than or equal to 2048"),
@@ -189,7 +195,10 @@ def test_phase_1_with_explicit_keys_above_it():
     parsed = parse_hyperparameters({"phase": "1", "crop_size_px": "256", "max_samples": "None"})
     assert parsed.non_default() == {
         "phase": 1,
+        "datasets": "rid",
         "max_val_samples": 10,
+        "steps_per_epoch": 10,
+        "epochs": 5,
         "batch_size": 2,
         "device": "cpu",
     }
@@ -198,7 +207,7 @@ def test_phase_1_with_explicit_keys_above_it():
 
 
 def test_phase_does_not_hide_behind_a_float():
-    assert parse_hyperparameters({"phase": "2.0"}).grad_accum_steps == 4
+    assert parse_hyperparameters({"phase": "2.0"}).grad_accum_steps == 2
 
 
 @pytest.mark.parametrize("phase", PRESETS)
@@ -229,10 +238,15 @@ def test_result_affecting_fields():
         checkpoint_every_steps=5,
         keep_checkpoints=9,
         resume="force",
+        datasets="rid",
+        global_batch_size=8,
+        checkpoint_activations=True,
+        torch_compile="on",
+        memory_profile=True,
     )
     affecting = everything_else.result_affecting()
     assert affecting == Hyperparameters().result_affecting()
-    assert len(affecting) == len(Hyperparameters.model_fields) - 11
+    assert len(affecting) == len(Hyperparameters.model_fields) - 16
     assert affecting["learning_rate"] == 0.001
     assert affecting["backbone_learning_rate"] is None
     assert json.loads(json.dumps(affecting)) == affecting
@@ -240,7 +254,7 @@ def test_result_affecting_fields():
 
 def test_phase_itself_does_not_affect_the_result():
     by_phase = Hyperparameters(phase=3)
-    by_hand = Hyperparameters(batch_size=4, num_workers=4, prefetch_factor=4)
+    by_hand = Hyperparameters.model_validate(PRESETS[3])
     assert by_phase.result_affecting() == by_hand.result_affecting()
 
 
@@ -280,8 +294,8 @@ def test_rendered_rows():
         "learning rate of the ResNet50 backbone. None" in text
     )
     assert "| `device` | one of `auto`, `cpu`, `cuda` | `auto` | Where" in text
-    assert "| `batch_size` | `2` | `2` | `4` |" in text
-    assert "| `grad_accum_steps` |  | `4` |  |" in text
+    assert "| `batch_size` | `2` | `4` | `4` | `4` | `auto` |" in text
+    assert "| `grad_accum_steps` | `1` | `2` | `2` | `2` |  |" in text
 
 
 @pytest.mark.parametrize(
@@ -308,3 +322,64 @@ def test_dataset_weights_that_make_no_sense_are_refused(text):
 
 def test_docs_are_up_to_date():
     assert DOCS_PATH.read_text(encoding="utf-8") == render_hyperparameters()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("auto", "auto"), ('"auto"', "auto"), ("4", 4), ("4.0", 4)]
+)
+def test_batch_sizes(text, size):
+    assert parse_hyperparameters({"batch_size": text}).batch_size == size
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "Auto", "2.5", "true", ""])
+def test_a_wrong_batch_size_is_one_problem(text):
+    with pytest.raises(ConfigError) as error:
+        parse_hyperparameters({"batch_size": text})
+    expected = "batch_size: Input should be a whole number of at least 1, or auto, got "
+    assert str(error.value) == f"{expected}{text!r}"
+
+
+def test_an_automatic_batch_size_has_to_be_resolved():
+    assert Hyperparameters(batch_size=3).micro_batch_size == 3
+    with pytest.raises(AssertionError, match="resolved first"):
+        _ = Hyperparameters(batch_size="auto").micro_batch_size
+
+
+@pytest.mark.parametrize("text", ["1", "true", "True", '"true"', "yes", "on"])
+def test_switches_on(text):
+    assert parse_hyperparameters({"memory_profile": text}).memory_profile is True
+
+
+@pytest.mark.parametrize("text", ["0", "false", "False", "no", "off"])
+def test_switches_off(text):
+    assert parse_hyperparameters({"memory_profile": text}).memory_profile is False
+
+
+def test_a_switch_is_neither_on_nor_off():
+    with pytest.raises(ConfigError, match=r"^memory_profile: Input should be a valid boolean"):
+        parse_hyperparameters({"memory_profile": "maybe"})
+
+
+def test_phase_5_on_a_cpu_contradicts_itself():
+    with pytest.raises(
+        ConfigError,
+        match=r"^epochs: .*; device: Input contradicts phase=5, .* take phase=4, got 'cpu'$",
+    ):
+        parse_hyperparameters({"phase": "5", "device": "cpu", "epochs": "0"})
+    assert parse_hyperparameters({"phase": "5"}).device == "cuda"
+
+
+def test_keys_that_override_a_preset():
+    given = {"batch_size": 8, "epochs": 5, "seed": 3}
+    assert overridden_keys(1, given) == {"batch_size": (2, 8)}
+
+
+@pytest.mark.parametrize("text", ["airs,airs", "rid;airs", "all,rid", "RID", ","])
+def test_wrong_names_of_datasets(text):
+    with pytest.raises(ConfigError, match=r"^datasets: Input should be all, or names of rid, "):
+        parse_hyperparameters({"datasets": text})
+
+
+def test_names_of_datasets():
+    assert read_dataset_names("all") == ("rid", "roofline", "airs")
+    assert read_dataset_names("airs, rid") == ("rid", "airs")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.config import Hyperparameters, read_dataset_weights
+from app.config import Hyperparameters, read_dataset_names, read_dataset_weights
 from app.data.airs import AirsDataset, AirsWindows
 from app.data.audit_tools import spread
 from app.data.loading import (
@@ -71,7 +71,7 @@ class Datasets:
         return TrainOrder(
             self.train.sources,
             self.samples_per_epoch,
-            hyperparameters.batch_size,
+            hyperparameters.micro_batch_size,
             hyperparameters.seed,
             hyperparameters.epochs,
             first_epoch,
@@ -147,9 +147,8 @@ def open_datasets(
     val: dict[DatasetName, EvalDataset] = {}
     quarantines: dict[DatasetName, Quarantine] = {}
     problems = []
-    for name in DATASET_NAMES:
-        if name not in channels:
-            continue
+    chosen = _choose_datasets(channels, hyperparameters)
+    for name in chosen:
         try:
             train[name] = open_reader(name, channels[name], "train", hyperparameters, scratch_dir)
             reader = open_reader(name, channels[name], "val", hyperparameters, scratch_dir)
@@ -160,7 +159,9 @@ def open_datasets(
     if problems:
         raise DataError(join_problems(problems))
     sources = _build_sources(train, hyperparameters)
-    samples_per_step = hyperparameters.batch_size * hyperparameters.grad_accum_steps * world_size()
+    samples_per_step = (
+        hyperparameters.micro_batch_size * hyperparameters.grad_accum_steps * world_size()
+    )
     steps_per_epoch = hyperparameters.steps_per_epoch or math.ceil(
         samples_of_one_pass(sources) / samples_per_step
     )
@@ -173,6 +174,23 @@ def open_datasets(
         quarantines,
         steps_per_epoch * samples_per_step,
     )
+
+
+def _choose_datasets(
+    channels: Mapping[str, Path], hyperparameters: Hyperparameters
+) -> list[DatasetName]:
+    """The datasets to use, of those that the job has."""
+    there = [name for name in DATASET_NAMES if name in channels]
+    named = read_dataset_names(hyperparameters.datasets)
+    missing = [name for name in named if name not in there]
+    if missing and (hyperparameters.datasets != "all" or not there):
+        phase = f" (set by phase={hyperparameters.phase})" if hyperparameters.phase else ""
+        raise ConfigError(
+            f"datasets={hyperparameters.datasets}{phase}, but the job has no channel "
+            f"{' or '.join(missing)}, only {', '.join(there) or 'none'}; add the channel, or set "
+            "datasets=all"
+        )
+    return [name for name in named if name in there]
 
 
 def open_reader(

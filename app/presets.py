@@ -1,0 +1,63 @@
+"""What `phase` stands for: a ladder from ten samples on a CPU to the whole data on a GPU.
+
+Each rung changes one thing, so that what it costs and what it gains can be told apart. Those on the
+CPU are trials of a few minutes; the last one is the training that they were for.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+Preset = Mapping[str, int | str]
+
+_TRIAL: Final[Preset] = {
+    "datasets": "rid",
+    "max_samples": 10,
+    "max_val_samples": 10,
+    "crop_size_px": 512,
+    "batch_size": 2,
+    "grad_accum_steps": 1,
+    "num_workers": 2,
+    "prefetch_factor": 2,
+    "epochs": 5,
+    "steps_per_epoch": 10,
+    "device": "cpu",
+}
+_LARGER_BATCH: Final[Preset] = {
+    **_TRIAL,
+    "max_samples": 20,
+    "batch_size": 4,
+    "grad_accum_steps": 2,
+    "epochs": 4,
+    "steps_per_epoch": 5,
+}
+_MORE_WORKERS: Final[Preset] = {**_LARGER_BATCH, "num_workers": 4, "prefetch_factor": 4}
+_ALL_DATASETS: Final[Preset] = {**_MORE_WORKERS, "datasets": "all", "max_samples": 40}
+# Four of RID's photos, whole, make up a sample of 1024 px.
+_WHOLE_TRAINING: Final[Preset] = {
+    "datasets": "all",
+    "crop_size_px": 1024,
+    "batch_size": "auto",
+    "global_batch_size": 8,
+    "num_workers": 4,
+    "prefetch_factor": 4,
+    "device": "cuda",
+    "torch_compile": "auto",
+}
+
+PRESETS: Final[Mapping[int, Preset]] = {
+    1: _TRIAL,
+    2: _LARGER_BATCH,
+    3: _MORE_WORKERS,
+    4: _ALL_DATASETS,
+    5: _WHOLE_TRAINING,
+}
+
+
+def overridden_keys(phase: int, values: Mapping[str, object]) -> dict[str, tuple[object, object]]:
+    """The preset's keys that were given other values: what the preset says, and what was given."""
+    preset = PRESETS.get(phase, {})
+    return {
+        name: (preset[name], value)
+        for name, value in values.items()
+        if name in preset and value != preset[name]
+    }
