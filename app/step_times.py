@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import torch
 
-# Of a step, in this order: wait for data, to the device, forward with losses, backward, and clipping
+# Of a step, in this order: wait for data, to the device, forward with losses, backward, clipping
 # with the optimizer and the averaged weights. What is left is counting, reductions, logging.
 Part = Literal["wait", "transfer", "forward", "backward", "optimizer"]
 PARTS: Final[tuple[Part, ...]] = ("wait", "transfer", "forward", "backward", "optimizer")
@@ -34,7 +34,7 @@ class StepClock:
             device: Where the work is done.
         """
         self._device = device
-        self._seconds = dict.fromkeys(PARTS, 0.0)
+        self._seconds: dict[Part, float] = dict.fromkeys(PARTS, 0.0)
         self._events: list[tuple[Part, torch.cuda.Event, torch.cuda.Event]] = []
         self._started_s = time.perf_counter()
 
@@ -60,14 +60,15 @@ class StepClock:
         for name, start, end in self._events:
             self._seconds[name] += start.elapsed_time(end) / 1000
         now_s = time.perf_counter()
-        closed = {"step": now_s - self._started_s, **self._seconds}
+        closed: dict[str, float] = {"step": now_s - self._started_s}
+        closed.update(self._seconds)
         self._events.clear()
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._started_s = now_s
         return closed
 
     def restart(self) -> None:
-        """Begin a step now; what went on since the last one was none: a validation, a checkpoint."""
+        """Begin a step now: what went on since the last one was a validation or a checkpoint."""
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._events.clear()
         self._started_s = time.perf_counter()
