@@ -42,8 +42,7 @@ class StepClock:
     def part(self, name: Part) -> Iterator[None]:
         """Count what is done inside as a part of the step; parts do not lie inside each other."""
         if self._device.type == "cuda" and name != "wait":
-            start = torch.cuda.Event(enable_timing=True)
-            end = torch.cuda.Event(enable_timing=True)
+            start, end = _event(), _event()
             start.record()
             yield
             end.record()
@@ -60,8 +59,7 @@ class StepClock:
         for name, start, end in self._events:
             self._seconds[name] += start.elapsed_time(end) / 1000
         now_s = time.perf_counter()
-        closed: dict[str, float] = {"step": now_s - self._started_s}
-        closed.update(self._seconds)
+        closed = {"step": now_s - self._started_s, **{str(k): v for k, v in self._seconds.items()}}
         self._events.clear()
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._started_s = now_s
@@ -72,6 +70,10 @@ class StepClock:
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._events.clear()
         self._started_s = time.perf_counter()
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
 @dataclass
