@@ -22,6 +22,7 @@ from app.memory import MemorySampler
 from app.metrics import ConfusionMatrix, MetricValue
 from app.model import IMAGE_MEAN, IMAGE_STD, HybridRoofModel
 from app.report import Image8, Panel, write_report
+from app.step_times import StepSeries
 from app.tasks import LINE_KINDS, Task, TaskName, find_task
 
 logger = logging.getLogger(__name__)
@@ -29,9 +30,10 @@ logger = logging.getLogger(__name__)
 METRICS_FILE = "metrics.json"
 HISTORY_FILE = "metrics.jsonl"
 MEMORY_FILE = "memory.csv"
+STEPS_FILE = "steps.csv"
 REPORT_FILE = "report.html"
 _ARTIFACTS = (
-    MODEL_FILE, DESCRIPTION_FILE, METRICS_FILE, HISTORY_FILE, MEMORY_FILE, REPORT_FILE,
+    MODEL_FILE, DESCRIPTION_FILE, METRICS_FILE, HISTORY_FILE, MEMORY_FILE, STEPS_FILE, REPORT_FILE,
 )  # fmt: skip
 
 _NUM_PANELS = 6
@@ -212,6 +214,7 @@ def write_artifacts(
     description: Mapping[str, Any],
     document: Mapping[str, Any],
     results: Results,
+    steps: StepSeries,
     memory: MemorySampler,
     panels: Sequence[Panel],
 ) -> None:
@@ -223,12 +226,14 @@ def write_artifacts(
         description: Content of model.json.
         document: Content of metrics.json but for metrics, confusion matrices and memory.
         results: What validations have found.
+        steps: Time and loss of every step.
         memory: The run's sampler.
         panels: Pictures of the report.
     """
     export_model(model_dir, model, description)
     memory.sample_now()
     memory.write_csv(model_dir / MEMORY_FILE)
+    steps.write_csv(model_dir / STEPS_FILE)
     rows = "".join(json.dumps(row) + "\n" for row in results.history)
     (model_dir / HISTORY_FILE).write_text(rows, encoding="utf-8")
     metrics = {

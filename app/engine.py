@@ -4,26 +4,23 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 
 from app.data.loading import Batch
-from app.distributed import all_reduce_sum, average_buffers, local_rank, world_size
+from app.devices import autocast, is_out_of_memory
+from app.distributed import all_reduce_sum, average_buffers, world_size
 from app.errors import ConfigError
 from app.losses import RoofLoss, count_known
 from app.metrics import RoofMetrics
+from app.step_times import StepClock
 from app.tasks import TASK_NAMES, TaskName
+from app.training_state import LossSums, TrainingState, unwrap
 
 logger = logging.getLogger(__name__)
 
-Tensors = tuple[Tensor, ...] | list[Tensor]  # what torch's foreach functions take
-
-_GROUP_SETTINGS = ("peak_lr", "weight_decay")
 _MAX_SKIPPED_STEPS = 5
 _FINAL_LR_FACTOR = 0.01
 
@@ -53,90 +50,6 @@ class StepSettings:
     autocast_dtype: torch.dtype | None
 
 
-@dataclass
-class TrainingState:
-    """What changes from step to step, and so what a checkpoint holds.
-
-    Attributes:
-        model: The network being trained; may be wrapped in DistributedDataParallel.
-        ema: Its exponential moving average, buffers included: what is evaluated and exported.
-        optimizer: Its parameter groups carry `peak_lr`.
-        scaler: Loss scaling, enabled for float16 only.
-        step: Optimizer steps done.
-        num_skipped: Of these, the last in a row that left the weights alone.
-    """
-
-    model: nn.Module
-    ema: AveragedModel
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    step: int = 0
-    num_skipped: int = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain types only."""
-        return {
-            "model": unwrap(self.model).state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "step": self.step,
-            "num_skipped": self.num_skipped,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken."""
-        unwrap(self.model).load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
-        # The optimizer would bring its old settings along, and this run may have been given others.
-        own = [{key: group[key] for key in _GROUP_SETTINGS} for group in self._groups()]
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group, settings in zip(self._groups(), own, strict=True):
-            group.update(settings)
-        if state["scaler"]:  # empty where the run before needed no scaling
-            self.scaler.load_state_dict(state["scaler"])
-        self.step = state["step"]
-        self.num_skipped = state["num_skipped"]
-
-    def model_bytes(self) -> int:
-        """Size of the network's weights and buffers."""
-        values = unwrap(self.model).state_dict().values()
-        return sum(value.numel() * value.element_size() for value in values)
-
-    def checkpoint_bytes(self) -> int:
-        """Size of a checkpoint, close to: the weights twice, and AdamW's two moments of each."""
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        return 2 * self.model_bytes() + 2 * sum(p.numel() * p.element_size() for p in trained)
-
-    def _groups(self) -> list[dict[str, Any]]:
-        return self.optimizer.param_groups
-
-
-@dataclass
-class LossSums:
-    """Summed losses and known pixels per task, over steps and ranks.
-
-    Attributes:
-        sums: (4,) float64, in the order of TASK_NAMES; 0 for tasks the network has not.
-        counts: (4,) int64.
-    """
-
-    sums: Tensor = field(default_factory=lambda: torch.zeros(len(TASK_NAMES), dtype=torch.float64))
-    counts: Tensor = field(default_factory=lambda: torch.zeros(len(TASK_NAMES), dtype=torch.int64))
-
-    def add(self, other: "LossSums") -> None:
-        """Add another's sums and counts to these."""
-        self.sums += other.sums
-        self.counts += other.counts
-
-    def means(self) -> dict[TaskName, float | None]:
-        """Mean loss per task; None for a task without known pixels."""
-        return {
-            name: float(self.sums[i] / self.counts[i]) if self.counts[i] > 0 else None
-            for i, name in enumerate(TASK_NAMES)
-        }
-
-
 @dataclass(frozen=True)
 class StepResult:
     """What one optimizer step did.
@@ -146,12 +59,14 @@ class StepResult:
         num_samples: Samples seen by all ranks.
         micro_batches: What this rank trained on.
         stop: Whether any rank was asked to stop.
+        seconds: As StepClock.close_step.
     """
 
     losses: LossSums
     num_samples: int
     micro_batches: list[Batch]
     stop: bool
+    seconds: Mapping[str, float]
 
 
 def train_steps(
@@ -167,19 +82,22 @@ def train_steps(
         RuntimeError: If the gradient is not finite several steps in a row.
     """
     state.model.train()
+    clock = StepClock(settings.device)
     for start in range(0, num_micro_batches, settings.grad_accum_steps):
+        clock.restart()
         length = min(settings.grad_accum_steps, num_micro_batches - start)
-        micro_batches = [next(batches) for _ in range(length)]
+        with clock.part("wait"):
+            micro_batches = [next(batches) for _ in range(length)]
         _set_learning_rate(state, settings)
         counts, num_samples, stop = _reduce_counts(micro_batches, stop_requested(), settings)
-        sums = _accumulate_gradients(state, micro_batches, counts, settings)
-        is_finite = _step_optimizer(state, settings)
-        average_buffers(unwrap(state.model))
-        if is_finite:
-            state.num_skipped = 0
-            state.ema.update_parameters(unwrap(state.model))
-        else:
-            state.num_skipped += 1
+        sums = _accumulate_fitting(state, micro_batches, counts, settings, clock)
+        with clock.part("optimizer"):
+            is_finite = _step_optimizer(state, settings)
+            average_buffers(unwrap(state.model))
+            if is_finite:
+                state.ema.update_parameters(unwrap(state.model))
+        state.num_skipped = 0 if is_finite else state.num_skipped + 1
+        if not is_finite:
             _report_skipped(state.num_skipped, micro_batches)
         state.step += 1
         yield StepResult(
@@ -187,6 +105,7 @@ def train_steps(
             num_samples=num_samples,
             micro_batches=micro_batches,
             stop=stop,
+            seconds=clock.close_step(),
         )
 
 
@@ -214,25 +133,6 @@ def learning_rate_factor(step: int, num_warmup_steps: int, num_steps: int) -> fl
     return _FINAL_LR_FACTOR + (1 - _FINAL_LR_FACTOR) * cosine
 
 
-def build_ema(model: nn.Module, ema_decay: float) -> AveragedModel:
-    """The moving average of a model's weights and buffers.
-
-    Its decay grows with the updates t, min(ema_decay, (1 + t) / (10 + t)): a young average forgets
-    the random start quickly.
-    """
-
-    @torch.no_grad()
-    def update(averaged: Tensors, current: Tensors, num_averaged: Tensor | int) -> None:
-        if not averaged[0].is_floating_point():  # batch counters
-            torch._foreach_copy_(averaged, current)
-            return
-        num_updates = int(num_averaged)
-        decay = min(ema_decay, (1 + num_updates) / (10 + num_updates))
-        torch._foreach_lerp_(averaged, current, 1 - decay)
-
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
-
-
 def evaluate(
     model: nn.Module,
     batches: Iterable[Batch],
@@ -247,55 +147,6 @@ def evaluate(
             logits = predict(model, batch["image"], tasks, device, autocast_dtype)
             metrics.update(logits, batch)
         yield batch
-
-
-def choose_device(choice: str) -> torch.device:
-    """The device that the hyperparameter `device` asks for.
-
-    Raises:
-        ConfigError: If it asks for CUDA where there is none.
-    """
-    if choice == "auto":
-        choice = "cuda" if torch.cuda.is_available() else "cpu"
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "device=cuda, but torch finds no CUDA device; use an instance with a GPU and a torch "
-            "that supports it, or set device=auto"
-        )
-    return torch.device(choice, local_rank()) if choice == "cuda" else torch.device(choice)
-
-
-def choose_autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The mixed-precision dtype that `precision` asks for; None for float32 throughout.
-
-    "auto" takes bfloat16 only where the hardware computes in it: emulated, it is slower than
-    float32 (1.8 times with AVX-512, 10 times with AVX2).
-
-    Raises:
-        ConfigError: If it asks for float16 on a CPU.
-    """
-    if precision == "fp16" and device.type == "cpu":
-        raise ConfigError(
-            "precision=fp16, but the device is a CPU, which does not compute in it; set "
-            "precision=auto"
-        )
-    if precision == "auto":
-        if device.type == "cpu":
-            precision = "bf16" if _cpu_computes_bf16() else "fp32"
-        else:
-            precision = "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-
-
-def _cpu_computes_bf16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def autocast(
-    device: torch.device, dtype: torch.dtype | None
-) -> contextlib.AbstractContextManager[Any]:
-    """Mixed precision where a dtype is given."""
-    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 def _reduce_counts(
@@ -315,37 +166,123 @@ def _reduce_counts(
     return packed[:-2], int(packed[-2]), bool(packed[-1] > 0)
 
 
-def _accumulate_gradients(
-    state: TrainingState, micro_batches: list[Batch], counts: Tensor, settings: StepSettings
+def _accumulate_fitting(
+    state: TrainingState,
+    micro_batches: list[Batch],
+    counts: Tensor,
+    settings: StepSettings,
+    clock: StepClock,
 ) -> Tensor:
-    """Backward through all micro-batches; returns the (4,) float64 summed losses.
+    """As `_accumulate_gradients`; where memory runs out, anew with half as many samples a pass.
+
+    The gradient stays that of the whole step. Batch statistics are of fewer samples, and those of
+    the passes that are done again count twice in their running means.
+
+    Raises:
+        ConfigError: If there is no room for a single sample, or other ranks wait for this one.
+    """
+    while True:
+        limit = state.max_samples_per_pass
+        passes = [part for batch in micro_batches for part in _split(batch, limit)]
+        try:
+            return _accumulate_gradients(state, passes, counts, settings, clock)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            largest = max(len(part["sample_id"]) for part in passes)
+            # Others are in the middle of adding up gradients with this rank.
+            if largest == 1 or world_size() > 1:
+                raise ConfigError(_describe_no_room(largest, settings)) from error
+        # Out here the error, and all activations that its traceback holds, are gone.
+        state.max_samples_per_pass = largest // 2
+        state.optimizer.zero_grad(set_to_none=True)
+        if settings.device.type == "cuda":
+            torch.cuda.empty_cache()
+        logger.warning(
+            "out of memory with %d samples a pass: going on with at most %d, and more passes a "
+            "step, whose gradient stays the same; set batch_size=%d to begin with that",
+            largest,
+            largest // 2,
+            largest // 2,
+        )
+
+
+def _split(batch: Batch, max_samples: int | None) -> list[Batch]:
+    """The batch in parts of at most so many samples."""
+    num_samples = len(batch["sample_id"])
+    if max_samples is None or num_samples <= max_samples:
+        return [batch]
+    return [
+        _take(batch, slice(start, start + max_samples))
+        for start in range(0, num_samples, max_samples)
+    ]
+
+
+def _take(batch: Batch, samples: slice) -> Batch:
+    return Batch(
+        image=batch["image"][samples],
+        segments=batch["segments"][samples],
+        lines=batch["lines"][samples],
+        depth=batch["depth"][samples],
+        superstructures=batch["superstructures"][samples],
+        sample_id=batch["sample_id"][samples],
+        bad_files={},
+    )
+
+
+def _describe_no_room(num_samples: int, settings: StepSettings) -> str:
+    device = "GPU memory" if settings.device.type == "cuda" else "memory"
+    if num_samples > 1:
+        return (
+            f"out of {device} with {num_samples} samples a pass on one of {world_size()} training "
+            f"processes; set batch_size={num_samples // 2} and grad_accum_steps twice as high, or "
+            "batch_size=auto"
+        )
+    return (
+        f"out of {device} with a single sample a pass; lower crop_size_px, set "
+        "checkpoint_activations=true, or take an instance with more memory"
+    )
+
+
+def _accumulate_gradients(
+    state: TrainingState,
+    passes: list[Batch],
+    counts: Tensor,
+    settings: StepSettings,
+    clock: StepClock,
+) -> Tensor:
+    """Backward through all passes; returns the (4,) float64 summed losses.
 
     Each task's sum is divided by its count over the whole step, so the gradient is that of one
-    large batch however unevenly labels are spread over micro-batches and ranks.
+    large batch however unevenly labels are spread over passes and ranks.
     """
     num_ranks = world_size()
-    total_sums = torch.zeros(len(TASK_NAMES), dtype=torch.float64, device=settings.device)
-    for i, batch in enumerate(micro_batches):
-        is_last = i == len(micro_batches) - 1
+    device = settings.device
+    total_sums = torch.zeros(len(TASK_NAMES), dtype=torch.float64, device=device)
+    for i, batch in enumerate(passes):
+        is_last = i == len(passes) - 1
         no_sync = getattr(state.model, "no_sync", contextlib.nullcontext)
         with contextlib.nullcontext() if is_last else no_sync():
-            targets = {
-                name: batch[name].to(settings.device, non_blocking=True)
-                for name in settings.task_weights
-            }
-            with autocast(settings.device, settings.autocast_dtype):
-                image = batch["image"].to(settings.device, non_blocking=True)
-                logits = state.model(image, settings.task_weights)
-            sums = settings.loss(logits, targets)
-            loss = torch.zeros((), device=settings.device)
-            for position, name in enumerate(TASK_NAMES):
-                if name in sums:
-                    weight = settings.task_weights[name]
-                    # DDP averages over ranks: times their number gives the sum.
-                    scale = weight * num_ranks / counts[position].clamp(min=1)
-                    loss = loss + scale * sums[name]
-                    total_sums[position] += sums[name].detach()
-            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            with clock.part("transfer"):
+                image = batch["image"].to(device, non_blocking=True)
+                targets = {
+                    name: batch[name].to(device, non_blocking=True)
+                    for name in settings.task_weights
+                }
+            with clock.part("forward"):
+                with autocast(device, settings.autocast_dtype):
+                    logits = state.model(image, settings.task_weights)
+                sums = settings.loss(logits, targets)
+                loss = torch.zeros((), device=device)
+                for position, name in enumerate(TASK_NAMES):
+                    if name in sums:
+                        weight = settings.task_weights[name]
+                        # DDP averages over ranks: times their number gives the sum.
+                        scale = weight * num_ranks / counts[position].clamp(min=1)
+                        loss = loss + scale * sums[name]
+                        total_sums[position] += sums[name].detach()
+            with clock.part("backward"):
+                state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     return all_reduce_sum(total_sums).cpu()
 
 
@@ -376,8 +313,3 @@ def _set_learning_rate(state: TrainingState, settings: StepSettings) -> None:
     factor = learning_rate_factor(state.step, settings.num_warmup_steps, settings.num_steps)
     for group in state.optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The network itself, which DistributedDataParallel may wrap."""
-    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -13,7 +13,7 @@ from app.config_text import parse_hyperparameters
 from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
 from app.data.reader import Split
 from app.dataset_names import DatasetName
-from app.engine import choose_autocast_dtype, choose_device
+from app.devices import choose_autocast_dtype, choose_device
 from app.errors import CheckpointError, ConfigError
 from app.model import HybridRoofModel
 from app.sagemaker import check_writable, scratch_folder

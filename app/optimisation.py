@@ -10,11 +10,12 @@ from torch import nn
 
 from app.checkpoint import find_pretrained_weights, load_backbone_weights
 from app.config import Hyperparameters
-from app.engine import TrainingState, build_ema, choose_autocast_dtype
+from app.devices import choose_autocast_dtype
 from app.errors import ConfigError
 from app.model import HybridRoofModel
 from app.sagemaker import PRETRAINED_CHANNEL
 from app.tasks import Task, TaskName
+from app.training_state import TrainingState, build_ema
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,11 @@ from app.checkpoint import (
 )
 from app.data.datasets import Datasets
 from app.distributed import broadcast_bytes, gather_json, rank
-from app.engine import LossSums, TrainingState
 from app.errors import CheckpointError, DataError
 from app.sagemaker import Paths
+from app.step_times import StepSeries
 from app.storage import check_space, writing_to
+from app.training_state import LossSums, TrainingState
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Progress:
         num_samples: Samples seen since the start.
         duration_s: Seconds since the start, earlier runs included.
         results: Rows of metrics.jsonl and the last validation.
+        steps: Time and loss of every step.
     """
 
     epoch: int = 0
@@ -49,6 +51,7 @@ class Progress:
     num_samples: int = 0
     duration_s: float = 0.0
     results: Results = field(default_factory=Results)
+    steps: StepSeries = field(default_factory=StepSeries)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain types only."""
@@ -60,6 +63,7 @@ class Progress:
             "num_samples": self.num_samples,
             "duration_s": self.duration_s,
             "results": self.results.state_dict(),
+            "steps": self.steps.state_dict(),
         }
 
     @classmethod
@@ -72,6 +76,7 @@ class Progress:
             num_samples=state["num_samples"],
             duration_s=state["duration_s"],
             results=Results(**state["results"]),
+            steps=StepSeries.from_state_dict(state["steps"]),
         )
 
 

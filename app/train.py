@@ -10,14 +10,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from app.artifacts import collect_panels, describe_model, headline, write_artifacts
+from app.artifacts import collect_panels, describe_model, write_artifacts
 from app.class_weights import choose_class_weights
 from app.config import Hyperparameters
-from app.data.audit import sample_findings
 from app.data.datasets import open_datasets
-from app.data.distribution import Distribution, lines_of_shares, measure_distribution
+from app.data.distribution import Distribution, measure_distribution
 from app.data.loading import Batch, build_train_loader
-from app.data.reader import TrainReader
+from app.devices import choose_autocast_dtype, choose_device
 from app.distributed import (
     gather_json,
     is_any,
@@ -27,26 +26,20 @@ from app.distributed import (
     world_size,
     wrap_model,
 )
-from app.engine import (
-    LossSums,
-    StepResult,
-    StepSettings,
-    choose_autocast_dtype,
-    choose_device,
-    train_steps,
-)
+from app.engine import StepResult, StepSettings, train_steps
 from app.errors import DataError, PeerLostError, join_problems
-from app.logs import metric_line
 from app.losses import RoofLoss
 from app.memory import MemorySampler
 from app.metrics import ConfusionMatrix, MetricValue
 from app.model import HybridRoofModel
 from app.optimisation import build_state, choose_task_weights
 from app.progress import check_same_data, check_space_for_run, resume_run, save_run
+from app.run_log import log_epoch, log_findings, log_start
 from app.sagemaker import Paths
 from app.scoring import Scores, finish_scores, score_datasets
 from app.storage import writing_to
 from app.tasks import build_tasks
+from app.training_state import LossSums
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +114,7 @@ class _Run:
         )
         self.datasets = open_datasets(channels, hyperparameters, paths.scratch_dir)
         check_same_data(self.datasets)
-        for source in self.datasets.train.sources:
-            _log_findings(source.reader, hyperparameters.seed)
+        log_findings(self.datasets, hyperparameters.seed)
         self.trained_classes = self.datasets.labelled_classes(self.tasks)
         self.task_weights = choose_task_weights(hyperparameters, self.trained_classes)
         self.micro_batches_per_step = hyperparameters.grad_accum_steps * world_size()
@@ -149,7 +141,17 @@ class _Run:
         self.state.model = wrap_model(self.state.model, device)
         self.first_step = self.state.step
         self.started_s = started_s - self.progress.duration_s
-        _log_start(self)
+        log_start(
+            hyperparameters,
+            self.datasets,
+            self.distribution,
+            self.tasks,
+            self.task_weights,
+            self.num_micro_batches // self.micro_batches_per_step,
+            self.state.model,
+            device,
+            self.autocast_dtype,
+        )
 
     def train_epochs(self) -> bool:
         """Train and validate all epochs that are left; True if the run was asked to stop."""
@@ -184,6 +186,7 @@ class _Run:
             "num_samples": self.progress.num_samples,
             "num_processes": world_size(),
             "duration_s": round(time.monotonic() - self.started_s, 1),
+            "step_time": self.progress.steps.summary(),
             "trained_tasks": tasks,
             "datasets": self.datasets.describe(),
             "class_distribution": {
@@ -203,6 +206,7 @@ class _Run:
                 description,
                 document,
                 self.progress.results,
+                self.progress.steps,
                 self.memory,
                 panels,
             )
@@ -246,6 +250,8 @@ class _Run:
         self.progress.num_micro_batches += len(result.micro_batches) * world_size()
         self.progress.num_samples += result.num_samples
         self.progress.losses.add(result.losses)
+        loss = result.losses.weighted_mean(self.task_weights)
+        self.progress.steps.add(self.state.step, result.num_samples, loss, result.seconds)
 
     def _validate(self) -> bool:
         """Score the averaged weights and close the epoch; True if asked to stop before the end."""
@@ -280,11 +286,6 @@ class _Run:
         progress = self.progress
         progress.epoch += 1
         losses = progress.losses.means()
-        terms = [
-            weight * loss
-            for name, weight in self.task_weights.items()
-            if (loss := losses[name]) is not None
-        ]
         duration_s = time.monotonic() - self.started_s
         row: dict[str, float | int | None] = {
             "epoch": progress.epoch,
@@ -292,28 +293,14 @@ class _Run:
             "time_s": round(duration_s, 2),
             "learning_rate": self.state.optimizer.param_groups[0]["lr"],
             "samples_per_s": round(progress.num_samples / duration_s, 3),
-            "train/loss": sum(terms) if terms else None,
+            "train/loss": progress.losses.weighted_mean(self.task_weights),
             **{f"train/{name}/loss": loss for name, loss in losses.items()},
             **{name: metric.value for name, metric in values.items()},
         }
         progress.results.close_epoch(row, values, confusion)
         progress.num_micro_batches = 0
         progress.losses = LossSums()
-        logger.info(
-            "epoch %d/%d  %s  memory %.2f GiB",
-            progress.epoch,
-            self.hyperparameters.epochs,
-            headline(row),
-            self.memory.peak_rss_gib(),
-        )
-        if not sys.stdout.isatty():  # for SageMaker's metric regexes; a person has the line above
-            # Of all datasets together: the line would be four times as long otherwise.
-            machine_values = {
-                name: value
-                for name, value in row.items()
-                if name not in ("epoch", "step") and name.count("/") < 3
-            }
-            logger.info("%s", metric_line(machine_values, progress.epoch, self.state.step))
+        log_epoch(row, self.hyperparameters.epochs, self.memory.peak_rss_gib())
         if progress.epoch == self.hyperparameters.epochs:
             self._save_checkpoint()
 
@@ -359,35 +346,3 @@ class _Run:
             device=self.device,
             autocast_dtype=self.autocast_dtype,
         )
-
-
-def _log_findings(reader: TrainReader, seed: int) -> None:
-    """What a look at a few samples finds, before hours go into training on them."""
-    for finding in sample_findings(reader, seed=seed):
-        if finding.severity == "warning":  # what is damaged is set aside, and named, when met
-            logger.warning("%s; %s", finding.what, finding.remedy)
-
-
-def _log_start(run: _Run) -> None:
-    num_parameters = sum(p.numel() for p in run.state.model.parameters())
-    for name, facts in run.datasets.describe().items():
-        logger.info(
-            "%s: %d samples to train on, %.0f %% of every step, and %d to validate on",
-            name,
-            facts["num_train"],
-            100 * facts["share"],
-            facts["num_val"],
-        )
-    for line in lines_of_shares(run.distribution.describe(run.tasks)):
-        logger.info("pixels after augmentation, %s", line)
-    logger.info(
-        "training %s, %d steps an epoch; %s, %s, %.1f M parameters, torch %s",
-        " and ".join(run.task_weights),
-        run.num_micro_batches // run.micro_batches_per_step,
-        run.device,
-        str(run.autocast_dtype or torch.float32).removeprefix("torch."),
-        num_parameters / 1e6,
-        torch.__version__,
-    )
-    changed = run.hyperparameters.non_default()
-    logger.info("hyperparameters: %s", changed or "all at their defaults")

@@ -2,19 +2,12 @@ import pytest
 import torch
 from torch import nn
 
-from app.engine import (
-    LossSums,
-    StepSettings,
-    TrainingState,
-    build_ema,
-    choose_autocast_dtype,
-    choose_device,
-    learning_rate_factor,
-    train_steps,
-)
+from app.devices import choose_autocast_dtype, choose_device
+from app.engine import StepSettings, learning_rate_factor, train_steps
 from app.errors import ConfigError
 from app.losses import RoofLoss
 from app.tasks import build_tasks
+from app.training_state import LossSums, TrainingState, build_ema
 
 CPU = torch.device("cpu")
 
@@ -74,6 +67,7 @@ def batch(num_images, seed=0):
         "segments": segments,
         "lines": lines,
         "depth": torch.full((num_images, 8, 8), torch.nan),
+        "superstructures": torch.full((num_images, 8, 8), 255, dtype=torch.uint8),
         "sample_id": [f"{seed}-{i}" for i in range(num_images)],
         "bad_files": [],
     }
@@ -214,3 +208,74 @@ def test_precision_and_device_choices():
         assert choose_device("auto") == CPU
         with pytest.raises(ConfigError, match="finds no CUDA device"):
             choose_device("cuda")
+
+
+class LimitedModel(TinyModel):
+    """Runs out of memory above so many samples, in the forward or in the backward pass."""
+
+    def __init__(self, max_samples, where, error):
+        super().__init__()
+        self.max_samples, self.where, self.error = max_samples, where, error
+        self.sizes = []
+
+    def fail(self, _):
+        raise self.error
+
+    def forward(self, image, tasks):
+        self.sizes.append(len(image))
+        logits = super().forward(image, tasks)
+        if len(image) > self.max_samples:
+            if self.where == "forward":
+                raise self.error
+            logits["lines"].register_hook(self.fail)
+        return logits
+
+
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+)
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_out_of_memory_halves_the_passes_and_keeps_the_step(where, error, caplog):
+    whole, more = batch(6), batch(6, seed=1)
+    one, settings = build()
+    expected = run(one, settings, [whole, more])
+    state, settings = build()
+    state.model = LimitedModel(2, where, error)
+    state.optimizer.param_groups[0]["params"] = list(state.model.parameters())
+    got = run(state, settings, [whole, more])
+    for a, b in zip(one.model.parameters(), state.model.parameters(), strict=True):
+        torch.testing.assert_close(b, a, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(got[1].losses.sums, expected[1].losses.sums)
+    # 6 fail, 3 fail, 1 fits; from then on nothing is tried again.
+    assert state.model.sizes[:2] == [6, 3]
+    assert set(state.model.sizes[2:]) == {1}
+    assert len(state.model.sizes) == 2 + 12
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert "out of memory with 6 samples a pass: going on with at most 3" in caplog.text
+
+
+def test_no_room_for_a_single_sample_is_the_users_to_cure():
+    state, settings = build()
+    state.model = LimitedModel(0, "forward", OUT_OF_MEMORY[0])
+    with pytest.raises(ConfigError, match=r"single sample a pass; lower crop_size_px, set chec"):
+        run(state, settings, [batch(2)])
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    state, settings = build()
+    state.model = LimitedModel(1, "forward", RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run(state, settings, [batch(2)])
+    assert state.model.sizes == [2]
+
+
+def test_the_parts_of_a_step_fill_it():
+    state, settings = build()
+    [result] = run(state, settings, [batch(64)])
+    parts = sum(value for name, value in result.seconds.items() if name != "step")
+    assert 0 < parts <= result.seconds["step"]
+    assert result.seconds["backward"] > 0

@@ -1,10 +1,10 @@
 import pytest
 from torch import nn
 
-from app.engine import TrainingState
 from app.errors import StorageError
 from app.progress import check_space_for_run
 from app.sagemaker import Paths
+from app.training_state import TrainingState
 
 
 @pytest.fixture

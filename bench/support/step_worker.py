@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.engine import autocast, choose_autocast_dtype
+from app.devices import autocast, choose_autocast_dtype
 from app.losses import RoofLoss, count_known
 from app.tasks import TASK_NAMES, TaskName
 from bench.support.designs import DESIGNS, TASKS, Design

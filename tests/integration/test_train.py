@@ -29,7 +29,8 @@ from tests.integration.support import (
 pytestmark = pytest.mark.slow
 
 ARTIFACTS = {
-    "model.safetensors", "model.json", "metrics.json", "metrics.jsonl", "memory.csv", "report.html",
+    "model.safetensors", "model.json", "metrics.json", "metrics.jsonl", "memory.csv", "steps.csv",
+    "report.html",
 }  # fmt: skip
 
 

@@ -1,0 +1,86 @@
+"""What a training run says of itself in the log: at its start, and at the end of each epoch."""
+
+import logging
+import sys
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from app.artifacts import headline
+from app.config import Hyperparameters
+from app.data.audit import sample_findings
+from app.data.datasets import Datasets
+from app.data.distribution import Distribution, lines_of_shares
+from app.logs import metric_line
+from app.presets import overridden_keys
+from app.tasks import Task
+
+logger = logging.getLogger(__name__)
+
+
+def log_findings(datasets: Datasets, seed: int) -> None:
+    """What a look at a few samples finds, before hours go into training on them."""
+    for source in datasets.train.sources:
+        for finding in sample_findings(source.reader, seed=seed):
+            if finding.severity == "warning":  # what is damaged is set aside, and named, when met
+                logger.warning("%s; %s", finding.what, finding.remedy)
+
+
+def log_start(
+    hyperparameters: Hyperparameters,
+    datasets: Datasets,
+    distribution: Distribution,
+    tasks: Sequence[Task],
+    trained_tasks: Collection[str],
+    steps_per_epoch: int,
+    model: nn.Module,
+    device: torch.device,
+    autocast_dtype: torch.dtype | None,
+) -> None:
+    """What is trained, on what and with which settings."""
+    for name, facts in datasets.describe().items():
+        logger.info(
+            "%s: %d samples to train on, %.0f %% of every step, and %d to validate on",
+            name,
+            facts["num_train"],
+            100 * facts["share"],
+            facts["num_val"],
+        )
+    for line in lines_of_shares(distribution.describe(tasks)):
+        logger.info("pixels after augmentation, %s", line)
+    logger.info(
+        "training %s, %d steps an epoch; %s, %s, %.1f M parameters, torch %s",
+        " and ".join(trained_tasks),
+        steps_per_epoch,
+        device,
+        str(autocast_dtype or torch.float32).removeprefix("torch."),
+        sum(p.numel() for p in model.parameters()) / 1e6,
+        torch.__version__,
+    )
+    changed = hyperparameters.non_default()
+    logger.info("hyperparameters: %s", changed or "all at their defaults")
+    if hyperparameters.phase is not None:
+        overridden = overridden_keys(hyperparameters.phase, hyperparameters.model_dump())
+        if overridden:
+            words = [f"{name}={new} in place of {old}" for name, (old, new) in overridden.items()]
+            logger.info("phase=%d is not as it stands: %s", hyperparameters.phase, ", ".join(words))
+
+
+def log_epoch(row: Mapping[str, float | int | None], num_epochs: int, peak_gib: float) -> None:
+    """An epoch's numbers: a line for people and, where no person looks on, one for machines."""
+    logger.info(
+        "epoch %d/%d  %s  memory %.2f GiB", row["epoch"], num_epochs, headline(row), peak_gib
+    )
+    if sys.stdout.isatty():
+        return
+    # Of all datasets together: the line would be four times as long otherwise.
+    values = {
+        name: value
+        for name, value in row.items()
+        if name not in ("epoch", "step") and name.count("/") < 3
+    }
+    epoch, step = row["epoch"], row["step"]
+    assert epoch is not None
+    assert step is not None
+    logger.info("%s", metric_line(values, int(epoch), int(step)))
