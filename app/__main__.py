@@ -103,17 +103,20 @@ def _supervise(options: argparse.Namespace) -> int:
     clear_failure(Paths(options.base_dir))
     paths = read_paths(options.base_dir)
     settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
-    return run_job(options.arguments, paths, settings, requests)
+    return run_job(
+        options.arguments, paths, settings, requests, lambda: _find_channels(options, paths)
+    )
+
+
+def _find_channels(options: argparse.Namespace, paths: Paths) -> dict[str, Path]:
+    """The datasets named on the command line, else the job's channels."""
+    from app.sagemaker import read_channels
+
+    return dict(_dataset_dirs(options).items()) or read_channels(paths)
 
 
 def _train_as_a_rank(options: argparse.Namespace) -> None:
-    from app.sagemaker import (
-        check_writable,
-        clear_failure,
-        read_channels,
-        read_hyperparameters,
-        read_paths,
-    )
+    from app.sagemaker import check_writable, clear_failure, read_hyperparameters, read_paths
 
     variable = os.environ.get("RANK", "0")
     rank = int(variable) if variable.isdecimal() else 0
@@ -125,14 +128,22 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
     stop_flag = StopFlag()
     stop_flag.listen()
     from app.config_text import parse_hyperparameters, parse_settings
-    from app.shared_memory import fit_workers
 
     paths = read_paths(options.base_dir)
     check_writable(paths.model_dir, paths.checkpoint_dir)
     settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
     hyperparameters = parse_hyperparameters(settings)
-    channels: dict[str, Path] = dict(_dataset_dirs(options).items()) or read_channels(paths)
-    hyperparameters = fit_workers(hyperparameters, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    channels = _find_channels(options, paths)
+    largest_pass = None
+    if hyperparameters.batch_size == "auto":
+        from app.batch_size import find_largest_pass, recall_batch_size
+
+        # Before torch is imported: what this process holds, the one that measures cannot have.
+        num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+        largest_pass = recall_batch_size(paths.checkpoint_dir, hyperparameters, num_processes)
+        if largest_pass is None and os.environ.get("LOCAL_RANK", "0") == "0":
+            num_local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            largest_pass = find_largest_pass(hyperparameters, settings, channels, num_local)
     # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
     # imports run beside ours.
     from app.data.workers import start_worker_server
@@ -141,7 +152,7 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
         start_worker_server()
     from app.train import train
 
-    train(paths, hyperparameters, channels, stop_flag)
+    train(paths, hyperparameters, channels, stop_flag, largest_pass)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -170,6 +181,18 @@ def _launch(options: argparse.Namespace) -> int:
     return launch(read_options(options))
 
 
+def _probe(options: argparse.Namespace) -> None:  # noqa: ARG001 - it is asked on standard input
+    import psutil
+
+    from app.measuring import ProbeRequest
+
+    die_with_parent()
+    launcher_gib = psutil.Process().memory_full_info().pss / 2**30
+    from app.probe import run_probe
+
+    run_probe(ProbeRequest.from_json(sys.stdin.read()), launcher_gib)
+
+
 def _make_sample(options: argparse.Namespace) -> None:
     from app.synthetic.sample import make_sample
 
@@ -182,7 +205,7 @@ def _build_parser() -> argparse.ArgumentParser:
         description="Train HybridRoofModel: roof planes by direction, roof lines and heights.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     train = commands.add_parser("train", help="train as a SageMaker job does (the default)")
     _add_base_dir(train)
@@ -230,6 +253,9 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     _add_base_dir(sample)
     sample.set_defaults(run=_make_sample)
+
+    # What other commands start; it is not for people, and has no line in the list of commands.
+    commands.add_parser("probe").set_defaults(run=_probe)
 
     job = commands.add_parser("launch", help="create a SageMaker training job")
     add_launch_options(job)

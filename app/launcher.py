@@ -13,8 +13,9 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.cluster import build_environments, choose_num_processes
 from app.config_text import parse_hyperparameters
@@ -65,7 +66,11 @@ class Failure:
 
 
 def run_job(
-    arguments: Sequence[str], paths: Paths, settings: Mapping[str, object], requests: StopRequests
+    arguments: Sequence[str],
+    paths: Paths,
+    settings: Mapping[str, object],
+    requests: StopRequests,
+    find_channels: Callable[[], Mapping[str, Path]],
 ) -> int:
     """Run this host's part of a job and return the exit code to end with.
 
@@ -77,6 +82,8 @@ def run_job(
         paths: The job's folders.
         settings: Hyperparameters as they were sent.
         requests: Listening.
+        find_channels: Tells the folders of datasets, where memory ran out and it is asked what
+            would fit.
 
     Raises:
         RoofError: If the job cannot be started.
@@ -84,6 +91,7 @@ def run_job(
     hosts, gpus, torch_build = read_hosts(paths), read_gpus(), read_torch_build()
     log_start(paths, hosts, gpus, torch_build, settings)
     script = find_script(paths, settings)
+    find_remedy: Callable[[], str | None] = _no_remedy
     if script:
         num_processes, join_limit_s = 1, _SCRIPT_JOIN_LIMIT_S
     else:
@@ -93,6 +101,14 @@ def run_job(
             hyperparameters.processes_per_host, hyperparameters.device, gpus
         )
         join_limit_s = hyperparameters.join_timeout_s
+        if len(hosts.names) == 1:
+
+            def find_remedy() -> str | None:
+                from app.batch_size import describe_fitting  # late, to keep this process small
+
+                logger.info("measuring what would have fitted")
+                return describe_fitting(hyperparameters, settings, find_channels(), num_processes)
+
     flags = ["-P"] if sys.flags.safe_path else []
     role = "script" if script else "rank"
     command = [sys.executable, *flags, "-m", "app", *arguments, "--supervised", role]
@@ -110,7 +126,9 @@ def run_job(
         keep_last_words = bool(script) or not sys.stderr.isatty()
         processes = Processes(command, environments, keep_last_words=keep_last_words)
         is_alone = len(hosts.names) == 1
-        supervision = _Supervision(processes, peers, requests, paths, memory, script, is_alone)
+        supervision = _Supervision(
+            processes, peers, requests, paths, memory, script, is_alone, find_remedy
+        )
         supervision.watch()
         failure = supervision.find_failure()
         if failure is None:
@@ -140,6 +158,7 @@ class _Supervision:
         memory: MemorySampler,
         script: str | None,
         is_alone: bool,
+        find_remedy: Callable[[], str | None],
     ) -> None:
         self._processes = processes
         self._peers = peers
@@ -148,6 +167,7 @@ class _Supervision:
         self._memory = memory
         self._script = script
         self._is_alone = is_alone
+        self._find_remedy = find_remedy
         self._stop_deadline_s: float | None = None
         self._crash_deadline_s: float | None = None
         self._is_too_late = False
@@ -280,10 +300,16 @@ class _Supervision:
 
     def _describe_kill(self) -> str:
         remedy = "" if self._script else "lower batch_size, crop_size_px or num_workers, or "
+        if self._memory.was_full() and (fitting := self._find_remedy()):
+            remedy = f"{fitting}; or "
         return (
             f"{self._who} killed by the kernel (SIGKILL), probably out of memory: "
             f"{self._memory.describe_peak()}; {remedy}take an instance with more memory"
         )
+
+
+def _no_remedy() -> str | None:
+    return None
 
 
 def _find_signal(exit_code: int) -> signal.Signals | None:

@@ -3,6 +3,7 @@
 Imports no torch, so that a process that only watches others stays small.
 """
 
+import contextlib
 import csv
 import logging
 import os
@@ -23,16 +24,19 @@ from app.cgroup import (
     read_cgroup_peak_gib,
     read_memory_limit_gib,
 )
+from app.memory_watch import MemoryWatch
 
 _log = logging.getLogger(__name__)
 
 SHM_DIR: Final = Path("/dev/shm")
 
-# Written to memory.csv in this order. Of the first six the highest value matters, of
+# Written to memory.csv in this order. Of the peaks the highest value matters, of
 # host_available_gib the lowest; the rest is constant.
 PEAK_COLUMNS: Final = (
     "rss_gib",
     "uss_gib",
+    "pss_gib",
+    "peak_gib",
     "cgroup_use_gib",
     "shm_gib",
     "cuda_allocated_gib",
@@ -41,9 +45,11 @@ PEAK_COLUMNS: Final = (
 COLUMNS: Final = (*PEAK_COLUMNS, "cgroup_limit_gib", "host_total_gib", "host_available_gib")
 
 _GIB: Final = 2**30
-# USS walks every page table of the tree: 19 ms for one process of 0.8 GiB, 8 ms for each loader
-# worker of 0.5 GiB, where RSS takes 1 ms. So it may take this share of one core and no more.
-_MAX_USS_SHARE: Final = 0.02
+# USS and PSS walk every page table of the tree: 19 ms for one process of 0.8 GiB, 8 ms for each
+# loader worker of 0.5 GiB, where RSS takes 1 ms. So they may take this share of one core, no more.
+_MAX_WALK_SHARE: Final = 0.004
+# From here on it is likely that a killed process was killed for memory.
+_FULL_SHARE: Final = 0.95
 
 Values = dict[str, float | None]
 
@@ -64,15 +70,36 @@ def _sum_rss_gib(processes: list[psutil.Process]) -> float:
     return total / _GIB
 
 
-def _sum_uss_gib(processes: list[psutil.Process]) -> float:
-    """Memory that only one process maps; what several share counts for none."""
-    total = 0
+def _walk_gib(processes: list[psutil.Process]) -> tuple[float, float]:
+    """USS and PSS: memory that only one process maps, and with it what several share, once."""
+    uss = pss = 0
     for process in processes:
         try:
-            total += process.memory_full_info().uss
+            info = process.memory_full_info()
         except psutil.Error:
             continue
-    return total / _GIB
+        uss += info.uss
+        pss += info.pss
+    return uss / _GIB, pss / _GIB
+
+
+def _own_spike_gib() -> float:
+    """By how much this process was larger at its largest than now, since the last reset.
+
+    The kernel's own count, which no sample misses: a step is at its peak for milliseconds.
+    """
+    sizes = {}
+    for line in Path("/proc/self/status").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name in ("VmHWM", "VmRSS"):
+            sizes[name] = int(rest.split()[0]) * 1024
+    return max(0, sizes["VmHWM"] - sizes["VmRSS"]) / _GIB
+
+
+def _reset_own_peak() -> None:
+    # Where the kernel does not allow it, later phases keep the peak of earlier ones.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _shm_gib() -> float | None:
@@ -137,6 +164,7 @@ class MemorySampler:
         max_rows: int = 5000,
         cgroup_root: Path = CGROUP_ROOT,
         own_cgroup: Path = OWN_CGROUP,
+        is_watched: bool = False,
     ) -> None:
         """Prepare; nothing is sampled before the context is entered.
 
@@ -145,17 +173,24 @@ class MemorySampler:
             max_rows: Length at which the series is thinned to half.
             cgroup_root: Where cgroups are mounted.
             own_cgroup: This process's groups.
+            is_watched: Whether what is found is warned of.
         """
         self._interval_s = interval_s
         self._max_rows = max_rows
         self._cgroup = find_cgroup(cgroup_root, own_cgroup)
         self._limit_gib = read_memory_limit_gib(cgroup_root, own_cgroup)
+        self._watch = MemoryWatch(self._limit_gib) if is_watched else None
+        if is_watched and self._cgroup is None:
+            _log.info(
+                "memory: no control groups under %s: the limit is taken to be the host's memory",
+                cgroup_root,
+            )
         self._phase = "start"
         self._rows: list[_Row] = []
         self._samples_per_row = 1
         self._peaks: dict[str, Values] = {}
         self._start_s = 0.0
-        self._next_uss_s = 0.0
+        self._next_walk_s = 0.0
         self._failed = False
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -163,7 +198,8 @@ class MemorySampler:
 
     def __enter__(self) -> Self:
         self._start_s = time.monotonic()
-        self._sample(uss_due=True)
+        _reset_own_peak()
+        self._sample(walk_due=True)
         self._thread.start()
         return self
 
@@ -175,7 +211,7 @@ class MemorySampler:
     ) -> None:
         self._stop.set()
         self._thread.join(timeout=10.0)
-        self._sample(uss_due=True)
+        self._sample(walk_due=True)
 
     def enter_phase(self, name: str) -> None:
         """Close the phase before with one last sample and name the next one.
@@ -183,17 +219,23 @@ class MemorySampler:
         Args:
             name: "load", "train", "val" or "export"; a sampler begins in "start".
         """
-        self._sample(uss_due=True)
+        self._sample(walk_due=True)
         with self._lock:
             self._phase = name
+            _reset_own_peak()
             try:
                 _reset_cuda_peaks()
             except Exception:
                 self._log_once()
 
+    def close_epoch(self, num_epochs_left: int) -> None:
+        """Let the watch compare epochs, of which so many are still to come."""
+        if self._watch is not None:
+            self._watch.close_epoch(num_epochs_left)
+
     def sample_now(self) -> None:
         """Take a sample in between, so that a phase shorter than the interval has one."""
-        self._sample(uss_due=True)
+        self._sample(walk_due=True)
 
     def peaks(self) -> dict[str, Values]:
         """The highest value of every column of PEAK_COLUMNS in each phase; None: never known."""
@@ -210,10 +252,16 @@ class MemorySampler:
 
     def describe_peak(self) -> str:
         """For error messages: the peak, by the kernel's own count if it kept one, and the limit."""
-        peak_gib = read_cgroup_peak_gib()
-        highest_gib = self.peak_rss_gib() if peak_gib is None else peak_gib
         limit = "unknown" if self._limit_gib is None else f"{self._limit_gib:.2f} GiB"
-        return f"peak {highest_gib:.2f} GiB of a limit of {limit}"
+        return f"peak {self._highest_gib():.2f} GiB of a limit of {limit}"
+
+    def was_full(self) -> bool:
+        """Whether the peak came so near to the limit that the kernel may have acted."""
+        return self._limit_gib is not None and self._highest_gib() >= _FULL_SHARE * self._limit_gib
+
+    def _highest_gib(self) -> float:
+        peak_gib = read_cgroup_peak_gib()
+        return self.peak_rss_gib() if peak_gib is None else peak_gib
 
     def limit_gib(self) -> float | None:
         """The container's limit or the host's memory, whichever is less."""
@@ -233,27 +281,39 @@ class MemorySampler:
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):
-            self._sample(uss_due=time.monotonic() >= self._next_uss_s)
+            self._sample(walk_due=time.monotonic() >= self._next_walk_s)
 
-    def _sample(self, uss_due: bool) -> None:
+    def _sample(self, walk_due: bool) -> None:
         with self._lock:
             try:
-                self._add(_Row(time.monotonic() - self._start_s, self._phase, self._read(uss_due)))
+                values = self._read(walk_due)
+                self._add(_Row(time.monotonic() - self._start_s, self._phase, values))
+                self._show_watch(values)
             except Exception:
                 self._log_once()
+
+    def _show_watch(self, values: Values) -> None:
+        # Without a container's own count, PSS: RSS counts what workers share once for each.
+        in_container = values["cgroup_limit_gib"] is not None
+        use_gib = values["cgroup_use_gib" if in_container else "pss_gib"]
+        if self._watch is not None and use_gib is not None:
+            self._watch.see(use_gib)
 
     def _log_once(self) -> None:
         if not self._failed:
             _log.warning("memory: a sample failed; memory.csv may have gaps", exc_info=True)
         self._failed = True
 
-    def _read(self, uss_due: bool) -> Values:
+    def _read(self, walk_due: bool) -> Values:
         processes = _tree()
         host = psutil.virtual_memory()
         cuda_allocated_gib, cuda_reserved_gib = _cuda_peaks_gib()
+        uss_gib, pss_gib = self._timed_walk_gib(processes) if walk_due else (None, None)
         return {
             "rss_gib": _sum_rss_gib(processes),
-            "uss_gib": self._timed_uss_gib(processes) if uss_due else None,
+            "uss_gib": uss_gib,
+            "pss_gib": pss_gib,
+            "peak_gib": None if pss_gib is None else pss_gib + _own_spike_gib(),
             "cgroup_use_gib": self._cgroup.use_gib() if self._cgroup else None,
             "shm_gib": _shm_gib(),
             "cuda_allocated_gib": cuda_allocated_gib,
@@ -263,12 +323,12 @@ class MemorySampler:
             "host_available_gib": host.available / _GIB,
         }
 
-    def _timed_uss_gib(self, processes: list[psutil.Process]) -> float:
+    def _timed_walk_gib(self, processes: list[psutil.Process]) -> tuple[float, float]:
         before_s = time.monotonic()
-        uss_gib = _sum_uss_gib(processes)
+        walked_gib = _walk_gib(processes)
         after_s = time.monotonic()
-        self._next_uss_s = after_s + (after_s - before_s) / _MAX_USS_SHARE
-        return uss_gib
+        self._next_walk_s = after_s + (after_s - before_s) / _MAX_WALK_SHARE
+        return walked_gib
 
     def _add(self, row: _Row) -> None:
         peaks = self._peaks.setdefault(row.phase, dict.fromkeys(PEAK_COLUMNS))

@@ -4,12 +4,15 @@ Logits are upsampled to the image's size, never features: convolving an upsample
 of times the arithmetic and adds no information.
 """
 
+import contextlib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision.models import ResNet, resnet50
 from torchvision.ops import FeaturePyramidNetwork
 
@@ -39,16 +42,26 @@ class HybridRoofModel(nn.Module):
     Args:
         tasks: A head for each.
         decoder_channels: Width of the pyramid and of the stride-4 heads; a multiple of 32.
+        checkpoint_activations: In training, keep of the backbone's activations only those between
+            its blocks and compute the others anew in the backward pass: less memory for more time,
+            with the same outputs, gradients and buffers.
 
     Attributes:
         tasks: As given.
         decoder_channels: As given.
+        checkpoint_activations: As given; may be changed between steps.
     """
 
-    def __init__(self, tasks: Sequence[Task] | None = None, decoder_channels: int = 128) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task] | None = None,
+        decoder_channels: int = 128,
+        checkpoint_activations: bool = False,
+    ) -> None:
         super().__init__()
         self.tasks = tuple(build_tasks() if tasks is None else tasks)
         self.decoder_channels = decoder_channels
+        self.checkpoint_activations = checkpoint_activations
         self.image_mean: Tensor
         self.image_std: Tensor
         self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1), False)
@@ -77,7 +90,8 @@ class HybridRoofModel(nn.Module):
         height, width = image.shape[-2:]
         x = self._normalise(image)
         stem = _stem(self.backbone, x)
-        fused = self._fuse(_stages(self.backbone, stem))
+        recompute = self.checkpoint_activations and self.training and torch.is_grad_enabled()
+        fused = self._fuse(_stages(self.backbone, stem, recompute))
         outputs: dict[TaskName, Tensor] = {}
         for task in self.tasks:
             if tasks is not None and task.name not in tasks:
@@ -143,13 +157,56 @@ def _stem(backbone: ResNet, x: Tensor) -> Tensor:
     return stem
 
 
-def _stages(backbone: ResNet, stem: Tensor) -> dict[str, Tensor]:
+def _stages(backbone: ResNet, stem: Tensor, recompute: bool) -> dict[str, Tensor]:
+    """What each stage gives; where asked, the inside of a block is kept for no backward pass."""
     x = backbone.maxpool(stem)
     stages: dict[str, Tensor] = {}
     for name in ("layer1", "layer2", "layer3", "layer4"):
-        x = getattr(backbone, name)(x)
+        for block in getattr(backbone, name):
+            x = _run_recomputed(block, x) if recompute else block(x)
         stages[name] = x
     return stages
+
+
+def _run_recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """The block's output, of which backward computes the inside anew.
+
+    By block, not by stage: a stage computed anew holds all its activations at once, which at stride
+    4 is most of what was to be saved.
+    """
+    # A compiler traces the block once: what it computes twice is no second update of the buffers.
+    context_fn = {} if torch.compiler.is_compiling() else {"context_fn": partial(_contexts, block)}
+    output: Tensor = checkpoint(
+        block,
+        x,
+        use_reentrant=False,
+        preserve_rng_state=False,  # nothing in a block draws; on CUDA saving the state is a wait
+        **context_fn,
+    )
+    return output
+
+
+def _contexts(
+    block: nn.Module,
+) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+    """Around the first run of a block, and around the second one."""
+    return contextlib.nullcontext(), _statistics_left_alone(block)
+
+
+@contextlib.contextmanager
+def _statistics_left_alone(block: nn.Module) -> Iterator[None]:
+    """Normalise by the batch as in training, but count it into no running mean or variance.
+
+    Not momentum 0, which turns a running mean of infinity into NaN and counts the batch.
+    """
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def _group_norm(num_channels: int) -> nn.GroupNorm:

@@ -42,7 +42,7 @@ def build_state(
         RoofError: If the backbone's weights cannot be used.
     """
     torch.manual_seed(hyperparameters.seed)
-    model = HybridRoofModel(tasks)
+    model = HybridRoofModel(tasks, checkpoint_activations=hyperparameters.checkpoint_activations)
     is_pretrained = _load_backbone(model, hyperparameters.backbone_weights, channels)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, head in model.heads.items():

@@ -8,7 +8,7 @@ from app.machine import read_shm_gib
 logger = logging.getLogger(__name__)
 
 # Of a Batch: image 3, segments 1, lines 4, depth 4, superstructures 1.
-_BYTES_PER_PX = 13
+BATCH_BYTES_PER_PX = 13
 # Of a photo validated on; RID's have this side.
 _VAL_SIDE_PX = 512
 # For what else lies there.
@@ -48,8 +48,10 @@ def count_workers(hyperparameters: Hyperparameters, free_bytes: float) -> int:
     Workers that train go on reading ahead while others validate. Each holds prefetch_factor batches
     (2 in validation), and the step under way holds its own.
     """
-    train_bytes = _BYTES_PER_PX * hyperparameters.crop_size_px**2 * hyperparameters.micro_batch_size
-    val_bytes = _BYTES_PER_PX * max(_VAL_SIDE_PX, hyperparameters.crop_size_px) ** 2
+    train_bytes = (
+        BATCH_BYTES_PER_PX * hyperparameters.crop_size_px**2 * hyperparameters.micro_batch_size
+    )
+    val_bytes = BATCH_BYTES_PER_PX * max(_VAL_SIDE_PX, hyperparameters.crop_size_px) ** 2
     fixed_bytes = hyperparameters.grad_accum_steps * train_bytes + val_bytes
     bytes_per_worker = hyperparameters.prefetch_factor * train_bytes + 2 * val_bytes
     num_fitting = int(max(0.0, free_bytes - fixed_bytes) // bytes_per_worker)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from app.artifacts import collect_panels, describe_model, write_artifacts
+from app.batch_size import remember_batch_size, settle_batch_size
 from app.class_weights import choose_class_weights
 from app.config import Hyperparameters
 from app.data.datasets import open_datasets
@@ -37,6 +39,7 @@ from app.progress import check_same_data, check_space_for_run, resume_run, save_
 from app.run_log import log_epoch, log_findings, log_start
 from app.sagemaker import Paths
 from app.scoring import Scores, finish_scores, score_datasets
+from app.shared_memory import fit_workers
 from app.storage import writing_to
 from app.tasks import build_tasks
 from app.training_state import LossSums
@@ -54,6 +57,7 @@ def train(
     hyperparameters: Hyperparameters,
     channels: Mapping[str, Path],
     stop_requested: Callable[[], bool],
+    largest_pass: int | None = None,
 ) -> None:
     """Train on the channels given and leave everything in the model folder.
 
@@ -63,15 +67,18 @@ def train(
         channels: Folders of datasets, and perhaps of `pretrained`.
         stop_requested: Asked once a step; on True the run saves its state and its results and
             returns.
+        largest_pass: For batch_size=auto, the most samples of a pass that this rank's host holds,
+            where it was this rank that found out.
 
     Raises:
         RoofError: For everything the user can cure.
         PeerLostError: If another rank is gone.
     """
     device = choose_device(hyperparameters.device)
-    with MemorySampler(hyperparameters.memory_interval_s) as memory:
+    with MemorySampler(hyperparameters.memory_interval_s, is_watched=True) as memory:
         try:
             with joined_ranks(device):
+                hyperparameters = _settle(hyperparameters, largest_pass, paths)
                 run = _Run(paths, hyperparameters, channels, stop_requested, memory, device)
                 stopped = run.train_epochs()
                 if rank() == 0:
@@ -86,6 +93,18 @@ def train(
                 f"{memory.describe_peak()}; lower num_workers, batch_size or crop_size_px, or give "
                 "the container more (docker run --memory, --shm-size)"
             ) from error
+
+
+def _settle(
+    hyperparameters: Hyperparameters, largest_pass: int | None, paths: Paths
+) -> Hyperparameters:
+    """The settings with the numbers that depend on this machine, the same on all ranks."""
+    known = [size for size in gather_json(largest_pass) if size is not None]
+    settled = settle_batch_size(hyperparameters, min(known, default=None), world_size())
+    if hyperparameters.batch_size == "auto" and rank() == 0:
+        with writing_to(paths.checkpoint_dir):
+            remember_batch_size(paths.checkpoint_dir, settled, hyperparameters, world_size())
+    return fit_workers(settled, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 class _Run:
@@ -300,6 +319,7 @@ class _Run:
         progress.results.close_epoch(row, values, confusion)
         progress.num_micro_batches = 0
         progress.losses = LossSums()
+        self.memory.close_epoch(self.hyperparameters.epochs - progress.epoch)
         log_epoch(row, self.hyperparameters.epochs, self.memory.peak_rss_gib())
         if progress.epoch == self.hyperparameters.epochs:
             self._save_checkpoint()

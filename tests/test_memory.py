@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -130,7 +131,7 @@ def test_long_series_is_thinned_but_spikes_and_peaks_stay(monkeypatch: pytest.Mo
     monkeypatch.setattr(memory, "_sum_rss_gib", lambda _processes: next(readings))
     with MemorySampler(NEVER_S, max_rows=20) as sampler:
         for _ in range(201):
-            sampler._sample(uss_due=False)
+            sampler._sample(walk_due=False)
     assert len(sampler._rows) <= 20
     assert sum(row.num_samples for row in sampler._rows) == 203
     assert [row.values["rss_gib"] for row in sampler._rows].count(7.0) == 1
@@ -157,9 +158,75 @@ def test_dear_uss_is_read_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 102.0])  # reading USS took 2 s
     sampler = MemorySampler(NEVER_S)
     monkeypatch.setattr(memory.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(memory, "_sum_uss_gib", lambda _processes: 1.0)
-    sampler._timed_uss_gib([])
-    assert sampler._next_uss_s == 102.0 + 2.0 / 0.02
+    monkeypatch.setattr(memory, "_walk_gib", lambda _processes: (1.0, 1.5))
+    assert sampler._timed_walk_gib([]) == (1.0, 1.5)
+    assert sampler._next_walk_s == 102.0 + 2.0 / 0.004
+
+
+def test_shared_pages_count_once_in_pss():
+    """A forked child shares the parent's block: RSS has it twice, PSS once, USS not at all."""
+    block = bytearray(b"x") * (300 * 2**20)
+    reader, writer = os.pipe()
+    with MemorySampler(NEVER_S) as sampler:
+        sampler.enter_phase("alone")
+        child = os.fork()
+        if child == 0:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+        sampler.enter_phase("end")  # its first act is a last sample of "alone"
+        os.close(writer)
+        os.waitpid(child, 0)
+    start, both = sampler.peaks()["start"], sampler.peaks()["alone"]
+    assert both["rss_gib"] > start["rss_gib"] + 0.28
+    assert abs(both["pss_gib"] - start["pss_gib"]) < 0.05
+    assert both["uss_gib"] < start["uss_gib"] - 0.28
+    assert len(block) == 300 * 2**20
+
+
+def test_a_spike_between_two_samples_is_in_the_peak():
+    with MemorySampler(NEVER_S) as sampler:
+        sampler.enter_phase("quiet")
+        sampler.enter_phase("spike")
+        block = bytearray(b"x") * (300 * 2**20)
+        del block
+        sampler.enter_phase("after")
+    peaks = sampler.peaks()
+    assert peaks["spike"]["peak_gib"] > peaks["quiet"]["peak_gib"] + 0.28
+    assert peaks["spike"]["pss_gib"] < peaks["quiet"]["pss_gib"] + 0.05
+    assert peaks["after"]["peak_gib"] < peaks["spike"]["peak_gib"] - 0.28
+
+
+def test_a_watched_job_is_warned_of_once(tmp_path, caplog):
+    files = {"job/memory.max": f"{GIB}\n", "job/memory.current": f"{9 * GIB // 10}\n"}
+    places = write_cgroup(tmp_path, files, "0::/job\n")
+    with MemorySampler(NEVER_S, is_watched=True, **places) as sampler:
+        sampler.sample_now()
+    [record] = caplog.records
+    assert record.message.startswith("memory: 0.90 GiB of the limit of 1.00 GiB are in use (90 %)")
+    caplog.clear()
+    with MemorySampler(NEVER_S, **places):
+        pass
+    assert not caplog.records
+
+
+def test_absent_control_groups_are_told_of(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    MemorySampler(
+        NEVER_S, is_watched=True, cgroup_root=tmp_path / "none", own_cgroup=tmp_path / "absent"
+    )
+    assert [record.message for record in caplog.records] == [
+        f"memory: no control groups under {tmp_path / 'none'}: the limit is taken to be the host's "
+        "memory"
+    ]
+
+
+def test_was_full(monkeypatch):
+    sampler = MemorySampler(NEVER_S)
+    for peak_gib, limit_gib, expected in ((0.96, 1.0, True), (0.9, 1.0, False), (9.0, None, False)):
+        monkeypatch.setattr(memory, "read_cgroup_peak_gib", lambda peak=peak_gib: peak)
+        sampler._limit_gib = limit_gib
+        assert sampler.was_full() is expected
 
 
 VERSION_1 = {

@@ -21,7 +21,7 @@ def test_bytes_of_a_pixel_are_those_of_a_batch(small_ml):
     batch = collate([dataset[SampleKey(0, 0, 0, (0,))]])
     names = ("image", "segments", "lines", "depth", "superstructures")
     num_bytes = sum(batch[name].numel() * batch[name].element_size() for name in names)
-    assert num_bytes == shared_memory._BYTES_PER_PX * 64 * 64
+    assert num_bytes == shared_memory.BATCH_BYTES_PER_PX * 64 * 64
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,313 @@
+"""Train a few steps at several sizes and read some samples, to learn what a run takes.
+
+The work of the process that `app.measuring` starts: its own command, so that memory is measured
+where nothing else was held before.
+"""
+
+import contextlib
+import ctypes
+import gc
+import itertools
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import cv2
+import psutil
+import torch
+
+from app.config import Hyperparameters
+from app.config_text import parse_hyperparameters
+from app.cores import num_cores
+from app.data.datasets import Datasets, open_datasets
+from app.data.loading import Batch, TrainOrder, build_train_loader, collate
+from app.data.workers import start_worker_server
+from app.devices import choose_autocast_dtype, choose_device, is_out_of_memory
+from app.engine import StepSettings, train_steps
+from app.errors import RoofError
+from app.forecast import Loading, Point
+from app.losses import RoofLoss
+from app.measuring import ProbeRequest
+from app.optimisation import build_state, choose_task_weights
+from app.sagemaker import scratch_folder
+from app.shared_memory import BATCH_BYTES_PER_PX
+from app.tasks import build_tasks
+from app.training_state import TrainingState
+
+_GIB: Final = 2**30
+# The first step of a size pays for what is done once.
+_NUM_STEPS: Final = 4
+_MAX_TIMED_S: Final = 20.0
+_NUM_BATCHES: Final = 2
+_NUM_TIMED_SAMPLES: Final = 6
+_NUM_WORKERS: Final = 2
+# Of a GPU's memory, what a trial may reserve: the rest is for fragments and for larger batches.
+_TRIAL_SHARE: Final = 0.9
+
+
+def run_probe(request: ProbeRequest, launcher_gib: float) -> None:
+    """Print an answer for everything that was measured, each as soon as it is known, or an error.
+
+    Args:
+        request: What to measure.
+        launcher_gib: Memory of a process that has not imported torch.
+
+    Raises:
+        RoofError: If the data cannot be used.
+    """
+    volunteer_for_oom()
+    try:
+        _measure_all(request, launcher_gib)
+    except RoofError as error:
+        _answer("error", message=str(error))
+        raise
+
+
+def _measure_all(request: ProbeRequest, launcher_gib: float) -> None:
+    with scratch_folder() as scratch_dir:
+        probe = _Probe(request, scratch_dir)
+        _answer(
+            "machine",
+            launcher_gib=launcher_gib,
+            num_cores=num_cores(),
+            device=probe.device.type,
+            precision=_name(probe.autocast_dtype),
+        )
+        if request.with_loading:  # first: a large size may be the last thing that is measured
+            _answer("loading", **vars(probe.measure_loading()))
+        for size, side_px in request.points:
+            _answer("point", **vars(probe.measure_point(size, side_px)))
+        if request.with_trial:
+            _answer("trial", micro_batch_size=probe.try_sizes())
+
+
+def volunteer_for_oom() -> None:
+    """Let the kernel end this process first, and not its parent, where memory runs out."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def find_largest(fits: Callable[[int], bool], maximum: int) -> int:
+    """The largest number from 1 to the maximum that fits, 0 if none does.
+
+    Args:
+        fits: Tells it of a number; whatever is smaller than one that fits does, too.
+        maximum: At least 1.
+    """
+    largest, too_large = 0, maximum + 1
+    size = 1
+    while largest + 1 < too_large:
+        if fits(size):
+            largest = size
+        else:
+            too_large = size
+        is_doubling = too_large > maximum
+        size = min(2 * size, maximum) if is_doubling else (largest + too_large) // 2
+    return largest
+
+
+class _Probe:
+    """A network in training, and datasets opened for one size of window after the other."""
+
+    def __init__(self, request: ProbeRequest, scratch_dir: Path) -> None:
+        # Any number: those of the points take its place.
+        self.hyperparameters = parse_hyperparameters({**request.settings, "batch_size": 1})
+        self.channels = {name: Path(folder) for name, folder in request.channels.items()}
+        self.scratch_dir = scratch_dir
+        self.device = choose_device(self.hyperparameters.device)
+        self.autocast_dtype = choose_autocast_dtype(self.hyperparameters.precision, self.device)
+        self.tasks = build_tasks(
+            self.hyperparameters.azimuth_bins,
+            superstructures=self.hyperparameters.superstructures_weight > 0,
+        )
+        self.largest_global_batch = self.hyperparameters.global_batch_size or 256
+        datasets = self._open(self.hyperparameters)
+        self.task_weights = choose_task_weights(
+            self.hyperparameters, datasets.labelled_classes(self.tasks)
+        )
+        self.state = self._build_state()
+
+    def measure_point(self, size: int, side_px: int) -> Point:
+        """Train a few steps with passes of so many samples."""
+        hyperparameters = self._with(size, side_px)
+        datasets = self._open(hyperparameters)
+        order = iter(datasets.train_order(hyperparameters, 0, 0))
+        batches = [
+            collate([datasets.train[key] for key in keys])
+            for keys in itertools.islice(order, _NUM_BATCHES)
+        ]
+        _forget_peaks(self.device)
+        seconds = self._train(itertools.cycle(batches), _NUM_STEPS)
+        return Point(
+            micro_batch_size=size,
+            side_px=side_px,
+            trainer_gib=_read_status_gib("VmHWM"),
+            files_gib=_read_status_gib("RssFile"),
+            cuda_gib=_cuda_peak_gib(self.device),
+            pass_s=statistics.median(step["forward"] + step["backward"] for step in seconds),
+            optimizer_s=statistics.median(
+                step["step"] - step["wait"] - step["forward"] - step["backward"] for step in seconds
+            ),
+        )
+
+    def measure_loading(self) -> Loading:
+        """Read samples, first in this process to time them, then by two workers."""
+        hyperparameters = self.hyperparameters.model_copy(update={"num_workers": _NUM_WORKERS})
+        datasets = self._open(hyperparameters)
+        sample_s: dict[str, float] = {
+            source.reader.name: _time_samples(datasets, number)
+            for number, source in enumerate(datasets.train.sources)
+        }
+        _forget_peaks(self.device)
+        alone_gib = _tree_pss_gib()
+        start_worker_server()
+        loader = build_train_loader(
+            datasets.train,
+            datasets.train_order(hyperparameters, 0, 0),
+            _NUM_WORKERS,
+            hyperparameters.prefetch_factor,
+        )
+        batches = iter(loader)
+        batch = None
+        for _ in range(_NUM_WORKERS * (hyperparameters.prefetch_factor + _NUM_BATCHES)):
+            batch = next(batches, batch)
+        del batch
+        time.sleep(1.0)  # until what was asked for is ready
+        batch_gib = (
+            BATCH_BYTES_PER_PX
+            * hyperparameters.crop_size_px**2
+            * hyperparameters.micro_batch_size
+            / _GIB
+        )
+        ready_gib = hyperparameters.prefetch_factor * batch_gib
+        worker_gib = max(0.0, statistics.mean(_worker_uss_gib()) - ready_gib)
+        together_gib = _tree_pss_gib() - alone_gib
+        return Loading(
+            side_px=hyperparameters.crop_size_px,
+            server_gib=max(0.0, together_gib - _NUM_WORKERS * (worker_gib + ready_gib)),
+            worker_gib=worker_gib,
+            sample_s=sample_s,
+        )
+
+    def try_sizes(self) -> int:
+        """The most samples of a pass that the GPU holds; 0 if not even one."""
+        return find_largest(self._fits, self.largest_global_batch)
+
+    def _fits(self, size: int) -> bool:
+        point = None
+        try:
+            point = self.measure_point(size, self.hyperparameters.crop_size_px)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        # Out here the error is gone, and with it all that its traceback holds.
+        self.state = self._build_state()
+        if point is None or self.device.type != "cuda":
+            return point is not None
+        total_gib = torch.cuda.get_device_properties(self.device).total_memory / _GIB
+        return point.cuda_gib is not None and point.cuda_gib <= _TRIAL_SHARE * total_gib
+
+    def _train(self, batches: Iterator[Batch], num_steps: int) -> list[dict[str, float]]:
+        settings = StepSettings(
+            task_weights=self.task_weights,
+            loss=RoofLoss(
+                self.tasks, self.hyperparameters.dice_weight, self.hyperparameters.azimuth_smoothing
+            ),
+            grad_accum_steps=1,
+            grad_clip_norm=self.hyperparameters.grad_clip_norm,
+            # Far from the end of the warm-up: the weights hardly move.
+            num_steps=10**9,
+            num_warmup_steps=10**8,
+            device=self.device,
+            autocast_dtype=self.autocast_dtype,
+        )
+        begun_s = time.monotonic()
+        seconds = []
+        for result in train_steps(self.state, batches, num_steps, settings, lambda: False):
+            seconds.append(dict(result.seconds))
+            if len(seconds) > 1 and time.monotonic() - begun_s > _MAX_TIMED_S:
+                break
+        return seconds[1:]
+
+    def _with(self, size: int, side_px: int) -> Hyperparameters:
+        return self.hyperparameters.model_copy(
+            update={"batch_size": size, "crop_size_px": side_px, "grad_accum_steps": 1}
+        )
+
+    def _open(self, hyperparameters: Hyperparameters) -> Datasets:
+        # Few samples, in an epoch that is long enough for any number of batches.
+        update = {"steps_per_epoch": 1000, "max_val_samples": 1}
+        return open_datasets(
+            self.channels, hyperparameters.model_copy(update=update), self.scratch_dir
+        )
+
+    def _build_state(self) -> TrainingState:
+        self.state = None  # type: ignore[assignment] # two at a time would not fit
+        gc.collect()
+        hyperparameters = self.hyperparameters.model_copy(update={"backbone_weights": "none"})
+        return build_state(hyperparameters, {}, self.tasks, self.task_weights, self.device)
+
+
+def _time_samples(datasets: Datasets, number: int) -> float:
+    """CPU seconds of a sample of one of the sources, read by one thread as a worker does."""
+    cv2.setNumThreads(0)
+    alone = replace(datasets.train.sources[number], share=1.0)
+    order = TrainOrder([alone], _NUM_TIMED_SAMPLES + 1, 1, seed=0, epochs=1)
+    times_s = []
+    for [key] in order:
+        begun_s = time.process_time()
+        datasets.train[key._replace(source=number)]
+        times_s.append(time.process_time() - begun_s)
+    return statistics.mean(times_s[1:])  # the first opens files
+
+
+def _answer(kind: str, **values: object) -> None:
+    sys.stdout.write(json.dumps({"kind": kind, "values": values}) + "\n")
+    sys.stdout.flush()
+
+
+def _name(dtype: torch.dtype | None) -> str:
+    return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+
+
+def _forget_peaks(device: torch.device) -> None:
+    """Give back what is free, and let peaks count from now on."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    # Where the kernel does not allow it, peaks count from the start: sizes only grow.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _read_status_gib(name: str) -> float:
+    """A size that the kernel counts of this process, such as VmHWM, the most ever resident."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024 / _GIB
+
+
+def _cuda_peak_gib(device: torch.device) -> float | None:
+    return torch.cuda.max_memory_reserved(device) / _GIB if device.type == "cuda" else None
+
+
+def _tree_pss_gib() -> float:
+    own = psutil.Process()
+    processes = [own, *own.children(recursive=True)]
+    return sum(process.memory_full_info().pss for process in processes) / _GIB
+
+
+def _worker_uss_gib() -> list[float]:
+    """Of each process that the server has forked."""
+    own = psutil.Process()
+    workers = [process for process in own.children(recursive=True) if process.ppid() != os.getpid()]
+    return [process.memory_full_info().uss / _GIB for process in workers]
