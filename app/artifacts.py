@@ -253,6 +253,7 @@ def write_artifacts(
         model_dir / MEMORY_FILE,
         panels,
         model.tasks,
+        model_dir / STEPS_FILE,
     )
     # A history without a row is legitimate: a run stopped in its first epoch.
     empty = [

@@ -30,6 +30,7 @@ class Cgroup:
     use_file: str
     peak_file: str
     reclaimable_key: str
+    file_key: str
 
     def limit_gib(self) -> float | None:
         """The least of the limits that hold; None where there is none."""
@@ -47,13 +48,21 @@ class Cgroup:
         peak = _read_bytes(self.folders[0] / self.peak_file)
         return None if peak is None else peak / _GIB
 
+    def file_gib(self) -> float | None:
+        """Pages of files, read or mapped, shared memory among them; None where not counted."""
+        num_bytes = self._read_stat().get(self.file_key)
+        return None if num_bytes is None else num_bytes / _GIB
+
     def _reclaimable_bytes(self) -> int:
+        return self._read_stat().get(self.reclaimable_key, 0)
+
+    def _read_stat(self) -> dict[str, int]:
+        """The numbers of memory.stat by their names; empty where there is none."""
         try:
             lines = (self.folders[0] / "memory.stat").read_text().splitlines()
         except OSError:
-            return 0
-        fields = dict(line.split(maxsplit=1) for line in lines if " " in line)
-        return int(fields.get(self.reclaimable_key, 0))
+            return {}
+        return {name: int(number) for name, number in (line.split() for line in lines if line)}
 
 
 def _read_bytes(path: Path) -> int | None:
@@ -82,6 +91,7 @@ def find_cgroup(cgroup_root: Path, own_cgroup: Path) -> Cgroup | None:
             use_file="memory.usage_in_bytes",
             peak_file="memory.max_usage_in_bytes",
             reclaimable_key="total_inactive_file",
+            file_key="total_cache",
         )
     else:
         cgroup = Cgroup(
@@ -90,6 +100,7 @@ def find_cgroup(cgroup_root: Path, own_cgroup: Path) -> Cgroup | None:
             use_file="memory.current",
             peak_file="memory.peak",
             reclaimable_key="inactive_file",
+            file_key="file",
         )
     return cgroup if cgroup.folders else None
 
@@ -138,6 +149,14 @@ def read_cgroup_peak_gib(
     """
     cgroup = find_cgroup(cgroup_root, own_cgroup)
     return cgroup.peak_gib() if cgroup and cgroup.limit_gib() is not None else None
+
+
+def read_page_cache_gib(
+    cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP
+) -> float | None:
+    """Pages of files in this process's group, shared memory among them; None without a group."""
+    cgroup = find_cgroup(cgroup_root, own_cgroup)
+    return cgroup.file_gib() if cgroup else None
 
 
 def read_cpu_limit(cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP) -> float | None:

@@ -281,6 +281,7 @@ def _accumulate_gradients(
                         scale = weight * num_ranks / counts[position].clamp(min=1)
                         loss = loss + scale * sums[name]
                         total_sums[position] += sums[name].detach()
+            del logits, sums  # the graph keeps of them what it needs
             with clock.part("backward"):
                 state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     return all_reduce_sum(total_sums).cpu()

@@ -175,13 +175,15 @@ def _run_recomputed(block: nn.Module, x: Tensor) -> Tensor:
     4 is most of what was to be saved.
     """
     # A compiler traces the block once: what it computes twice is no second update of the buffers.
-    context_fn = {} if torch.compiler.is_compiling() else {"context_fn": partial(_contexts, block)}
+    if torch.compiler.is_compiling():
+        traced: Tensor = checkpoint(block, x, use_reentrant=False)
+        return traced
     output: Tensor = checkpoint(
         block,
         x,
         use_reentrant=False,
         preserve_rng_state=False,  # nothing in a block draws; on CUDA saving the state is a wait
-        **context_fn,
+        context_fn=partial(_contexts, block),
     )
     return output
 
@@ -195,18 +197,21 @@ def _contexts(
 
 @contextlib.contextmanager
 def _statistics_left_alone(block: nn.Module) -> Iterator[None]:
-    """Normalise by the batch as in training, but count it into no running mean or variance.
+    """Normalise by the batch as in training, but let copies take the update of running statistics.
 
-    Not momentum 0, which turns a running mean of infinity into NaN and counts the batch.
+    Not momentum 0, which still counts the batch, nor no statistics at all: the backward pass keeps
+    a reference to them, and has to find as many tensors as the first run left.
     """
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    kept = [dict(norm._buffers) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        for name, buffer in norm._buffers.items():
+            norm._buffers[name] = None if buffer is None else buffer.clone()
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, buffers in zip(norms, kept, strict=True):
+            norm._buffers.update(buffers)
 
 
 def _group_norm(num_channels: int) -> nn.GroupNorm:

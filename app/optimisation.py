@@ -1,6 +1,7 @@
 """Everything a training state starts from: weights, parameter groups, optimizer, averaging."""
 
 import logging
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,18 +9,44 @@ from typing import Any
 import torch
 from torch import nn
 
+from app.batch_size import remember_batch_size, settle_batch_size
 from app.checkpoint import find_pretrained_weights, load_backbone_weights
 from app.config import Hyperparameters
 from app.devices import choose_autocast_dtype
+from app.distributed import gather_json, rank, world_size
 from app.errors import ConfigError
 from app.model import HybridRoofModel
-from app.sagemaker import PRETRAINED_CHANNEL
+from app.sagemaker import PRETRAINED_CHANNEL, Paths
+from app.shared_memory import fit_workers
+from app.storage import writing_to
 from app.tasks import Task, TaskName
 from app.training_state import TrainingState, build_ema
 
 logger = logging.getLogger(__name__)
 
 _PRETRAINED_LR_FACTOR = 0.1
+
+
+def settle_settings(
+    hyperparameters: Hyperparameters, largest_pass: int | None, paths: Paths
+) -> Hyperparameters:
+    """The settings with the numbers that depend on the machines, the same on all ranks.
+
+    Args:
+        hyperparameters: As asked for.
+        largest_pass: For batch_size=auto, the most samples of a pass that this host holds; None on
+            ranks that have not found out.
+        paths: Of the checkpoints, beside which the numbers are kept.
+
+    Raises:
+        RoofError: If numbers contradict each other, or cannot be written.
+    """
+    known = [size for size in gather_json(largest_pass) if size is not None]
+    settled = settle_batch_size(hyperparameters, min(known, default=None), world_size())
+    if hyperparameters.batch_size == "auto" and rank() == 0:
+        with writing_to(paths.checkpoint_dir):
+            remember_batch_size(paths.checkpoint_dir, settled, hyperparameters, world_size())
+    return fit_workers(settled, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def build_state(

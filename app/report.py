@@ -3,15 +3,15 @@
 One file that needs no network and no script; everything a user named is escaped.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from app.report_charts import NUM_BAND_COLOURS, Band, Series, line_chart
+from app.report_charts import Series, line_chart
 from app.report_page import page_html
 from app.report_pictures import Image8, Panel, compass_svg, legend_html, panel_html
+from app.report_resources import memory_html, time_html
 from app.report_tables import (
     NOT_TRAINED,
     TASK_TITLES,
@@ -63,20 +63,11 @@ _METRIC_CURVES: Final = (
         ),
     ),
 )
-_PHASES: Final = ("start", "load", "train", "val", "export")
-_PHASE_WORDS: Final = {
-    "start": "starting",
-    "load": "loading data",
-    "train": "training",
-    "val": "validation",
-    "export": "writing results",
-}
-# A limit further above the peak would press the curves onto the axis.
-_MAX_LIMIT_TO_PEAK: Final = 4.0
 _SECTIONS: Final = (
     ("pictures", "Roofs the model has not seen"),
     ("curves", "Learning"),
     ("confusion", "Which class is taken for which"),
+    ("time", "Where the time goes"),
     ("memory", "Memory"),
     ("data", "Data"),
     ("metrics", "All numbers"),
@@ -90,6 +81,7 @@ def write_report(
     memory_csv: Path,
     panels: Sequence[Panel],
     tasks: Sequence[Task],
+    steps_csv: Path | None = None,
 ) -> None:
     """Write the report.
 
@@ -100,13 +92,17 @@ def write_report(
         memory_csv: Written by MemorySampler; need not exist.
         panels: Validation images, about six.
         tasks: Of the network.
+        steps_csv: Written by StepSeries; need not exist.
     """
     values = metrics.get("metrics") or {}
     parts = {
         "pictures": _pictures_html(panels, tasks),
         "curves": _curves_html(history, values, tasks),
         "confusion": _confusions_html(metrics, tasks),
-        "memory": _memory_html(memory_csv, metrics.get("memory") or {}),
+        "time": time_html(steps_csv, metrics),
+        "memory": memory_html(
+            memory_csv, metrics.get("memory") or {}, metrics.get("memory_profile")
+        ),
         "data": _data_html(metrics),
         "metrics": metrics_html(values),
     }
@@ -117,8 +113,9 @@ def write_report(
     body = (
         f"<header>{_opening_html(metrics)}<nav>{links}</nav></header>"
         f"<main>{headline_html(values, tasks)}{_untrained_html(values, tasks)}{sections}</main>"
-        "<footer>Every number on this page is in metrics.json, metrics.jsonl or memory.csv beside "
-        "it. They are of the validation images, which were not trained on.</footer>"
+        "<footer>Every number on this page is in metrics.json, metrics.jsonl, memory.csv or "
+        "steps.csv beside it. Scores are of the validation images, which were not trained on."
+        "</footer>"
     )
     path.write_text(page_html("Roof model: training report", body), encoding="utf-8")
 
@@ -236,77 +233,6 @@ def _confusions_html(metrics: Mapping[str, Any], tasks: Sequence[Task]) -> str:
             colours = dict(zip(task.class_names, task.colours, strict=True))
             parts.append(confusion_html(matrix["class_names"], matrix["counts"], colours))
     return "".join(parts)
-
-
-def _memory_html(memory_csv: Path, memory: Mapping[str, Any]) -> str:
-    rows: list[dict[str, str]] = []
-    if memory_csv.is_file():
-        with memory_csv.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    if not rows:
-        return '<p class="soft">Nothing recorded.</p>'
-    times_s = [float(row["time_s"]) for row in rows]
-    unit, divisor = ("hours", 3600) if times_s[-1] > 7200 else ("minutes", 60)
-    times = [time_s / divisor for time_s in times_s]
-    peak_gib = max((value for value in _column(rows, "rss_gib") if value is not None), default=0.0)
-    limit_gib = finite(memory.get("limit_gib"))
-    lines = [
-        Series("in use by the job (RSS)", times, _column(rows, "rss_gib")),
-        Series("of it, not shared between processes (USS)", times, _column(rows, "uss_gib")),
-    ]
-    if limit_gib is not None and limit_gib <= _MAX_LIMIT_TO_PEAK * peak_gib:
-        lines.append(Series("limit", times, [limit_gib] * len(times), dashed=True))
-    bands, phases = _bands(rows, times)
-    settings: dict[str, Any] = {"x_label": unit, "bands": bands, "wide": True}
-    charts = line_chart(lines, title="Memory in GiB", **settings)
-    cuda = [
-        Series("allocated", times, _column(rows, "cuda_allocated_gib")),
-        Series("reserved", times, _column(rows, "cuda_reserved_gib")),
-    ]
-    if any(line.known() for line in cuda):
-        title = "GPU memory in GiB, highest so far in each phase"
-        charts += line_chart(cuda, title=title, **settings)
-    return _memory_sentence(peak_gib, limit_gib) + _phase_legend(phases) + charts
-
-
-def _memory_sentence(peak_gib: float, limit_gib: float | None) -> str:
-    text = f"The job used at most <b>{peak_gib:.2f} GiB</b>"
-    if not limit_gib:
-        return f"<p>{text}.</p>"
-    share = 100 * peak_gib / limit_gib
-    close = " It came close to being stopped by the system." if share > 90 else ""
-    return f"<p>{text} of the {limit_gib:.1f} GiB it may use ({share:.0f} %).{close}</p>"
-
-
-def _column(rows: Sequence[Mapping[str, str]], name: str) -> list[float | None]:
-    return [float(text) if (text := row.get(name)) else None for row in rows]
-
-
-def _bands(
-    rows: Sequence[Mapping[str, str]], times: Sequence[float]
-) -> tuple[list[Band], list[str]]:
-    """A band for each stretch of one phase, and the phases in the order of their first row."""
-    names = [row["phase"] for row in rows]
-    starts = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
-    ends = [*starts[1:], len(rows) - 1]
-    bands = [
-        Band(times[start], times[end], _phase_colour(names[start]))
-        for start, end in zip(starts, ends, strict=True)
-    ]
-    return bands, list(dict.fromkeys(names))
-
-
-def _phase_colour(phase: str) -> int:
-    return _PHASES.index(phase) % NUM_BAND_COLOURS if phase in _PHASES else 0
-
-
-def _phase_legend(phases: Sequence[str]) -> str:
-    items = "".join(
-        f'<li><i style="background:var(--band-{_phase_colour(phase)});'
-        f'outline:1px solid var(--grid)"></i>{escape(_PHASE_WORDS.get(phase, phase))}</li>'
-        for phase in phases
-    )
-    return f'<ul class="swatches">{items}</ul>'
 
 
 def _data_html(metrics: Mapping[str, Any]) -> str:

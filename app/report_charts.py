@@ -1,4 +1,4 @@
-"""Line charts of the report as inline SVG that follows the page's light or dark colours."""
+"""Charts of the report as inline SVG that follows the page's light or dark colours."""
 
 import io
 import math
@@ -9,11 +9,14 @@ from html import escape
 from typing import Any, Final
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-NUM_SERIES_COLOURS: Final = 6
+NUM_SERIES_COLOURS: Final = 9
+# A grey, for what is not worth a colour.
+GREY_INDEX: Final = 5
 NUM_BAND_COLOURS: Final = 5
 
 # matplotlib cannot write CSS variables, so it draws in colours that nothing else has, and they are
@@ -83,6 +86,21 @@ class Band:
     colour_index: int
 
 
+@dataclass(frozen=True)
+class Layer:
+    """One area of a stack.
+
+    Attributes:
+        label: As the legend names it.
+        values: Its height over each stretch of x.
+        colour_index: In [0, NUM_SERIES_COLOURS).
+    """
+
+    label: str
+    values: Sequence[float]
+    colour_index: int
+
+
 def line_chart(
     series: Sequence[Series],
     *,
@@ -105,28 +123,90 @@ def line_chart(
         wide: As wide as the page instead of a third of it.
     """
     drawn = [one for one in series if one.known()]
-    heading = f"<figcaption><b>{escape(title)}</b>{_legend(drawn)}</figcaption>"
+    heading = _heading(title, _legend(drawn))
     if not drawn:
         return f'<figure class="chart">{heading}<p class="soft">Nothing recorded.</p></figure>'
     # The salt makes names inside the drawing the same in every run and other in every chart.
     with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
-        figure = Figure(figsize=(15.6, 3.9) if wide else (5.4, 3.3), layout="constrained")
-        axes = figure.add_subplot()
-        for band in bands:
-            colour = _BANDS[band.colour_index]
-            axes.axvspan(band.start, band.end, color=colour, linewidth=0)
+        figure, axes = _begin(bands, x_label, wide=wide)
         for index, one in enumerate(drawn):
             _draw(axes, one, _SERIES[index])
         axes.set_ylim(bottom=0.0, top=y_top)
-        axes.set_xlabel(x_label)
-        axes.grid(axis="y", color=_GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.tick_params(length=0)
         axes.xaxis.set_major_locator(
             MaxNLocator(10 if wide else 6, integer=whole_x, steps=[1, 2, 5, 10])
         )
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True)
+        return _finish(figure, heading, title, wide=wide)
+
+
+def area_chart(
+    layers: Sequence[Layer],
+    edges: Sequence[float],
+    *,
+    title: str,
+    x_label: str,
+    bands: Sequence[Band] = (),
+    ticks: Sequence[tuple[float, str]] | None = None,
+) -> str:
+    """Areas on top of each other, as wide as the page, as an HTML figure with title and legend.
+
+    Args:
+        layers: From the bottom; each with one value less than there are edges, at least one.
+        edges: Of the stretches of x, rising.
+        title: Plain text.
+        x_label: Plain text, with the unit.
+        bands: Shaded stretches behind the areas.
+        ticks: Where words stand below the x axis, instead of numbers.
+    """
+    items = [
+        f'<li><i style="background:var(--series-{layer.colour_index})"></i>'
+        f"{escape(layer.label)}</li>"
+        for layer in layers
+    ]
+    heading = _heading(title, f'<ul class="swatches">{"".join(items)}</ul>')
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
+        figure, axes = _begin(bands, x_label, wide=True)
+        below = np.zeros(len(edges) - 1)
+        for layer in layers:
+            above = below + np.asarray(layer.values, dtype=np.float64)
+            # Stretches, not points: so that a lone one can be seen.
+            axes.fill_between(
+                edges,
+                np.append(below, below[-1]),
+                np.append(above, above[-1]),
+                step="post",
+                color=_SERIES[layer.colour_index],
+                linewidth=0,
+            )
+            below = above
+        axes.set_ylim(bottom=0.0)
+        axes.set_xlim(edges[0], edges[-1])
+        if ticks is not None:
+            axes.set_xticks([x for x, _ in ticks], [words for _, words in ticks])
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
+        return _finish(figure, heading, title, wide=True)
+
+
+def _heading(title: str, legend: str) -> str:
+    return f"<figcaption><b>{escape(title)}</b>{legend}</figcaption>"
+
+
+def _begin(bands: Sequence[Band], x_label: str, *, wide: bool) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(15.6, 3.9) if wide else (5.4, 3.3), layout="constrained")
+    axes = figure.add_subplot()
+    for band in bands:
+        colour = _BANDS[band.colour_index]
+        axes.axvspan(band.start, band.end, color=colour, linewidth=0)
+    axes.set_xlabel(x_label)
+    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    return figure, axes
+
+
+def _finish(figure: Figure, heading: str, title: str, *, wide: bool) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True)
     css_class = "chart wide" if wide else "chart"
     return f'<figure class="{css_class}">{heading}{_inline(buffer.getvalue(), title)}</figure>'
 

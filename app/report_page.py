@@ -12,12 +12,12 @@ _CSS = """
 :root{color-scheme:light dark;--page:#f4f3ef;--card:#fff;--ink:#1b1f26;--soft:#5b6370;
 --grid:#dcdee3;--good:#1c7a45;--warn:#9a5b00;--accent:31 95 190;
 --series-0:#1f5fbe;--series-1:#d1570a;--series-2:#1c7a45;--series-3:#a03b97;--series-4:#8a6d00;
---series-5:#5b6370;--band-0:#8881;--band-1:#e0a02026;--band-2:#1f5fbe1f;--band-3:#1c7a4526;
+--series-5:#5b6370;--series-6:#0f7f86;--series-7:#b3283a;--series-8:#6a5acd;--band-0:#8881;--band-1:#e0a02026;--band-2:#1f5fbe1f;--band-3:#1c7a4526;
 --band-4:#a03b9726}
 @media(prefers-color-scheme:dark){:root{--page:#14161a;--card:#1d2026;--ink:#e9ebef;--soft:#a3abb8;
 --grid:#343942;--good:#6fd39a;--warn:#f0b45a;--accent:110 165 255;
 --series-0:#7aaeff;--series-1:#ff9a52;--series-2:#6fd39a;--series-3:#e58fdc;--series-4:#e2c552;
---series-5:#a3abb8;--band-0:#aaa2;--band-1:#e0a02033;--band-2:#7aaeff2b;--band-3:#6fd39a2e;
+--series-5:#a3abb8;--series-6:#58c7cf;--series-7:#ff8a94;--series-8:#a99cff;--band-0:#aaa2;--band-1:#e0a02033;--band-2:#7aaeff2b;--band-3:#6fd39a2e;
 --band-4:#e58fdc2e}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);line-height:1.5;

@@ -7,14 +7,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from app.artifacts import collect_panels, describe_model, write_artifacts
-from app.batch_size import remember_batch_size, settle_batch_size
 from app.class_weights import choose_class_weights
+from app.compilation import CompileTrial
 from app.config import Hyperparameters
+from app.cores import num_cores
 from app.data.datasets import open_datasets
 from app.data.distribution import Distribution, measure_distribution
 from app.data.loading import Batch, build_train_loader
@@ -34,14 +36,14 @@ from app.losses import RoofLoss
 from app.memory import MemorySampler
 from app.metrics import ConfusionMatrix, MetricValue
 from app.model import HybridRoofModel
-from app.optimisation import build_state, choose_task_weights
+from app.optimisation import build_state, choose_task_weights, settle_settings
 from app.progress import check_same_data, check_space_for_run, resume_run, save_run
 from app.run_log import log_epoch, log_findings, log_start
 from app.sagemaker import Paths
 from app.scoring import Scores, finish_scores, score_datasets
-from app.shared_memory import fit_workers
 from app.storage import writing_to
 from app.tasks import build_tasks
+from app.tensor_memory import StepMemoryWatch, read_outside_gib
 from app.training_state import LossSums
 
 logger = logging.getLogger(__name__)
@@ -78,7 +80,7 @@ def train(
     with MemorySampler(hyperparameters.memory_interval_s, is_watched=True) as memory:
         try:
             with joined_ranks(device):
-                hyperparameters = _settle(hyperparameters, largest_pass, paths)
+                hyperparameters = settle_settings(hyperparameters, largest_pass, paths)
                 run = _Run(paths, hyperparameters, channels, stop_requested, memory, device)
                 stopped = run.train_epochs()
                 if rank() == 0:
@@ -93,18 +95,6 @@ def train(
                 f"{memory.describe_peak()}; lower num_workers, batch_size or crop_size_px, or give "
                 "the container more (docker run --memory, --shm-size)"
             ) from error
-
-
-def _settle(
-    hyperparameters: Hyperparameters, largest_pass: int | None, paths: Paths
-) -> Hyperparameters:
-    """The settings with the numbers that depend on this machine, the same on all ranks."""
-    known = [size for size in gather_json(largest_pass) if size is not None]
-    settled = settle_batch_size(hyperparameters, min(known, default=None), world_size())
-    if hyperparameters.batch_size == "auto" and rank() == 0:
-        with writing_to(paths.checkpoint_dir):
-            remember_batch_size(paths.checkpoint_dir, settled, hyperparameters, world_size())
-    return fit_workers(settled, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 class _Run:
@@ -157,8 +147,15 @@ class _Run:
         self.progress = resume_run(
             paths.checkpoint_dir, hyperparameters.resume, self.identity, self.state, self.datasets
         )
-        self.state.model = wrap_model(self.state.model, device)
         self.first_step = self.state.step
+        self.memory_profile: dict[str, Any] | None = None
+        self.compilation = CompileTrial(
+            self.state.model,
+            hyperparameters.torch_compile,
+            device,
+            self.settings.num_steps - self.first_step,
+        )
+        self.state.model = wrap_model(self.state.model, device)
         self.started_s = started_s - self.progress.duration_s
         log_start(
             hyperparameters,
@@ -206,6 +203,11 @@ class _Run:
             "num_processes": world_size(),
             "duration_s": round(time.monotonic() - self.started_s, 1),
             "step_time": self.progress.steps.summary(),
+            "machine": {
+                "device": self.device.type,
+                "num_cores": num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+            },
+            "memory_profile": self.memory_profile,
             "trained_tasks": tasks,
             "datasets": self.datasets.describe(),
             "class_distribution": {
@@ -255,8 +257,10 @@ class _Run:
         title = f"epoch {progress.epoch + 1}/{self.hyperparameters.epochs}"
         num_steps = math.ceil(num_left / self.hyperparameters.grad_accum_steps)
         has_bar = sys.stderr.isatty() and rank() == 0
-        for result in tqdm(steps, title, num_steps, leave=False, disable=not has_bar):
+        watched = self._profile_memory(steps)
+        for result in tqdm(watched, title, num_steps, leave=False, disable=not has_bar):
             self._count(result)
+            self.compilation.see_step(result.seconds["step"])
             if self.state.step == self.first_step + 1:
                 logger.info("first step done")
             if result.stop:
@@ -264,6 +268,25 @@ class _Run:
             if self.state.step % self.hyperparameters.checkpoint_every_steps == 0:
                 self._save_checkpoint()
         return False
+
+    def _profile_memory(self, steps: Iterator[StepResult]) -> Iterator[StepResult]:
+        """The steps, the second of the run watched tensor by tensor where that is asked for.
+
+        The first one makes the optimizer's state on its way, and is like no other.
+        """
+        state = self.state
+        while True:
+            is_profiled = self.hyperparameters.memory_profile and not self.memory_profile
+            if is_profiled and state.step > self.first_step:
+                watch = StepMemoryWatch(state.model, state.optimizer, state.ema.module)
+                with watch:
+                    result = next(steps, None)
+                self.memory_profile = watch.to_json(read_outside_gib())
+            else:
+                result = next(steps, None)
+            if result is None:
+                return
+            yield result
 
     def _count(self, result: StepResult) -> None:
         self.progress.num_micro_batches += len(result.micro_batches) * world_size()

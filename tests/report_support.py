@@ -13,6 +13,7 @@ import numpy as np
 from app.memory import COLUMNS
 from app.metrics import define_metrics
 from app.report import Panel, write_report
+from app.step_times import StepSeries
 from app.tasks import BACKGROUND_CLASS, Task, build_tasks, find_task
 
 HOSTILE = "<script src='http://evil.example/x.js'>alert(\"1\")</script>&$x$"
@@ -139,6 +140,40 @@ def write_memory(path: Path, phases: tuple[str, ...] = ("start", "train", "expor
     return path
 
 
+def make_steps(num_steps: int = 5) -> StepSeries:
+    """Steps of 2 s, of which 0.5 s are waiting and 0.25 s in no part, after a first one of 6 s."""
+    series = StepSeries()
+    parts = {"wait": 0.5, "transfer": 0.0, "forward": 0.4, "backward": 0.8, "optimizer": 0.05}
+    for step in range(1, num_steps + 1):
+        scale = 3.0 if step == 1 else 1.0
+        seconds = {name: scale * value for name, value in {"step": 2.0, **parts}.items()}
+        series.add(step, 8, 1.0 / step, seconds)
+    return series
+
+
+def write_steps(path: Path, num_steps: int = 5) -> Path:
+    make_steps(num_steps).write_csv(path)
+    return path
+
+
+def make_profile(device: str = "cpu", num_holders: int = 3) -> dict[str, Any]:
+    """A step in four moments: 1 GiB of parameters throughout, activations up to 3 GiB, workers."""
+    names = ["activations of layer1", *(f"holder {i}" for i in range(3, num_holders))]
+    series = [
+        {"part": part, "gib": {"parameters": 1.0, **{name: gib for name in names if gib}}}
+        for part, gib in (("load", 0.0), ("forward", 1.5), ("backward", 3.0), ("update", 0.0))
+    ]
+    return {
+        "device": device,
+        "holders": [*names, "parameters", "data workers"],
+        "peak_gib": 1.0 + 3.0 * len(names),
+        "peak_by_holder_gib": series[2]["gib"],
+        "own_peak_gib": series[2]["gib"],
+        "outside_gib": {"data workers": 1.0},
+        "series": series,
+    }
+
+
 def write(tmp_path: Path, **changes: Any) -> str:
     """The HTML of a report without charts, which take most of the time, but for what is given."""
     arguments: dict[str, Any] = {
@@ -154,8 +189,14 @@ def write(tmp_path: Path, **changes: Any) -> str:
 
 def write_full(tmp_path: Path, **changes: Any) -> str:
     """The HTML of a report with everything in it."""
-    memory_csv = write_memory(tmp_path / "memory.csv")
-    return write(tmp_path, **({"history": make_history(2), "memory_csv": memory_csv} | changes))
+    step_time = {"step_time": make_steps().summary(), "memory_profile": make_profile()}
+    arguments = {
+        "history": make_history(2),
+        "metrics": make_metrics() | step_time,
+        "memory_csv": write_memory(tmp_path / "memory.csv"),
+        "steps_csv": write_steps(tmp_path / "steps.csv"),
+    }
+    return write(tmp_path, **(arguments | changes))
 
 
 def overlay_of(html: str, caption: str) -> np.ndarray:

@@ -2,7 +2,12 @@
 
 import pytest
 
-from app.cgroup import read_cgroup_peak_gib, read_cpu_limit, read_memory_limit_gib
+from app.cgroup import (
+    read_cgroup_peak_gib,
+    read_cpu_limit,
+    read_memory_limit_gib,
+    read_page_cache_gib,
+)
 
 UNDER_VERSION_1 = "5:cpu,cpuacct:/job\n4:memory:/job\n1:name=systemd:/\n0::/\n"
 UNDER_VERSION_2 = "0::/job\n"
@@ -118,3 +123,17 @@ def test_memory_limit_and_peak(write, own, files, limit_gib, peak_gib):
 )
 def test_a_peak_without_a_limit_is_not_the_containers(write, own, files):
     assert read_cgroup_peak_gib(**write(own, **files)) is None
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "gib"),
+    [
+        (UNDER_VERSION_2, {"job/memory.stat": "anon 7\nfile 3221225472\nfile_mapped 5\n"}, 3.0),
+        (UNDER_VERSION_2, {"job/memory.stat": "anon 7\n"}, None),
+        (UNDER_VERSION_2, {}, None),
+        # With the groups inside it, which `cache` leaves out.
+        (UNDER_VERSION_1, {"memory/job/memory.stat": "cache 1\ntotal_cache 1073741824\n"}, 1.0),
+    ],
+)
+def test_page_cache(write, own, files, gib):
+    assert read_page_cache_gib(**write(own, **files)) == gib

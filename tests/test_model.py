@@ -81,3 +81,62 @@ def test_a_head_more_leaves_the_first_weights_of_the_others_alone():
     assert set(more) - set(plain) == {k for k in more if k.startswith("heads.superstructures.")}
     for name, values in plain.items():
         assert torch.equal(values, more[name]), name
+
+
+def copy_with_checkpoints(network):
+    copied = HybridRoofModel(network.tasks, checkpoint_activations=True)
+    copied.load_state_dict(network.state_dict())
+    return copied
+
+
+def train_on(network, images, dtype=None):
+    """Two passes before one update, as accumulation does it."""
+    network.train()
+    for image in images:
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            logits = network(image)
+        sum(values.square().mean() for values in logits.values()).backward()
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_checkpointing_changes_no_bit_of_gradients_and_buffers(dtype):
+    torch.manual_seed(0)
+    plain = HybridRoofModel()
+    checkpointed = copy_with_checkpoints(plain)
+    images = torch.randint(256, (2, 2, 3, 64, 96), dtype=torch.uint8)
+    for network in (plain, checkpointed):
+        train_on(network, images, dtype)
+    pairs = zip(plain.named_parameters(), checkpointed.named_parameters(), strict=True)
+    assert [name for (name, a), (_, b) in pairs if not torch.equal(a.grad, b.grad)] == []
+    pairs = zip(plain.named_buffers(), checkpointed.named_buffers(), strict=True)
+    assert [name for (name, a), (_, b) in pairs if not torch.equal(a, b)] == []
+    assert checkpointed.backbone.layer1[0].bn1.num_batches_tracked == 2
+    # The very same tensors, of which the average and the ranks know.
+    assert set(checkpointed.state_dict()) == set(plain.state_dict())
+
+
+def test_checkpointing_keeps_fewer_activations():
+    def count_kept_bytes(network):
+        sizes = {}
+
+        def pack(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            logits = network(torch.zeros(1, 3, 128, 128, dtype=torch.uint8))
+        assert logits["depth"].requires_grad
+        return sum(sizes.values()) - sum(p.untyped_storage().nbytes() for p in network.parameters())
+
+    plain = HybridRoofModel().train()
+    assert count_kept_bytes(copy_with_checkpoints(plain).train()) < 0.7 * count_kept_bytes(plain)
+
+
+def test_checkpointing_is_for_training_alone():
+    network = HybridRoofModel(checkpoint_activations=True).eval()
+    image = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = network(image)
+    network.checkpoint_activations = False
+    with torch.inference_mode():
+        assert torch.equal(network(image)["segments"], expected["segments"])

@@ -1,6 +1,11 @@
 """Charts as inline SVG."""
 
-from app.report_charts import Series, line_chart
+import re
+
+import pytest
+
+from app.report_charts import NUM_SERIES_COLOURS, Layer, Series, area_chart, line_chart
+from app.report_page import page_html
 
 
 def test_chart_has_no_colour_that_dark_mode_cannot_change() -> None:
@@ -25,3 +30,43 @@ def test_lone_point_is_drawn_as_a_dot() -> None:
     dot = "fill: var(--series-0)"
     assert dot in one
     assert dot not in three
+
+
+def corners(html: str, colour_index: int) -> list[tuple[float, float]]:
+    """Of the area in that colour, in the drawing's units."""
+    areas = re.findall(r'<path id="(\w+)" d="([^"]*)"', html)
+    used = re.findall(rf'xlink:href="#(\w+)"[^>]*var\(--series-{colour_index}\)', html)
+    numbers = re.findall(r"[ML] ([-\d.]+) ([-\d.]+)", dict(areas)[used[0]])
+    return [(float(x), float(y)) for x, y in numbers]
+
+
+def test_areas_stand_on_each_other_without_a_gap() -> None:
+    layers = [Layer("low <b>", [1.0, 3.0], 7), Layer("high", [2.0, 2.0], 5)]
+    html = area_chart(layers, [0, 10, 30], title="T", x_label="step")
+    low, high = corners(html, 7), corners(html, 5)
+    # The y axis points down. Above the first stretch 1 and 3, above the second 3 and 5.
+    low_heights = sorted({round(y, 2) for _, y in low}, reverse=True)
+    high_heights = sorted({round(y, 2) for _, y in high}, reverse=True)
+    zero, one, three = low_heights
+    unit = zero - one
+    assert zero - three == pytest.approx(3 * unit, rel=1e-3)
+    assert high_heights[0] == pytest.approx(one, abs=0.01)
+    assert zero - high_heights[-1] == pytest.approx(5 * unit, rel=1e-3)
+    widths = sorted({round(x, 2) for x, _ in low})
+    assert (widths[2] - widths[1]) == pytest.approx(2 * (widths[1] - widths[0]), rel=1e-3)
+    assert "low &lt;b&gt;" in html
+    assert "background:var(--series-7)" in html
+    assert "#010" not in html
+
+
+def test_areas_have_words_below_them() -> None:
+    html = area_chart(
+        [Layer("a", [1.0, 2.0], 0)], [0, 1, 2], title="T", x_label="x", ticks=[(1.0, "middle")]
+    )
+    assert html.count(">middle<") == 1
+
+
+def test_every_colour_is_defined_in_light_and_dark() -> None:
+    page = page_html("T", "")
+    for index in range(NUM_SERIES_COLOURS):
+        assert page.count(f"--series-{index}:") == 2
