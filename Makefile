@@ -14,7 +14,7 @@ shell_scripts := .ci/run .ci/docker-up docker/train docker/lock.sh docker/train_
 # that is not set and does not answer.
 build_args := $(foreach name,TORCH_INDEX_URL BASE_IMAGE,$(if $(filter undefined,$(origin $(name))),,--build-arg $(name)=$($(name))))
 
-.PHONY: help setup train test check lock image image-cpu image-gpu image-test bench clean
+.PHONY: help setup train phases test check lock image image-cpu image-gpu image-test bench clean
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -33,6 +33,11 @@ setup: .venv/.complete  ## Make .venv with every package of locks/dev.lock (down
 # make exports these variables to the script as they were given.
 train: setup  ## Train on a synthetic sample; RID=DIR ROOFLINE=DIR AIRS=DIR: on these; SET="key=value ..."
 	@docker/train_local.sh
+
+phases: setup  ## Climb from ten samples to all data; writes docs/scaling_strategy.md; RID=, SET= as for train
+	$(python) -m app phases --base-dir local/phases --docs docs/scaling_strategy.md \
+	    $(if $(RID),--rid "$(RID)") $(if $(ROOFLINE),--roofline "$(ROOFLINE)") $(if $(AIRS),--airs "$(AIRS)") \
+	    $(foreach setting,$(SET),--set "$(setting)")
 
 test: setup  ## Run every test that needs no Docker and no GPU
 	$(python) -m pytest

@@ -112,7 +112,7 @@ def _find_channels(options: argparse.Namespace, paths: Paths) -> dict[str, Path]
     """The datasets named on the command line, else the job's channels."""
     from app.sagemaker import read_channels
 
-    return dict(_dataset_dirs(options).items()) or read_channels(paths)
+    return _named_dirs(options) or read_channels(paths)
 
 
 def _train_as_a_rank(options: argparse.Namespace) -> None:
@@ -193,6 +193,31 @@ def _probe(options: argparse.Namespace) -> None:  # noqa: ARG001 - it is asked o
     run_probe(ProbeRequest.from_json(sys.stdin.read()), launcher_gib)
 
 
+def _phases(options: argparse.Namespace) -> int:
+    requests = StopRequests()
+    requests.listen()
+    from app.config_text import parse_hyperparameters, parse_settings
+    from app.forecaster import build_forecaster
+    from app.ladder import Ladder, climb, read_rows
+    from app.ladder_page import check_page, print_tables, write_page
+    from app.synthetic.sample import ensure_sample
+
+    settings = parse_settings(options.set)
+    parse_hyperparameters(settings)  # a wrong one should not wait for the first phase
+    if options.docs is not None:
+        check_page(options.docs)
+    channels = _named_dirs(options) or dict(ensure_sample(options.base_dir / "sample").items())
+    ladder = Ladder(options.base_dir, channels, settings)
+    forecast = build_forecaster(channels, settings, options.base_dir)
+    exit_code = climb(ladder, requests, forecast, anew=options.fresh)
+    rows = read_rows(options.base_dir)
+    print_tables(rows, sys.stdout.write)
+    if options.docs is not None and not requests.to_stop():
+        write_page(options.docs, rows)
+        logger.info("written: %s", options.docs)
+    return exit_code
+
+
 def _make_sample(options: argparse.Namespace) -> None:
     from app.synthetic.sample import make_sample
 
@@ -254,6 +279,22 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_base_dir(sample)
     sample.set_defaults(run=_make_sample)
 
+    phases = commands.add_parser(
+        "phases",
+        help="climb from ten samples to all data, and say at each step what it took",
+        description="Run the presets phase=1 to 5 one after another (5 where there is a GPU), each "
+        "predicted before it runs and compared with the one before. The same command goes on "
+        "where it was stopped.",
+    )
+    _add_base_dir(phases)
+    _add_dataset_dirs(phases, "train on this {title} folder; without any, on a synthetic sample")
+    _add_settings(phases)
+    phases.add_argument(
+        "--docs", type=Path, metavar="FILE.md", help="write tables and plots between its markers"
+    )
+    phases.add_argument("--fresh", action="store_true", help="run what is done anew, too")
+    phases.set_defaults(run=_phases)
+
     # What other commands start; it is not for people, and has no line in the list of commands.
     commands.add_parser("probe").set_defaults(run=_probe)
 
@@ -281,6 +322,11 @@ def _add_dataset_dirs(parser: argparse.ArgumentParser, words: str) -> None:
 def _dataset_dirs(options: argparse.Namespace) -> dict[DatasetName, Path]:
     """The folders named on the command line, by dataset."""
     return {name: path for name in DATASET_TITLES if (path := getattr(options, name))}
+
+
+def _named_dirs(options: argparse.Namespace) -> dict[str, Path]:
+    """The same, for those who take any channel."""
+    return dict(_dataset_dirs(options).items())
 
 
 def _positive(text: str) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import torch
+import torch._functorch.config as functorch_config
 from torch import nn
 
 from app.devices import is_out_of_memory
@@ -111,6 +112,9 @@ class CompileTrial:
         )
 
     def _turn_on(self) -> None:
+        # Otherwise the backward pass is compiled when it first runs, where nothing can turn back.
+        if hasattr(functorch_config, "force_non_lazy_backward_lowering"):
+            functorch_config.force_non_lazy_backward_lowering = True
         # What nn.Module.compile sets; it would leave no place for a way back.
         plain_call: Callable[..., Any] = self._network._call_impl
         compiled_call = self._compile(plain_call)
@@ -121,9 +125,9 @@ class CompileTrial:
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
-                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
                 logger.warning(
-                    "torch_compile: the compiler failed (%.200s): going on without it", reason
+                    "torch_compile: the compiler failed (%.200s): going on without it",
+                    _describe(error),
                 )
             self._turn_off()
             return plain_call(*args, **kwargs)
@@ -132,3 +136,10 @@ class CompileTrial:
 
     def _turn_off(self) -> None:
         self._network._compiled_call_impl = None
+
+
+def _describe(error: Exception) -> str:
+    """The first line that says something: dynamo's own first line is "backend='...' raised:"."""
+    cause: BaseException = getattr(error, "inner_exception", error)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__

@@ -191,8 +191,8 @@ class CostModel:
             wait_s = reading_s
         else:
             if self.measurements.device == "cpu":
-                # Workers and training share the cores: what one takes, the other goes without.
-                busy_s += reading_s / cores
+                # A worker displaces one of the threads that compute, and the others wait for it.
+                busy_s += reading_s
             wait_s = max(0.0, reading_s / min(num_workers, cores) - busy_s)
         host_gib = self.measurements.launcher_gib + num_processes * (trainer_gib + loading_gib)
         return Forecast(
@@ -207,6 +207,10 @@ class CostModel:
             wait_s=wait_s,
             samples_per_step=size * num_passes * num_processes,
         )
+
+    def fixed_gib(self) -> float:
+        """Of the training process, what is there without a single sample."""
+        return float(self._trainer_gib[0])
 
     def largest_micro_batch(
         self,

@@ -99,6 +99,7 @@ def ask_probe(request: ProbeRequest) -> tuple[list[dict[str, Any]], str | None]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # Ctrl-C is for its parent to hear
         env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
     )
     try:

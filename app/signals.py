@@ -37,6 +37,7 @@ class StopRequests:
     def __init__(self) -> None:
         self._num_stops = 0
         self._must_kill = False
+        self._by_person = False
 
     def listen(self) -> None:
         """Let SIGTERM and SIGINT count from now on."""
@@ -51,7 +52,12 @@ class StopRequests:
         """Whether a person at a terminal lost patience."""
         return self._must_kill
 
+    def by_person(self) -> bool:
+        """Whether Ctrl-C was among the requests."""
+        return self._by_person
+
     def _count(self, signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._by_person |= signal_number == signal.SIGINT
         self._must_kill |= self._num_stops > 0 and signal_number == signal.SIGINT
         self._num_stops += 1
 

@@ -53,9 +53,9 @@ def test_a_machine_that_follows_the_model_is_foretold():
     assert forecast.host_gib == pytest.approx(0.03 + forecast.trainer_gib + forecast.loading_gib)
     assert forecast.needed_gib == pytest.approx(forecast.host_gib - 0.4)
     assert forecast.cuda_gib is None
-    # 4 x 40 ms of reading on cores that training would have had: 80 ms more on two of them.
+    # 4 x 40 ms of reading on cores that training would have had.
     assert forecast.load_s == pytest.approx(0.16)
-    assert forecast.step_s == pytest.approx(forecast.pass_s + 0.05 + 0.08)
+    assert forecast.step_s == pytest.approx(forecast.pass_s + 0.05 + 0.16)
     assert forecast.wait_s == 0
     assert forecast.samples_per_s == pytest.approx(4 / forecast.step_s)
 

@@ -1,8 +1,10 @@
 """All that a training job finds under its base directory, with synthetic datasets."""
 
 import json
+import shutil
 from pathlib import Path
 
+from app.dataset_names import DATASET_NAMES, DatasetName
 from app.synthetic.staging import write_problems
 from app.synthetic.write_airs import write_airs
 from app.synthetic.write_rid import write_rid
@@ -57,6 +59,23 @@ def make_sample(
         channels.append("airs")
         write_airs(data_dir / "airs", *num_airs, seed, airs_size_px)
     _write_config(base_dir / "input/config", channels)
+
+
+def ensure_sample(base_dir: Path) -> dict[DatasetName, Path]:
+    """The folders of a sample's datasets, by name; it is written where it is not there.
+
+    Args:
+        base_dir: As `make_sample`.
+
+    Raises:
+        ConfigError: As `make_sample`.
+    """
+    data_dir = base_dir / "input/data"
+    # The last file that is written: where it is, all is.
+    if not (base_dir / "input/config/resourceconfig.json").exists():
+        shutil.rmtree(data_dir, ignore_errors=True)
+        make_sample(base_dir)
+    return {name: data_dir / name for name in DATASET_NAMES}
 
 
 def _write_config(config_dir: Path, channels: list[str]) -> None:
