@@ -1,4 +1,4 @@
-"""The commands: `python -m app train | evaluate | check-data | make-sample | launch`.
+"""The commands: `python -m app train | evaluate | check-data | make-sample | plan | launch`.
 
 This module imports nothing heavy: the parent of a training process and its data workers import it.
 """
@@ -27,6 +27,7 @@ from app.errors import (
 )
 from app.launch_options import add_launch_options, read_options
 from app.logs import configure_logging
+from app.plan_options import add_plan_options, read_plan_options
 from app.sagemaker import Paths, write_failure
 from app.signals import StopFlag, StopRequests, die_with_parent
 
@@ -55,7 +56,7 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
     """Run a command in this process; an error becomes one line, a failure file, an exit code.
 
     Raises:
-        BrokenPipeError: If nobody reads what check-data or launch prints.
+        BrokenPipeError: If nobody reads what check-data, plan or launch prints.
     """
     command: Callable[[argparse.Namespace], int | None] = options.run
     try:
@@ -70,8 +71,16 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
         # The parent knows, or will hear, what this follows from.
         sys.stderr.write(f"another training process is gone: {printable(str(error))}\n")
         return EXIT_LOST_PEER
+    except ModuleNotFoundError as error:
+        message = (
+            f"package {error.name} is not installed; install what pyproject.toml names "
+            "(make setup), or run the image"
+        )
+        exit_code, details = EXIT_USER_ERROR, traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]
+        logger.error("%s", message)
     except Exception as error:
-        if options.command in ("check-data", "launch") and isinstance(error, BrokenPipeError):
+        prints = options.command in ("check-data", "launch", "plan")
+        if prints and isinstance(error, BrokenPipeError):
             raise
         message = printable(f"internal error: {type(error).__name__}: {error}")
         exit_code, details = EXIT_BUG, traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]
@@ -181,6 +190,18 @@ def _launch(options: argparse.Namespace) -> int:
     return launch(read_options(options))
 
 
+def _plan(options: argparse.Namespace) -> int | None:
+    if options.count_facts:
+        die_with_parent()
+        from app.plan_count import run_count
+
+        run_count(sys.stdin.read())
+        return None
+    from app.plan import plan
+
+    return plan(read_plan_options(options))
+
+
 def _probe(options: argparse.Namespace) -> None:  # noqa: ARG001 - it is asked on standard input
     import psutil
 
@@ -212,7 +233,11 @@ def _phases(options: argparse.Namespace) -> int:
     exit_code = climb(ladder, requests, forecast, anew=options.fresh)
     rows = read_rows(options.base_dir)
     print_tables(rows, sys.stdout.write)
-    if options.docs is not None and not requests.to_stop():
+    if requests.to_stop():
+        return exit_code
+    if not any(row["status"] == "done" for row in rows):
+        raise ConfigError(f"phases: none could be run; the first one: {rows[0]['reason']}")
+    if options.docs is not None:
         write_page(options.docs, rows)
         logger.info("written: %s", options.docs)
     return exit_code
@@ -297,6 +322,10 @@ def _build_parser() -> argparse.ArgumentParser:
 
     # What other commands start; it is not for people, and has no line in the list of commands.
     commands.add_parser("probe").set_defaults(run=_probe)
+
+    plan = commands.add_parser("plan", help="what training takes and costs on an instance")
+    add_plan_options(plan)
+    plan.set_defaults(run=_plan)
 
     job = commands.add_parser("launch", help="create a SageMaker training job")
     add_launch_options(job)

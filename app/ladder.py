@@ -2,9 +2,11 @@
 
 Each rung is the real command in a process of its own, with a folder of its own. A rung that is done
 is not run again, one that was interrupted goes on from its checkpoint, and one that fails is a line
-of the result like any other.
+of the result like any other. This process imports no torch: rungs have the memory to themselves.
 """
 
+import ctypes
+import hashlib
 import json
 import logging
 import shutil
@@ -18,12 +20,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from app import __version__
-from app.errors import EXIT_INTERRUPTED, EXIT_OK
+from app.errors import EXIT_INTERRUPTED, EXIT_OK, RoofError
 from app.forecaster import Forecaster
-from app.ladder_rows import describe_run
+from app.ladder_rows import describe_machine, describe_run
 from app.machine import read_gpus
 from app.sagemaker import Paths, read_failure
 from app.signals import StopRequests
+from app.storage import replacing, writing_to
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +35,12 @@ ROWS_FILE: Final = "ladder.json"
 LOG_FILE: Final = "log.txt"
 _GPU_PHASE: Final = 5
 _POLL_INTERVAL_S: Final = 0.2
+_PR_SET_PDEATHSIG: Final = 1
+# What runs a rung, up to its options, for this interpreter.
+_TRAIN: Final = ("-m", "app", "train")
+# Of app/: what only looks at what rungs left, or does not run in them. Without it a change of words
+# on the page would cost all rungs anew.
+_OUTSIDE_OF_RUNGS: Final = ("ladder*.py", "trend.py", "forecaster.py", "plan*.py", "launch_*.py")
 
 Row = dict[str, Any]
 
@@ -72,12 +81,14 @@ class Ladder:
         channels: Folders of datasets, by name.
         settings: Hyperparameters that differ from the presets, on every rung.
         rungs: In order.
+        train: What runs a rung, up to its options, for this interpreter.
     """
 
     base_dir: Path
     channels: Mapping[str, Path]
     settings: Mapping[str, str]
     rungs: Sequence[Rung] = RUNGS
+    train: Sequence[str] = _TRAIN
 
     def settings_of(self, rung: Rung) -> dict[str, str]:
         """All hyperparameters of a rung that are not defaults of its preset."""
@@ -102,19 +113,25 @@ def climb(
         requests: Listening; the rung under way is asked to stop, and the rest is left.
         forecast: Tells before a rung what it is expected to take; None leaves that out.
         anew: Whether rungs that are done are run once more.
+
+    Raises:
+        StorageError: If the ladder's folder cannot be written to.
     """
-    ladder.base_dir.mkdir(parents=True, exist_ok=True)
+    with writing_to(ladder.base_dir):
+        ladder.base_dir.mkdir(parents=True, exist_ok=True)
+    if anew:  # all of them now: what is stopped goes on without `anew`
+        for rung in ladder.rungs:
+            shutil.rmtree(ladder.folder_of(rung), ignore_errors=True)
     rows: list[Row] = []
+    _write_json(ladder.base_dir / ROWS_FILE, rows)
     for rung in ladder.rungs:
         if requests.to_stop():
             break
-        if anew:
-            shutil.rmtree(ladder.folder_of(rung), ignore_errors=True)
         rows.append(_climb_rung(ladder, rung, requests, forecast))
-        text = json.dumps(rows, indent=2) + "\n"
-        (ladder.base_dir / ROWS_FILE).write_text(text, encoding="utf-8")
+        _write_json(ladder.base_dir / ROWS_FILE, rows)
     if requests.to_stop():
-        logger.info("stopped; the same command goes on from here")
+        flag = " without --fresh" if anew else ""
+        logger.info("stopped; the same command%s goes on from here", flag)
         return EXIT_INTERRUPTED if requests.by_person() else EXIT_OK
     return EXIT_OK
 
@@ -132,48 +149,110 @@ def _climb_rung(
     if rung.phase == _GPU_PHASE and not read_gpus().names:
         logger.info("phase %s: not run, there is no GPU here", rung.name)
         return {**row, "status": "not run", "reason": "no GPU here"}
+    row["settings"] = ladder.settings_of(rung)
+    folder = ladder.folder_of(rung)
+    state = _prepare(ladder, rung, requests, forecast)
+    if state is None:
+        return {**row, "status": "stopped", "reason": "asked to stop before it began"}
+    row["machine"] = state["machine"]
+    if _is_done(folder):
+        logger.info("phase %s: done before", rung.name)
+        return {**row, "status": "done", **_measured(folder, state)}
+    logger.info("phase %s: %s (its log: %s)", rung.name, rung.what, folder / LOG_FILE)
+    begun_s = time.monotonic()
+    exit_code = _run(ladder, rung, row["settings"], requests)
+    taken_s = time.monotonic() - begun_s
+    if exit_code == EXIT_OK and (measured := _measured(folder, state)):
+        logger.info("phase %s: took %.0f s; %s", rung.name, taken_s, _sum_up(measured))
+        return {**row, "status": "done" if _is_done(folder) else "stopped", **measured}
+    if requests.to_stop():
+        reason = "killed by a second Ctrl-C" if requests.to_kill() else "stopped before it trained"
+        return {**row, "status": "stopped", "reason": reason}
+    reason = read_failure(Paths(folder)) or f"exit code {exit_code}; see {folder / LOG_FILE}"
+    logger.warning("phase %s: failed after %.0f s: %s", rung.name, taken_s, reason)
+    return {**row, "status": "failed", "reason": reason}
+
+
+def _prepare(
+    ladder: Ladder, rung: Rung, requests: StopRequests, forecast: Forecaster | None
+) -> dict[str, Any] | None:
+    """What a rung began with, with its prediction; None if asked to stop meanwhile."""
     settings, folder = ladder.settings_of(rung), ladder.folder_of(rung)
-    row["settings"] = settings
     key = {
-        "version": __version__,
+        "version": f"{__version__}, {_digest_code()}",
         "settings": settings,
         "channels": {name: str(path.resolve()) for name, path in ladder.channels.items()},
     }
-    state = _read_state(folder)
-    if {name: state.get(name) for name in key} != key:
-        # Another ladder's: its checkpoints would be refused, and its numbers are not asked for.
-        shutil.rmtree(folder, ignore_errors=True)
-        state = {**key, "forecast": forecast(settings) if forecast else None}
-        folder.mkdir(parents=True)
-        (folder / STATE_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    if _is_done(folder):
-        logger.info("phase %s: done before", rung.name)
-    else:
-        logger.info("phase %s: %s", rung.name, rung.what)
-        begun_s = time.monotonic()
-        exit_code = _run(ladder, rung, settings, requests)
-        logger.info("phase %s: took %.0f s", rung.name, time.monotonic() - begun_s)
-        if exit_code != EXIT_OK:
-            reason = read_failure(Paths(folder)) or f"exit code {exit_code}; see {LOG_FILE}"
-            logger.warning("phase %s failed: %s", rung.name, reason)
-            return {**row, "status": "failed", "reason": reason}
-    status = "done" if _is_done(folder) else "stopped"
-    return {**row, "status": status, **describe_run(Paths(folder).model_dir, state["forecast"])}
+    state = _read_map(folder / STATE_FILE) or {}
+    if {name: state.get(name) for name in key} == key:
+        return state
+    # Another ladder's: its checkpoints would be refused, and its numbers are not asked for.
+    shutil.rmtree(folder, ignore_errors=True)
+    expected = _ask(forecast, rung, settings) if forecast else None
+    if requests.to_stop():
+        return None
+    state = {**key, "machine": describe_machine(), "forecast": expected}
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / STATE_FILE, state)
+    return state
+
+
+def _ask(
+    forecast: Forecaster, rung: Rung, settings: Mapping[str, str]
+) -> tuple[float, float] | None:
+    """What the rung is expected to take, told before it runs; None where nobody knows."""
+    try:
+        expected = forecast(settings)
+    except RoofError as error:  # the rung itself may say it better, and others may do
+        logger.warning("phase %s: cannot be predicted: %s", rung.name, error)
+        return None
+    if expected is not None:
+        logger.info("phase %s: expected to peak at %.2f GiB, %.2f s a step", rung.name, *expected)
+    return expected
+
+
+def _measured(folder: Path, state: Mapping[str, Any]) -> Row:
+    """The numbers of a rung's job, beside what was expected; empty where it did not come so far."""
+    if _read_metrics(folder) is None:
+        return {}
+    return describe_run(Paths(folder).model_dir, state["forecast"])
+
+
+def _sum_up(measured: Row) -> str:
+    peak_gib, step_s = measured["peak_gib"], measured["step_s"]
+    parts = [
+        None if peak_gib is None else f"peak {peak_gib:.2f} GiB",
+        None if step_s is None else f"{step_s:.2f} s a step",
+        f"the loss falls: {measured['converging']}",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _run(ladder: Ladder, rung: Rung, settings: Mapping[str, str], requests: StopRequests) -> int:
     """The exit code of the rung's job."""
     folder = ladder.folder_of(rung)
     flags = ["-P"] if sys.flags.safe_path else []
-    command = [sys.executable, *flags, "-m", "app", "train", "--base-dir", str(folder)]
+    command = [sys.executable, *flags, *ladder.train, "--base-dir", str(folder)]
     for name, path in ladder.channels.items():
         command += [f"--{name}", str(path)]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
+    libc = ctypes.CDLL(None)
+
+    def stop_with_parent() -> None:
+        # Else a killed ladder's rung would go on, and the next ladder's use the same checkpoints.
+        if sys.platform == "linux":
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
     with (folder / LOG_FILE).open("ab") as log:
         # In a session of its own: Ctrl-C comes to it through this process, and once.
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=stop_with_parent,
         )
         has_asked = False
         try:
@@ -189,17 +268,34 @@ def _run(ladder: Ladder, rung: Rung, settings: Mapping[str, str], requests: Stop
     return exit_code
 
 
-def _read_state(folder: Path) -> dict[str, Any]:
+def _read_metrics(folder: Path) -> dict[str, Any] | None:
+    return _read_map(Paths(folder).model_dir / "metrics.json")
+
+
+def _read_map(path: Path) -> dict[str, Any] | None:
+    """A file's JSON map; None where there is none, or not a whole one."""
     try:
-        state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _is_done(folder: Path) -> bool:
-    try:
-        metrics = json.loads((Paths(folder).model_dir / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return not metrics["stopped"]
+    metrics = _read_metrics(folder)
+    return metrics is not None and metrics["stopped"] is False
+
+
+def _write_json(path: Path, document: object) -> None:
+    with writing_to(path.parent), replacing(path) as file:
+        file.write((json.dumps(document, indent=2) + "\n").encode())
+
+
+def _digest_code() -> str:
+    """Changes with the code that a rung runs: numbers of two codes are not compared."""
+    app_dir = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(app_dir.rglob("*.py")):
+        if not any(path.match(pattern) for pattern in _OUTSIDE_OF_RUNGS):
+            digest.update(str(path.relative_to(app_dir)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,18 +1,12 @@
 """docs/scaling_strategy.md: what a ladder found, as tables and plots between two markers."""
 
-import os
-import platform
-import re
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
 from app.errors import ConfigError
-from app.ladder_rows import METRICS
-from app.step_times import PARTS
+from app.ladder_rows import MEMORY_PHASES, METRICS, PARTS
+from app.storage import replacing, writing_to
 
 START: Final = "<!-- Written by python -m app phases: run it anew. -->"
 END: Final = "<!-- End of what python -m app phases writes. -->"
@@ -20,7 +14,11 @@ _PART_WORDS: Final = {
     "wait": "waiting for data", "transfer": "to the device", "forward": "forward and losses",
     "backward": "backward", "optimizer": "optimizer", "rest": "rest",
 }  # fmt: skip
-_GIB: Final = 2**30
+_MAX_CELL_CHARS: Final = 60
+_MEMORY_WORDS: Final = {
+    "peak_gib": "peak", "uss_gib": "unique", "pss_gib": "proportional", "rss_gib": "resident",
+    "cuda_allocated_gib": "CUDA, allocated", "cuda_reserved_gib": "CUDA, reserved",
+}  # fmt: skip
 
 Row = Mapping[str, Any]
 
@@ -35,7 +33,7 @@ def check_page(page: Path) -> None:
     if START not in text or END not in text.partition(START)[2]:
         raise ConfigError(
             f"--docs: {page} has no place for the tables; expected a file with the lines {START} "
-            f"and {END}"
+            f"and {END}, in this order; add them where the tables shall stand"
         )
 
 
@@ -45,15 +43,22 @@ def write_page(page: Path, rows: Sequence[Row]) -> None:
     Args:
         page: As `check_page`; what stands around the markers is kept.
         rows: Of a ladder.
-    """
-    from app.ladder_plots import write_plots
 
-    plots = write_plots(page.with_suffix(""), rows)
-    pictures = [f"![{title}]({page.stem}/{path.name})" for title, path in plots]
-    before, _, rest = page.read_text(encoding="utf-8").partition(START)
-    after = rest.partition(END)[2]
-    parts = [START, describe_machine(), *render_tables(rows), *pictures, END]
-    page.write_text(before + "\n\n".join(parts) + after, encoding="utf-8")
+    Raises:
+        ConfigError: As `check_page`.
+        StorageError: If the files cannot be written.
+    """
+    from app.ladder_plots import write_plots  # late: matplotlib takes a second to import
+
+    check_page(page)
+    with writing_to(page.parent):
+        plots = write_plots(page.with_suffix(""), rows)
+        pictures = [f"![{title}]({page.stem}/{path.name})" for title, path in plots]
+        before, _, rest = page.read_text(encoding="utf-8").partition(START)
+        after = rest.partition(END)[2]
+        parts = [START, *_machines(rows), *render_tables(rows), *pictures, END]
+        with replacing(page) as file:
+            file.write((before + "\n\n".join(parts) + after).encode())
 
 
 def render_tables(rows: Sequence[Row]) -> list[str]:
@@ -64,8 +69,9 @@ def render_tables(rows: Sequence[Row]) -> list[str]:
         "### Where the time of a step goes, milliseconds",
         _time(rows),
         "### Memory, GiB",
-        "Peak: of all processes at the worst moment, pages they share counted once. Unique: what "
-        "only one process holds. Resident: shared pages counted once for each process.",
+        "Peak: of all processes at the worst moment, pages they share counted once. The others are "
+        "the highest of the samples taken: unique, what only one process holds; proportional, with "
+        "what several share counted once; resident, with what several share counted for each.",
         _memory(rows),
         "### Predicted before each phase, and measured",
         _predictions(rows),
@@ -74,24 +80,25 @@ def render_tables(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def describe_machine() -> str:
-    """Processor, cores and memory of this machine, and the torch it runs."""
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.exists() else ""
-    name = re.search(r"^model name\s*: (.+)$", text, flags=re.MULTILINE)
-    processor = name.group(1).strip() if name else platform.machine()
-    flags = " with avx512_bf16" if " avx512_bf16" in text else ""
-    return (
-        f"Measured on {len(os.sched_getaffinity(0))} cores of {processor}{flags}, "
-        f"{psutil.virtual_memory().total / _GIB:.0f} GiB, torch {version('torch')}."
-    )
+def _machines(rows: Sequence[Row]) -> list[str]:
+    """What the phases ran on: one machine, unless the ladder's folder was moved."""
+    by_machine: dict[str, list[str]] = {}
+    for row in rows:
+        if "machine" in row:
+            by_machine.setdefault(row["machine"], []).append(row["name"])
+    if len(by_machine) == 1:
+        return [f"Measured on {next(iter(by_machine))}."]
+    return [
+        f"Phase{'s' if len(names) > 1 else ''} {', '.join(names)}: measured on {machine}."
+        for machine, names in by_machine.items()
+    ]
 
 
 def _overview(rows: Sequence[Row]) -> str:
     cells = []
     before: Row = {}
     for row in rows:
-        if row["status"] not in ("done", "stopped"):
+        if "reason" in row:
             reason = str(row["reason"]).replace("|", "/")
             cells.append([row["name"], row["what"], f"{row['status']}: {reason}", *[""] * 6])
             continue
@@ -127,19 +134,21 @@ def _time(rows: Sequence[Row]) -> str:
 
 
 def _memory(rows: Sequence[Row]) -> str:
-    columns = [("load", "peak_gib"), ("train", "peak_gib"), ("val", "peak_gib"),
-               ("export", "peak_gib"), ("train", "uss_gib"), ("train", "rss_gib"),
-               ("train", "cuda_reserved_gib")]  # fmt: skip
-    cells = [
-        [row["name"], *(_number(row["memory"][phase][kind], "{:.2f}") for phase, kind in columns)]
-        for row in rows
-        if "memory" in row
+    measured = [row for row in rows if "memory" in row]
+    kinds = [
+        kind
+        for kind in _MEMORY_WORDS
+        if any(
+            row["memory"][phase][kind] is not None for row in measured for phase in MEMORY_PHASES
+        )
     ]
-    header = [
-        "phase", "peak, loading", "peak, training", "peak, validation", "peak, export",
-        "unique, training", "resident, training", "CUDA, training",
-    ]  # fmt: skip
-    return _table(header, cells)
+    cells = [
+        [row["name"], _MEMORY_WORDS[kind]]
+        + [_number(row["memory"][phase][kind], "{:.2f}") for phase in MEMORY_PHASES]
+        for row in measured
+        for kind in kinds
+    ]
+    return _table(["phase", "which", "loading", "training", "validation", "export"], cells)
 
 
 def _predictions(rows: Sequence[Row]) -> str:
@@ -187,8 +196,13 @@ def _number(value: float | None, form: str, factor: float = 1.0) -> str:
 
 
 def _table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    lines: list[Sequence[str]] = [header, ["---"] * len(header), *cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    # Of one width, so that it reads on a terminal as well; but one long reason widens no other row.
+    widths = [
+        min(_MAX_CELL_CHARS, max(3, *map(len, column)))
+        for column in zip(header, *cells, strict=True)
+    ]
+    lines = [header, ["-" * width for width in widths], *cells]
+    return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)
 
 
 def print_tables(rows: Sequence[Row], write: Callable[[str], object]) -> None:

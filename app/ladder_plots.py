@@ -8,8 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from app.ladder_rows import MEMORY_PHASES
-from app.step_times import PARTS
+from app.ladder_rows import MEMORY_PHASES, PARTS
 
 Row = Mapping[str, Any]
 

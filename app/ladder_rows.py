@@ -1,17 +1,27 @@
-"""What a finished job of the ladder took and learnt, as a flat row."""
+"""What a finished job of the ladder took and learnt, as a flat row. Imports no torch."""
 
 import csv
 import json
+import platform
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from app.step_times import PARTS
+import psutil
+
+from app.cgroup import read_memory_limit_gib
+from app.cores import num_cores
+from app.machine import read_gpus, read_torch_build
 from app.trend import find_trend
 
+# Of a step, in their order, as app/step_times.py has them, which imports torch.
+PARTS: Final = ("wait", "transfer", "forward", "backward", "optimizer")
 # Memory by phase of a job; "peak" counts shared pages once and misses no moment.
 MEMORY_PHASES: Final = ("load", "train", "val", "export")
-MEMORY_KINDS: Final = ("peak_gib", "uss_gib", "rss_gib", "cuda_reserved_gib")
+MEMORY_KINDS: Final = (
+    "peak_gib", "uss_gib", "pss_gib", "rss_gib", "cuda_allocated_gib", "cuda_reserved_gib",
+)  # fmt: skip
 # Of the last validation: name, and how tables call it.
 METRICS: Final[Mapping[str, str]] = {
     "val/segments/roof_iou": "roof IoU",
@@ -20,6 +30,25 @@ METRICS: Final[Mapping[str, str]] = {
     "val/lines/f1_3px": "line F1 at 3 px",
     "val/depth/rmse_m": "height RMSE, m",
 }
+_GIB: Final = 2**30
+
+
+def describe_machine() -> str:
+    """Cores that may be used, processor, memory, GPUs and torch, for people."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
+    name = re.search(r"^model name\s*: (.+)$", text, flags=re.MULTILINE)
+    processor = name.group(1).strip() if name else platform.machine()
+    flags = " with bfloat16" if " avx512_bf16" in text or " amx_bf16" in text else ""
+    memory_gib = read_memory_limit_gib() or psutil.virtual_memory().total / _GIB
+    gpus = read_gpus()
+    parts = [
+        f"{num_cores()} cores of {processor}{flags}",
+        f"{memory_gib:.0f} GiB",
+        *([f"GPUs: {gpus.describe()}"] if gpus.names else []),
+        f"torch {read_torch_build().version}",
+    ]
+    return ", ".join(parts)
 
 
 def describe_run(model_dir: Path, forecast: Sequence[float] | None) -> dict[str, Any]:
@@ -42,6 +71,7 @@ def describe_run(model_dir: Path, forecast: Sequence[float] | None) -> dict[str,
         for phase in MEMORY_PHASES
     }
     known = [memory[phase]["peak_gib"] for phase in ("train", "val")]
+    # Of training and validation: what comes before and after has no settings to lower.
     peak_gib = max((gib for gib in known if gib is not None), default=None)
     steps, losses = _read_losses(model_dir / "steps.csv")
     trend = find_trend(steps, losses)

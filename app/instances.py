@@ -1,0 +1,273 @@
+"""What SageMaker's training instances have and cost, and what this machine has.
+
+Sizes are those of AWS's lists of instance types; GPUs are as their data sheets and their driver say
+it. Speeds of cores and prices are assumed: an order of magnitude, and a list price that may have
+changed since.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import psutil
+
+from app.cgroup import read_memory_limit_gib
+from app.cores import num_cores
+from app.errors import ConfigError
+from app.machine import Gpus, read_gpus
+
+LOCAL: Final = "local"
+# List prices of SageMaker training, on demand, in us-east-1. Those of ml.p4d and ml.p5 fell then.
+PRICES_AS_OF: Final = "2025-06"
+PRICES_REGION: Final = "us-east-1"
+
+
+@dataclass(frozen=True)
+class GpuModel:
+    """A kind of GPU.
+
+    Attributes:
+        name: As people say it, and as part of what its driver says.
+        memory_gib: As its driver counts it.
+        capability: Of CUDA; from 8.0 on bfloat16 is computed natively.
+        peak_tflops: Of float16, and of bfloat16 where it is native; dense. From the data sheet.
+    """
+
+    name: str
+    memory_gib: float
+    capability: tuple[int, int]
+    peak_tflops: float
+
+    @property
+    def computes_bf16(self) -> bool:
+        """Whether `precision=auto` takes bfloat16; it takes float16 otherwise."""
+        return self.capability >= (8, 0)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A machine to train on.
+
+    Attributes:
+        name: As SageMaker has it, or "local".
+        num_vcpus: Hardware threads.
+        num_cores: Physical ones, or those of them that a container may use.
+        memory_gib: Of the host.
+        core_speed: Of one core, beside one with AVX-512 and bfloat16 instructions; assumed.
+        computes_bf16: Whether its CPU does natively.
+        num_gpus: 0 on a CPU instance.
+        gpu: Their kind; None where there is none, or where it is not in the table.
+        gpu_gib: Of each; 0 where there is none.
+        price_per_hour: USD; None where it is not known.
+    """
+
+    name: str
+    num_vcpus: int
+    num_cores: int
+    memory_gib: float
+    core_speed: float
+    computes_bf16: bool
+    num_gpus: int = 0
+    gpu: GpuModel | None = None
+    gpu_gib: float = 0.0
+    price_per_hour: float | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is this very machine."""
+        return self.name == LOCAL
+
+
+GPU_MODELS: Final = (
+    GpuModel("T4", 15.0, (7, 5), 65),
+    GpuModel("V100", 15.8, (7, 0), 125),
+    GpuModel("A10G", 22.5, (8, 6), 70),
+    GpuModel("L40S", 45.0, (8, 9), 362),
+    GpuModel("L4", 22.5, (8, 9), 121),
+    GpuModel("A100", 40.0, (8, 0), 312),
+    GpuModel("H100", 79.6, (9, 0), 989),
+)
+_GPUS: Final = {model.name: model for model in GPU_MODELS}
+
+# With AVX-512 and bfloat16 instructions, with AVX-512 alone, with neither.
+NATIVE_CORE_SPEED: Final = 1.0
+AVX512_CORE_SPEED: Final = 0.6
+OLDER_CORE_SPEED: Final = 0.5
+
+
+@dataclass(frozen=True)
+class _CpuFamily:
+    """Instances without GPU, whose memory and price grow with their vCPUs."""
+
+    gib_per_vcpu: int
+    usd_per_vcpu_hour: float
+    core_speed: float
+    computes_bf16: bool
+    vcpus: Mapping[str, int]
+
+
+def _sizes(text: str) -> dict[str, int]:
+    """VCPUs by size: "large" has 2, "xlarge" 4, "12xlarge" 48."""
+    return {
+        size: {"large": 2, "xlarge": 4}.get(size) or 4 * int(size.removesuffix("xlarge"))
+        for size in text.split()
+    }
+
+
+_NEWER_SIZES: Final = "xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge"
+# Skylake and Cascade Lake; Ice Lake; Sapphire Rapids, the first with AMX.
+_CPU_FAMILIES: Final = {
+    "m5": _CpuFamily(4, 0.0576, 0.5, False, _sizes(
+        "large xlarge 2xlarge 4xlarge 12xlarge 24xlarge"
+    )),
+    "c5": _CpuFamily(2, 0.051, 0.55, False, _sizes("xlarge 2xlarge 4xlarge 9xlarge 18xlarge")),
+    "m6i": _CpuFamily(4, 0.0576, 0.7, False, _sizes(f"large {_NEWER_SIZES} 32xlarge")),
+    "c6i": _CpuFamily(2, 0.051, 0.7, False, _sizes(f"{_NEWER_SIZES} 32xlarge")),
+    "m7i": _CpuFamily(4, 0.06048, 1.0, True, _sizes(f"large {_NEWER_SIZES} 48xlarge")),
+    "c7i": _CpuFamily(2, 0.05355, 1.0, True, _sizes(f"large {_NEWER_SIZES} 48xlarge")),
+}  # fmt: skip
+
+# By family: GPU, speed of a core; by size: vCPUs, GiB, GPUs, USD an hour.
+_GpuFamily = tuple[str, float, Mapping[str, tuple[int, int, int, float]]]
+_GPU_FAMILIES: Final[Mapping[str, _GpuFamily]] = {
+    "g4dn": ("T4", 0.5, {
+        "xlarge": (4, 16, 1, 0.736), "2xlarge": (8, 32, 1, 0.94), "4xlarge": (16, 64, 1, 1.505),
+        "8xlarge": (32, 128, 1, 2.72), "12xlarge": (48, 192, 4, 4.89),
+        "16xlarge": (64, 256, 1, 5.44),
+    }),
+    "g5": ("A10G", 0.6, {
+        "xlarge": (4, 16, 1, 1.408), "2xlarge": (8, 32, 1, 1.515), "4xlarge": (16, 64, 1, 2.03),
+        "8xlarge": (32, 128, 1, 3.06), "12xlarge": (48, 192, 4, 7.09),
+        "16xlarge": (64, 256, 1, 5.12), "24xlarge": (96, 384, 4, 10.18),
+        "48xlarge": (192, 768, 8, 20.36),
+    }),
+    "g6": ("L4", 0.7, {
+        "xlarge": (4, 16, 1, 1.127), "2xlarge": (8, 32, 1, 1.222), "4xlarge": (16, 64, 1, 1.654),
+        "8xlarge": (32, 128, 1, 2.518), "12xlarge": (48, 192, 4, 5.752),
+        "16xlarge": (64, 256, 1, 4.246), "24xlarge": (96, 384, 4, 8.344),
+        "48xlarge": (192, 768, 8, 16.688),
+    }),
+    "g6e": ("L40S", 0.7, {
+        "xlarge": (4, 32, 1, 2.605), "2xlarge": (8, 64, 1, 2.803), "4xlarge": (16, 128, 1, 3.755),
+        "8xlarge": (32, 256, 1, 5.661), "12xlarge": (48, 384, 4, 13.116),
+        "16xlarge": (64, 512, 1, 9.471), "24xlarge": (96, 768, 4, 18.832),
+        "48xlarge": (192, 1536, 8, 37.664),
+    }),
+    "p3": ("V100", 0.5, {
+        "2xlarge": (8, 61, 1, 3.825), "8xlarge": (32, 244, 4, 14.688),
+        "16xlarge": (64, 488, 8, 28.152),
+    }),
+    "p4d": ("A100", 0.55, {"24xlarge": (96, 1152, 8, 25.251)}),
+    "p5": ("H100", 0.7, {"48xlarge": (192, 2048, 8, 63.296)}),
+}  # fmt: skip
+
+
+def _build_table() -> dict[str, Instance]:
+    table = {}
+    for family, cpu in _CPU_FAMILIES.items():
+        for size, num_vcpus in cpu.vcpus.items():
+            name = f"ml.{family}.{size}"
+            table[name] = Instance(
+                name=name,
+                num_vcpus=num_vcpus,
+                num_cores=num_vcpus // 2,
+                memory_gib=num_vcpus * cpu.gib_per_vcpu,
+                core_speed=cpu.core_speed,
+                computes_bf16=cpu.computes_bf16,
+                price_per_hour=round(num_vcpus * cpu.usd_per_vcpu_hour, 3),
+            )
+    for family, (gpu, core_speed, sizes) in _GPU_FAMILIES.items():
+        for size, (num_vcpus, memory_gib, num_gpus, price_per_hour) in sizes.items():
+            name = f"ml.{family}.{size}"
+            table[name] = Instance(
+                name=name,
+                num_vcpus=num_vcpus,
+                num_cores=num_vcpus // 2,
+                memory_gib=memory_gib,
+                core_speed=core_speed,
+                computes_bf16=False,
+                num_gpus=num_gpus,
+                gpu=_GPUS[gpu],
+                gpu_gib=_GPUS[gpu].memory_gib,
+                price_per_hour=price_per_hour,
+            )
+    return table
+
+
+INSTANCES: Final[Mapping[str, Instance]] = _build_table()
+
+
+def find_instance(name: str) -> Instance:
+    """The instance of a name; of "local", this machine.
+
+    Raises:
+        ConfigError: If it is not in the table; names the nearest.
+    """
+    if name == LOCAL:
+        return local_instance(read_gpus())
+    if name in INSTANCES:
+        return INSTANCES[name]
+    nearest = difflib.get_close_matches(name, [*INSTANCES, LOCAL], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
+    raise ConfigError(
+        f"--instance-type: unknown type {name!r:.50}; {hint}`python -m app plan --list` lists all "
+        f"{len(INSTANCES)}, {LOCAL} is this machine"
+    )
+
+
+def find_gpu(name: str) -> GpuModel | None:
+    """The kind of a GPU by what its driver calls it, such as "NVIDIA A10G"; None if not known."""
+    words = name.replace("-", " ").split()
+    return next((model for model in GPU_MODELS if model.name in words), None)
+
+
+def local_instance(gpus: Gpus) -> Instance:
+    """This machine, with what its container may use of it.
+
+    Args:
+        gpus: As `read_gpus` found them.
+    """
+    memory_gib = read_memory_limit_gib()
+    flags = read_cpu_flags()
+    return Instance(
+        name=LOCAL,
+        num_vcpus=num_cores(),
+        num_cores=local_cores(),
+        memory_gib=memory_gib or psutil.virtual_memory().total / 2**30,
+        core_speed=local_core_speed(flags),
+        computes_bf16=computes_bf16(flags),
+        num_gpus=len(gpus.names),
+        gpu=find_gpu(gpus.names[0]) if gpus.names else None,
+        gpu_gib=min(gpus.memory_gib, default=0.0),
+    )
+
+
+def local_cores() -> int:
+    """Physical cores of this machine; fewer where a container may use fewer."""
+    physical, logical = psutil.cpu_count(logical=False), psutil.cpu_count()
+    threads_per_core = logical / physical if physical and logical else 1.0
+    return max(1, math.ceil(num_cores() / threads_per_core))
+
+
+def read_cpu_flags() -> frozenset[str]:
+    """Instruction sets of this machine's CPU as the kernel names them; empty where it does not."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - read in part
+            line = next((line for line in lines if line.startswith("flags")), "")
+    except OSError:
+        return frozenset()
+    return frozenset(line.partition(":")[2].split())
+
+
+def computes_bf16(flags: frozenset[str]) -> bool:
+    """Whether a CPU computes bfloat16 natively, as `precision=auto` asks."""
+    return not flags.isdisjoint({"avx512_bf16", "amx_tile"})
+
+
+def local_core_speed(flags: frozenset[str]) -> float:
+    """Assumed speed of a core with these instruction sets, in the unit of the table."""
+    if computes_bf16(flags):
+        return NATIVE_CORE_SPEED
+    return AVX512_CORE_SPEED if "avx512f" in flags else OLDER_CORE_SPEED

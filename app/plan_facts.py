@@ -1,0 +1,102 @@
+"""What a plan needs to know that only torch can tell, asked of a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.errors import ConfigError
+from app.signals import PARENT_VARIABLE
+
+_TIMEOUT_S: Final = 600.0
+
+
+@dataclass(frozen=True)
+class FactsRequest:
+    """What is asked.
+
+    Attributes:
+        settings: Hyperparameters, as texts.
+        channels: Folders of datasets, by name.
+        is_sample: Whether these only stand for the published releases, whose sizes then count.
+        sides_px: Windows to count the tensors of a step for; empty where no GPU is planned for.
+        precision: "fp32", "bf16" or "fp16", of those tensors.
+    """
+
+    settings: Mapping[str, str]
+    channels: Mapping[str, str]
+    is_sample: bool
+    sides_px: tuple[int, ...]
+    precision: str
+
+    @classmethod
+    def from_json(cls, text: str) -> "FactsRequest":
+        """The request whose attributes a text holds."""
+        document = json.loads(text)
+        return cls(**{**document, "sides_px": tuple(document["sides_px"])})
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The answer.
+
+    Attributes:
+        samples_per_epoch: After which the first of the datasets has been seen once.
+        num_photos: Training photos, or parts of large ones, by dataset.
+        shares: Of the datasets trained on.
+        num_val: Validation images of all datasets.
+        tensors_gib: Of a step, by samples of a pass and side of a window; with activations kept,
+            and with checkpoint_activations.
+        gmac_per_mpx: Of a forward pass, per 2**20 pixels of window.
+    """
+
+    samples_per_epoch: int
+    num_photos: Mapping[str, int]
+    shares: Mapping[str, float]
+    num_val: int
+    tensors_gib: tuple[tuple[int, int, float], ...]
+    checkpointed_gib: tuple[tuple[int, int, float], ...]
+    gmac_per_mpx: float
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Facts":
+        """The facts whose attributes a document holds."""
+        rows = {
+            name: tuple((int(size), int(side), float(gib)) for size, side, gib in document[name])
+            for name in ("tensors_gib", "checkpointed_gib")
+        }
+        return cls(**{**document, **rows})
+
+
+def ask_facts(request: FactsRequest) -> Facts:
+    """The answer of a child process.
+
+    Raises:
+        ConfigError: If it has none; says why.
+    """
+    flags = ["-P"] if sys.flags.safe_path else []
+    process = subprocess.Popen(
+        [sys.executable, *flags, "-m", "app", "plan", "--count-facts"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
+    )
+    try:
+        output, errors = process.communicate(json.dumps(vars(request)), timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(f"plan: counting took longer than {_TIMEOUT_S:.0f} s") from error
+    finally:
+        process.kill()
+    lines = [line for line in output.splitlines() if line.startswith("{")]
+    answer = json.loads(lines[-1]) if lines else {}
+    if "error" in answer:
+        raise ConfigError(answer["error"])
+    if process.returncode != 0 or not answer:
+        last = [line for line in errors.splitlines() if line.strip()] or ["without a word"]
+        raise ConfigError(f"plan: counting ended with {process.returncode}: {last[-1]}")
+    return Facts.from_json(answer)

@@ -1,0 +1,124 @@
+"""The command line of `plan`. Nothing heavy is imported: every start builds every parser."""
+
+import argparse
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.dataset_names import DATASET_TITLES, DatasetName
+
+DESCRIPTION = """\
+Say what training would take on an instance before it is paid for: memory, time and cost, and
+whether it fits. A few steps are trained on this machine; every figure says whether it is
+measured, predicted or assumed, and the rules are listed below the table.
+"""
+
+EPILOG = """\
+examples:
+  python -m app plan --instance-type ml.m5.xlarge --phase 2
+  python -m app plan --instance-type ml.g5.xlarge --phase 5 --rid DIR --airs DIR --json plan.json
+  python -m app plan --instance-type local --set batch_size=auto
+
+exit code: 0, it fits; 2, it does not, or something on the command line has to be put right.
+docs/plan.md says more.
+"""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What the command line said, not yet checked.
+
+    Attributes:
+        channels: Folders of datasets by name; empty to plan for the published releases.
+        settings: Texts of --set.
+        price_per_hour: USD for an instance, in place of the table's.
+        measurements: A file of an earlier --json, in place of measuring.
+        json: Where to write all of it.
+        lists: Whether only the table of instances is asked for.
+    """
+
+    instance_type: str | None
+    instances: int
+    channels: dict[DatasetName, Path]
+    phase: str | None
+    settings: list[str]
+    price_per_hour: float | None
+    measurements: Path | None
+    json: Path | None
+    lists: bool
+
+
+def read_plan_options(namespace: argparse.Namespace) -> PlanOptions:
+    """The options out of what argparse made of the command line."""
+    return PlanOptions(
+        instance_type=namespace.instance_type,
+        instances=namespace.instances,
+        channels={
+            name: path for name in DATASET_TITLES if (path := getattr(namespace, name)) is not None
+        },
+        phase=namespace.phase,
+        settings=namespace.set,
+        price_per_hour=namespace.price_per_hour,
+        measurements=namespace.measurements,
+        json=namespace.json,
+        lists=namespace.list,
+    )
+
+
+def add_plan_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `plan`, and the texts around them, to its parser."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--instance-type",
+        metavar="TYPE",
+        help="such as ml.m5.xlarge, ml.g5.xlarge; local is this machine",
+    )
+    parser.add_argument(
+        "--instances", type=_whole, default=1, metavar="N", help="how many (default: %(default)s)"
+    )
+    for name, title in DATASET_TITLES.items():
+        parser.add_argument(
+            f"--{name}",
+            type=Path,
+            metavar="DIR",
+            help=f"plan for this {title} folder; with no folder, for the published releases",
+        )
+    parser.add_argument("--phase", metavar="K", help="preset of hyperparameters, 1 to 5")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a hyperparameter; may be given again (docs/hyperparameters.md lists them)",
+    )
+    parser.add_argument(
+        "--price-per-hour", type=_price, metavar="USD", help="of one instance, where you know it"
+    )
+    parser.add_argument(
+        "--measurements",
+        type=Path,
+        metavar="FILE.json",
+        help="take those of an earlier --json of the same settings; nothing is measured",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--list", action="store_true", help="print the table of instances")
+    # What this command starts in a process of its own, since torch is needed for it.
+    parser.add_argument("--count-facts", action="store_true", help=argparse.SUPPRESS)
+
+
+def _whole(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, at least 1, got {text!r:.50}")
+    return number
+
+
+def _price(text: str) -> float:
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not 0 <= price < math.inf:
+        raise argparse.ArgumentTypeError(f"expected USD, at least 0, got {text!r:.50}")
+    return price

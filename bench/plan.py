@@ -1,0 +1,98 @@
+"""How far predictions are off: memory and time of the ladder's phases on the CPU, foretold and run.
+
+    python bench/plan.py [--json FILE] [--steps 12]
+
+Measures passes of 1 and 2 samples and windows of 256 and 512 px, predicts phases 1 to 4 from them,
+runs those phases for a few steps, and compares. No phase was part of what the fit is made of. Then
+the cost of the thread that samples memory.
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
+    sys.path[0] = str(ROOT)
+
+from app.forecaster import build_forecaster  # noqa: E402
+from app.ladder import RUNGS, Ladder, climb, read_rows  # noqa: E402
+from app.logs import configure_logging  # noqa: E402
+from app.signals import StopRequests  # noqa: E402
+from app.synthetic.sample import make_sample  # noqa: E402
+from bench.support.environment import describe_machine, load_average  # noqa: E402
+from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
+from bench.support.sampler_cost import measure_sampler_cost  # noqa: E402
+
+_TARGETS = (
+    Target("peak_error_percent", "<=", 10),
+    Target("step_error_percent", "<=", 20),
+    Target("sampler_cost_percent", "<", 0.5),
+)
+
+
+def _climb(num_steps: int) -> list[dict[str, object]]:
+    """Rows of the ladder's phases on the CPU, each of so many steps, on a synthetic sample."""
+    with tempfile.TemporaryDirectory(prefix="roof-bench-") as scratch:
+        make_sample(
+            Path(scratch) / "sample",
+            num_train=40, num_val=4, num_test=1, num_roofline=60, num_airs=(2, 1, 1),
+        )  # fmt: skip
+        data_dir = Path(scratch) / "sample/input/data"
+        channels = {name: data_dir / name for name in ("rid", "roofline", "airs")}
+        settings = {"epochs": "1", "steps_per_epoch": str(num_steps), "max_val_samples": "2"}
+        rungs = [rung for rung in RUNGS if rung.phase < 5]
+        ladder = Ladder(Path(scratch) / "ladder", channels, settings, rungs)
+        forecast = build_forecaster(channels, settings, ladder.base_dir)
+        if climb(ladder, StopRequests(), forecast) != 0:
+            sys.exit("plan: the ladder was stopped")
+        return read_rows(ladder.base_dir)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    add_json_option(parser)
+    parser.add_argument("--steps", type=int, default=12, help="of a phase; default: %(default)s")
+    options = parser.parse_args()
+    configure_logging()
+    logging.getLogger("app").setLevel(logging.INFO)
+    print(f"{describe_machine()}; load {load_average()}", flush=True)
+    rows = _climb(options.steps)
+    failed = [f"phase {row['name']}: {row['reason']}" for row in rows if row["status"] != "done"]
+    if failed:
+        sys.exit(f"plan: {'; '.join(failed)}")
+    print()
+    print_table(
+        ["phase", "peak GiB", "predicted", "error %", "step s", "predicted", "error %"],
+        [
+            [
+                str(row["name"]),
+                *(
+                    f"{row[name]:.2f}"
+                    for name in (
+                        "peak_gib", "predicted_peak_gib", "peak_error_percent",
+                        "step_s", "predicted_step_s", "step_error_percent",
+                    )
+                ),
+            ]
+            for row in rows
+        ],
+    )  # fmt: skip
+    print(
+        "\npeak: of all processes of a job at the worst moment of training or validation, pages "
+        "they share counted once\nsampler: CPU time of its thread, of the time of all cores, with "
+        f"a training process and two data workers watched\nload {load_average()}\n"
+    )
+    figures = {
+        "peak_error_percent": max(abs(row["peak_error_percent"]) for row in rows),
+        "step_error_percent": max(abs(row["step_error_percent"]) for row in rows),
+        "sampler_cost_percent": measure_sampler_cost(),
+    }
+    report(figures, _TARGETS, options.json)
+
+
+if __name__ == "__main__":
+    main()
