@@ -1,5 +1,6 @@
 """Whole runs as users start them: real processes, real signals, real files."""
 
+import csv
 import json
 import os
 import shutil
@@ -80,7 +81,54 @@ def test_metrics_say_what_they_are(uninterrupted):
     assert sum(distribution["shares"]["segments"].values()) == pytest.approx(1, abs=1e-3)
     assert 0.5 <= distribution["weights"]["segments"]["background"] <= 2
     assert {"load", "train", "val", "export"} <= document["memory"]["peaks"].keys()
-    assert document["memory"]["peaks"]["train"]["rss_gib"] > 0.3
+    peaks = document["memory"]["peaks"]["train"]
+    assert 0.3 < peaks["uss_gib"] <= peaks["pss_gib"] <= peaks["peak_gib"] + 0.001
+    step_time = document["step_time"]
+    assert (step_time["num_steps"], step_time["samples_per_step"]) == (5, 4)
+    parts = [step_time[f"{part}_s"] for part in ("wait", "forward", "backward", "optimizer")]
+    assert 0 < sum(parts) <= step_time["step_s"]
+    assert document["memory_profile"] is None
+    assert document["machine"]["device"] == "cpu"
+
+
+def test_every_step_has_a_row(uninterrupted):
+    base_dir, _ = uninterrupted
+    with (base_dir / "model/steps.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    # Three steps an epoch, of four samples each: their mean, but for labels that are not as many.
+    losses = [float(row["loss"]) for row in rows[:3]]
+    assert min(losses) <= read_history(base_dir)[0]["train/loss"] <= max(losses)
+
+
+def test_watching_and_saving_memory_change_no_bit_of_the_weights(ml, uninterrupted):
+    settings = {"memory_profile": "1", "checkpoint_activations": "true"}
+    arguments = [f"--set={name}={value}" for name, value in settings.items()]
+    exit_code, output = run(ml, *arguments)
+    assert exit_code == 0, output
+    assert weights(ml) == weights(uninterrupted[0])
+    profile = read_metrics(ml)["memory_profile"]
+    held = profile["peak_by_holder_gib"]
+    assert sum(held.values()) == pytest.approx(profile["peak_gib"], abs=1e-3)
+    # 24.8 million weights of four bytes, and two moments of each that learns.
+    assert held["parameters"] == pytest.approx(24.8e6 * 4 / 2**30, rel=0.02)
+    assert held["optimizer state"] == pytest.approx(2 * held["parameters"], rel=0.02)
+    report = (ml / "model/report.html").read_text()
+    assert "Where the time goes" in report
+    assert "optimizer state" in report
+
+
+def test_an_automatic_batch_size_makes_up_the_global_batch(ml):
+    given = {"batch_size": "auto", "grad_accum_steps": "1", "global_batch_size": "4", "epochs": "1"}
+    arguments = [f"--set={name}={value}" for name, value in given.items()]
+    exit_code, output = run(ml, *arguments)
+    assert exit_code == 0, output
+    assert "batch_size=auto: 4 samples a pass, 1 passes a step: 4 samples a step" in output
+    settled = read_metrics(ml)["hyperparameters"]
+    assert (settled["batch_size"], settled["grad_accum_steps"]) == (4, 1)
+    exit_code, output = run(ml, *arguments)
+    assert exit_code == 0, output
+    assert "at most 4 samples a pass, as in the run that goes on here" in output
 
 
 def test_the_history_has_a_row_per_epoch(uninterrupted):
