@@ -79,7 +79,7 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
         exit_code, details = EXIT_USER_ERROR, traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]
         logger.error("%s", message)
     except Exception as error:
-        prints = options.command in ("check-data", "launch", "plan")
+        prints = options.command in ("check-data", "launch", "phases", "plan")
         if prints and isinstance(error, BrokenPipeError):
             raise
         message = printable(f"internal error: {type(error).__name__}: {error}")
@@ -224,6 +224,8 @@ def _phases(options: argparse.Namespace) -> int:
     from app.synthetic.sample import ensure_sample
 
     settings = parse_settings(options.set)
+    if "phase" in settings:
+        raise ConfigError("--set phase: phases runs all of them; leave it out, or use train")
     parse_hyperparameters(settings)  # a wrong one should not wait for the first phase
     if options.docs is not None:
         check_page(options.docs)

@@ -10,12 +10,15 @@ from typing import Final
 
 from app import __version__
 from app.batch_size import settle_batch_size
+from app.cgroup import read_memory_limit_gib
+from app.cluster import choose_num_processes
 from app.config import Hyperparameters, read_dataset_names, read_dataset_weights
 from app.config_text import parse_hyperparameters
 from app.cores import num_cores
 from app.errors import ConfigError
 from app.forecast import CostModel, Measurements
-from app.machine import read_gpus
+from app.instances import read_cpu_flags
+from app.machine import Gpus, read_gpus
 from app.measuring import measure
 
 logger = logging.getLogger(__name__)
@@ -23,8 +26,9 @@ logger = logging.getLogger(__name__)
 Forecaster = Callable[[Mapping[str, str]], tuple[float, float] | None]
 
 _LARGEST_PX: Final = 512
-# A ladder's presets for the CPU differ in what is measured for all of them: batches and workers.
-_MEASURED_PHASE: Final = "4"
+# Of the presets for a device, the one whose measurements are of use for all: they differ in
+# batches, workers and how much data is used, which a forecast takes into account.
+_MEASURED_PHASES: Final = {"cpu": "4", "cuda": "5"}
 
 
 def build_forecaster(
@@ -32,43 +36,58 @@ def build_forecaster(
 ) -> Forecaster:
     """Tells the highest memory, GiB, and the seconds of a step of any settings on this machine.
 
-    It measures when it is first asked, at passes of 1 and 2 samples and two sizes of windows, and
-    keeps that in a file.
+    It measures when it is first asked for a device, at passes of 1 and 2 samples and two sizes of
+    windows, and keeps that in a file. For a GPU where there is none it answers None.
 
     Args:
         channels: Folders of datasets, by name.
         settings: What all phases have in common, as texts.
         cache_dir: Gets the file.
     """
-    known: list[CostModel] = []
+    known: dict[str, CostModel] = {}
 
     def forecast(of_phase: Mapping[str, str]) -> tuple[float, float] | None:
         hyperparameters = parse_hyperparameters(of_phase)
-        if hyperparameters.device == "cuda" and not read_gpus().names:
+        gpus = read_gpus()
+        if hyperparameters.device == "cuda" and not gpus.names:
             return None
-        if not known:
-            known.append(CostModel(_measure(channels, settings, cache_dir)))
-        if hyperparameters.device == "cuda":
-            return None  # measured on the CPU: of a GPU it says nothing
-        settled = settle_batch_size(hyperparameters, 1, 1)
-        expected = known[0].forecast(settled, _shares(hyperparameters, channels))
+        device = "cuda" if hyperparameters.device != "cpu" and gpus.names else "cpu"
+        if device not in known:
+            known[device] = CostModel(_measure(channels, settings, cache_dir, device, gpus))
+        model = known[device]
+        num_processes = choose_num_processes(hyperparameters.processes_per_host, device, gpus)
+        largest = None
+        if hyperparameters.batch_size == "auto":
+            limit_gib = read_memory_limit_gib()
+            assert limit_gib is not None  # where there is no container, that of the host
+            cuda_gib = min(gpus.memory_gib) if device == "cuda" else None
+            largest = model.largest_micro_batch(hyperparameters, limit_gib, cuda_gib, num_processes)
+            if largest == 0:
+                return None  # the run says itself that nothing fits, and what would
+        settled = settle_batch_size(hyperparameters, largest, num_processes)
+        expected = model.forecast(settled, _shares(hyperparameters, channels), num_processes)
         # The process that starts training is not among those that a run counts.
-        launcher_gib = known[0].measurements.launcher_gib
-        return expected.host_gib - launcher_gib, expected.step_s
+        return expected.host_gib - model.measurements.launcher_gib, expected.step_s
 
     return forecast
 
 
 def _measure(
-    channels: Mapping[str, Path], settings: Mapping[str, str], cache_dir: Path
+    channels: Mapping[str, Path],
+    settings: Mapping[str, str],
+    cache_dir: Path,
+    device: str,
+    gpus: Gpus,
 ) -> Measurements:
-    own = {"phase": _MEASURED_PHASE, **settings, "device": "cpu"}
+    own = {"phase": _MEASURED_PHASES[device], **settings, "device": device}
     side_px = min(parse_hyperparameters(own).crop_size_px, _LARGEST_PX)
     own["crop_size_px"] = str(side_px)
     key = {
         "version": __version__,
         "torch": version("torch"),
         "num_cores": num_cores(),
+        "cpu": sorted(read_cpu_flags()),
+        "gpus": gpus.names,
         "settings": own,
         "channels": {name: str(path.resolve()) for name, path in channels.items()},
     }

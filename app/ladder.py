@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app import __version__
-from app.errors import EXIT_INTERRUPTED, EXIT_OK, RoofError
+from app.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, RoofError
 from app.forecaster import Forecaster
 from app.ladder_rows import describe_machine, describe_run
 from app.machine import read_gpus
@@ -116,9 +116,11 @@ def climb(
 
     Raises:
         StorageError: If the ladder's folder cannot be written to.
+        ConfigError: If something else lies where a rung is to be.
     """
     with writing_to(ladder.base_dir):
         ladder.base_dir.mkdir(parents=True, exist_ok=True)
+    _check_folders(ladder)
     if anew:  # all of them now: what is stopped goes on without `anew`
         for rung in ladder.rungs:
             shutil.rmtree(ladder.folder_of(rung), ignore_errors=True)
@@ -134,6 +136,20 @@ def climb(
         logger.info("stopped; the same command%s goes on from here", flag)
         return EXIT_INTERRUPTED if requests.by_person() else EXIT_OK
     return EXIT_OK
+
+
+def _check_folders(ladder: Ladder) -> None:
+    """See that what a ladder removes is a ladder's."""
+    foreign = [
+        str(folder)
+        for folder in map(ladder.folder_of, ladder.rungs)
+        if folder.exists() and not (folder / STATE_FILE).exists()
+    ]
+    if foreign:
+        raise ConfigError(
+            f"--base-dir: {', '.join(foreign)} would be overwritten, expected folders of an earlier "
+            f"ladder (with {STATE_FILE}); move them, or name another folder"
+        )
 
 
 def read_rows(base_dir: Path) -> list[Row]:

@@ -111,7 +111,8 @@ def _overview(rows: Sequence[Row]) -> str:
                 _against(row, before, "samples_per_s", "{:.2f}"),
                 _against(row, before, "step_s", "{:.2f}"),
                 _against(row, before, "peak_gib", "{:.2f}"),
-                f"{row['converging']} ({row['trend']})",
+                row["converging"]
+                + ("" if row["loss_slope_stderr"] is None else f" ({row['trend']})"),
                 _number(row["duration_s"], "{:.0f}"),
             ]
         )

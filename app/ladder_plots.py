@@ -53,11 +53,15 @@ def _draw_memory(axes: Axes, rows: Sequence[Row]) -> None:
         heights = [row["memory"][phase]["peak_gib"] or 0.0 for row in rows]
         places = [place + (number - 1.5) * width for place in range(len(rows))]
         axes.bar(places, heights, width, color=_COLOURS[number], label=phase)
-    predicted = [row.get("predicted_peak_gib") for row in rows]
-    for place, gib in enumerate(predicted):
-        if gib is not None:
-            label = "predicted" if place == 0 else ""
-            axes.hlines(gib, place - 0.4, place + 0.4, color="black", linestyle="--", label=label)
+    foretold = [
+        (place, row["predicted_peak_gib"])
+        for place, row in enumerate(rows)
+        if row.get("predicted_peak_gib") is not None
+    ]
+    if foretold:
+        begins, ends = ([place + side for place, _ in foretold] for side in (-0.4, 0.4))
+        predicted = [gib for _, gib in foretold]
+        axes.hlines(predicted, begins, ends, color="black", linestyle="--", label="predicted")
     axes.set_xticks(range(len(rows)), [f"phase {row['name']}" for row in rows])
     axes.set_ylabel("GiB")
     axes.legend(ncols=5, loc="upper left", bbox_to_anchor=(0, -0.1))

@@ -47,7 +47,7 @@ COLUMNS: Final = (*PEAK_COLUMNS, "cgroup_limit_gib", "host_total_gib", "host_ava
 _GIB: Final = 2**30
 # USS and PSS walk every page table of the tree: 19 ms for one process of 0.8 GiB, 8 ms for each
 # loader worker of 0.5 GiB, where RSS takes 1 ms. So they may take this share of one core, no more.
-_MAX_WALK_SHARE: Final = 0.004
+_MAX_WALK_SHARE: Final = 0.002
 # From here on it is likely that a killed process was killed for memory.
 _FULL_SHARE: Final = 0.95
 

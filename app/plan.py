@@ -1,13 +1,19 @@
 """The command plan: what training would take on an instance, before it is paid for."""
 
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import psutil
+
 from app.config import Hyperparameters, read_dataset_names
 from app.config_text import parse_hyperparameters, parse_settings
+from app.cores import num_cores
 from app.dataset_names import DATASET_NAMES, DatasetName
 from app.errors import EXIT_OK, ConfigError
 from app.forecast import Measurements
@@ -57,6 +63,20 @@ class Measure(Protocol):
         """What training takes at each of the points."""
 
 
+class OtherWork:
+    """How much of this machine others take from now on, which makes what is measured slower."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        self._begun_s, self._busy_s = time.monotonic(), _others_busy_s()
+
+    def taken_cores(self) -> float:
+        """How many of the cores that this process may use others took since then, on average."""
+        busy_cores = (_others_busy_s() - self._busy_s) / (time.monotonic() - self._begun_s)
+        spare_cores = (psutil.cpu_count() or 1) - num_cores()
+        return min(max(0.0, busy_cores - spare_cores), float(num_cores()))
+
+
 def plan(
     options: PlanOptions,
     measure: Measure = measure,
@@ -96,14 +116,19 @@ def plan(
                 settings=settings,
                 channels={name: str(folder) for name, folder in channels.items()},
                 is_sample=request.is_sample,
-                # What is counted need not be extrapolated.
-                sides_px=_counted_sides(request.hyperparameters.crop_size_px) if is_counted else (),
+                # What is counted need not be extrapolated; beside what is measured it tells what
+                # checkpoint_activations would save.
+                sides_px=_counted_sides(request.hyperparameters.crop_size_px)
+                if is_counted
+                else sides_px,
                 precision=precision,
             )
         )
         if measured is None:
             points = [(size, side_px) for side_px in sides_px for size in (1, 2)]
+            others = OtherWork()
             measured = measure(settings, channels, _TINY_POINTS if is_counted else points)
+            host = replace(host, taken_cores=others.taken_cores())
     _check_measurements(measured, request, facts)
     transferred = transfer(measured, host, request, facts)
     result = estimate(request, transferred, facts)
@@ -159,6 +184,15 @@ def write_sample(folder: Path, hyperparameters: Hyperparameters) -> dict[Dataset
         airs_size_px=_TILE_SIDE_PX,
     )
     return {name: folder / "input/data" / name for name in DATASET_NAMES if name in names}
+
+
+def _others_busy_s() -> float:
+    """CPU time of the whole machine, less that of this process and of its children that ended."""
+    machine, own = psutil.cpu_times(), os.times()
+    # A hypervisor gives "steal" to other machines.
+    kinds = ("user", "nice", "system", "irq", "softirq", "steal")
+    busy_s = sum(getattr(machine, kind, 0.0) for kind in kinds)
+    return busy_s - own.user - own.system - own.children_user - own.children_system
 
 
 def _build_request(options: PlanOptions) -> Request:

@@ -15,7 +15,7 @@ from app.forecast import USABLE_SHARE, CostModel, Forecast, Measurements, Point,
 from app.instances import INSTANCES, Instance, find_gpu
 from app.plan_facts import Facts
 
-Basis = Literal["measured", "predicted", "assumed", "set"]
+Basis = Literal["measured", "predicted", "predicted (extrapolated)", "assumed", "set"]
 
 MAX_MICRO_BATCH: Final = 256
 # Of a GPU's dense peak that training of such a network reaches.
@@ -45,11 +45,13 @@ class Host:
         num_cores: Physical ones that measuring had.
         core_speed: Assumed, of one, in the unit of the table of instances.
         gpu_tflops: Peak of its GPU; None where it was not measured on one that is known.
+        taken_cores: How many of its cores other work took meanwhile.
     """
 
     num_cores: int
     core_speed: float
     gpu_tflops: float | None = None
+    taken_cores: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Figure:
         key: In JSON, with its unit.
         title: For people.
         value: A number, a text, or None where it is not known.
-        basis: How it is known; "set" is what the user or a preset asked for.
+        basis: How it is known; "set" is what the user, a preset or a default asks for.
         note: What to compare it with.
     """
 
@@ -328,14 +330,33 @@ def _fits_checkpointed(
     request: Request, model: CostModel, settled: Hyperparameters, facts: Facts
 ) -> bool:
     """Whether it would with checkpoint_activations, where that was counted."""
-    if settled.checkpoint_activations or not request.on_gpu or not facts.checkpointed_gib:
+    points = _checkpoint(model.measurements.points, facts, on_gpu=request.on_gpu)
+    if settled.checkpoint_activations or points is None:
         return False
-    if request.instance.gpu is None:
-        return False
-    points = _count_points(request.instance, facts, checkpoints=True)
     checkpointing = CostModel(replace(model.measurements, points=points))
-    largest = _largest(checkpointing, settled, request.instance, True, request.num_processes)
+    instance, num_processes = request.instance, request.num_processes
+    largest = _largest(checkpointing, settled, instance, request.on_gpu, num_processes)
     return largest >= settled.micro_batch_size
+
+
+def _checkpoint(points: Sequence[Point], facts: Facts, *, on_gpu: bool) -> tuple[Point, ...] | None:
+    """The points with less memory by the tensors that are not kept; None where not counted."""
+    kept = {(size, side_px): gib for size, side_px, gib in facts.tensors_gib}
+    saved = {
+        (size, side_px): kept[size, side_px] - gib for size, side_px, gib in facts.checkpointed_gib
+    }
+    sizes = [(point.micro_batch_size, point.side_px) for point in points]
+    if not all(size in saved for size in sizes):
+        return None
+    if not on_gpu:
+        return tuple(
+            replace(point, trainer_gib=point.trainer_gib - saved[size])
+            for point, size in zip(points, sizes, strict=True)
+        )
+    return tuple(
+        replace(point, cuda_gib=(point.cuda_gib or 0.0) - (1 + CUDA_FRAGMENTATION) * saved[size])
+        for point, size in zip(points, sizes, strict=True)
+    )
 
 
 def _smallest_instance(request: Request, model: CostModel, settled: Hyperparameters) -> str | None:

@@ -22,7 +22,7 @@ class FactsRequest:
         settings: Hyperparameters, as texts.
         channels: Folders of datasets, by name.
         is_sample: Whether these only stand for the published releases, whose sizes then count.
-        sides_px: Windows to count the tensors of a step for; empty where no GPU is planned for.
+        sides_px: Windows to count the tensors of a step for.
         precision: "fp32", "bf16" or "fp16", of those tensors.
     """
 

@@ -1,7 +1,7 @@
 """The rows of a plan, and the rules and assumptions that they rest on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.forecast import USABLE_SHARE, Measurements
 from app.instances import PRICES_AS_OF, PRICES_REGION
@@ -23,6 +23,8 @@ from app.plan_estimate import (
 )
 from app.plan_facts import Facts
 
+# Of a core: less is what any machine does beside.
+_NOTABLE_CORES = 0.2
 # Its CUDA is the last that knows older ones.
 _OLDEST_CAPABILITY = (7, 5)
 
@@ -81,18 +83,26 @@ def build_plan(
         facts: Counted.
         result: Of `estimate`.
     """
-    figures = (
+    figures = [
         *_measured_figures(request, measured, facts),
         *_memory_figures(request, result),
         *_batch_figures(request, result),
         *_time_figures(request, facts, result),
-    )
+    ]
+    if _is_extrapolated(request, measured):
+        # All but validation, whose images are as large as what was measured.
+        figures = [
+            replace(figure, basis="predicted (extrapolated)")
+            if figure.basis == "predicted" and figure.key != "val_s"
+            else figure
+            for figure in figures
+        ]
     rules = (
         *_memory_rules(request, measured),
         *_speed_rules(request, precision, host, measured, facts),
         *_data_rules(request, facts),
     )
-    return Plan(request, precision, figures, rules, host, measured)
+    return Plan(request, precision, tuple(figures), rules, host, measured)
 
 
 def _measured_figures(request: Request, measured: Measurements, facts: Facts) -> Iterator[Figure]:
@@ -122,12 +132,13 @@ def _measured_figures(request: Request, measured: Measurements, facts: Facts) ->
 def _memory_figures(request: Request, result: Estimate) -> Iterator[Figure]:
     instance, forecast = request.instance, result.forecast
     known: Basis = "measured" if instance.is_local else "assumed"
+    yield Figure("host_peak_gib", "Peak host memory, GiB", forecast.host_gib, "predicted")
     yield Figure(
-        "host_peak_gib",
-        "Peak host memory, GiB",
-        forecast.host_gib,
+        "host_needed_gib",
+        "Of it, without pages of files, GiB",
+        forecast.needed_gib,
         "predicted",
-        f"of them {forecast.needed_gib:.2f} that the kernel cannot drop",
+        "the kernel cannot drop these: they have to fit",
     )
     yield Figure("host_memory_gib", "Host memory of the instance, GiB", instance.memory_gib, known)
     if forecast.cuda_gib is None:
@@ -181,7 +192,8 @@ def _describe_workers(result: Estimate) -> str:
 def _time_figures(request: Request, facts: Facts, result: Estimate) -> Iterator[Figure]:
     forecast, hyperparameters = result.forecast, request.hyperparameters
     yield Figure("step_s", "Step, s", forecast.step_s, "predicted")
-    yield Figure("wait_s", "Of it, waiting for data, s", forecast.wait_s, "predicted")
+    wait_percent = 100 * forecast.wait_s / forecast.step_s
+    yield Figure("wait_percent", "Of it, waiting for data, %", wait_percent, "predicted")
     yield Figure(
         "samples_per_s",
         "Samples/s, of all processes",
@@ -215,7 +227,7 @@ def _memory_rules(request: Request, measured: Measurements) -> Iterator[Rule]:
         "usable_share", USABLE_SHARE, "of memory, host's and GPU's, may be filled; the rest is kept"
     )
     side_px = max(point.side_px for point in measured.points)
-    if request.hyperparameters.crop_size_px > side_px and not _is_counted(request, measured):
+    if _is_extrapolated(request, measured):
         yield Rule(
             "extrapolated_from_px",
             side_px,
@@ -237,6 +249,13 @@ def _speed_rules(
     request: Request, precision: str, host: Host, measured: Measurements, facts: Facts
 ) -> Iterator[Rule]:
     instance = request.instance
+    if host.taken_cores > _NOTABLE_CORES:
+        yield Rule(
+            "taken_cores",
+            round(host.taken_cores, 2),
+            f"of the {host.num_cores} cores here were busy with other work while it was measured: "
+            "times are too long, so measure again on a quiet machine",
+        )
     yield Rule("precision", precision, f"is what {instance.name} computes in")
     if measured.precision != precision and not _is_counted(request, measured):
         yield Rule(
@@ -313,6 +332,12 @@ def _data_rules(request: Request, facts: Facts) -> Iterator[Rule]:
         "start",
         "of instance and container, copying data, compiling, exchange between processes, report",
     )
+
+
+def _is_extrapolated(request: Request, measured: Measurements) -> bool:
+    """Whether windows are larger than any that were measured."""
+    side_px = max(point.side_px for point in measured.points)
+    return request.hyperparameters.crop_size_px > side_px and not _is_counted(request, measured)
 
 
 def _is_counted(request: Request, measured: Measurements) -> bool:

@@ -34,8 +34,8 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
 
     Returns:
         "instance_type", "instances", "precision", "settings" (hyperparameters that are no
-        defaults), every figure by its key, "basis" by the same keys, "rules" by name, and
-        "host" and "measurements", which --measurements takes.
+        defaults), every figure by its key, "basis" by the same keys, "rules" by name, each with
+        "value" and "text", and "host" and "measurements", which --measurements takes.
     """
     request = plan.request
     return {
@@ -45,7 +45,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "settings": request.hyperparameters.non_default(),
         **{figure.key: figure.value for figure in plan.figures},
         "basis": {figure.key: figure.basis for figure in plan.figures},
-        "rules": {rule.name: rule.value for rule in plan.rules},
+        "rules": {rule.name: {"value": rule.value, "text": rule.text} for rule in plan.rules},
         "host": vars(plan.host),
         "measurements": plan.measurements.to_json(),
     }

@@ -257,13 +257,18 @@ class _Probe:
 def _time_samples(datasets: Datasets, number: int) -> float:
     """CPU seconds of a sample of one of the sources, read by one thread as a worker does."""
     cv2.setNumThreads(0)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # others would wait in a loop, whose time counts: three to six times
     alone = replace(datasets.train.sources[number], share=1.0)
     order = TrainOrder([alone], _NUM_TIMED_SAMPLES + 1, 1, seed=0, epochs=1)
     times_s = []
-    for [key] in order:
-        begun_s = time.process_time()
-        datasets.train[key._replace(source=number)]
-        times_s.append(time.process_time() - begun_s)
+    try:
+        for [key] in order:
+            begun_s = time.process_time()
+            datasets.train[key._replace(source=number)]
+            times_s.append(time.process_time() - begun_s)
+    finally:
+        torch.set_num_threads(num_threads)
     return statistics.mean(times_s[1:])  # the first opens files
 
 

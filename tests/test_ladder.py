@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,7 +111,10 @@ def test_other_settings_begin_anew(tmp_path, rid, monkeypatch):
     ladder = Ladder(tmp_path, {"rid": rid}, SMALL, RUNGS[:1])
     folder = ladder.folder_of(RUNGS[0])
     (folder / "checkpoints").mkdir(parents=True)
-    (folder / "checkpoints/of-another-run").touch()
+    with pytest.raises(ConfigError, match=r"1a would be overwritten, expected folders of an earl"):
+        climb(ladder, StopRequests())
+    assert (folder / "checkpoints").exists()
+    (folder / "rung.json").write_text('{"settings": {"phase": "1", "epochs": "2"}}')
     climb(ladder, StopRequests())
     assert not (folder / "checkpoints").exists()
     (folder / "checkpoints").mkdir()
@@ -125,14 +129,10 @@ def test_other_settings_begin_anew(tmp_path, rid, monkeypatch):
 def test_tables_show_ratios_and_reasons(climbed):
     ladder, _ = climbed
     text = "\n".join(render_tables(read_rows(ladder.base_dir)))
-    assert "| bad | what cannot be read | failed: max_samples: Input should be a valid" in text
+    failed = r"\| bad +\| what cannot be read +\| failed: max_samples: Input should be a valid"
+    assert re.search(failed, text)
     assert "not run: no GPU here" in text
     assert "(x " in text
-    for line in text.splitlines():
-        if line.startswith("| 1a"):
-            heading = next(row for row in text.splitlines() if row.startswith("| phase"))
-            assert line.count("|") >= 6
-            assert heading
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,12 +14,13 @@ from app.errors import ConfigError
 from app.forecast import Loading, Measurements, Point
 from app.instances import INSTANCES, Instance
 from app.machine import Gpus
-from app.plan import plan, write_sample
+from app.plan import OtherWork, plan, write_sample
 from app.plan_estimate import Host, Request, choose_precision, choose_sides, estimate, transfer
 from app.plan_facts import Facts
 from app.plan_options import PlanOptions
 
 GIB = 2**30
+TAKEN_CORES = OtherWork.taken_cores  # what the fixture `here` replaces
 # 1 GiB, and 0.5 GiB for each sample of 512 px; 0.8 s for each; reading takes 0.1 s.
 POINTS = tuple(
     Point(size, side, 1 + 0.5 * share, 0.25, None, 0.8 * share, 0.2)
@@ -86,6 +88,7 @@ def here(monkeypatch):
     monkeypatch.setattr("app.plan.local_cores", lambda: 2)
     monkeypatch.setattr("app.plan.read_cpu_flags", lambda: frozenset({"avx512_bf16"}))
     monkeypatch.setattr("app.plan.read_gpus", Gpus)
+    monkeypatch.setattr("app.plan.OtherWork.taken_cores", lambda _: 0.0)
 
 
 def _run(options, facts=FACTS, measured=MEASURED):
@@ -157,15 +160,31 @@ def test_auto_takes_the_largest_that_divides_the_global_batch():
     assert result.forecast.samples_per_step == 24  # of one of the two
 
 
-def test_what_does_not_fit_names_what_does():
-    # 16 samples: 0.1 + 9 + 0.625 + 4 batches of 0.051 less 0.25, of 85 % of 8 GiB.
+@pytest.mark.parametrize(
+    ("saved_gib", "remedy"), [(0.1, ""), (0.2, "checkpoint_activations=true, or ")]
+)
+def test_what_does_not_fit_names_what_does(saved_gib, remedy):
+    # 16 samples: 0.1 + 9 + 0.625 + 4 batches of 0.051 less 0.25, of 85 % of 8 GiB. With
+    # checkpoints 1.6 or 3.2 GiB less.
+    kept = tuple((n, side, gib - saved_gib * n * (side / 512) ** 2) for n, side, gib in TENSORS)
     with pytest.raises(
         ConfigError,
         match=r"^ml\.m5\.large: 16 samples a pass of 512 px need 9\.7 GiB of memory, more than "
-        r"85 % of its 8 GiB; this would fit: batch_size=8 with grad_accum_steps=2, or the same on "
-        r"ml\.m5\.xlarge$",
+        r"85 % of its 8 GiB; this would fit: batch_size=8 with grad_accum_steps=2, or "
+        rf"{remedy}the same on ml\.m5\.xlarge$",
     ):
-        _estimate(_request("ml.m5.large", batch_size=16))
+        _estimate(
+            _request("ml.m5.large", batch_size=16), facts=replace(FACTS, checkpointed_gib=kept)
+        )
+
+
+def test_checkpoints_are_no_remedy_where_they_were_not_counted_or_are_taken():
+    for settings, facts in (
+        ({}, replace(FACTS, tensors_gib=(), checkpointed_gib=())),
+        ({"checkpoint_activations": True}, FACTS),
+    ):
+        with pytest.raises(ConfigError, match=r"grad_accum_steps=2, or the same on"):
+            _estimate(_request("ml.m5.large", batch_size=16, **settings), facts=facts)
 
 
 def test_what_does_not_fit_on_a_gpu_names_checkpoints_too():
@@ -231,10 +250,15 @@ def test_json_has_every_figure_and_can_be_planned_from_again(tmp_path, capsys):
     assert document["global_batch_size"] == 8
     assert document["steps_per_epoch"] == 125
     assert document["cost_usd"] == pytest.approx(2 * 0.23 * document["hours"], rel=1e-3)
+    assert document["host_peak_gib"] - document["host_needed_gib"] == pytest.approx(0.25)
+    assert document["rules"]["usable_share"]["value"] == 0.85
+    assert all(rule["text"] for rule in document["rules"].values())
     assert set(document["basis"]) <= set(document)
     assert document["basis"]["price_per_hour"] == "assumed"
     assert Measurements.from_json(document["measurements"]) == MEASURED
-    assert document["host"] == {"num_cores": 2, "core_speed": 1.0, "gpu_tflops": None}
+    assert document["host"] == {
+        "num_cores": 2, "core_speed": 1.0, "gpu_tflops": None, "taken_cores": 0.0,
+    }  # fmt: skip
     first = capsys.readouterr().out
 
     def refuse(*_: object, **__: object) -> Measurements:
@@ -242,6 +266,44 @@ def test_json_has_every_figure_and_can_be_planned_from_again(tmp_path, capsys):
 
     plan(_options(measurements=path, instances=2), refuse, lambda _: FACTS)
     assert capsys.readouterr().out == first
+
+
+def test_other_work_is_said_and_kept(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "plan.json"
+    monkeypatch.setattr("app.plan.OtherWork.taken_cores", lambda _: 1.25)
+    _run(_options(json=path))
+    assert "of the 2 cores here were busy with other work" in capsys.readouterr().out
+    document = json.loads(path.read_text())
+    assert document["rules"]["taken_cores"]["value"] == 1.25
+    _run(_options(measurements=path))
+    assert "of the 2 cores here were busy" in capsys.readouterr().out
+    monkeypatch.setattr("app.plan.OtherWork.taken_cores", lambda _: 0.1)
+    _run(_options())
+    assert "busy" not in capsys.readouterr().out.partition("Rules")[2]
+
+
+def test_other_work_is_what_neither_this_process_nor_its_children_did(monkeypatch):
+    clock = {"busy": 100.0, "steal": 5.0, "own": 1.0, "now": 0.0}
+    monkeypatch.setattr(
+        "app.plan.psutil.cpu_times",
+        lambda: SimpleNamespace(user=clock["busy"], system=3.0, idle=9.0, steal=clock["steal"]),
+    )
+    monkeypatch.setattr(
+        "app.plan.os.times",
+        lambda: SimpleNamespace(
+            user=1.0, system=1.0, children_user=clock["own"], children_system=0.0
+        ),
+    )
+    monkeypatch.setattr("app.plan.time.monotonic", lambda: clock["now"])
+    monkeypatch.setattr("app.plan.psutil.cpu_count", lambda: 4)
+    monkeypatch.setattr("app.plan.num_cores", lambda: 3)
+    # In 10 s the machine computes 36 s, 1 s more is stolen, and 15 s of it are of a child: others
+    # had 2.2 cores, of which this process may not use one.
+    others = OtherWork()
+    clock.update(busy=136.0, steal=6.0, own=16.0, now=10.0)
+    assert TAKEN_CORES(others) == pytest.approx(1.2)
+    clock.update(busy=110.0)
+    assert TAKEN_CORES(others) == 0
 
 
 def test_a_price_of_ones_own_wins(tmp_path):
@@ -274,6 +336,9 @@ def test_measuring_takes_the_instances_precision_where_this_machine_has_it():
     assert measuring.settings["precision"] == "fp32"
     assert measuring.points == [(1, 256), (2, 256), (1, 512), (2, 512)]
     assert measuring.channels == {"rid": Path("rid")}
+    asked = []
+    plan(_options(), measuring, lambda request: asked.append(request) or FACTS)
+    assert asked[0].sides_px == (256, 512)
 
 
 def test_other_precision_is_said(monkeypatch, capsys):
@@ -297,11 +362,36 @@ def test_a_gpu_preset_is_measured_without_one():
     assert not asked[0].is_sample
 
 
-def test_extrapolation_is_said(capsys):
-    _run(_options(settings=["datasets=rid", "crop_size_px=1024", "batch_size=1"]))
+def test_extrapolation_is_said(tmp_path, capsys):
+    path = tmp_path / "plan.json"
+    settings = ["datasets=rid", "crop_size_px=1024", "batch_size=1"]
+    _run(_options(settings=settings, json=path))
     assert "1024 px are extrapolated" in capsys.readouterr().out
+    basis = json.loads(path.read_text())["basis"]
+    for key in ("host_peak_gib", "host_needed_gib", "largest_micro_batch", "step_s", "cost_usd"):
+        assert basis[key] == "predicted (extrapolated)", key
+    # Photos of 512 px, and what extrapolating changes nothing of.
+    assert (basis["val_s"], basis["here_pass_s"]) == ("predicted", "measured")
+    assert (basis["price_per_hour"], basis["epochs"]) == ("assumed", "set")
     _run(_options())
     assert "extrapolated" not in capsys.readouterr().out
+
+
+def test_what_is_counted_for_a_gpu_is_not_extrapolated(capsys):
+    settings = ["datasets=rid", "crop_size_px=1024", "batch_size=1"]
+    facts = replace(FACTS, tensors_gib=tuple((n, 2 * side, gib) for n, side, gib in TENSORS))
+    _run(_options(instance_type="ml.g5.xlarge", settings=settings), facts)
+    assert "extrapolated" not in capsys.readouterr().out
+
+
+def test_the_share_of_waiting_is_shown(tmp_path):
+    # As above: two cores read 4 samples, and all of it but the pass and the update is waited for.
+    path = tmp_path / "plan.json"
+    _run(_options(instance_type="ml.g5.xlarge", json=path))
+    read_s, busy_s = 4 * 0.1 / 0.6 / 2, 0.03 + 6e11 / (0.2 * 70e12) + 0.01
+    document = json.loads(path.read_text())
+    assert document["step_s"] == pytest.approx(read_s)
+    assert document["wait_percent"] == pytest.approx(100 * (read_s - busy_s) / read_s)
 
 
 @pytest.mark.parametrize(
