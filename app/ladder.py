@@ -147,8 +147,8 @@ def _check_folders(ladder: Ladder) -> None:
     ]
     if foreign:
         raise ConfigError(
-            f"--base-dir: {', '.join(foreign)} would be overwritten, expected folders of an earlier "
-            f"ladder (with {STATE_FILE}); move them, or name another folder"
+            f"--base-dir: {', '.join(foreign)} would be overwritten, expected folders of an "
+            f"earlier ladder (with {STATE_FILE}); move them, or name another folder"
         )
 
 
