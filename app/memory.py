@@ -45,9 +45,13 @@ PEAK_COLUMNS: Final = (
 COLUMNS: Final = (*PEAK_COLUMNS, "cgroup_limit_gib", "host_total_gib", "host_available_gib")
 
 _GIB: Final = 2**30
-# USS and PSS walk every page table of the tree: 19 ms for one process of 0.8 GiB, 8 ms for each
-# loader worker of 0.5 GiB, where RSS takes 1 ms. So they may take this share of one core, no more.
+# USS and PSS walk every page table of the tree: 39 ms for phase 1 with its workers, where RSS takes
+# 0.1 ms. So they may take this share of one core, and where a phase ends, to which its peak is to
+# be told, this much.
 _MAX_WALK_SHARE: Final = 0.002
+_MAX_PHASE_WALK_SHARE: Final = 0.003
+# Finding the tree's processes reads a file of every process there is: 1 to 2 ms for 150 of them.
+_MAX_LISTING_SHARE: Final = 0.001
 # From here on it is likely that a killed process was killed for memory.
 _FULL_SHARE: Final = 0.95
 
@@ -70,30 +74,37 @@ def _sum_rss_gib(processes: list[psutil.Process]) -> float:
     return total / _GIB
 
 
-def _walk_gib(processes: list[psutil.Process]) -> tuple[float, float]:
-    """USS and PSS: memory that only one process maps, and with it what several share, once."""
+def _walk_gib(processes: list[psutil.Process]) -> tuple[float, float] | None:
+    """USS and PSS: memory that only one process maps, and with it what several share, once.
+
+    None where the system does not tell of one of them: without it the sums would be of nothing.
+    """
     uss = pss = 0
     for process in processes:
         try:
             info = process.memory_full_info()
+            uss += info.uss
+            pss += info.pss
+        except (psutil.AccessDenied, AttributeError):  # psutil leaves out what no file tells
+            return None
         except psutil.Error:
             continue
-        uss += info.uss
-        pss += info.pss
     return uss / _GIB, pss / _GIB
 
 
-def _own_spike_gib() -> float:
-    """By how much this process was larger at its largest than now, since the last reset.
+def _own_sizes_gib() -> tuple[float, float]:
+    """This process's resident memory at its largest since the last reset, and now.
 
-    The kernel's own count, which no sample misses: a step is at its peak for milliseconds.
+    The largest is the kernel's own count, which no sample misses: a step is at its peak for
+    milliseconds. Where the kernel does not count, it is that of now.
     """
     sizes = {}
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, rest = line.partition(":")
         if name in ("VmHWM", "VmRSS"):
-            sizes[name] = int(rest.split()[0]) * 1024
-    return max(0, sizes["VmHWM"] - sizes["VmRSS"]) / _GIB
+            sizes[name] = int(rest.split()[0]) * 1024 / _GIB
+    now_gib = sizes.get("VmRSS", 0.0)
+    return max(sizes.get("VmHWM", 0.0), now_gib), now_gib
 
 
 def _reset_own_peak() -> None:
@@ -190,7 +201,12 @@ class MemorySampler:
         self._samples_per_row = 1
         self._peaks: dict[str, Values] = {}
         self._start_s = 0.0
-        self._next_walk_s = 0.0
+        self._processes: list[psutil.Process] = []
+        self._next_listing_s = 0.0
+        self._walk_s, self._last_walk_s, self._next_walk_s = 0.0, 0.0, 0.0
+        # PSS of the tree and this process's RSS, at the last walk.
+        self._walked_gib: tuple[float, float] | None = None
+        self._told_denied = False
         self._failed = False
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -219,7 +235,7 @@ class MemorySampler:
         Args:
             name: "load", "train", "val" or "export"; a sampler begins in "start".
         """
-        self._sample(walk_due=True)
+        self._sample_phase()
         with self._lock:
             self._phase = name
             _reset_own_peak()
@@ -235,7 +251,7 @@ class MemorySampler:
 
     def sample_now(self) -> None:
         """Take a sample in between, so that a phase shorter than the interval has one."""
-        self._sample(walk_due=True)
+        self._sample_phase()
 
     def peaks(self) -> dict[str, Values]:
         """The highest value of every column of PEAK_COLUMNS in each phase; None: never known."""
@@ -283,19 +299,28 @@ class MemorySampler:
         while not self._stop.wait(self._interval_s):
             self._sample(walk_due=time.monotonic() >= self._next_walk_s)
 
-    def _sample(self, walk_due: bool) -> None:
+    def _sample_phase(self) -> None:
+        """A sample that knows the phase's peak; with a walk, unless the last is too recent."""
+        known = self._peaks.get(self._phase, {}).get("pss_gib") is not None
+        pause_s = self._walk_s / _MAX_PHASE_WALK_SHARE
+        walk_due = not known or time.monotonic() >= self._last_walk_s + pause_s
+        self._sample(walk_due, with_peak=True)
+
+    def _sample(self, walk_due: bool, with_peak: bool = False) -> None:
         with self._lock:
             try:
-                values = self._read(walk_due)
+                values = self._read(walk_due, with_peak)
                 self._add(_Row(time.monotonic() - self._start_s, self._phase, values))
                 self._show_watch(values)
             except Exception:
                 self._log_once()
 
     def _show_watch(self, values: Values) -> None:
-        # Without a container's own count, PSS: RSS counts what workers share once for each.
+        # Without a container's own count, by PSS: RSS counts what workers share once for each.
         in_container = values["cgroup_limit_gib"] is not None
-        use_gib = values["cgroup_use_gib" if in_container else "pss_gib"]
+        use_gib = values["cgroup_use_gib" if in_container else "peak_gib"]
+        if use_gib is None and self._told_denied:
+            use_gib = values["rss_gib"]
         if self._watch is not None and use_gib is not None:
             self._watch.see(use_gib)
 
@@ -304,16 +329,16 @@ class MemorySampler:
             _log.warning("memory: a sample failed; memory.csv may have gaps", exc_info=True)
         self._failed = True
 
-    def _read(self, walk_due: bool) -> Values:
-        processes = _tree()
+    def _read(self, walk_due: bool, with_peak: bool) -> Values:
+        processes = self._list_processes(walk_due)
         host = psutil.virtual_memory()
         cuda_allocated_gib, cuda_reserved_gib = _cuda_peaks_gib()
-        uss_gib, pss_gib = self._timed_walk_gib(processes) if walk_due else (None, None)
+        uss_gib, pss_gib = (self._timed_walk_gib(processes) if walk_due else None) or (None, None)
         return {
             "rss_gib": _sum_rss_gib(processes),
             "uss_gib": uss_gib,
             "pss_gib": pss_gib,
-            "peak_gib": None if pss_gib is None else pss_gib + _own_spike_gib(),
+            "peak_gib": self._peak_gib(pss_gib, with_peak),
             "cgroup_use_gib": self._cgroup.use_gib() if self._cgroup else None,
             "shm_gib": _shm_gib(),
             "cuda_allocated_gib": cuda_allocated_gib,
@@ -323,12 +348,42 @@ class MemorySampler:
             "host_available_gib": host.available / _GIB,
         }
 
-    def _timed_walk_gib(self, processes: list[psutil.Process]) -> tuple[float, float]:
+    def _list_processes(self, anew: bool) -> list[psutil.Process]:
+        before_s = time.monotonic()
+        if anew or before_s >= self._next_listing_s:
+            self._processes = _tree()
+            after_s = time.monotonic()
+            self._next_listing_s = after_s + (after_s - before_s) / _MAX_LISTING_SHARE
+        return self._processes
+
+    def _timed_walk_gib(self, processes: list[psutil.Process]) -> tuple[float, float] | None:
         before_s = time.monotonic()
         walked_gib = _walk_gib(processes)
         after_s = time.monotonic()
-        self._next_walk_s = after_s + (after_s - before_s) / _MAX_WALK_SHARE
+        self._walk_s, self._last_walk_s = after_s - before_s, after_s
+        self._next_walk_s = after_s + self._walk_s / _MAX_WALK_SHARE
+        if walked_gib is None and not self._told_denied:
+            self._told_denied = True
+            if self._watch is not None:
+                _log.info(
+                    "memory: the system does not tell what processes share: uss_gib, pss_gib and "
+                    "peak_gib stay empty, and rss_gib counts shared pages once for each process"
+                )
         return walked_gib
+
+    def _peak_gib(self, pss_gib: float | None, with_peak: bool) -> float | None:
+        """The tree's PSS with this process at its largest; None where that is not looked at.
+
+        Between walks this process alone is taken to have changed since the last one.
+        """
+        if pss_gib is None and (self._walked_gib is None or not with_peak):
+            return None
+        largest_gib, now_gib = _own_sizes_gib()
+        if pss_gib is not None:
+            self._walked_gib = (pss_gib, now_gib)
+        assert self._walked_gib is not None
+        walked_pss_gib, walked_rss_gib = self._walked_gib
+        return walked_pss_gib + largest_gib - walked_rss_gib
 
     def _add(self, row: _Row) -> None:
         peaks = self._peaks.setdefault(row.phase, dict.fromkeys(PEAK_COLUMNS))

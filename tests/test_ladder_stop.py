@@ -52,7 +52,7 @@ def start(base_dir, kind, *arguments):
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
-    wait_for((base_dir / "1a/waits").exists)
+    wait_for(lambda: (base_dir / "1a/waits").exists() or process.poll() is not None)
     return process
 
 
@@ -125,6 +125,7 @@ def test_a_job_stopped_before_it_trained_has_no_numbers(tmp_path):
 
 def test_fresh_begins_with_all_rungs_and_goes_on_without(tmp_path):
     write_run(tmp_path / "1b/model")
+    (tmp_path / "1b/rung.json").write_text("{}")
     process = start(tmp_path, "train", "fresh")
     assert not (tmp_path / "1b").exists()
     process.send_signal(signal.SIGTERM)

@@ -160,7 +160,116 @@ def test_dear_uss_is_read_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(memory, "_walk_gib", lambda _processes: (1.0, 1.5))
     assert sampler._timed_walk_gib([]) == (1.0, 1.5)
-    assert sampler._next_walk_s == 102.0 + 2.0 / 0.004
+    assert sampler._next_walk_s == 102.0 + 2.0 / 0.002
+
+
+def test_phase_ends_are_walked_but_not_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs of a second each: the first of a phase is walked, later ones by what walks cost."""
+    walks = []
+
+    def walk(_processes: list[psutil.Process]) -> tuple[float, float]:
+        walks.append(None)
+        time.sleep(0.02)  # after which 7 s are to pass
+        return 1.0, 1.5
+
+    monkeypatch.setattr(memory, "_walk_gib", walk)
+    with MemorySampler(NEVER_S) as sampler:
+        for name in ("train", "val", "train", "val"):
+            sampler.enter_phase(name)
+        assert len(walks) == 3  # "start" at its beginning, the first of each other phase
+        sampler._last_walk_s -= 60.0
+        sampler.enter_phase("train")
+        assert len(walks) == 4
+
+
+def test_the_peak_of_a_phase_that_is_not_walked_is_known_all_the_same() -> None:
+    with MemorySampler(NEVER_S) as sampler:
+        sampler.enter_phase("quiet")
+        sampler.enter_phase("train")
+        sampler.enter_phase("quiet")
+        before_gib = sampler.peaks()["train"]["peak_gib"]
+        sampler._walk_s = 1000.0
+        sampler.enter_phase("train")
+        block = bytearray(b"x") * (300 * 2**20)
+        del block
+        sampler.enter_phase("quiet")
+        sampler.enter_phase("end")
+    peaks = sampler.peaks()
+    assert 0.28 < peaks["train"]["peak_gib"] - before_gib < 0.32
+    assert peaks["quiet"]["peak_gib"] < before_gib + 0.05
+
+
+def test_processes_are_listed_less_often_where_there_are_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listings = []
+
+    def list_slowly() -> list[psutil.Process]:
+        listings.append(None)
+        time.sleep(0.02)  # at a thousandth of the time: again in 20 s
+        return [psutil.Process()]
+
+    monkeypatch.setattr(memory, "_tree", list_slowly)
+    with MemorySampler(0.01) as sampler:
+        deadline_s = time.monotonic() + 20.0
+        while len(sampler._rows) < 10 and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        assert len(listings) == 1
+    assert len(sampler._rows) >= 10
+    assert all(row.values["rss_gib"] > 0 for row in sampler._rows)
+
+
+@pytest.mark.parametrize(
+    "full_info",
+    [psutil.AccessDenied(1), types.SimpleNamespace(rss=GIB)],
+    ids=["denied", "no smaps"],
+)
+def test_where_page_tables_may_not_be_read_rss_is_what_there_is(
+    full_info: Exception | types.SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def read(_process: psutil.Process) -> types.SimpleNamespace:
+        if isinstance(full_info, Exception):
+            raise full_info
+        return full_info
+
+    monkeypatch.setattr(psutil.Process, "memory_full_info", read)
+    places = write_cgroup(tmp_path, {"job/memory.max": "max\n"}, "0::/job\n")
+    with MemorySampler(NEVER_S, is_watched=True, **places) as sampler:
+        sampler.enter_phase("train")
+        monkeypatch.setattr(memory, "_sum_rss_gib", lambda _: 0.9 * sampler.limit_gib())
+        sampler.enter_phase("val")
+    told, full = [record.message for record in caplog.records]
+    assert told.startswith(
+        "memory: the system does not tell what processes share: uss_gib, pss_gib"
+    )
+    assert full.endswith("checkpoint_activations=true")
+    assert "(90 %)" in full
+    assert sampler.peaks()["train"]["uss_gib"] is None
+    assert sampler.peaks()["train"]["peak_gib"] is None
+    assert sampler.peaks()["start"]["rss_gib"] > 0
+
+
+def test_a_kernel_that_keeps_no_peak_costs_no_sample(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_text = Path.read_text
+
+    def without_peak(path: Path, *args: str, **options: str) -> str:
+        text = read_text(path, *args, **options)
+        if path != Path("/proc/self/status"):
+            return text
+        return "".join(line for line in text.splitlines(True) if not line.startswith("VmHWM"))
+
+    monkeypatch.setattr(Path, "read_text", without_peak)
+    with MemorySampler(NEVER_S) as sampler:
+        pass
+    assert not caplog.records
+    assert sampler.peaks()["start"]["peak_gib"] == sampler.peaks()["start"]["pss_gib"] > 0
 
 
 def test_shared_pages_count_once_in_pss():
