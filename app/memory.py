@@ -203,7 +203,7 @@ class MemorySampler:
         self._start_s = 0.0
         self._processes: list[psutil.Process] = []
         self._next_listing_s = 0.0
-        self._walk_s, self._last_walk_s, self._next_walk_s = 0.0, 0.0, 0.0
+        self._next_walk_s = self._next_phase_walk_s = 0.0
         # PSS of the tree and this process's RSS, at the last walk.
         self._walked_gib: tuple[float, float] | None = None
         self._told_denied = False
@@ -302,9 +302,7 @@ class MemorySampler:
     def _sample_phase(self) -> None:
         """A sample that knows the phase's peak; with a walk, unless the last is too recent."""
         known = self._peaks.get(self._phase, {}).get("pss_gib") is not None
-        pause_s = self._walk_s / _MAX_PHASE_WALK_SHARE
-        walk_due = not known or time.monotonic() >= self._last_walk_s + pause_s
-        self._sample(walk_due, with_peak=True)
+        self._sample(not known or time.monotonic() >= self._next_phase_walk_s, with_peak=True)
 
     def _sample(self, walk_due: bool, with_peak: bool = False) -> None:
         with self._lock:
@@ -360,8 +358,8 @@ class MemorySampler:
         before_s = time.monotonic()
         walked_gib = _walk_gib(processes)
         after_s = time.monotonic()
-        self._walk_s, self._last_walk_s = after_s - before_s, after_s
-        self._next_walk_s = after_s + self._walk_s / _MAX_WALK_SHARE
+        self._next_walk_s = after_s + (after_s - before_s) / _MAX_WALK_SHARE
+        self._next_phase_walk_s = after_s + (after_s - before_s) / _MAX_PHASE_WALK_SHARE
         if walked_gib is None and not self._told_denied:
             self._told_denied = True
             if self._watch is not None:

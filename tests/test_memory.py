@@ -177,7 +177,7 @@ def test_phase_ends_are_walked_but_not_over_and_over(monkeypatch: pytest.MonkeyP
         for name in ("train", "val", "train", "val"):
             sampler.enter_phase(name)
         assert len(walks) == 3  # "start" at its beginning, the first of each other phase
-        sampler._last_walk_s -= 60.0
+        sampler._next_phase_walk_s -= 60.0
         sampler.enter_phase("train")
         assert len(walks) == 4
 
@@ -188,7 +188,7 @@ def test_the_peak_of_a_phase_that_is_not_walked_is_known_all_the_same() -> None:
         sampler.enter_phase("train")
         sampler.enter_phase("quiet")
         before_gib = sampler.peaks()["train"]["peak_gib"]
-        sampler._walk_s = 1000.0
+        sampler._next_phase_walk_s += 1000.0
         sampler.enter_phase("train")
         block = bytearray(b"x") * (300 * 2**20)
         del block

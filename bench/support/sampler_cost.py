@@ -59,9 +59,9 @@ class TimedSampler(MemorySampler):
         super().__exit__(error_type, error, traceback)
         self.wall_s = time.monotonic() - self._entered_s
 
-    def _sample(self, walk_due: bool) -> None:
+    def _sample(self, walk_due: bool, with_peak: bool = False) -> None:
         before_s = time.thread_time()
-        super()._sample(walk_due)
+        super()._sample(walk_due, with_peak)
         with self._count_lock:
             self.cpu_s += time.thread_time() - before_s
             self.num_samples += 1
