@@ -72,6 +72,8 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
         sys.stderr.write(f"another training process is gone: {printable(str(error))}\n")
         return EXIT_LOST_PEER
     except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "app":
+            raise
         message = (
             f"package {error.name} is not installed; install what pyproject.toml names "
             "(make setup), or run the image"
@@ -143,16 +145,21 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
     settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
     hyperparameters = parse_hyperparameters(settings)
     channels = _find_channels(options, paths)
-    largest_pass = None
+    largest_pass = recalled_pass = None
     if hyperparameters.batch_size == "auto":
         from app.batch_size import find_largest_pass, recall_batch_size
 
         # Before torch is imported: what this process holds, the one that measures cannot have.
         num_processes = int(os.environ.get("WORLD_SIZE", "1"))
-        largest_pass = recall_batch_size(paths.checkpoint_dir, hyperparameters, num_processes)
-        if largest_pass is None and os.environ.get("LOCAL_RANK", "0") == "0":
+        recalled_pass = recall_batch_size(paths.checkpoint_dir, hyperparameters, num_processes)
+        if recalled_pass is None and os.environ.get("LOCAL_RANK", "0") == "0":
             num_local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-            largest_pass = find_largest_pass(hyperparameters, settings, channels, num_local)
+            largest_pass = find_largest_pass(
+                hyperparameters, settings, channels, num_local, stop_flag
+            )
+        if stop_flag() and num_processes == 1:
+            logger.info("asked to stop before training began")
+            return
     # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
     # imports run beside ours.
     from app.data.workers import start_worker_server
@@ -161,7 +168,7 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
         start_worker_server()
     from app.train import train
 
-    train(paths, hyperparameters, channels, stop_flag, largest_pass)
+    train(paths, hyperparameters, channels, stop_flag, largest_pass, recalled_pass)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -6,9 +6,11 @@ without a word, so there a model is fitted to small sizes, and the container's l
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
+
+import psutil
 
 from app.cgroup import read_memory_limit_gib
 from app.config import Hyperparameters
@@ -22,6 +24,10 @@ logger = logging.getLogger(__name__)
 # Of a step, where nothing else is asked for.
 DEFAULT_GLOBAL_BATCH_SIZE: Final = 16
 _MEMORY_FILE: Final = "batch_size.json"
+# As app.checkpoint names them, which needs torch. Without one there is nothing to split alike.
+_CHECKPOINTS: Final = "step-*.pt"
+# The job has failed: its machine is paid for.
+_REMEDY_TIMEOUT_S: Final = 90.0
 _SMALL_SIDE_PX: Final = 256
 
 
@@ -30,8 +36,9 @@ def find_largest_pass(
     settings: Mapping[str, object],
     channels: Mapping[str, Path],
     num_local_processes: int,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> int:
-    """The most samples of a pass that this host's memory holds.
+    """The most samples of a pass that this host's memory holds; 1 if asked to stop meanwhile.
 
     Args:
         hyperparameters: The settings, checked.
@@ -39,13 +46,16 @@ def find_largest_pass(
         channels: Folders of datasets.
         num_local_processes: Training processes on this host, which share its memory, or have a GPU
             each.
+        stop_requested: Asked while it is measured.
 
     Raises:
         ConfigError: If not even one fits; names what would, if anything does.
     """
     on_gpu = _is_for_gpu(hyperparameters)
     request = _build_request(hyperparameters, settings, channels, with_trial=on_gpu)
-    answers, failure = ask_probe(request)
+    answers, failure = ask_probe(request, stop_requested)
+    if stop_requested():
+        return 1
     if on_gpu:
         tried = [answer["values"] for answer in answers if answer["kind"] == "trial"]
         if not tried:
@@ -64,14 +74,15 @@ def find_largest_pass(
     model, limit_gib = CostModel(measurements), _limit_gib()
     total = hyperparameters.global_batch_size or DEFAULT_GLOBAL_BATCH_SIZE
     largest = model.largest_micro_batch(
-        hyperparameters, limit_gib, None, num_local_processes, max_size=total
+        hyperparameters, limit_gib, None, num_local_processes, max_size=total, total=total
     )
     one = model.forecast(_with_size(hyperparameters, 1), {}, num_local_processes)
     if largest == 0:
         raise ConfigError(
             f"batch_size=auto: one sample of {hyperparameters.crop_size_px} px needs "
             f"{one.needed_gib:.1f} GiB, more than {100 * USABLE_SHARE:.0f} % of the limit of "
-            f"{limit_gib:.1f} GiB; {_describe_smaller(model, hyperparameters, limit_gib)}"
+            f"{limit_gib:.1f} GiB; "
+            f"{_describe_smaller(model, hyperparameters, limit_gib, num_local_processes)}"
         )
     chosen = model.forecast(_with_size(hyperparameters, largest), {}, num_local_processes)
     logger.info(
@@ -112,6 +123,13 @@ def settle_batch_size(
         )
     if is_auto:
         assert largest is not None
+        if hyperparameters.grad_accum_steps > 1 and hyperparameters.global_batch_size is None:
+            logger.warning(
+                "batch_size=auto makes up %d samples a step and takes no notice of "
+                "grad_accum_steps=%d; set global_batch_size for another number",
+                total,
+                hyperparameters.grad_accum_steps,
+            )
         size, num_passes = split_global_batch(total, num_processes, largest)
         logger.info(
             "batch_size=auto: %d samples a pass, %d passes a step: %d samples a step of %d "
@@ -129,8 +147,8 @@ def settle_batch_size(
         if num_passes * size * num_processes != total or given not in (1, num_passes):
             raise ConfigError(
                 f"global_batch_size={total} is not batch_size={size} x grad_accum_steps={given} x "
-                f"{num_processes} training processes; leave one of the three out, or set "
-                "batch_size=auto"
+                f"{num_processes} training processes; leave grad_accum_steps out and set "
+                "batch_size to a divisor of a process's part of the global batch, or to auto"
             )
     return hyperparameters.model_copy(update={"batch_size": size, "grad_accum_steps": num_passes})
 
@@ -140,6 +158,7 @@ def describe_fitting(
     settings: Mapping[str, object],
     channels: Mapping[str, Path],
     num_local_processes: int,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> str | None:
     """Which settings would have fitted into this host's memory, as a remedy; None if not known.
 
@@ -148,22 +167,29 @@ def describe_fitting(
         settings: The same, as they were sent.
         channels: Folders of datasets.
         num_local_processes: Training processes on this host.
+        stop_requested: Asked while it is measured.
     """
     if _is_for_gpu(hyperparameters):
         return None
-    answers, _ = ask_probe(_build_request(hyperparameters, settings, channels, with_trial=False))
+    request = _build_request(hyperparameters, settings, channels, with_trial=False)
+    answers, _ = ask_probe(request, stop_requested, _REMEDY_TIMEOUT_S)
     measurements = read_answers(answers)
     if measurements is None:
         return None
     model, limit_gib = CostModel(measurements), _limit_gib()
     largest = model.largest_micro_batch(hyperparameters, limit_gib, None, num_local_processes)
     if largest == 0:
-        return _describe_smaller(model, hyperparameters, limit_gib)
+        return _describe_smaller(model, hyperparameters, limit_gib, num_local_processes)
     if hyperparameters.batch_size == "auto":
         return None
-    total = hyperparameters.micro_batch_size * hyperparameters.grad_accum_steps
     if largest >= hyperparameters.micro_batch_size:
         return None  # it was not the size of a pass
+    if hyperparameters.global_batch_size is not None:
+        size, _ = split_global_batch(
+            hyperparameters.global_batch_size, num_local_processes, largest
+        )
+        return f"batch_size={size} would fit"
+    total = hyperparameters.micro_batch_size * hyperparameters.grad_accum_steps
     size, num_passes = split_global_batch(total, 1, largest)
     return f"batch_size={size} with grad_accum_steps={num_passes} would fit"
 
@@ -181,7 +207,7 @@ def recall_batch_size(
     folder: Path, hyperparameters: Hyperparameters, num_processes: int
 ) -> int | None:
     """What was settled for the checkpoints in a folder; None where there are none of this kind."""
-    if hyperparameters.resume == "never":
+    if hyperparameters.resume == "never" or not any(folder.glob(_CHECKPOINTS)):
         return None
     try:
         document = json.loads((folder / _MEMORY_FILE).read_text(encoding="utf-8"))
@@ -240,15 +266,18 @@ def _with_size(hyperparameters: Hyperparameters, size: int) -> Hyperparameters:
 
 
 def _limit_gib() -> float:
+    """What this host's training may use: a container's limit, or what a host has left."""
     limit_gib = read_memory_limit_gib()
     assert limit_gib is not None  # where there is no container, that of the host
-    return limit_gib
+    return min(limit_gib, psutil.virtual_memory().available / 2**30)
 
 
-def _describe_smaller(model: CostModel, hyperparameters: Hyperparameters, limit_gib: float) -> str:
+def _describe_smaller(
+    model: CostModel, hyperparameters: Hyperparameters, limit_gib: float, num_local_processes: int
+) -> str:
     """The largest windows, of one sample a pass, that would fit."""
     for side_px in range(hyperparameters.crop_size_px - 32, 32, -32):
         tried = _with_size(hyperparameters, 1).model_copy(update={"crop_size_px": side_px})
-        if model.forecast(tried, {}).needed_gib <= USABLE_SHARE * limit_gib:
+        if model.forecast(tried, {}, num_local_processes).needed_gib <= USABLE_SHARE * limit_gib:
             return f"batch_size=1 with crop_size_px={side_px} would fit"
-    return "take an instance with more memory, or set num_workers=0"
+    return "num_workers=0 may fit"

@@ -151,6 +151,22 @@ def read_cgroup_peak_gib(
     return cgroup.peak_gib() if cgroup and cgroup.limit_gib() is not None else None
 
 
+def read_oom_kills(cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP) -> int | None:
+    """How many processes of the container the kernel has ended for memory; None if not counted."""
+    cgroup = find_cgroup(cgroup_root, own_cgroup)
+    if cgroup is None:
+        return None
+    for name in ("memory.events", "memory.oom_control"):
+        try:
+            lines = (cgroup.folders[0] / name).read_text().splitlines()
+        except OSError:
+            continue
+        for key, number in (line.split() for line in lines if line.count(" ") == 1):
+            if key == "oom_kill":
+                return int(number)
+    return None
+
+
 def read_page_cache_gib(
     cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP
 ) -> float | None:

@@ -200,7 +200,8 @@ def _accumulate_fitting(
             torch.cuda.empty_cache()
         logger.warning(
             "out of memory with %d samples a pass: going on with at most %d, and more passes a "
-            "step, whose gradient stays the same; set batch_size=%d to begin with that",
+            "step, whose gradient stays the same; a new job may begin with batch_size=%d and twice "
+            "the grad_accum_steps",
             largest,
             largest // 2,
             largest // 2,
@@ -236,7 +237,7 @@ def _describe_no_room(num_samples: int, settings: StepSettings) -> str:
         return (
             f"out of {device} with {num_samples} samples a pass on one of {world_size()} training "
             f"processes; set batch_size={num_samples // 2} and grad_accum_steps twice as high, or "
-            "batch_size=auto"
+            "batch_size=auto and global_batch_size"
         )
     return (
         f"out of {device} with a single sample a pass; lower crop_size_px, set "

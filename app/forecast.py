@@ -219,6 +219,7 @@ class CostModel:
         cuda_limit_gib: float | None = None,
         num_processes: int = 1,
         max_size: int = 256,
+        total: int | None = None,
     ) -> int:
         """The most samples of a pass that memory holds; 0 if not even one.
 
@@ -228,9 +229,13 @@ class CostModel:
             cuda_limit_gib: What each GPU has, likewise.
             num_processes: Training processes on the host.
             max_size: No more than these.
+            total: Samples of a step that passes make up; None keeps grad_accum_steps.
         """
         for size in range(max_size, 0, -1):
-            tried = hyperparameters.model_copy(update={"batch_size": size})
+            update = {"batch_size": size}
+            if total is not None:
+                update["grad_accum_steps"] = -(-total // (size * num_processes))
+            tried = hyperparameters.model_copy(update=update)
             forecast = self.forecast(tried, {}, num_processes)
             if forecast.needed_gib > USABLE_SHARE * host_limit_gib:
                 continue

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 Forecaster = Callable[[Mapping[str, str]], tuple[float, float] | None]
 
+# Of app/: what only looks at what rungs left, or does not run in them. Without it a change of words
+# on the page would cost all rungs anew.
+_OUTSIDE_OF_TRAINING: Final = ("ladder*.py", "trend.py", "forecaster.py", "plan*.py", "launch_*.py")
 _LARGEST_PX: Final = 512
 # Of the presets for a device, the one whose measurements are of use for all: they differ in
 # batches, workers and how much data is used, which a forecast takes into account.
@@ -83,7 +86,7 @@ def _measure(
     side_px = min(parse_hyperparameters(own).crop_size_px, _LARGEST_PX)
     own["crop_size_px"] = str(side_px)
     key = {
-        "version": __version__,
+        "version": f"{__version__}, {digest_code()}",
         "torch": version("torch"),
         "num_cores": num_cores(),
         "cpu": sorted(read_cpu_flags()),
@@ -106,13 +109,23 @@ def _measure(
     return found
 
 
+def digest_code() -> str:
+    """Changes with the code that trains: numbers of two codes are not compared."""
+    app_dir = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(app_dir.rglob("*.py")):
+        if not any(path.match(pattern) for pattern in _OUTSIDE_OF_TRAINING):
+            digest.update(str(path.relative_to(app_dir)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _shares(hyperparameters: Hyperparameters, channels: Mapping[str, Path]) -> dict[str, float]:
     """Of the datasets trained on; they add up to 1."""
     weights = read_dataset_weights(hyperparameters.dataset_weights)
     chosen = {
-        name: weights.get(name, 0.0)
+        name: weights[name]
         for name in read_dataset_names(hyperparameters.datasets)
-        if name in channels
+        if name in channels and weights.get(name, 0) > 0
     }
     total = sum(chosen.values())
     if total == 0:

@@ -6,7 +6,6 @@ of the result like any other. This process imports no torch: rungs have the memo
 """
 
 import ctypes
-import hashlib
 import json
 import logging
 import shutil
@@ -21,7 +20,7 @@ from typing import Any, Final
 
 from app import __version__
 from app.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, RoofError
-from app.forecaster import Forecaster
+from app.forecaster import Forecaster, digest_code
 from app.ladder_rows import describe_machine, describe_run
 from app.machine import read_gpus
 from app.sagemaker import Paths, read_failure
@@ -38,9 +37,7 @@ _POLL_INTERVAL_S: Final = 0.2
 _PR_SET_PDEATHSIG: Final = 1
 # What runs a rung, up to its options, for this interpreter.
 _TRAIN: Final = ("-m", "app", "train")
-# Of app/: what only looks at what rungs left, or does not run in them. Without it a change of words
-# on the page would cost all rungs anew.
-_OUTSIDE_OF_RUNGS: Final = ("ladder*.py", "trend.py", "forecaster.py", "plan*.py", "launch_*.py")
+
 
 Row = dict[str, Any]
 
@@ -143,7 +140,7 @@ def _check_folders(ladder: Ladder) -> None:
     foreign = [
         str(folder)
         for folder in map(ladder.folder_of, ladder.rungs)
-        if folder.exists() and not (folder / STATE_FILE).exists()
+        if folder.exists() and not (folder / STATE_FILE).exists() and any(folder.iterdir())
     ]
     if foreign:
         raise ConfigError(
@@ -195,7 +192,7 @@ def _prepare(
     """What a rung began with, with its prediction; None if asked to stop meanwhile."""
     settings, folder = ladder.settings_of(rung), ladder.folder_of(rung)
     key = {
-        "version": f"{__version__}, {_digest_code()}",
+        "version": f"{__version__}, {digest_code()}",
         "settings": settings,
         "channels": {name: str(path.resolve()) for name, path in ladder.channels.items()},
     }
@@ -305,13 +302,3 @@ def _is_done(folder: Path) -> bool:
 def _write_json(path: Path, document: object) -> None:
     with writing_to(path.parent), replacing(path) as file:
         file.write((json.dumps(document, indent=2) + "\n").encode())
-
-
-def _digest_code() -> str:
-    """Changes with the code that a rung runs: numbers of two codes are not compared."""
-    app_dir = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(app_dir.rglob("*.py")):
-        if not any(path.match(pattern) for pattern in _OUTSIDE_OF_RUNGS):
-            digest.update(str(path.relative_to(app_dir)).encode() + path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.cgroup import read_oom_kills
 from app.cluster import build_environments, choose_num_processes
 from app.config_text import parse_hyperparameters
-from app.errors import EXIT_LOST_PEER, EXIT_OK, EXIT_SIGNAL_BASE, printable
+from app.errors import EXIT_LOST_PEER, EXIT_OK, EXIT_SIGNAL_BASE, RoofError, printable
 from app.machine import check_gpus, read_gpus, read_torch_build
 from app.memory import MemorySampler
 from app.peers import SILENCE_LIMIT_S, Peers
@@ -107,7 +108,9 @@ def run_job(
                 from app.batch_size import describe_fitting  # late, to keep this process small
 
                 logger.info("measuring what would have fitted")
-                return describe_fitting(hyperparameters, settings, find_channels(), num_processes)
+                return describe_fitting(
+                    hyperparameters, settings, find_channels(), num_processes, requests.to_stop
+                )
 
     flags = ["-P"] if sys.flags.safe_path else []
     role = "script" if script else "rank"
@@ -168,6 +171,7 @@ class _Supervision:
         self._script = script
         self._is_alone = is_alone
         self._find_remedy = find_remedy
+        self._oom_kills_before = read_oom_kills()
         self._stop_deadline_s: float | None = None
         self._crash_deadline_s: float | None = None
         self._is_too_late = False
@@ -298,9 +302,23 @@ class _Supervision:
     def _who(self) -> str:
         return self._script or "training process"
 
+    def _was_for_memory(self) -> bool:
+        """Whether it was the kernel, by its own count or, without one, by how full memory was."""
+        kills = read_oom_kills()
+        if kills is None or self._oom_kills_before is None:
+            return self._memory.was_full()
+        return kills > self._oom_kills_before
+
+    def _find_fitting(self) -> str | None:
+        try:
+            return self._find_remedy()
+        except (RoofError, OSError) as error:  # why training ended is more than what would help
+            logger.warning("could not find out what would have fitted: %s", error)
+            return None
+
     def _describe_kill(self) -> str:
         remedy = "" if self._script else "lower batch_size, crop_size_px or num_workers, or "
-        if self._memory.was_full() and (fitting := self._find_remedy()):
+        if self._was_for_memory() and (fitting := self._find_fitting()):
             remedy = f"{fitting}; or "
         return (
             f"{self._who} killed by the kernel (SIGKILL), probably out of memory: "

@@ -9,7 +9,8 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from app.signals import PARENT_VARIABLE
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 900.0
+_POLL_INTERVAL_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,17 @@ def measure(
     return found
 
 
-def ask_probe(request: ProbeRequest) -> tuple[list[dict[str, Any]], str | None]:
+def ask_probe(
+    request: ProbeRequest,
+    stop_requested: Callable[[], bool] = lambda: False,
+    timeout_s: float = _TIMEOUT_S,
+) -> tuple[list[dict[str, Any]], str | None]:
     """The answers of a child process, and in one line what went wrong before its end, if anything.
 
     Args:
         request: What to measure.
+        stop_requested: Asked again and again; on True the child is ended.
+        timeout_s: Likewise after so long.
     """
     flags = ["-P"] if sys.flags.safe_path else []
     process = subprocess.Popen(
@@ -102,12 +110,20 @@ def ask_probe(request: ProbeRequest) -> tuple[list[dict[str, Any]], str | None]:
         start_new_session=True,  # Ctrl-C is for its parent to hear
         env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
     )
+    deadline_s = time.monotonic() + timeout_s
+    question: str | None = request.to_json()
     try:
-        output, errors = process.communicate(request.to_json(), timeout=_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        output, errors = process.communicate()
-        return _read_lines(output), f"it took longer than {_TIMEOUT_S:.0f} s"
+        while True:
+            try:
+                output, errors = process.communicate(question, timeout=_POLL_INTERVAL_S)
+                break
+            except subprocess.TimeoutExpired:
+                question = None  # it has been asked; what is written stays
+            if stop_requested() or time.monotonic() > deadline_s:
+                process.kill()
+                output, _ = process.communicate()
+                failure = "asked to stop" if stop_requested() else f"took over {timeout_s:.0f} s"
+                return _read_lines(output), failure
     finally:
         process.kill()
     answers = _read_lines(output)

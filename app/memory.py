@@ -46,8 +46,7 @@ COLUMNS: Final = (*PEAK_COLUMNS, "cgroup_limit_gib", "host_total_gib", "host_ava
 
 _GIB: Final = 2**30
 # USS and PSS walk every page table of the tree: 39 ms for phase 1 with its workers, where RSS takes
-# 0.1 ms. So they may take this share of one core, and where a phase ends, to which its peak is to
-# be told, this much.
+# 0.1 ms. So they may take this share of one core, and a little more where a phase ends.
 _MAX_WALK_SHARE: Final = 0.002
 _MAX_PHASE_WALK_SHARE: Final = 0.003
 # Finding the tree's processes reads a file of every process there is: 1 to 2 ms for 150 of them.

@@ -28,7 +28,10 @@ _PRETRAINED_LR_FACTOR = 0.1
 
 
 def settle_settings(
-    hyperparameters: Hyperparameters, largest_pass: int | None, paths: Paths
+    hyperparameters: Hyperparameters,
+    largest_pass: int | None,
+    recalled_pass: int | None,
+    paths: Paths,
 ) -> Hyperparameters:
     """The settings with the numbers that depend on the machines, the same on all ranks.
 
@@ -36,13 +39,17 @@ def settle_settings(
         hyperparameters: As asked for.
         largest_pass: For batch_size=auto, the most samples of a pass that this host holds; None on
             ranks that have not found out.
+        recalled_pass: What the run that goes on here has settled, where this rank's host knows.
         paths: Of the checkpoints, beside which the numbers are kept.
 
     Raises:
         RoofError: If numbers contradict each other, or cannot be written.
     """
-    known = [size for size in gather_json(largest_pass) if size is not None]
-    settled = settle_batch_size(hyperparameters, min(known, default=None), world_size())
+    recalled = [size for size in gather_json(recalled_pass) if size is not None]
+    found = [size for size in gather_json(largest_pass) if size is not None]
+    # A run that goes on splits its steps as before, whatever hosts without its checkpoints found.
+    largest = min(recalled or found, default=None)
+    settled = settle_batch_size(hyperparameters, largest, world_size())
     if hyperparameters.batch_size == "auto" and rank() == 0:
         with writing_to(paths.checkpoint_dir):
             remember_batch_size(paths.checkpoint_dir, settled, hyperparameters, world_size())

@@ -22,6 +22,7 @@ import cv2
 import psutil
 import torch
 
+from app.batch_size import DEFAULT_GLOBAL_BATCH_SIZE
 from app.config import Hyperparameters
 from app.config_text import parse_hyperparameters
 from app.cores import num_cores
@@ -126,7 +127,9 @@ class _Probe:
             self.hyperparameters.azimuth_bins,
             superstructures=self.hyperparameters.superstructures_weight > 0,
         )
-        self.largest_global_batch = self.hyperparameters.global_batch_size or 256
+        self.largest_global_batch = (
+            self.hyperparameters.global_batch_size or DEFAULT_GLOBAL_BATCH_SIZE
+        )
         datasets = self._open(self.hyperparameters)
         self.task_weights = choose_task_weights(
             self.hyperparameters, datasets.labelled_classes(self.tasks)

@@ -76,7 +76,8 @@ class Progress:
             num_samples=state["num_samples"],
             duration_s=state["duration_s"],
             results=Results(**state["results"]),
-            steps=StepSeries.from_state_dict(state["steps"]),
+            # Checkpoints of version 0.1.0 may have none.
+            steps=StepSeries.from_state_dict(state["steps"]) if "steps" in state else StepSeries(),
         )
 
 

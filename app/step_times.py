@@ -6,6 +6,7 @@ are timed by events in the device's own queue, read once the step has waited for
 
 import contextlib
 import csv
+import statistics
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ PARTS: Final[tuple[Part, ...]] = ("wait", "transfer", "forward", "backward", "op
 COLUMNS: Final = (
     "step", "num_steps", "num_samples", "loss", "step_s", *(f"{name}_s" for name in PARTS),
 )  # fmt: skip
+# Longer steps are none of those that a run is made of.
+_MAX_TIMES_USUAL: Final = 4.0
 
 
 class StepClock:
@@ -119,12 +122,15 @@ class StepSeries:
     def summary(self) -> dict[str, Any] | None:
         """Means over the steps, for metrics.json; None where there is no step.
 
-        The first step is left out where there are others: it pays for what is done once.
+        Steps that took several times as long as most are left out where there are others: the
+        first one, which pays for what is done once, and those that compiled or were watched.
         """
-        rows = self.rows[1:] if self.rows and self.rows[0]["num_steps"] == 1 else self.rows
-        rows = rows or self.rows
-        if not rows:
+        if not self.rows:
             return None
+        rows = self.rows[1:] if self.rows[0]["num_steps"] == 1 else self.rows
+        rows = rows or self.rows
+        usual_s = statistics.median(row["step_s"] for row in rows)
+        rows = [row for row in rows if row["step_s"] <= _MAX_TIMES_USUAL * usual_s]
         num_steps = sum(row["num_steps"] for row in rows)
         means = {
             name: sum(row["num_steps"] * row[name] for row in rows) / num_steps

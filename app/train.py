@@ -60,6 +60,7 @@ def train(
     channels: Mapping[str, Path],
     stop_requested: Callable[[], bool],
     largest_pass: int | None = None,
+    recalled_pass: int | None = None,
 ) -> None:
     """Train on the channels given and leave everything in the model folder.
 
@@ -71,6 +72,7 @@ def train(
             returns.
         largest_pass: For batch_size=auto, the most samples of a pass that this rank's host holds,
             where it was this rank that found out.
+        recalled_pass: Likewise, of the run that goes on here.
 
     Raises:
         RoofError: For everything the user can cure.
@@ -80,7 +82,9 @@ def train(
     with MemorySampler(hyperparameters.memory_interval_s, is_watched=True) as memory:
         try:
             with joined_ranks(device):
-                hyperparameters = settle_settings(hyperparameters, largest_pass, paths)
+                hyperparameters = settle_settings(
+                    hyperparameters, largest_pass, recalled_pass, paths
+                )
                 run = _Run(paths, hyperparameters, channels, stop_requested, memory, device)
                 stopped = run.train_epochs()
                 if rank() == 0:
@@ -281,7 +285,8 @@ class _Run:
                 watch = StepMemoryWatch(state.model, state.optimizer, state.ema.module)
                 with watch:
                     result = next(steps, None)
-                self.memory_profile = watch.to_json(read_outside_gib())
+                if result is not None:
+                    self.memory_profile = watch.to_json(read_outside_gib())
             else:
                 result = next(steps, None)
             if result is None:

@@ -1,6 +1,6 @@
 """Time of a training step, forward, losses and backward on the CPU, against other designs.
 
-    python bench/step.py [--compile] [--json FILE]
+    python bench/step.py [--checkpoint] [--compile] [--skip-peers] [--json FILE]
 
 The first run makes .venv-peers for the peers' packages. The networks take turns, a step each, so
 that whatever else the machine does meets all of them alike. A ratio above 1 means ours is faster.
@@ -37,6 +37,8 @@ _TARGETS = (
 )
 _SIZE_PX, _BATCH_SIZE, _NUM_THREADS = 512, 2, 2
 _NUM_WARM_UP_STEPS = 2
+# Ways to run ours, and the worker's option for each.
+_VARIANTS = {"checkpointed": "--checkpoint", "compiled": "--compile"}
 
 
 @dataclass
@@ -52,19 +54,19 @@ class Network:
 
     Attributes:
         description: What the process said of the network.
-        name: As in DESIGNS, with "_compiled" behind it where torch.compile is used.
+        name: As in DESIGNS, with the variant behind it if it is one.
         timings: Of its measured steps.
         peak_rss_gib: Highest resident memory of the process so far.
     """
 
-    def __init__(self, python: Path, name: str, is_compiled: bool = False) -> None:
-        self.name = f"{name}_compiled" if is_compiled else name
+    def __init__(self, python: Path, name: str, variant: str | None = None) -> None:
+        self.name = name if variant is None else f"{name}_{variant}"
         self.timings = Timings()
         self.peak_rss_gib = 0.0
         settings = {"size-px": _SIZE_PX, "batch-size": _BATCH_SIZE, "threads": _NUM_THREADS}
         arguments = [f"--{key}={value}" for key, value in settings.items()]
-        if is_compiled:
-            arguments.append("--compile")
+        if variant is not None:
+            arguments.append(_VARIANTS[variant])
         command = [str(python), "-m", "bench.support.step_worker", name, *arguments]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -140,26 +142,29 @@ def _take_turns(ours: Network, others: Sequence[Network], num_rounds: int) -> li
 
 
 def _measure(
-    python: Path, num_rounds: int, num_naive_rounds: int, with_compiled: bool
+    python: Path,
+    num_rounds: int,
+    num_naive_rounds: int,
+    peer_names: Sequence[str],
+    variants: Sequence[str],
 ) -> tuple[Network, list[Comparison]]:
     with Network(python, "ours") as ours:
         with contextlib.ExitStack() as stack:
-            names = ("smp_unet", "smp_fpn")
-            peers = [stack.enter_context(Network(python, name)) for name in names]
+            peers = [stack.enter_context(Network(python, name)) for name in peer_names]
             for network in (ours, *peers):
                 for _ in range(_NUM_WARM_UP_STEPS):
                     network.step(is_measured=False)
-            comparisons = _take_turns(ours, peers, num_rounds)
+            comparisons = _take_turns(ours, peers, num_rounds) if peers else []
         if num_naive_rounds > 0:
             # The peers have ended: this one needs some 8 GiB. It is not warmed up, since a step
             # takes most of a minute.
             with Network(python, "naive") as naive:
                 comparisons = _take_turns(ours, [naive], num_naive_rounds) + comparisons
-        if with_compiled:
-            with Network(python, "ours", is_compiled=True) as compiled:
-                for _ in range(_NUM_WARM_UP_STEPS):  # the first takes minutes
-                    compiled.step(is_measured=False)
-                comparisons = _take_turns(ours, [compiled], num_rounds) + comparisons
+        for variant in variants:
+            with Network(python, "ours", variant) as changed:
+                for _ in range(_NUM_WARM_UP_STEPS):  # the first of a compiled one takes minutes
+                    changed.step(is_measured=False)
+                comparisons = _take_turns(ours, [changed], num_rounds) + comparisons
     return ours, comparisons
 
 
@@ -216,12 +221,28 @@ def main() -> None:
         "--naive-rounds", type=int, default=2, help="0 leaves it out; default: %(default)s"
     )
     parser.add_argument(
+        "--checkpoint", action="store_true", help="ours with checkpoint_activations=true too"
+    )
+    parser.add_argument(
         "--compile", action="store_true", help="ours under torch.compile too; needs a C++ compiler"
     )
+    parser.add_argument("--skip-peers", action="store_true", help="needs no packages of theirs")
     options = parser.parse_args()
-    print(f"{describe_machine()}; {peer_versions()}; load {load_average()}")
-    python = prepare_peers_python()
-    ours, comparisons = _measure(python, options.rounds, options.naive_rounds, options.compile)
+    variants = [
+        name
+        for name, is_wanted in (
+            ("checkpointed", options.checkpoint),
+            ("compiled", options.compile),
+        )
+        if is_wanted
+    ]
+    if options.skip_peers and options.naive_rounds == 0 and not variants:
+        parser.error("nothing to compare with: leave out --skip-peers, or add --checkpoint")
+    peers = "peers left out" if options.skip_peers else peer_versions()
+    print(f"{describe_machine()}; {peers}; load {load_average()}")
+    python = Path(sys.executable) if options.skip_peers else prepare_peers_python()
+    peer_names = () if options.skip_peers else ("smp_unet", "smp_fpn")
+    ours, comparisons = _measure(python, options.rounds, options.naive_rounds, peer_names, variants)
     print()
     _print_networks(ours, comparisons)
     print()

@@ -1,5 +1,6 @@
 import json
 import logging
+import types
 
 import pytest
 
@@ -34,7 +35,7 @@ def probe(monkeypatch):
     asked = []
 
     def give(given=None, failure=None, limit_gib=8.0):
-        def ask(request):
+        def ask(request, *_):
             asked.append(request)
             return (answers(measurements()) if given is None else given), failure
 
@@ -143,10 +144,47 @@ def test_what_would_have_fitted(probe):
     assert describe_fitting(fits, {}, {}, 1) is None
 
 
+def test_a_global_batch_needs_no_word_on_accumulation(probe):
+    probe(limit_gib=5.0)
+    given = Hyperparameters(batch_size=16, global_batch_size=64, crop_size_px=512, device="cpu")
+    told = describe_fitting(given, {}, {}, 1)
+    assert told == "batch_size=4 would fit"
+    followed = given.model_copy(update={"batch_size": 4})
+    assert settle_batch_size(followed, None, 1).grad_accum_steps == 16
+
+
+def test_what_a_host_has_left_is_the_limit_outside_containers(probe, monkeypatch):
+    probe(limit_gib=1000.0)
+    left = types.SimpleNamespace(available=5 * 2**30)
+    monkeypatch.setattr(batch_size.psutil, "virtual_memory", lambda: left)
+    assert find_largest_pass(AUTO, {}, {}, 1) < 16
+
+
+def test_passes_that_wait_take_memory_too(probe):
+    probe(limit_gib=6.0)
+    few = find_largest_pass(AUTO, {}, {}, 1)
+    many = AUTO.model_copy(update={"global_batch_size": 512})
+    assert find_largest_pass(many, {}, {}, 1) < few
+
+
+def test_accumulation_asked_for_beside_auto_is_named(caplog):
+    asked = Hyperparameters(batch_size="auto", grad_accum_steps=4)
+    assert settle_batch_size(asked, 8, 1).grad_accum_steps == 2
+    assert "takes no notice of grad_accum_steps=4; set global_batch_size" in caplog.text
+
+
+def test_a_stop_is_heard_while_it_is_measured(probe):
+    probe([], "asked to stop")
+    assert find_largest_pass(AUTO, {}, {}, 1, lambda: True) == 1
+
+
 def test_a_run_that_goes_on_splits_its_steps_alike(tmp_path):
     assert recall_batch_size(tmp_path, AUTO, 1) is None
     settled = settle_batch_size(AUTO, 5, 1)
     remember_batch_size(tmp_path / "checkpoints", settled, AUTO, 1)
+    # A run that was ended before its first checkpoint is begun anew, and may be split anew.
+    assert recall_batch_size(tmp_path / "checkpoints", AUTO, 1) is None
+    (tmp_path / "checkpoints/step-00000010.pt").touch()
     assert recall_batch_size(tmp_path / "checkpoints", AUTO, 1) == 4
     assert recall_batch_size(tmp_path / "checkpoints", AUTO, 2) is None
     other = AUTO.model_copy(update={"crop_size_px": 256})
@@ -157,12 +195,14 @@ def test_a_run_that_goes_on_splits_its_steps_alike(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"batch_size": 4}'])
 def test_a_damaged_memory_is_no_memory(tmp_path, content):
+    (tmp_path / "step-00000010.pt").touch()
     (tmp_path / "batch_size.json").write_text(content)
     assert recall_batch_size(tmp_path, AUTO, 1) is None
 
 
 @pytest.mark.parametrize("size", [0, "4", None, -1])
 def test_a_remembered_size_that_is_none(tmp_path, size):
+    (tmp_path / "step-00000010.pt").touch()
     remember_batch_size(tmp_path, settle_batch_size(AUTO, 5, 1), AUTO, 1)
     document = json.loads((tmp_path / "batch_size.json").read_text())
     (tmp_path / "batch_size.json").write_text(json.dumps({**document, "batch_size": size}))

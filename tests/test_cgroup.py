@@ -6,6 +6,7 @@ from app.cgroup import (
     read_cgroup_peak_gib,
     read_cpu_limit,
     read_memory_limit_gib,
+    read_oom_kills,
     read_page_cache_gib,
 )
 
@@ -137,3 +138,24 @@ def test_a_peak_without_a_limit_is_not_the_containers(write, own, files):
 )
 def test_page_cache(write, own, files, gib):
     assert read_page_cache_gib(**write(own, **files)) == gib
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "expected"),
+    [
+        ({"job/memory.events": "low 0\noom 2\noom_kill 1\n"}, "0::/job\n", 1),
+        (
+            {"memory/job/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"},
+            "4:memory:/job\n0::/\n",
+            3,
+        ),
+        ({"job/memory.max": "max\n"}, "0::/job\n", None),
+        ({}, "nonsense\n", None),
+    ],
+)
+def test_counts_what_the_kernel_has_ended(files, own, expected, tmp_path):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "own").write_text(own)
+    assert read_oom_kills(tmp_path, tmp_path / "own") == expected

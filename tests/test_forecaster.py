@@ -1,11 +1,13 @@
 """What a phase is expected to take: measured once for a device, kept, and fitted."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from app.config import Hyperparameters
 from app.forecast import Loading, Measurements, Point
-from app.forecaster import build_forecaster
+from app.forecaster import _shares, build_forecaster
 from app.machine import Gpus
 
 GIB = 2**30
@@ -109,3 +111,10 @@ def test_auto_takes_what_fits(channels, tmp_path, monkeypatch):
     assert step_s == pytest.approx(16 * 0.8 + 0.2 + 16 * 0.1)
     monkeypatch.setattr("app.forecaster.read_memory_limit_gib", lambda: 1.0)
     assert forecast(settings) is None
+
+
+def test_a_dataset_without_a_share_costs_nothing():
+    channels = dict.fromkeys(("rid", "roofline", "airs"), Path())
+    alone = Hyperparameters(dataset_weights="rid=1")
+    assert _shares(alone, channels) == {"rid": 1.0}
+    assert _shares(Hyperparameters(), channels) == {"rid": 0.5, "roofline": 0.25, "airs": 0.25}

@@ -197,3 +197,11 @@ def test_a_page_that_lost_its_markers_is_left_as_it_is(rows, tmp_path):
     with pytest.raises(ConfigError, match="has no place for the tables"):
         check_page(tmp_path / "absent.md")
     assert page.read_text() == "mine\n"
+
+
+def test_no_path_of_a_machine_stands_on_the_page():
+    reason = "rid: expected /home/someone/data/rid/masks/1.png; see /srv/x/1a/log.txt"
+    rows = [{"name": "1a", "what": "ten samples", "status": "failed", "reason": reason}]
+    text = "\n".join(render_tables(rows))
+    assert "failed: rid: expected .../1.png; see .../log.txt" in text
+    assert "someone" not in text

@@ -63,6 +63,21 @@ def test_answers_so_far_survive_a_killed_probe(monkeypatch):
     assert read_answers(answers) is None
 
 
+def test_a_stop_ends_the_probe(monkeypatch):
+    real = subprocess.Popen
+    started = []
+
+    def start(command, **options):
+        started.append(real([command[0], "-c", "import time; time.sleep(600)"], **options))
+        return started[0]
+
+    monkeypatch.setattr("app.measuring.subprocess.Popen", start)
+    asked = iter([False, False])
+    answers, failure = ask_probe(ProbeRequest({}, {}, ()), lambda: next(asked, True))
+    assert (answers, failure) == ([], "asked to stop")
+    assert started[0].poll() == -9
+
+
 def test_the_kernel_would_rather_end_the_probe():
     script = (
         "from app.probe import volunteer_for_oom; volunteer_for_oom(); "

@@ -81,6 +81,14 @@ def test_summary_leaves_out_the_first_step():
     }  # fmt: skip
 
 
+def test_summary_leaves_out_steps_that_are_none_of_the_usual():
+    series = StepSeries()
+    for step in range(1, 21):
+        series.add(step, 4, 1.0, seconds(100.0 if step in (1, 12) else 1.0))
+    summary = series.summary()
+    assert (summary["num_steps"], summary["step_s"]) == (18, 1.0)
+
+
 def test_series_survives_a_round_trip_and_goes_on(tmp_path):
     series = StepSeries()
     series.add(1, 4, 1.5, seconds(1))

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from app.devices import autocast, choose_autocast_dtype
 from app.losses import RoofLoss, count_known
+from app.model import HybridRoofModel
 from app.tasks import TASK_NAMES, TaskName
 from bench.support.designs import DESIGNS, TASKS, Design
 
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--compile", action="store_true", help="needs a C++ compiler")
+    parser.add_argument("--checkpoint", action="store_true", help="only ours")
     options = parser.parse_args()
     design = next(design for design in DESIGNS if design.name == options.design)
 
@@ -102,6 +104,9 @@ def main() -> None:
     gmac = count_gmac(design, options.size_px)
     idle_rss_gib = _peak_rss_gib()
     model: nn.Module = design.build().to(memory_format=design.memory_format).train()
+    if options.checkpoint:
+        assert isinstance(model, HybridRoofModel)
+        model.checkpoint_activations = True
     autocast_dtype = choose_autocast_dtype(design.precision, torch.device("cpu"))
     image, targets = make_batch(options.batch_size, options.size_px)
     _answer(
