@@ -205,8 +205,7 @@ class MemorySampler:
         self._next_walk_s = self._next_phase_walk_s = 0.0
         # PSS of the tree and this process's RSS, at the last walk.
         self._walked_gib: tuple[float, float] | None = None
-        self._told_denied = False
-        self._failed = False
+        self._told_denied = self._failed = False
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="memory-sampler", daemon=True)

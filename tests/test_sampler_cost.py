@@ -1,0 +1,34 @@
+"""That the measurement of the memory samplers' cost runs; its figure is of a quiet machine."""
+
+import pytest
+
+from bench.support.sampler_cost import TimedSampler, measure_costs, measure_sampler_cost
+
+SHORT = {"steps_per_epoch": "2", "crop_size_px": "64", "max_val_samples": "1"}
+
+
+def test_cpu_time_of_all_samples_is_counted() -> None:
+    with TimedSampler(0.01) as sampler:
+        for _ in range(20):
+            sampler.sample_now()
+    figures = sampler.figures()
+    assert figures["num_samples"] >= 22  # one each at the beginning and at the end
+    assert figures["ms_per_sample"] > 0
+    assert 0 < figures["percent"] <= 100
+    assert figures["wall_s"] > 0
+
+
+@pytest.mark.slow
+def test_both_samplers_of_a_run_are_measured() -> None:
+    costs = measure_costs(1, SHORT)
+    assert set(costs) == {"launcher", "training"}
+    for figures in costs.values():
+        assert figures["num_samples"] > 5
+        # Of a run of seconds, which is walked at its beginning, at its end and in each phase.
+        assert 0 < figures["percent"] < 5
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_told_with_its_words() -> None:
+    with pytest.raises(RuntimeError, match=r"ended with 2, expected 0: .*no_such_key"):
+        measure_sampler_cost(1, {"no_such_key": "1"})
