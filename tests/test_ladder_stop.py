@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 
+from app import forecaster
 from app import ladder as ladder_module
 from app.__main__ import main
 from app.errors import ConfigError
@@ -199,20 +200,20 @@ def test_what_is_done_stays_until_code_or_data_are_others(tmp_path, monkeypatch)
     assert climb_done(tmp_path, monkeypatch, {"rid": tmp_path / "link"}) == 0
     assert read_rows(tmp_path) == before
     assert climb_done(tmp_path, monkeypatch, {"rid": second}) == 2
-    monkeypatch.setattr(ladder_module, "_digest_code", lambda: "of other code")
+    monkeypatch.setattr(ladder_module, "digest_code", lambda: "of other code")
     assert climb_done(tmp_path, monkeypatch, {"rid": second}) == 2
 
 
 def test_the_digest_is_of_code_that_rungs_run(monkeypatch, tmp_path):
     for name in ("engine.py", "ladder_page.py", "trend.py"):
         (tmp_path / name).write_text("1")
-    monkeypatch.setattr(ladder_module, "__file__", str(tmp_path / "ladder.py"))
-    before = ladder_module._digest_code()
+    monkeypatch.setattr(forecaster, "__file__", str(tmp_path / "forecaster.py"))
+    before = forecaster.digest_code()
     (tmp_path / "ladder_page.py").write_text("2")
     (tmp_path / "trend.py").write_text("2")
-    assert ladder_module._digest_code() == before
+    assert forecaster.digest_code() == before
     (tmp_path / "engine.py").write_text("2")
-    assert ladder_module._digest_code() != before
+    assert forecaster.digest_code() != before
 
 
 def test_the_ladder_imports_no_torch():
