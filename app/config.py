@@ -205,8 +205,9 @@ class Hyperparameters(BaseModel):
     """Where to train. "auto" takes a CUDA device if there is one and the CPU otherwise."""
 
     checkpoint_activations: bool = False
-    """Keep of the backbone's activations only those between its blocks, and compute the others anew
-    in the backward pass: a third less memory for a quarter more time, and the same weights."""
+    """Keep of the backbone's activations only those between its stages, and compute the others anew
+    in the backward pass: up to half of their memory for a fifth to a third more time, and the same
+    weights."""
 
     torch_compile: Literal["off", "on", "auto"] = "off"
     """Whether the network is compiled for the device. It takes minutes at the start. "auto" times

@@ -43,7 +43,7 @@ class HybridRoofModel(nn.Module):
         tasks: A head for each.
         decoder_channels: Width of the pyramid and of the stride-4 heads; a multiple of 32.
         checkpoint_activations: In training, keep of the backbone's activations only those between
-            its blocks and compute the others anew in the backward pass: less memory for more time,
+            its stages and compute the others anew in the backward pass: less memory for more time,
             with the same outputs, gradients and buffers.
 
     Attributes:
@@ -158,51 +158,52 @@ def _stem(backbone: ResNet, x: Tensor) -> Tensor:
 
 
 def _stages(backbone: ResNet, stem: Tensor, recompute: bool) -> dict[str, Tensor]:
-    """What each stage gives; where asked, the inside of a block is kept for no backward pass."""
+    """What each stage gives; where asked, the inside of a stage is kept for no backward pass."""
     x = backbone.maxpool(stem)
     stages: dict[str, Tensor] = {}
     for name in ("layer1", "layer2", "layer3", "layer4"):
-        for block in getattr(backbone, name):
-            x = _run_recomputed(block, x) if recompute else block(x)
+        stage = getattr(backbone, name)
+        x = _run_recomputed(stage, x) if recompute else stage(x)
         stages[name] = x
     return stages
 
 
-def _run_recomputed(block: nn.Module, x: Tensor) -> Tensor:
-    """The block's output, of which backward computes the inside anew.
+def _run_recomputed(stage: nn.Module, x: Tensor) -> Tensor:
+    """The stage's output, of which backward computes the inside anew.
 
-    By block, not by stage: a stage computed anew holds all its activations at once, which at stride
-    4 is most of what was to be saved.
+    By stage, not by block: it is as much to compute, and although a stage computed anew holds all
+    its activations at once, that is less than heads and losses, which are gone by then, held at the
+    end of the forward pass. There, what lies between blocks would be a fifth of all.
     """
-    # A compiler traces the block once: what it computes twice is no second update of the buffers.
+    # A compiler traces the stage once: what it computes twice is no second update of the buffers.
     if torch.compiler.is_compiling():
-        traced: Tensor = checkpoint(block, x, use_reentrant=False)
+        traced: Tensor = checkpoint(stage, x, use_reentrant=False)
         return traced
     output: Tensor = checkpoint(
-        block,
+        stage,
         x,
         use_reentrant=False,
-        preserve_rng_state=False,  # nothing in a block draws; on CUDA saving the state is a wait
-        context_fn=partial(_contexts, block),
+        preserve_rng_state=False,  # nothing in a stage draws; on CUDA saving the state is a wait
+        context_fn=partial(_contexts, stage),
     )
     return output
 
 
 def _contexts(
-    block: nn.Module,
+    stage: nn.Module,
 ) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
-    """Around the first run of a block, and around the second one."""
-    return contextlib.nullcontext(), _statistics_left_alone(block)
+    """Around the first run of a stage, and around the second one."""
+    return contextlib.nullcontext(), _statistics_left_alone(stage)
 
 
 @contextlib.contextmanager
-def _statistics_left_alone(block: nn.Module) -> Iterator[None]:
+def _statistics_left_alone(stage: nn.Module) -> Iterator[None]:
     """Normalise by the batch as in training, but let copies take the update of running statistics.
 
     Not momentum 0, which still counts the batch, nor no statistics at all: the backward pass keeps
     a reference to them, and has to find as many tensors as the first run left.
     """
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)]
     kept = [dict(norm._buffers) for norm in norms]
     for norm in norms:
         for name, buffer in norm._buffers.items():

@@ -264,7 +264,7 @@ class _Run:
         watched = self._profile_memory(steps)
         for result in tqdm(watched, title, num_steps, leave=False, disable=not has_bar):
             self._count(result)
-            self.compilation.see_step(result.seconds["step"])
+            self.compilation.see_step(result.seconds["step"] - result.seconds["wait"])
             if self.state.step == self.first_step + 1:
                 logger.info("first step done")
             if result.stop:
