@@ -14,14 +14,13 @@ JOB = {
     "epochs": "1",
     "crop_size_px": "256",
     "num_workers": "1",
-    "global_batch_size": "16",
     "steps_per_epoch": "2",
     "precision": "fp32",
 }
 
 
 def test_an_automatic_batch_size_survives(run: Run, tmp_path):
-    options = write_job(tmp_path, {**JOB, "batch_size": "auto"})
+    options = write_job(tmp_path, {**JOB, "batch_size": "auto", "global_batch_size": "16"})
     result = run("train", options=[*options, *TWO_GIB])
     assert result.returncode == 0, result.stdout[-4000:]
     chosen = re.search(r"batch_size=auto: (\d+) samples a pass, (\d+) passes a step", result.stdout)
