@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 _KILLED = EXIT_SIGNAL_BASE + signal.SIGKILL
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
-_SAMPLE_INTERVAL_S = 0.5
+_SAMPLE_INTERVAL_S = 1.0
 _POLL_INTERVAL_S = 0.02
 # SageMaker grants 120 s from SIGTERM to SIGKILL.
 _STOP_LIMIT_S = 110.0
@@ -116,7 +116,7 @@ def run_job(
     role = "script" if script else "rank"
     command = [sys.executable, *flags, "-m", "app", *arguments, "--supervised", role]
     with (
-        MemorySampler(_SAMPLE_INTERVAL_S) as memory,
+        MemorySampler(_SAMPLE_INTERVAL_S, with_walks=False) as memory,
         Peers(hosts, num_processes=num_processes) as peers,
     ):
         if not peers.join(join_limit_s, requests.to_stop):

@@ -30,8 +30,7 @@ _log = logging.getLogger(__name__)
 
 SHM_DIR: Final = Path("/dev/shm")
 
-# Written to memory.csv in this order. Of the peaks the highest value matters, of
-# host_available_gib the lowest; the rest is constant.
+# In the order of memory.csv. Of these the highest value matters, of host_available_gib the lowest.
 PEAK_COLUMNS: Final = (
     "rss_gib",
     "uss_gib",
@@ -45,14 +44,12 @@ PEAK_COLUMNS: Final = (
 COLUMNS: Final = (*PEAK_COLUMNS, "cgroup_limit_gib", "host_total_gib", "host_available_gib")
 
 _GIB: Final = 2**30
-# USS and PSS walk every page table of the tree: 39 ms for phase 1 with its workers, where RSS takes
-# 0.1 ms. So they may take this share of one core, and a little more where a phase ends.
+# USS and PSS walk all page tables: 39 ms for phase 1 and its workers, where RSS takes 0.1 ms.
 _MAX_WALK_SHARE: Final = 0.002
 _MAX_PHASE_WALK_SHARE: Final = 0.003
 # Finding the tree's processes reads a file of every process there is: 1 to 2 ms for 150 of them.
 _MAX_LISTING_SHARE: Final = 0.001
-# From here on it is likely that a killed process was killed for memory.
-_FULL_SHARE: Final = 0.95
+_FULL_SHARE: Final = 0.95  # from here on a kill was likely for memory
 
 Values = dict[str, float | None]
 
@@ -175,6 +172,7 @@ class MemorySampler:
         cgroup_root: Path = CGROUP_ROOT,
         own_cgroup: Path = OWN_CGROUP,
         is_watched: bool = False,
+        with_walks: bool = True,
     ) -> None:
         """Prepare; nothing is sampled before the context is entered.
 
@@ -184,6 +182,7 @@ class MemorySampler:
             cgroup_root: Where cgroups are mounted.
             own_cgroup: This process's groups.
             is_watched: Whether what is found is warned of.
+            with_walks: Whether USS, PSS and the peak are of interest, which cost most.
         """
         self._interval_s = interval_s
         self._max_rows = max_rows
@@ -202,6 +201,7 @@ class MemorySampler:
         self._start_s = 0.0
         self._processes: list[psutil.Process] = []
         self._next_listing_s = 0.0
+        self._with_walks = with_walks
         self._next_walk_s = self._next_phase_walk_s = 0.0
         # PSS of the tree and this process's RSS, at the last walk.
         self._walked_gib: tuple[float, float] | None = None
@@ -329,7 +329,8 @@ class MemorySampler:
         processes = self._list_processes(walk_due)
         host = psutil.virtual_memory()
         cuda_allocated_gib, cuda_reserved_gib = _cuda_peaks_gib()
-        uss_gib, pss_gib = (self._timed_walk_gib(processes) if walk_due else None) or (None, None)
+        is_walked = walk_due and self._with_walks
+        uss_gib, pss_gib = (self._timed_walk_gib(processes) if is_walked else None) or (None, None)
         return {
             "rss_gib": _sum_rss_gib(processes),
             "uss_gib": uss_gib,

@@ -272,6 +272,14 @@ def test_a_kernel_that_keeps_no_peak_costs_no_sample(
     assert sampler.peaks()["start"]["peak_gib"] == sampler.peaks()["start"]["pss_gib"] > 0
 
 
+def test_without_walks_the_peak_is_resident_memory() -> None:
+    with MemorySampler(NEVER_S, with_walks=False) as sampler:
+        sampler.enter_phase("train")
+    start = sampler.peaks()["start"]
+    assert start["rss_gib"] == sampler.peak_rss_gib() > 0
+    assert start["uss_gib"] is start["pss_gib"] is start["peak_gib"] is None
+
+
 def test_shared_pages_count_once_in_pss():
     """A forked child shares the parent's block: RSS has it twice, PSS once, USS not at all."""
     block = bytearray(b"x") * (300 * 2**20)

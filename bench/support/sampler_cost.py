@@ -94,7 +94,7 @@ def measure_costs(num_epochs: int, settings: Mapping[str, str]) -> dict[str, dic
         for name, value in changes.items():
             arguments += ["--set", f"{name}={value}"]
         command = [sys.executable, "-m", __spec__.name, str(answer), *arguments]
-        with TimedSampler(LAUNCHER_INTERVAL_S) as launchers:
+        with TimedSampler(LAUNCHER_INTERVAL_S, with_walks=False) as launchers:
             run = subprocess.run(
                 command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
@@ -107,7 +107,7 @@ def measure_costs(num_epochs: int, settings: Mapping[str, str]) -> dict[str, dic
     return {"launcher": launchers.figures(), "training": trainings}
 
 
-def measure_sampler_cost(num_epochs: int = 4, settings: Mapping[str, str] | None = None) -> float:
+def measure_sampler_cost(num_epochs: int = 8, settings: Mapping[str, str] | None = None) -> float:
     """Per cent of the CPU time available that both samplers of a run take.
 
     Args:
@@ -133,7 +133,7 @@ def _train(answer: Path, arguments: list[str]) -> int:
 def main() -> None:
     """Measure and print."""
     print(f"{describe_machine()}; load {load_average()}", flush=True)
-    costs = measure_costs(4, {})
+    costs = measure_costs(8, {})
     for name, figures in costs.items():
         print(
             f"sampler of the {name}: {figures['percent']:.3f} % of {num_cores()} cores over "
