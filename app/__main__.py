@@ -29,7 +29,7 @@ from app.launch_options import add_launch_options, read_options
 from app.logs import configure_logging
 from app.plan_options import add_plan_options, read_plan_options
 from app.sagemaker import Paths, write_failure
-from app.signals import StopFlag, StopRequests, die_with_parent
+from app.signals import StopFlag, StopRequests, die_with_parent, end_rank
 
 logger = logging.getLogger("app")
 
@@ -385,4 +385,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        end_rank(code)
+    sys.exit(code)

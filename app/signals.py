@@ -1,10 +1,12 @@
-"""Requests to stop, as signals bring them."""
+"""Requests to stop, as signals bring them, and how a process ends."""
 
+import atexit
 import ctypes
 import os
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 from app.errors import EXIT_BUG
 
@@ -71,3 +73,17 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if str(os.getppid()) != os.environ.get(PARENT_VARIABLE):
             sys.exit(EXIT_BUG)
+
+
+def end_rank(exit_code: int) -> NoReturn:
+    """End this process, one of several that train, after its exit handlers.
+
+    The interpreter is not taken down: threads of torch's gloo outlive the process group where
+    DistributedDataParallel was used, and one that lets go of a tensor at that moment aborts the
+    process, which then seems to have failed (PyTorch pull request 179291 describes it).
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed by who started us
+            stream.flush()
+    os._exit(exit_code)

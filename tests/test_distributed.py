@@ -22,6 +22,7 @@ import json
 import torch
 from torch import nn
 from app import distributed as d
+from app.signals import end_rank
 
 found = {}
 with d.joined_ranks(torch.device("cpu")):
@@ -58,6 +59,7 @@ with d.joined_ranks(torch.device("cpu")):
     found["is_lost_peer"] = [d.is_lost_peer(error) for error in errors]
 found["place afterwards"] = [d.rank(), d.world_size()]
 print(json.dumps(found))
+end_rank(0)
 """
 ONE_IS_KILLED = """
 import os, signal, sys

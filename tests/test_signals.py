@@ -26,6 +26,20 @@ assert child.stdout.readline() == "ready\\n"
 print(child.pid, flush=True)
 sys.stdin.read()
 """
+# What is at risk is a thread that needs the interpreter while it is taken down: nothing may run then.
+RANK = """
+import atexit
+from app.signals import end_rank
+
+class Last:
+    def __del__(self):
+        print("taken down", flush=True)
+
+last = Last()
+atexit.register(lambda: print("exit handler"))
+print("buffered", end=" ")
+end_rank(3)
+"""
 # The parent dies before its child has begun to do anything.
 ORPHAN = """
 import os, time
@@ -121,3 +135,12 @@ def test_a_process_whose_parent_died_before_it_asked_ends_itself():
     )
     assert result.returncode == 0
     assert result.stdout == ""
+
+
+def test_a_rank_ends_after_its_exit_handlers_and_before_the_interpreter():
+    result = subprocess.run(
+        [sys.executable, "-c", RANK], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert result.returncode == 3
+    assert result.stdout == "buffered exit handler\n"
+    assert result.stderr == ""
