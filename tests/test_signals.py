@@ -26,7 +26,7 @@ assert child.stdout.readline() == "ready\\n"
 print(child.pid, flush=True)
 sys.stdin.read()
 """
-# What is at risk is a thread that needs the interpreter while it is taken down: nothing may run then.
+# A thread that needs the interpreter while it is taken down would abort: it must not come to that.
 RANK = """
 import atexit
 from app.signals import end_rank
