@@ -6,7 +6,6 @@ terms that are ratios (Dice, the balanced halves of heights) are taken per image
 image's known pixels: any split of a batch gives the same sum.
 """
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.class_weights import ClassWeights, choose_class_weights
+from app.classes_loss import DICE_EPSILON, classes_loss
 from app.tasks import IGNORE_INDEX, TASK_NAMES, Task, TaskName, find_task
 
 # Errors of 3 m count like a wrong class, so heights neither drown nor drown in the other tasks.
@@ -23,7 +23,6 @@ _DEPTH_GROUND_M = 0.5
 _DEPTH_RANGE_M = (-0.5, 60.0)
 _GRADIENT_WEIGHT = 0.5
 _NUM_GRADIENT_SCALES = 4
-_DICE_EPSILON = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,150 +90,6 @@ def known_mask(task: TaskName, target: Tensor) -> Tensor:
         low_m, high_m = _DEPTH_RANGE_M
         return (target >= low_m) & (target <= high_m)  # False for NaN
     return target != IGNORE_INDEX
-
-
-def classes_loss(
-    logits: Tensor,
-    target: Tensor,
-    task: Task,
-    class_weights: tuple[float, ...],
-    dice_weight: float = 0.5,
-    azimuth_smoothing: float = 0.0,
-) -> Tensor:
-    """Marginal cross-entropy plus Dice, summed over known pixels.
-
-    A label admits the set S of classes that `task.label_sets` gives it: one class, or several where
-    it is not known which ("some roof", "one of these two directions"). The cross-entropy of a set
-    is -log of the probability it holds together, logsumexp(z) - logsumexp(z[S]); for one class
-    that is the ordinary one, for {roof, background} the binary one. A single class has its weight
-    and, if it is a direction, shares `azimuth_smoothing` with its two neighbours on the compass;
-    sets weigh 1 and share nothing.
-
-    Dice is the mean of two: that of the classes an image holds, and that of all but background as
-    one class.
-
-    Source: marginal loss, Shi et al. 2021 (arXiv 2007.03868); label-set losses, Fidon et al. 2021
-    (arXiv 2107.03846).
-
-    Args:
-        logits: (N, num_classes, H, W).
-        target: (N, H, W) uint8, labels of the task, 255 = unknown.
-        task: Of kind "classes".
-        class_weights: num_classes weights.
-        dice_weight: Weight of the Dice terms.
-        azimuth_smoothing: In [0, 0.5].
-
-    Returns:
-        () float32; exactly 0, with the graph connected, when nothing is known.
-    """
-    tables = _label_tables(task, class_weights, logits.device)
-    log_probability = F.log_softmax(logits.float(), dim=1)
-    label = target.long()
-    class_id = tables.class_id[label]
-    background = torch.full_like(class_id, task.background_class)
-    indices = [class_id, background]
-    if task.azimuth_bins and azimuth_smoothing > 0:
-        indices += [tables.left[label], tables.right[label]]
-    # One gather for all that is needed of single classes: its backward fills a whole gradient.
-    log_target, log_background, *log_beside = log_probability.gather(
-        1, torch.stack(indices, dim=1)
-    ).unbind(1)
-    smoothed = log_target
-    if log_beside:
-        smoothed = torch.lerp(log_target, (log_beside[0] + log_beside[1]) / 2, azimuth_smoothing)
-    total = -(smoothed * tables.weight[label]).sum()
-    is_set = tables.is_set[label]
-    if is_set.any():
-        outside = ~tables.admitted[label[is_set]]
-        chosen = log_probability.movedim(1, -1)[is_set].masked_fill(outside, -torch.inf)
-        total = total - chosen.logsumexp(1).sum()
-    if dice_weight > 0:
-        is_known = target != IGNORE_INDEX
-        is_class = is_known & ~is_set
-        dice = _class_dice(log_probability, log_target, class_id, is_class, task.background_class)
-        is_object = tables.is_object[label]
-        dice = dice + _object_dice(1 - log_background.exp(), is_known, is_object)
-        total = total + dice_weight * (dice / 2 * is_known.sum((1, 2))).sum()
-    return total
-
-
-@dataclass(frozen=True)
-class _LabelTables:
-    """What each of the 256 values of a target means; first dimension 256.
-
-    Attributes:
-        class_id: int64, the class of a label that admits one; background for the others.
-        left: int64, the class before it on the compass; itself unless it is a direction.
-        right: int64, the class after it.
-        weight: float32, its class's weight; 0 unless the label admits one class.
-        is_set: bool, whether it admits several.
-        is_object: bool, whether it is known not to be background.
-        admitted: (256, num_classes) bool.
-    """
-
-    class_id: Tensor
-    left: Tensor
-    right: Tensor
-    weight: Tensor
-    is_set: Tensor
-    is_object: Tensor
-    admitted: Tensor
-
-
-@functools.cache
-def _label_tables(
-    task: Task, class_weights: tuple[float, ...], device: torch.device
-) -> _LabelTables:
-    class_id = torch.full((256,), task.background_class)
-    weight, admitted = torch.zeros(256), torch.zeros(256, task.num_classes, dtype=torch.bool)
-    for label, classes in enumerate(task.label_sets):
-        admitted[label, list(classes)] = True
-        if len(classes) == 1:
-            class_id[label] = classes[0]
-            weight[label] = class_weights[classes[0]]
-    num_bins = max(1, task.azimuth_bins)
-    is_azimuth = class_id < task.azimuth_bins
-    num_admitted = admitted.sum(1)
-    tables = _LabelTables(
-        class_id=class_id,
-        left=torch.where(is_azimuth, (class_id - 1) % num_bins, class_id),
-        right=torch.where(is_azimuth, (class_id + 1) % num_bins, class_id),
-        weight=weight,
-        is_set=num_admitted > 1,
-        is_object=(num_admitted > 0) & ~admitted[:, task.background_class],
-        admitted=admitted,
-    )
-    return _LabelTables(**{name: table.to(device) for name, table in vars(tables).items()})
-
-
-def _class_dice(
-    log_probability: Tensor,
-    log_target: Tensor,
-    class_id: Tensor,
-    is_class: Tensor,
-    background_class: int,
-) -> Tensor:
-    """(N,) mean Dice loss of the classes an image holds, over pixels whose class is known."""
-    probability = log_probability.exp().flatten(2)
-    weight = is_class.to(probability.dtype).flatten(1)
-    class_id = class_id.flatten(1)
-    predicted = torch.bmm(probability, weight.unsqueeze(2)).squeeze(2)
-    zeros = torch.zeros_like(predicted)
-    actual = zeros.scatter_add(1, class_id, weight)
-    common = zeros.scatter_add(1, class_id, log_target.exp().flatten(1) * weight)
-    is_present = actual > 0
-    is_present[:, background_class] = False
-    dice = torch.where(is_present, _dice(common, predicted, actual), 0).sum(1)
-    return dice / is_present.sum(1).clamp(min=1)
-
-
-def _object_dice(object_probability: Tensor, is_known: Tensor, is_object: Tensor) -> Tensor:
-    """(N,) Dice loss of all but background as one class, over known pixels."""
-    return _dice(
-        torch.where(is_object, object_probability, 0).sum((1, 2)),
-        torch.where(is_known, object_probability, 0).sum((1, 2)),
-        is_object.sum((1, 2)),
-    )
 
 
 def lines_loss(
@@ -326,4 +181,4 @@ def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 def _dice(common: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
     """One minus the smoothed Dice coefficient of soft areas in pixels."""
-    return 1 - (2 * common + _DICE_EPSILON) / (predicted + actual + _DICE_EPSILON)
+    return 1 - (2 * common + DICE_EPSILON) / (predicted + actual + DICE_EPSILON)
