@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from app.metrics import RoofMetrics, define_metrics, render_metrics_table
-from app.tasks import ALL_TASKS, IGNORE_INDEX, SOME_ROOF, AzimuthBins, TaskName, build_tasks
+from app.tasks import (
+    ALL_TASKS,
+    BACKGROUND_CLASS,
+    IGNORE_INDEX,
+    SOME_ROOF,
+    AzimuthBins,
+    TaskName,
+    build_tasks,
+)
 from docs.generate import render_metrics_page
 
 NUM_IMAGES = 5
@@ -29,13 +37,22 @@ def make_images() -> tuple[dict[TaskName, Tensor], dict[str, Tensor]]:
     }
     segments = torch.randint(0, SOME_ROOF + 2, shape, generator=generator)
     segments[segments > SOME_ROOF] = IGNORE_INDEX
+    # Planes of 400, 320 and 320 pixels, the last two in one image; an image without any roof, and
+    # one of which nothing is known.
+    segments[0, :, 4:] = 3
+    segments[1, :, :16] = 7
+    segments[2, :, :16], segments[2, :, 16:] = 0, 15
+    segments[3] = BACKGROUND_CLASS
+    segments[4] = IGNORE_INDEX
     lines = (torch.rand(NUM_IMAGES, 4, *shape[1:], generator=generator) < 0.2).to(torch.uint8)
     lines[0, 2] = IGNORE_INDEX
     lines[1, :, 5:9] = IGNORE_INDEX
+    lines[4] = IGNORE_INDEX
     depth = 10 * torch.rand(shape, generator=generator)
     depth[depth < 1] = torch.nan
     superstructures = torch.randint(0, 10, shape, generator=generator)
     superstructures[superstructures > 8] = IGNORE_INDEX
+    superstructures[3], superstructures[4] = 8, IGNORE_INDEX
     return logits, {
         "segments": segments.to(torch.uint8),
         "lines": lines,
@@ -74,7 +91,7 @@ def test_states_of_ranks_add_up(order: list[int], cut: int, batch_size: int) -> 
         ranks.append(count(*batches))
     total = RoofMetrics(ALL_TASKS)
     total.load_state(ranks[0].state() + ranks[1].state())
-    # Bit for bit, although some of the sums are of fractions.
+    # Bit for bit, although some of the sums are of fractions, and planes of fractions of degrees.
     assert torch.equal(total.state(), ALL_AT_ONCE.state())
     assert total.compute("val", "rid") == ALL_AT_ONCE.compute("val", "rid")
     assert total.confusion_matrices("val") == ALL_AT_ONCE.confusion_matrices("val")
@@ -117,7 +134,7 @@ def test_a_task_without_logits_is_untrained() -> None:
     metrics.update({"segments": LOGITS["segments"]}, TARGETS)
     computed = metrics.compute("val", "rid")
     untrained = [m for name, m in computed.items() if not name.startswith("val/segments/")]
-    assert len(untrained) == 45 + 14 + 12
+    assert len(untrained) == 75 + 14 + 22
     assert all(metric.value is None and metric.support == 0 for metric in untrained)
     assert computed["val/segments/miou"].value is not None
 
@@ -125,6 +142,77 @@ def test_a_task_without_logits_is_untrained() -> None:
 def test_nothing_counted() -> None:
     computed = RoofMetrics(ALL_TASKS).compute("test", "rid")
     assert all(metric.value is None and metric.support == 0 for metric in computed.values())
+
+
+def fill_logits(value: float) -> dict[TaskName, Tensor]:
+    return {task: torch.full_like(values, value) for task, values in LOGITS.items()}
+
+
+def test_a_batch_of_which_nothing_is_known_changes_nothing() -> None:
+    metrics = count(range(NUM_IMAGES))
+    unknown = {name: torch.full_like(x, IGNORE_INDEX) for name, x in TARGETS.items()}
+    unknown["depth"] = torch.full_like(TARGETS["depth"], torch.nan)
+    metrics.update(LOGITS, unknown)
+    assert torch.equal(metrics.state(), ALL_AT_ONCE.state())
+
+
+def test_images_of_background_alone_leave_only_what_was_falsely_found() -> None:
+    targets = {
+        "segments": torch.full_like(TARGETS["segments"], BACKGROUND_CLASS),
+        "lines": torch.zeros_like(TARGETS["lines"]),
+        "depth": torch.zeros_like(TARGETS["depth"]),
+        "superstructures": torch.full_like(TARGETS["superstructures"], 8),
+    }
+    metrics = RoofMetrics(ALL_TASKS)
+    metrics.update(LOGITS, targets)
+    defined = {name for name, m in metrics.compute("v", "").items() if m.value is not None}
+    depth = {f"v/depth/{measure}" for measure in ("mae_m", "rmse_m", "bias_m", "nmad_m")}
+    precision = {
+        f"v/lines/{kind}precision_{tolerance}px"
+        for kind in ("", "eave_", "ridge_", "hip_", "valley_")
+        for tolerance in (2, 3, 5)
+    }
+    assert defined == depth | precision | {"v/segments/roof_precision"}
+    assert metrics.compute("v", "")["v/segments/roof_precision"].value == 0.0
+
+
+def test_nothing_predicted_is_a_score_of_zero() -> None:
+    metrics = RoofMetrics(ALL_TASKS)
+    logits = fill_logits(-9.0)
+    logits["segments"][:, BACKGROUND_CLASS], logits["superstructures"][:, 8] = 9.0, 9.0
+    metrics.update(logits, TARGETS)
+    values = {name: m.value for name, m in metrics.compute("v", "").items()}
+    for name in (
+        "segments/iou_N", "segments/miou_no_background", "segments/per_image_iou_N",
+        "segments/roof_iou", "segments/roof_recall", "segments/roof_f1",
+        "segments/azimuth_coverage", "segments/plane_coverage", "lines/recall_5px", "lines/f1_5px",
+        "lines/ods_f1_5px", "lines/eave_ods_f1_2px", "superstructures/any_superstructure_iou",
+        "superstructures/per_image_iou_dormer",
+    ):  # fmt: skip
+        assert values[f"v/{name}"] == 0.0, name
+    for name in (
+        "segments/roof_precision", "segments/azimuth_error_deg", "segments/azimuth_accuracy",
+        "segments/plane_azimuth_error_deg", "segments/plane_azimuth_accuracy",
+        "lines/precision_2px",
+    ):  # fmt: skip
+        assert values[f"v/{name}"] is None, name
+    # Any threshold is as good as any other.
+    assert values["v/lines/ods_threshold_5px"] == 0.5
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_logits_that_are_not_finite_score_badly(bad: float) -> None:
+    metrics = RoofMetrics(ALL_TASKS)
+    metrics.update(fill_logits(bad), TARGETS)
+    assert metrics.state().isfinite().all()
+    values = {name: m.value for name, m in metrics.compute("v", "").items()}
+    assert values["v/segments/plane_azimuth_error_deg"] == 180.0
+    assert values["v/segments/azimuth_error_deg"] == 180.0
+    assert values["v/segments/plane_azimuth_accuracy"] == 0.0
+    assert values["v/depth/mae_m"] == pytest.approx(1000)
+    if not bad > 0:
+        assert values["v/lines/ods_f1_2px"] == values["v/lines/recall_5px"] == 0.0
+        assert values["v/lines/precision_5px"] is None
 
 
 def test_names_are_those_of_the_table_in_its_order() -> None:
@@ -135,8 +223,10 @@ def test_names_are_those_of_the_table_in_its_order() -> None:
         for name, _ in row.expand()
     ]
     assert list(ALL_AT_ONCE.compute("val", "rid")) == names
-    assert len(names) == len(set(names)) == 30 + 45 + 14 + 12
+    assert len(names) == len(set(names)) == 52 + 75 + 14 + 22
     assert {"val/segments/iou_NNE", "val/lines/f1_2px", "val/lines/eave_f1_5px"} <= set(names)
+    assert {"val/lines/ods_f1_2px", "val/lines/ridge_ods_threshold_5px"} <= set(names)
+    assert {"val/segments/plane_coverage", "val/segments/per_image_iou_NNE"} <= set(names)
     assert {"val/depth/mae_m", "val/depth/roof_mae_m"} <= set(names)
 
 

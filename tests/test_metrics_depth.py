@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
 
 from app.metrics import DepthMetrics
 from app.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, SOME_ROOF, find_task
@@ -106,6 +107,18 @@ def test_against_numpy(num_pixels: int) -> None:
         assert values[f"{prefix}rmse_m"] == pytest.approx(np.sqrt((e**2).mean()), abs=0.0005)
         nmad = 1.4826 * np.median(np.abs(e - np.median(e)))
         assert values[f"{prefix}nmad_m"] == pytest.approx(nmad, abs=0.01)
+
+
+def test_agrees_with_torchmetrics() -> None:
+    rng = np.random.default_rng(0)
+    height = rng.uniform(0, 12, 3000).astype(np.float32)
+    predicted = height + rng.normal(0.2, 0.8, 3000).astype(np.float32)
+    values = values_of(compute(predicted.tolist(), height.tolist()))
+    pair = torch.from_numpy(predicted), torch.from_numpy(height)
+    # Errors are rounded to 1/1024 m.
+    assert values["mae_m"] == pytest.approx(float(MeanAbsoluteError()(*pair)), abs=0.0001)
+    mean_square = float(MeanSquaredError()(*pair))
+    assert values["rmse_m"] == pytest.approx(math.sqrt(mean_square), abs=0.0001)
 
 
 def test_errors_beyond_the_histogram_stand_in_its_last_bin() -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from app.metrics import LinesMetrics
-from app.metrics.lines import count_matches, thin
+from app.metrics.definitions import LINE_THRESHOLDS
+from app.metrics.lines import count_matches
 from app.tasks import IGNORE_INDEX, find_task
 
 Mask = npt.NDArray[np.uint8]
@@ -42,18 +43,34 @@ def as_batch(prediction: Mask, target: Mask, kind: int = RIDGE) -> tuple[Tensor,
     return logits, targets
 
 
+def count_sure(prediction: Mask, target: Mask) -> list[int]:
+    """Counts of a prediction that is the same at every threshold."""
+    counts = count_matches(10 * prediction.astype(np.float32) - 5, target)
+    assert len(counts) == len(LINE_THRESHOLDS)
+    assert (counts == counts[0]).all()
+    return counts[0].tolist()
+
+
+def thin(mask: Mask) -> Mask:
+    padded = np.pad(255 * mask, 1)
+    thinned = cv2.ximgproc.thinning(padded, thinningType=cv2.ximgproc.THINNING_GUOHALL)
+    return (thinned[1:-1, 1:-1] // 255).astype(np.uint8)
+
+
 def test_perfect() -> None:
     values = score(band(10), band(10, ring=True))
     known = {
         name: value for name, value in values.items() if not name.startswith(("eave", "hip", "v"))
     }
-    assert len(known) == 18
+    assert len(known) == 30
+    thresholds = [known.pop(name) for name in list(known) if "threshold" in name]
     assert set(known.values()) == {1.0}
+    assert thresholds == 6 * [0.5]
 
 
 def test_a_kind_without_known_pixels_counts_nothing() -> None:
     values = score(band(10), band(10))
-    for name in ("eave_precision_2px", "hip_recall_5px", "valley_f1_3px"):
+    for name in ("eave_precision_2px", "hip_recall_5px", "valley_f1_3px", "hip_ods_f1_2px"):
         assert values[name] is None
 
 
@@ -87,8 +104,8 @@ def test_predictions_in_unknown_areas_are_not_counted() -> None:
     target = band(10, ring=True)
     target[15:] = IGNORE_INDEX
     both = band(10) | band(18)
-    counts = count_matches(both, target)
-    assert list(counts) == list(count_matches(band(10), target))
+    counts = count_sure(both, target)
+    assert counts == count_sure(band(10), target)
     assert counts[0] == counts[2] == thin(band(10)).sum()
     target[15:] = 0
     assert score(both, target)["ridge_precision_5px"] == 0.5
@@ -171,7 +188,7 @@ def test_counts_against_loops(seed: int) -> None:
     expected = [len(scored), len(true)]
     expected += [count_near(scored, true, tolerance) for tolerance in (2, 3, 5)]
     expected += [count_near(true, predicted, tolerance) for tolerance in (2, 3, 5)]
-    assert count_matches(prediction, target).tolist() == expected
+    assert count_sure(prediction, target) == expected
 
 
 def is_scored(target: Mask, y: int, x: int) -> bool:
@@ -183,25 +200,69 @@ def count_near(pixels: list[list[int]], others: list[list[int]], tolerance: int)
     return sum(any(math.dist(pixel, other) <= tolerance for other in others) for pixel in pixels)
 
 
-@pytest.mark.parametrize("angle_deg", range(0, 180, 15))
-def test_thinning_keeps_lines_of_every_direction(angle_deg: int) -> None:
-    y, x = np.mgrid[:100, :100] - 50.3
-    angle = np.radians(angle_deg)
-    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    centre = thin(((abs(along) <= 40) & (abs(across) <= 1.5)).astype(np.uint8)) == 1
-    assert np.abs(across[centre]).max() < 1.5
-    # One pixel wide, and from end to end.
-    assert 0.7 * 80 - 4 <= centre.sum() <= 80 + 2
-    assert along[centre].max() - along[centre].min() > 76
+def test_one_threshold_for_the_whole_split_by_hand() -> None:
+    """True lines of probability 0.9 and 0.42, a false one of 0.7, in two images."""
+    metrics = LinesMetrics(find_task("lines"))
+    for rows in ({4: 0.9, 20: 0.7}, {12: 0.42}):
+        logits, target = as_batch(band(4) * 0, band(min(rows), width=1))
+        for row, probability in rows.items():
+            logits[0, RIDGE, row] = math.log(probability / (1 - probability))
+        metrics.update(logits, target)
+    values = {name: metric.value for name, metric in metrics.compute().items()}
+    for prefix in ("", "ridge_"):
+        # At 0.5: one of two drawn, one of two found. Up to 0.4: two of three drawn, both found.
+        # From 0.7 to 0.9: one of one drawn, one of two found, which is 2/3.
+        assert values[f"{prefix}f1_2px"] == 0.5
+        assert values[f"{prefix}ods_f1_2px"] == pytest.approx(2 / (3 / 2 + 1))
+        assert values[f"{prefix}ods_threshold_2px"] == 0.4
+    assert values["hip_ods_f1_2px"] is None
+    assert values["hip_ods_threshold_2px"] is None
 
 
-def test_thinning_leaves_its_input_alone() -> None:
-    mask = band(10)
-    thin(mask)
-    assert np.array_equal(mask, band(10))
+def test_of_equal_thresholds_the_one_nearest_one_half() -> None:
+    for probability, threshold in ((0.3, 0.25), (0.97, 0.5), (0.62, 0.5)):
+        logits, target = as_batch(band(4) * 0, band(4, width=1))
+        logits[0, RIDGE, 4] = math.log(probability / (1 - probability))
+        metrics = LinesMetrics(find_task("lines"))
+        metrics.update(logits, target)
+        assert metrics.compute()["ods_threshold_3px"].value == threshold
 
 
-def test_a_line_along_the_border_is_thinned_too() -> None:
-    mask = np.zeros((9, 30), np.uint8)
-    mask[:3] = 1
-    assert thin(mask).sum(axis=0).max() == 1
+def test_best_threshold_against_loops() -> None:
+    """Every count at every threshold, and the best F1 of them for each kind and for all."""
+    rng = np.random.default_rng(5)
+    logits = np.stack([cv2.GaussianBlur(rng.normal(size=(28, 32)), (0, 0), 2) for _ in range(4)])
+    logits = (14 * logits - 1).astype(np.float32)
+    logits[0, 20:, :6], logits[1, :4] = np.nan, np.inf
+    target = np.zeros((4, 28, 32), np.uint8)
+    for kind in range(3):
+        ends = rng.integers(0, 28, (2, 2))
+        cv2.line(target[kind], ends[0].tolist(), ends[1].tolist(), 1, 3)
+    target[2, :, 24:] = IGNORE_INDEX
+    metrics = LinesMetrics(find_task("lines"))
+    metrics.update(torch.from_numpy(logits)[None], torch.from_numpy(target)[None])
+    values = {name: metric.value for name, metric in metrics.compute().items()}
+
+    counts = np.zeros((4, 19, 8), int)
+    for kind, step in np.ndindex(4, 19):
+        probability = 1 / (1 + np.exp(-logits[kind].astype(np.float64)))
+        mask = (probability > (step + 1) / 20).astype(np.uint8)
+        predicted = np.argwhere(thin(mask)).tolist()
+        true = np.argwhere(thin((target[kind] == 1).astype(np.uint8))).tolist()
+        scored = [(y, x) for y, x in predicted if is_scored(target[kind], y, x)]
+        counts[kind, step, :2] = len(scored), len(true)
+        counts[kind, step, 2:5] = [count_near(scored, true, tolerance) for tolerance in (2, 3, 5)]
+        counts[kind, step, 5:] = [count_near(true, predicted, tolerance) for tolerance in (2, 3, 5)]
+    assert metrics.state().tolist() == counts.ravel().tolist()
+
+    scopes = {"": counts.sum(0), "eave_": counts[0], "ridge_": counts[1], "hip_": counts[2]}
+    for prefix, rows in scopes.items():
+        for i, tolerance in enumerate((2, 3, 5)):
+            precision = rows[:, 2 + i] / np.maximum(rows[:, 0], 1)
+            recall = rows[:, 5 + i] / rows[:, 1]
+            f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+            assert values[f"{prefix}f1_{tolerance}px"] == pytest.approx(f1[9])
+            assert values[f"{prefix}ods_f1_{tolerance}px"] == pytest.approx(f1.max())
+            threshold = values[f"{prefix}ods_threshold_{tolerance}px"]
+            assert f1[LINE_THRESHOLDS.index(threshold)] == pytest.approx(f1.max())
+    assert values["valley_ods_f1_5px"] is None  # no valley in the target

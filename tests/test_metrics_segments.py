@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
+from torchmetrics.classification import (
+    BinaryF1Score,
+    BinaryJaccardIndex,
+    BinaryPrecision,
+    BinaryRecall,
+    MulticlassConfusionMatrix,
+    MulticlassJaccardIndex,
+)
 
 from app.azimuth import BIN_NAMES, degrees_to_class
 from app.metrics import SegmentsMetrics
@@ -111,6 +118,9 @@ def test_perfect() -> None:
     classes = list(range(18))
     values = score(classes, classes)
     assert values.pop("azimuth_error_deg") == pytest.approx(0, abs=0.001)
+    # Eighteen pixels are no plane.
+    planes = [values.pop(name) for name in list(values) if name.startswith("plane_")]
+    assert planes == [None, None, None]
     assert set(values.values()) == {1.0}
 
 
@@ -195,6 +205,26 @@ def test_agrees_with_torchmetrics(dtype: torch.dtype) -> None:
     # Its macro average counts a class that is only predicted as 0; ours leaves it out.
     present = [class_id for class_id in range(18) if class_id != 5]
     assert values["miou"] == pytest.approx(float(ious[present].mean()), rel=1e-6)
+
+
+def test_roof_agrees_with_torchmetrics() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(3, 18, 40, 40, generator=generator)
+    target = torch.randint(0, SOME_ROOF + 2, (3, 40, 40), generator=generator)
+    target[target > SOME_ROOF] = UNKNOWN
+    logits[:, BACKGROUND] += 2.0
+    metrics = SegmentsMetrics(SEGMENTS)
+    metrics.update(logits, target.to(torch.uint8))
+    values = {name: metric.value for name, metric in metrics.compute().items()}
+    prediction = (logits.argmax(1) != BACKGROUND).long()
+    is_roof = torch.where(target == UNKNOWN, -1, (target != BACKGROUND).long())
+    for name, reference in {
+        "roof_iou": BinaryJaccardIndex(ignore_index=-1),
+        "roof_precision": BinaryPrecision(ignore_index=-1),
+        "roof_recall": BinaryRecall(ignore_index=-1),
+        "roof_f1": BinaryF1Score(ignore_index=-1),
+    }.items():
+        assert values[name] == pytest.approx(float(reference(prediction, is_roof)), rel=1e-6)
 
 
 def test_macro_average_agrees_with_torchmetrics_where_every_class_occurs() -> None:

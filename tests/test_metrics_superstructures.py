@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torchmetrics.classification import MulticlassJaccardIndex
+from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from app.metrics import SuperstructuresMetrics
 from app.tasks import IGNORE_INDEX, find_task
@@ -57,3 +57,5 @@ def test_agrees_with_torchmetrics() -> None:
     macro = MulticlassJaccardIndex(9, average="macro", ignore_index=IGNORE_INDEX)
     expected = float(macro(logits.argmax(1), target))
     assert metrics.compute()["miou"].value == pytest.approx(expected, rel=1e-6)
+    confusion = MulticlassConfusionMatrix(9, ignore_index=IGNORE_INDEX)(logits.argmax(1), target)
+    assert metrics.confusion_matrix().tolist() == confusion.tolist()

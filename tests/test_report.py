@@ -198,4 +198,4 @@ def test_numbers_of_single_datasets_stand_apart(tmp_path: Path) -> None:
     text = Page(write(tmp_path, metrics=metrics)).text
     assert "Roof planes of airs (1 numbers)" in text
     assert "Roof lines of airs (no labels)" in text
-    assert "Roof planes (30 numbers)" in text
+    assert "Roof planes (52 numbers)" in text

@@ -1,11 +1,82 @@
 """What a confusion matrix says class by class: shared by segments and superstructures."""
 
-import numpy as np
+from collections.abc import Iterable
+from typing import Final
 
-from app.metrics.sums import Counts, ratio
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.metrics.sums import Counts, Sums, ratio, round_for_exact_sum, to_counts
 from app.tasks import Task
 
 Values = dict[str, tuple[float | None, int]]
+
+# IoUs of images are rounded to 2^-30: a float64 adds them exactly over 8 million images.
+_IOU_BITS: Final = 30
+
+
+class ImageIous:
+    """IoUs of single images, added up: what RID's evaluation takes the mean of.
+
+    An image whose target shows background alone is left out: such labels may know no classes.
+
+    Args:
+        task: Of kind "classes".
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        # Row 0 sums of IoUs, row 1 numbers of images; a column per class, the last for the mean
+        # over the classes of an image.
+        self._sums: Sums = np.zeros((2, task.num_classes + 1), np.float64)
+
+    def add(self, confusions: Iterable[Counts]) -> None:
+        """Count images by the confusion matrices of each alone, rows the target."""
+        for confusion in confusions:
+            if not confusion[: self._task.background_class].any():
+                continue
+            hits = confusion.diagonal()
+            num_union = confusion.sum(axis=1) + confusion.sum(axis=0) - hits
+            occurs = num_union > 0
+            ious = hits / np.maximum(num_union, 1)
+            values = np.append(ious, ious[occurs].mean())
+            self._sums[0] += round_for_exact_sum(torch.from_numpy(values), _IOU_BITS).numpy()
+            self._sums[1] += np.append(occurs, True)
+
+    def state(self) -> Sums:
+        """(2 * (num_classes + 1),) float64; states may be added."""
+        return self._sums.ravel().copy()
+
+    def load_state(self, sums: Sums) -> None:
+        """Replace all sums by those of a state."""
+        self._sums = sums.reshape(self._sums.shape).copy()
+
+    def values(self) -> Values:
+        """`per_image_miou` and `per_image_iou_<class>`."""
+        names = [f"per_image_iou_{name}" for name in self._task.class_names]
+        return {
+            name: (ratio(total, num_images), int(num_images))
+            for name, total, num_images in zip([*names, "per_image_miou"], *self._sums, strict=True)
+        }
+
+
+def count_labels(task: Task, prediction: Tensor, target: Tensor) -> Counts:
+    """How often each label meets each prediction, image by image.
+
+    Args:
+        task: Of kind "classes".
+        prediction: (N, H, W) int64, classes.
+        target: (N, H, W) int64 on the same device, labels of the task; others are unknown.
+
+    Returns:
+        (N, num_labels, num_classes).
+    """
+    shape = (len(target), task.num_labels, task.num_classes)
+    images = torch.arange(len(target), device=target.device)[:, None, None]
+    cells = (images * task.num_labels + target) * task.num_classes + prediction
+    is_known = target < task.num_labels
+    return to_counts(torch.bincount(cells[is_known], minlength=int(np.prod(shape)))).reshape(shape)
 
 
 def resolve_labels(task: Task, label_counts: Counts) -> Counts:

@@ -9,9 +9,16 @@ from typing import Final, Literal
 
 from app.tasks import ALL_TASKS, Task, TaskName
 
-_Best = Literal["high", "low", "near 0"]
+_Best = Literal["high", "low", "near 0", "any"]
 
 LINE_TOLERANCES_PX: Final = (2, 3, 5)
+# 0.05, 0.1 ... 0.95, 0.5 among them. Steps of 0.01 found an F1 better by 0.001 at most and took
+# more than twice as long; below 0.05, a network that has just begun sees lines all over an image.
+LINE_THRESHOLDS: Final = tuple(step / 20 for step in range(1, 20))
+
+# 3 square metres at 0.1 m per pixel. What is smaller is mostly chips that one polygon leaves of
+# another: on photos of RID every seventh piece, and 0.3 % of the area of pitched roof.
+MIN_PLANE_PX: Final = 300
 
 DEPTH_REGIONS: Final = {
     "": "all pixels of known height",
@@ -63,7 +70,7 @@ class MetricDefinition:
         task: Whose metric it is.
         name: The part after `<split>/<task>/`.
         unit: Of the value; empty for a share in [0, 1].
-        best: Which values are good.
+        best: Which values are good; "any" where none is better.
         support_unit: What the support counts.
         text: The definition in words.
         placeholders: What may stand for each placeholder of `name` and `text`.
@@ -105,7 +112,9 @@ def _share(
     return MetricDefinition(task.name, name, "", "high", support_unit, text, placeholders or {})
 
 
-def _class_definitions(task: Task, note: str) -> Iterator[MetricDefinition]:
+def _class_definitions(task: Task, thing: str, note: str = "") -> Iterator[MetricDefinition]:
+    note = f"Undefined where no {thing} occurs in the targets.{note}"
+    left_out = f"Images whose target shows no {thing} are left out."
     yield _share(
         task,
         "miou",
@@ -122,10 +131,27 @@ def _class_definitions(task: Task, note: str) -> Iterator[MetricDefinition]:
         f"it, over pixels that are either. Undefined if the targets have none. {note}",
         {"class": task.class_names},
     )
+    yield _share(
+        task,
+        "per_image_miou",
+        "images",
+        "Mean over images of the mean of an image's IoUs, over the classes that occur in its "
+        "target or its prediction, background included: what RID's evaluation reports. Each image "
+        "weighs the same, where in miou each pixel does, and a class that an image has none of "
+        f"counts as 0 where it is predicted there. {left_out}",
+    )
+    yield _share(
+        task,
+        "per_image_iou_{class}",
+        "images",
+        "Mean over images of the IoU of class {class} in the image, where it occurs in the target "
+        f"or the prediction. {left_out}",
+        {"class": task.class_names},
+    )
 
 
 def _segments_definitions(task: Task) -> Iterator[MetricDefinition]:
-    note = "Undefined where no class of roof occurs in the targets."
+    note = ""
     if task.num_labels > task.num_classes + 1:
         note += (
             " A label of two directions counts as the one predicted, else as the one nearer to "
@@ -133,7 +159,8 @@ def _segments_definitions(task: Task) -> Iterator[MetricDefinition]:
         )
     share = functools.partial(_share, task)
     directions = f"one of {task.azimuth_bins}" if task.azimuth_bins else "this network knows none"
-    yield from _class_definitions(task, note)
+    yield from _class_definitions(task, "class of roof", note)
+    note = f"Undefined where no class of roof occurs in the targets.{note}"
     yield share(
         "pixel_accuracy", "pixels", f"Share of the pixels of known class predicted as it. {note}"
     )
@@ -182,10 +209,34 @@ def _segments_definitions(task: Task) -> Iterator[MetricDefinition]:
         "predicted as pitched. The expected direction is that of the sum of the directions' unit "
         "vectors weighted by their probabilities.",
     )
+    yield share(
+        "plane_coverage",
+        "planes",
+        "Share of the roof planes in the targets of which at least one pixel is predicted as "
+        "pitched. A plane is a piece of one label of direction whose pixels touch along their "
+        f"sides, of at least {MIN_PLANE_PX} pixels. The other plane metrics see only these.",
+    )
+    yield share(
+        "plane_azimuth_accuracy",
+        "planes",
+        "Share of the planes' area whose plane runs down in exactly its direction, by the sum of "
+        "the expected directions (unit vectors weighted by their probabilities) of its pixels that "
+        "are predicted as pitched. Each plane weighs by all of its target pixels.",
+    )
+    yield MetricDefinition(
+        task="segments",
+        name="plane_azimuth_error_deg",
+        unit="degrees",
+        best="low",
+        support_unit="planes",
+        text="Mean angle (0 to 180) between a plane's direction, as in plane_azimuth_accuracy, and "
+        "the centre of its true direction's bin (of both bins, where the label is two). Each plane "
+        "weighs by all of its target pixels.",
+    )
 
 
 def _superstructures_definitions(task: Task) -> Iterator[MetricDefinition]:
-    yield from _class_definitions(task, "Undefined where no superstructure occurs in the targets.")
+    yield from _class_definitions(task, "superstructure")
     yield _share(
         task,
         "any_superstructure_iou",
@@ -197,24 +248,48 @@ def _superstructures_definitions(task: Task) -> Iterator[MetricDefinition]:
 def _lines_definitions(task: Task) -> Iterator[MetricDefinition]:
     tolerance: dict[str, tuple[str | int, ...]] = {"tolerance": LINE_TOLERANCES_PX}
     kind = {"kind": task.class_names, **tolerance}
-    measures = {
+    first, *_, last = LINE_THRESHOLDS
+    ods = (
+        f"one threshold of the probability ({len(LINE_THRESHOLDS)} from {first} to {last}) for the "
+        "whole split"
+    )
+    measures: dict[str, tuple[str, _Best, str, str]] = {
         "precision": (
+            "",
+            "high",
             "predicted centre-line pixels",
             "Share of the predicted centre-line pixels (probability above 0.5, thinned to 1 px, "
             "outside unknown areas) that have a true centre line of the same kind at most "
             "{tolerance} px away.",
         ),
         "recall": (
+            "",
+            "high",
             "target centre-line pixels",
             "Share of the true centre-line pixels (thinned to 1 px) that have a predicted centre "
             "line of the same kind at most {tolerance} px away.",
         ),
         "f1": (
+            "",
+            "high",
             "target centre-line pixels",
             "Harmonic mean of precision and recall at {tolerance} px.",
         ),
+        "ods_f1": (
+            "",
+            "high",
+            "target centre-line pixels",
+            f"The best f1 at {{tolerance}} px that {ods} reaches in place of 0.5 (optimal dataset "
+            "scale, ODS).",
+        ),
+        "ods_threshold": (
+            "probability",
+            "any",
+            "target centre-line pixels",
+            "The threshold of ods_f1 at {tolerance} px; of several, the one nearest 0.5.",
+        ),
     }
-    for measure, (support_unit, text) in measures.items():
+    for measure, (unit, best, support_unit, text) in measures.items():
         for prefix, scope, placeholders in (
             ("", "All kinds with known pixels, their counts added up.", tolerance),
             ("{kind}_", "Only {kind} lines.", kind),
@@ -222,8 +297,8 @@ def _lines_definitions(task: Task) -> Iterator[MetricDefinition]:
             yield MetricDefinition(
                 task="lines",
                 name=prefix + measure + "_{tolerance}px",
-                unit="",
-                best="high",
+                unit=unit,
+                best=best,
                 support_unit=support_unit,
                 text=f"{text} {scope}",
                 placeholders=placeholders,

@@ -1,19 +1,30 @@
 """Metrics of roof lines: how much of the drawn is there, and how much of what is there is drawn."""
 
+from typing import Final
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.metrics.definitions import LINE_TOLERANCES_PX, MetricValue, describe
+from app.metrics.definitions import LINE_THRESHOLDS, LINE_TOLERANCES_PX, MetricValue, describe
 from app.metrics.sums import Counts, ratio, to_counts
+from app.metrics.thinning import Bits, thin_bits
 from app.tasks import IGNORE_INDEX, Task
 
 _Mask = npt.NDArray[np.uint8]
 
-_NUM_TOLERANCES = len(LINE_TOLERANCES_PX)
-_BESIDE = np.ones((3, 3), np.uint8)
+_AT_HALF: Final = LINE_THRESHOLDS.index(0.5)
+_THRESHOLD_LOGITS: Final = np.array([np.log(t / (1 - t)) for t in LINE_THRESHOLDS], np.float32)
+# A pixel's bits by the number of thresholds that its logit is above: the masks are nested.
+_BITS_BELOW: Final = np.array([2**n - 1 for n in range(len(LINE_THRESHOLDS) + 1)], np.uint64)
+# The bit after those of the thresholds: the target.
+_TARGET_BIT: Final = np.uint64(2 ** len(LINE_THRESHOLDS))
+
+_NUM_TOLERANCES: Final = len(LINE_TOLERANCES_PX)
+_MARGIN_PX: Final = max(LINE_TOLERANCES_PX)
+_BESIDE: Final = np.ones((3, 3), np.uint8)
 
 
 class LinesMetrics:
@@ -28,8 +39,11 @@ class LinesMetrics:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        # Per kind: predicted pixels, target pixels, then the matched of each per tolerance.
-        self._counts: Counts = np.zeros((task.num_classes, 2 + 2 * _NUM_TOLERANCES), np.int64)
+        # Per kind and threshold: predicted pixels, target pixels, then the matched of each per
+        # tolerance.
+        self._counts: Counts = np.zeros(
+            (task.num_classes, len(LINE_THRESHOLDS), 2 + 2 * _NUM_TOLERANCES), np.int64
+        )
 
     @torch.no_grad()
     def update(self, logits: Tensor, target: Tensor) -> None:
@@ -39,15 +53,14 @@ class LinesMetrics:
             logits: (N, 4, H, W), any float dtype.
             target: (N, 4, H, W) uint8: 1 on a line, 0 off it, 255 unknown or beside a line.
         """
-        # A logit above 0 is a probability above 0.5.
-        predictions = (logits > 0).to(torch.uint8).contiguous().cpu().numpy()
+        values = logits.float().contiguous().cpu().numpy()
         targets = target.cpu().numpy()
-        for image_prediction, image_target in zip(predictions, targets, strict=True):
+        for image_logits, image_target in zip(values, targets, strict=True):
             for kind in range(self._task.num_classes):
-                self._counts[kind] += count_matches(image_prediction[kind], image_target[kind])
+                self._counts[kind] += count_matches(image_logits[kind], image_target[kind])
 
     def state(self) -> Tensor:
-        """All sums, (32,) float64; states of ranks may be added."""
+        """All sums, (608,) float64; states of ranks may be added."""
         return torch.from_numpy(self._counts.ravel().astype(np.float64))
 
     def load_state(self, state: Tensor) -> None:
@@ -62,72 +75,90 @@ class LinesMetrics:
         return describe(self._task, values)
 
 
-def thin(mask: _Mask) -> _Mask:
-    """The centre lines of a mask, one pixel wide, by Guo and Hall's method.
-
-    Not Zhang and Suen's, the library's default: it erases straight lines 3 px wide that run at 135
-    degrees. The mask is padded since the library leaves lines thick on the image's border.
+def count_matches(logits: npt.NDArray[np.float32], target: _Mask) -> Counts:
+    """Centre-line pixels of one kind in one image, and how many of them match, by threshold.
 
     Args:
-        mask: (H, W) uint8, 0 or 1.
-
-    Returns:
-        (H, W) uint8, 0 or 1.
-    """
-    padded = np.pad(mask * 255, 1).astype(np.uint8)
-    thinned = cv2.ximgproc.thinning(padded, thinningType=cv2.ximgproc.THINNING_GUOHALL)
-    return (thinned[1:-1, 1:-1] // 255).astype(np.uint8)
-
-
-def count_matches(prediction: _Mask, target: _Mask) -> Counts:
-    """Centre-line pixels of one kind in one image, and how many of them match.
-
-    Args:
-        prediction: (H, W) uint8, 1 where a line is predicted.
+        logits: (H, W) float32; where NaN, no line is predicted.
         target: (H, W) uint8: 1, 0 or 255.
 
     Returns:
-        (8,) int64: predicted, target, predicted that match at each tolerance, target that match.
+        (19, 8) int64: predicted, target, predicted that match at each tolerance, target that match.
     """
+    counts = np.zeros((len(LINE_THRESHOLDS), 2 + 2 * _NUM_TOLERANCES), np.int64)
     line = (target == 1).astype(np.uint8)
     # The ring of ignored pixels beside a line spares the loss the annotator's jitter. Here the
     # tolerance does that, and what lies there is known: without it, a line drawn 2 px off would
     # count as nothing predicted.
     scored = (target != IGNORE_INDEX).astype(np.uint8) | cv2.dilate(line, _BESIDE)
     if not scored.any():
-        return np.zeros(2 + 2 * _NUM_TOLERANCES, np.int64)
+        return counts
     # Thinned before anything is masked out: a mask's edge would move the centre.
-    predicted_centre, target_centre = thin(prediction), thin(line)
-    scored_centre = predicted_centre & scored
-    pairs = [(scored_centre, target_centre), (target_centre, predicted_centre)]
-    matched = [
-        cv2.countNonZero(centre & cv2.dilate(other, _disc(tolerance_px)))
-        for centre, other in pairs
-        for tolerance_px in LINE_TOLERANCES_PX
-    ]
-    totals = [cv2.countNonZero(centre) for centre, _ in pairs]
-    return np.array(totals + matched, np.int64)
+    centres = thin_bits(_pack_masks(logits, line))
+    target_centre = (centres >= _TARGET_BIT).astype(np.uint8)
+    predicted = np.flatnonzero((centres % _TARGET_BIT) * np.pad(scored, _MARGIN_PX))
+    true = np.flatnonzero(target_centre)
+    bits = centres.ravel()
+    counts[:, 0], counts[:, 1] = _count_bits(bits[predicted]), len(true)
+    for i, tolerance_px in enumerate(LINE_TOLERANCES_PX):
+        # Dilation by all offsets of at most that length: the same as a distance transform and a
+        # comparison, in a twentieth of the time.
+        disc = _disc(tolerance_px)
+        is_near = cv2.dilate(target_centre, disc).ravel()[predicted] > 0
+        counts[:, 2 + i] = _count_bits(bits[predicted[is_near]])
+        rows, columns = np.nonzero(disc)
+        around = (rows - tolerance_px) * centres.shape[1] + columns - tolerance_px
+        near = np.bitwise_or.reduce(bits[true[:, None] + around], axis=1)
+        counts[:, 2 + _NUM_TOLERANCES + i] = _count_bits(near)
+    return counts
+
+
+def _pack_masks(logits: npt.NDArray[np.float32], line: _Mask) -> Bits:
+    """The masks of all thresholds and that of the target as bits, with a margin of nothing.
+
+    The margin is as wide as the largest tolerance, so that no disc wraps around to the other side.
+    """
+    bits = line * _TARGET_BIT
+    is_any = logits > _THRESHOLD_LOGITS[0]
+    bits[is_any] += _BITS_BELOW[np.searchsorted(_THRESHOLD_LOGITS, logits[is_any])]
+    return np.pad(bits, _MARGIN_PX)
+
+
+def _count_bits(bits: Bits) -> Counts:
+    """(19,) int64: in how many pixels the bit of each threshold is set."""
+    in_bytes = bits.astype("<u8").view(np.uint8).reshape(-1, 8)
+    unpacked = np.unpackbits(in_bytes, axis=1, count=len(LINE_THRESHOLDS), bitorder="little")
+    counts: Counts = unpacked.sum(axis=0, dtype=np.int64)
+    return counts
 
 
 def _disc(radius_px: int) -> _Mask:
-    # Dilation by all offsets of at most that length: the same as a distance transform and a
-    # comparison, in a twentieth of the time.
     y, x = np.mgrid[-radius_px : radius_px + 1, -radius_px : radius_px + 1]
     disc: _Mask = (x * x + y * y <= radius_px * radius_px).astype(np.uint8)
     return disc
 
 
 def _values(prefix: str, counts: Counts) -> dict[str, tuple[float | None, int]]:
-    num_predicted, num_target = int(counts[0]), int(counts[1])
-    predicted_matched, target_matched = counts[2:].reshape(2, _NUM_TOLERANCES)
+    """Of (19, 8) counts, one row per threshold."""
+    num_predicted, num_target = (int(count) for count in counts[_AT_HALF, :2])
     values: dict[str, tuple[float | None, int]] = {}
     for i, tolerance_px in enumerate(LINE_TOLERANCES_PX):
-        precision = ratio(predicted_matched[i], num_predicted)
-        recall = ratio(target_matched[i], num_target)
+        scores = [_score(row, i) for row in counts]
+        precision, recall, f1 = scores[_AT_HALF]
         values[f"{prefix}precision_{tolerance_px}px"] = (precision, num_predicted)
         values[f"{prefix}recall_{tolerance_px}px"] = (recall, num_target)
-        values[f"{prefix}f1_{tolerance_px}px"] = (_f1(precision, recall), num_target)
+        values[f"{prefix}f1_{tolerance_px}px"] = (f1, num_target)
+        best_f1, threshold = _find_best([f1 for _, _, f1 in scores])
+        values[f"{prefix}ods_f1_{tolerance_px}px"] = (best_f1, num_target)
+        values[f"{prefix}ods_threshold_{tolerance_px}px"] = (threshold, num_target)
     return values
+
+
+def _score(counts: Counts, i: int) -> tuple[float | None, float | None, float | None]:
+    """Precision, recall and F1 at the i-th tolerance, of (8,) counts."""
+    precision = ratio(counts[2 + i], counts[0])
+    recall = ratio(counts[2 + _NUM_TOLERANCES + i], counts[1])
+    return precision, recall, _f1(precision, recall)
 
 
 def _f1(precision: float | None, recall: float | None) -> float | None:
@@ -138,3 +169,12 @@ def _f1(precision: float | None, recall: float | None) -> float | None:
     if recall == 0:
         return 0.0
     return ratio(2 * precision * recall, precision + recall) if precision is not None else None
+
+
+def _find_best(f1s: list[float | None]) -> tuple[float | None, float | None]:
+    """The largest F1, and its threshold: of equal ones that nearest 0.5, then the lower."""
+    candidates = [(f1, -abs(i - _AT_HALF), i) for i, f1 in enumerate(f1s) if f1 is not None]
+    if not candidates:
+        return None, None
+    best_f1, _, best = max(candidates, key=lambda candidate: candidate[:2])
+    return best_f1, LINE_THRESHOLDS[best]

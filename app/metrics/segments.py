@@ -1,4 +1,4 @@
-"""Metrics of roof planes: overlap per class, roof against background, direction."""
+"""Metrics of roof segments: overlap per class, roof against background, direction."""
 
 import numpy as np
 import torch
@@ -6,14 +6,17 @@ from torch import Tensor
 
 from app.azimuth import class_to_degrees
 from app.metrics.confusion import (
+    ImageIous,
     Values,
     class_values,
+    count_labels,
     find_occurring,
     mean_over,
     resolve_labels,
 )
 from app.metrics.definitions import MetricValue, describe
-from app.metrics.sums import Counts, ratio, round_for_exact_sum, to_counts
+from app.metrics.planes import PlaneSums
+from app.metrics.sums import Counts, ratio, round_for_exact_sum
 from app.tasks import Task
 
 
@@ -33,6 +36,8 @@ class SegmentsMetrics:
         self._counts: Counts = np.zeros((task.num_labels, task.num_classes), np.int64)
         self._azimuth_error_sum_deg = 0.0
         self._centres_deg = _find_centres_deg(task)
+        self._planes = PlaneSums(task, self._centres_deg)
+        self._image_ious = ImageIous(task)
 
     @torch.no_grad()
     def update(self, logits: Tensor, target: Tensor) -> None:
@@ -43,30 +48,33 @@ class SegmentsMetrics:
             target: (N, H, W) uint8, labels of the task, 255 unknown.
         """
         num_bins = self._task.azimuth_bins
-        target = target.to(logits.device).long()
+        labels = target.to(logits.device).long()
         # max finds the same class as argmax and takes a third of its time on a CPU.
         prediction = logits.max(dim=1).indices
-        is_known = target < self._task.num_labels
-        cells = target[is_known] * self._task.num_classes + prediction[is_known]
-        counts = torch.bincount(cells, minlength=self._counts.size)
-        self._counts += to_counts(counts).reshape(self._counts.shape)
+        counts = count_labels(self._task, prediction, labels)
+        self._counts += counts.sum(axis=0)
+        self._image_ious.add([resolve_labels(self._task, of_image) for of_image in counts])
 
         centres_deg = self._centres_deg.to(logits.device)
-        is_pitched = ~centres_deg[target].isnan() & (prediction < num_bins)
-        errors_deg = _azimuth_errors_deg(
-            logits[:, :num_bins].movedim(1, -1)[is_pitched], centres_deg[target[is_pitched]]
-        )
+        is_pitched = ~centres_deg[labels].isnan() & (prediction < num_bins)
+        directions = _expect_directions(logits[:, :num_bins].movedim(1, -1)[is_pitched])
+        errors_deg = _azimuth_errors_deg(directions, centres_deg[labels[is_pitched]])
         self._azimuth_error_sum_deg += float(round_for_exact_sum(errors_deg).sum())
+        self._planes.add(target, is_pitched, directions)
 
     def state(self) -> Tensor:
         """All sums, one-dimensional float64; states may be added."""
-        sums = np.append(self._counts.ravel(), self._azimuth_error_sum_deg)
-        return torch.from_numpy(sums.astype(np.float64))
+        parts = (self._image_ious.state(), self._planes.state(), [self._azimuth_error_sum_deg])
+        return torch.from_numpy(np.concatenate([self._counts.ravel(), *parts]))
 
     def load_state(self, state: Tensor) -> None:
         """Replace all sums by those of a state."""
-        self._counts = to_counts(state[:-1]).reshape(self._counts.shape)
-        self._azimuth_error_sum_deg = float(state[-1])
+        sizes = [self._counts.size, len(self._image_ious.state()), len(self._planes.state())]
+        counts, image_ious, planes, last = np.split(state.cpu().numpy(), np.cumsum(sizes))
+        self._counts = counts.astype(np.int64).reshape(self._counts.shape)
+        self._image_ious.load_state(image_ious)
+        self._planes.load_state(planes)
+        self._azimuth_error_sum_deg = float(last[0])
 
     def confusion_matrix(self) -> Counts:
         """(num_classes, num_classes) pixels, rows the target class, columns the predicted."""
@@ -75,7 +83,7 @@ class SegmentsMetrics:
     def compute(self) -> dict[str, MetricValue]:
         """Every metric of the task by its name in the table."""
         values = self._class_values() | self._roof_values() | self._azimuth_values()
-        return describe(self._task, values)
+        return describe(self._task, values | self._image_ious.values() | self._planes.values())
 
     def _class_values(self) -> Values:
         confusion = self.confusion_matrix()
@@ -135,21 +143,30 @@ def _find_centres_deg(task: Task) -> Tensor:
     return centres_deg
 
 
-def _azimuth_errors_deg(logits: Tensor, target_deg: Tensor) -> Tensor:
-    """Angles between the expected and the true direction, (P,) float32 in [0, 180].
+def _expect_directions(logits: Tensor) -> Tensor:
+    """The expected unit vectors of pixels taken as pitched, (P, 2) float64: east and north.
 
     Args:
         logits: (P, num_bins), of the azimuth classes.
-        target_deg: (P,) float32, true directions.
     """
     num_bins = logits.shape[1]
     if num_bins == 0:
-        return logits.new_zeros(0)
+        return logits.new_zeros(0, 2, dtype=torch.float64)
     # A softmax over all classes would scale those of directions alike, which turns no direction.
-    probabilities = torch.softmax(logits.float(), dim=1)
+    probabilities = torch.softmax(logits.float(), dim=1).double()
     centres_deg = torch.from_numpy(class_to_degrees(np.arange(num_bins), num_bins))
     centres = torch.deg2rad(centres_deg.to(probabilities))
-    expected = torch.atan2(probabilities @ centres.sin(), probabilities @ centres.cos())
+    return probabilities @ torch.stack([centres.sin(), centres.cos()], dim=1)
+
+
+def _azimuth_errors_deg(directions: Tensor, target_deg: Tensor) -> Tensor:
+    """Angles between the expected and the true direction, (P,) float64 in [0, 180].
+
+    Args:
+        directions: (P, 2) float64, expected unit vectors, east and north.
+        target_deg: (P,) float32, true directions.
+    """
+    expected = torch.atan2(directions[:, 0], directions[:, 1])
     difference_deg = torch.rad2deg(expected) - target_deg
     errors_deg = (torch.remainder(difference_deg + 180.0, 360.0) - 180.0).abs()
     # A network that has diverged points nowhere; one NaN must not hide all other pixels.

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.metrics.confusion import class_values
+from app.metrics.confusion import ImageIous, class_values, count_labels
 from app.metrics.definitions import MetricValue, describe
-from app.metrics.sums import Counts, ratio, to_counts
+from app.metrics.sums import Counts, ratio
 from app.tasks import Task
 
 
@@ -20,6 +20,7 @@ class SuperstructuresMetrics:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._counts: Counts = np.zeros((task.num_classes, task.num_classes), np.int64)
+        self._image_ious = ImageIous(task)
 
     @torch.no_grad()
     def update(self, logits: Tensor, target: Tensor) -> None:
@@ -30,19 +31,19 @@ class SuperstructuresMetrics:
             target: (N, H, W) uint8, classes, 255 unknown.
         """
         target = target.to(logits.device).long()
-        prediction = logits.max(dim=1).indices
-        is_known = target < self._task.num_classes
-        cells = target[is_known] * self._task.num_classes + prediction[is_known]
-        counts = torch.bincount(cells, minlength=self._counts.size)
-        self._counts += to_counts(counts).reshape(self._counts.shape)
+        counts = count_labels(self._task, logits.max(dim=1).indices, target)
+        self._counts += counts.sum(axis=0)
+        self._image_ious.add(counts)
 
     def state(self) -> Tensor:
         """All sums, one-dimensional float64; states may be added."""
-        return torch.from_numpy(self._counts.ravel().astype(np.float64))
+        return torch.from_numpy(np.concatenate([self._counts.ravel(), self._image_ious.state()]))
 
     def load_state(self, state: Tensor) -> None:
         """Replace all sums by those of a state."""
-        self._counts = to_counts(state).reshape(self._counts.shape)
+        counts, image_ious = np.split(state.cpu().numpy(), [self._counts.size])
+        self._counts = counts.astype(np.int64).reshape(self._counts.shape)
+        self._image_ious.load_state(image_ious)
 
     def confusion_matrix(self) -> Counts:
         """(num_classes, num_classes) pixels, rows the target class, columns the predicted."""
@@ -55,5 +56,5 @@ class SuperstructuresMetrics:
         num_hits = int(self._counts[:background, :background].sum())
         num_false = int(self._counts[background, :background].sum())
         iou = ratio(num_hits, num_target + num_false) if num_target else None
-        values = class_values(self._task, self._counts)
+        values = class_values(self._task, self._counts) | self._image_ious.values()
         return describe(self._task, values | {"any_superstructure_iou": (iou, num_target)})

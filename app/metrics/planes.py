@@ -1,0 +1,138 @@
+"""Metrics of whole roof planes: which way each runs down by all of its pixels together."""
+
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from app.azimuth import degrees_to_class
+from app.metrics.confusion import Values
+from app.metrics.definitions import MIN_PLANE_PX
+from app.metrics.sums import Sums, ratio, round_for_exact_sum
+from app.tasks import Task
+
+# The parts of a direction are rounded to 2^-20, less than 0.0001 degrees: a float64 adds them
+# exactly over 2^33 pixels, so no order of them turns a plane.
+_DIRECTION_BITS: Final = 20
+
+
+class PlaneSums:
+    """Sums over the planes of targets, over any number of images.
+
+    A plane is a piece of one label of direction whose pixels touch along their sides. Two planes of
+    a label that touch are one; their true direction is the same.
+
+    Args:
+        task: Segments, its labels.
+        centres_deg: (256,) float32: the middle of what a label says of the direction; NaN where
+            nothing.
+    """
+
+    def __init__(self, task: Task, centres_deg: Tensor) -> None:
+        self._task = task
+        self._centres_deg = centres_deg.double().numpy()
+        # All planes, those found; of those found the area, the sums of area times error and of the
+        # area whose direction is right.
+        self._sums: Sums = np.zeros(5, np.float64)
+
+    def add(self, target: Tensor, is_pitched: Tensor, directions: Tensor) -> None:
+        """Count the planes of a batch.
+
+        Args:
+            target: (N, H, W) uint8, labels of the task, 255 unknown.
+            is_pitched: (N, H, W) bool: pitched in the target and by prediction. P pixels.
+            directions: (P, 2) float64, east and north of the expected direction of each of those
+                pixels, in their order; NaN is no direction.
+        """
+        rounded = round_for_exact_sum(directions.nan_to_num(nan=0.0), _DIRECTION_BITS)
+        ends = is_pitched.sum(dim=(1, 2)).cumsum(0).cpu().numpy()
+        parts = np.split(rounded.cpu().numpy(), ends[:-1])
+        images = zip(target.cpu().numpy(), is_pitched.cpu().numpy(), parts, strict=True)
+        for image_target, image_is_pitched, part in images:
+            planes, labels, areas = self._find_planes(image_target)
+            if len(labels):
+                self._add_planes(planes[image_is_pitched], part, labels, areas)
+
+    def state(self) -> Sums:
+        """(5,) float64; states may be added."""
+        return self._sums.copy()
+
+    def load_state(self, sums: Sums) -> None:
+        """Replace all sums by those of a state."""
+        self._sums = sums.copy()
+
+    def values(self) -> Values:
+        """Every metric of planes by its name in the table."""
+        num_planes, num_found, area, error_sum_deg, right_area = self._sums
+        return {
+            "plane_coverage": (ratio(num_found, num_planes), int(num_planes)),
+            "plane_azimuth_accuracy": (ratio(right_area, area), int(num_found)),
+            "plane_azimuth_error_deg": (ratio(error_sum_deg, area), int(num_found)),
+        }
+
+    def _find_planes(
+        self, target: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The planes of an image that are large enough, numbered from 1.
+
+        Returns:
+            (H, W): each pixel's plane, 0 where none. (K,): their labels. (K,): their pixels.
+        """
+        planes = np.zeros(target.shape, np.int64)
+        labels: list[int] = []
+        areas: list[int] = []
+        num_pixels = np.bincount(target.ravel(), minlength=256)
+        is_large = (num_pixels >= MIN_PLANE_PX) & ~np.isnan(self._centres_deg)
+        for label in np.flatnonzero(is_large).tolist():
+            is_label = target == label
+            num_pieces, pieces = cv2.connectedComponents(is_label.view(np.uint8), connectivity=4)
+            piece_of_pixel = pieces[is_label]
+            numbers = np.zeros(num_pieces, np.int64)
+            for piece, area in enumerate(np.bincount(piece_of_pixel).tolist()):
+                if area >= MIN_PLANE_PX:
+                    labels.append(label)
+                    areas.append(area)
+                    numbers[piece] = len(labels)
+            planes[is_label] = numbers[piece_of_pixel]
+        return planes, np.array(labels, np.int64), np.array(areas, np.int64)
+
+    def _add_planes(
+        self,
+        planes: npt.NDArray[np.int64],
+        directions: npt.NDArray[np.float64],
+        labels: npt.NDArray[np.int64],
+        areas: npt.NDArray[np.int64],
+    ) -> None:
+        """Count the planes of an image.
+
+        Args:
+            planes: (P,) plane of each pixel that is pitched and predicted as pitched; 0 for none.
+            directions: (P, 2) of the same pixels, exact to add up.
+            labels: (K,) of the planes.
+            areas: (K,) of the planes, in pixels.
+        """
+        num_planes = len(labels)
+        is_found = np.bincount(planes, minlength=num_planes + 1)[1:] > 0
+        east, north = (
+            np.bincount(planes, weights=part, minlength=num_planes + 1)[1:] for part in directions.T
+        )
+        azimuth_deg = np.degrees(np.arctan2(east, north))
+        errors_deg = np.abs((azimuth_deg - self._centres_deg[labels] + 180.0) % 360.0 - 180.0)
+        bins = degrees_to_class(azimuth_deg, self._task.azimuth_bins)
+        is_right = np.array(
+            [one in self._task.label_sets[label] for one, label in zip(bins, labels, strict=True)]
+        )
+        # Pixels that cancel out, or have no direction, point nowhere: as wrong as can be.
+        points_nowhere = (east == 0) & (north == 0)
+        errors_deg[points_nowhere] = 180.0
+        errors_deg = round_for_exact_sum(torch.from_numpy(errors_deg)).numpy()
+        self._sums += [
+            num_planes,
+            is_found.sum(),
+            areas[is_found].sum(),
+            (areas * errors_deg)[is_found].sum(),
+            areas[is_found & is_right & ~points_nowhere].sum(),
+        ]
