@@ -62,8 +62,11 @@ image-cpu image-gpu: image-%:
 image-test: setup  ## Run the tests of the built images
 	$(python) -m pytest -m docker tests/container
 
-bench: setup  ## Run the benchmarks
-	@for script in bench/*.py; do echo "== $$script"; $(python) "$$script"; done
+# What trains networks to compare what they learn takes hours, and is run by name.
+bench_scripts = $(filter-out bench/ablation.py bench/quality.py, $(wildcard bench/*.py))
+
+bench: setup  ## Run the benchmarks that take minutes
+	@for script in $(bench_scripts); do echo "== $$script"; $(python) "$$script"; done
 
 clean:  ## Remove .venv and caches; local/ with its models stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""Files of weights: checkpoints to resume from, the exported model, pretrained backbones.
+"""Files of weights: checkpoints to resume from, and the exported model.
 
 Nothing here unpickles what a file says: torch files load with weights_only=True, the exported model
 is safetensors and JSON.
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from app.errors import CheckpointError, join_problems
+from app.errors import CheckpointError, first_line, join_problems
 from app.model import HybridRoofModel
 from app.storage import replacing
 from app.tasks import AzimuthBins, Task, build_tasks
@@ -28,10 +28,6 @@ MODEL_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
 
 _CHECKPOINT_NAME = re.compile(r"step-(\d{8})\.pt")
-_WEIGHT_SUFFIXES = (".pth", ".pt", ".safetensors")
-# Names under which training scripts wrap a backbone, and parts of it that we have no use for.
-_WRAPPERS = ("module.", "backbone.", "encoder.", "model.")
-_CLASSIFIER = "fc."
 
 
 def save_checkpoint(
@@ -85,7 +81,7 @@ def load_latest_checkpoint(directory: Path) -> tuple[Path, dict[str, Any]] | Non
             payload: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         # A damaged file fails in whatever part of the reader meets the damage first.
         except Exception as error:
-            problems.append(f"{path.name}: {_first_line(error)}")
+            problems.append(f"{path.name}: {first_line(error)}")
             logger.warning("checkpoint %s is damaged, trying the one before: %s", path, error)
             continue
         return path, payload
@@ -109,6 +105,17 @@ def find_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key)
     ]
+
+
+def find_misfits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    """In words, which of the tensors expected are missing or of another shape."""
+    problems = [f"{name}: missing" for name in expected if name not in tensors]
+    problems += [
+        f"{name}: shape {tuple(tensors[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    return problems
 
 
 def export_model(directory: Path, model: HybridRoofModel, description: Mapping[str, Any]) -> None:
@@ -147,7 +154,7 @@ def load_exported_model(directory: Path) -> tuple[HybridRoofModel, dict[str, Any
         model.load_state_dict(load_file(directory / MODEL_FILE))
     except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"the model in {directory} cannot be loaded: {_first_line(error)}; copy "
+            f"the model in {directory} cannot be loaded: {first_line(error)}; copy "
             f"{MODEL_FILE} and {DESCRIPTION_FILE} again, both from one run"
         ) from error
     return model, description
@@ -164,94 +171,6 @@ def _read_tasks(architecture: Mapping[str, Any]) -> tuple[Task, ...]:
     )
 
 
-def find_pretrained_weights(channel: Path) -> Path:
-    """The one file of weights in a `pretrained` channel.
-
-    Raises:
-        CheckpointError: If there is none, or more than one to choose from.
-    """
-    found = sorted(path for path in channel.iterdir() if path.suffix in _WEIGHT_SUFFIXES)
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise CheckpointError(
-            f"channel pretrained: expected one file ending in {', '.join(_WEIGHT_SUFFIXES)} in "
-            f"{channel}, got {names}; leave exactly one there"
-        )
-    return found[0]
-
-
-def load_backbone_weights(model: HybridRoofModel, path: Path) -> int:
-    """Load ResNet50 weights in torchvision's names into the backbone.
-
-    Prefixes that wrap a backbone (module., backbone., encoder., model.) are taken off and the
-    classifier is left out.
-
-    Returns:
-        How many tensors were loaded.
-
-    Raises:
-        CheckpointError: If the file cannot be read, or any tensor of the backbone is missing or of
-            another shape.
-    """
-    tensors = {_bare_name(name): value for name, value in _read_tensors(path).items()}
-    expected = model.backbone.state_dict()
-    problems = [f"{name}: missing" for name in expected if _is_weight(name) and name not in tensors]
-    problems += [
-        f"{name}: shape {tuple(tensors[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in tensors and tensors[name].shape != value.shape
-    ]
-    matched = {name: tensors[name] for name in expected if name in tensors}
-    if problems:
-        raise CheckpointError(
-            f"backbone_weights: {path} is no ResNet50 of torchvision: {len(problems)} of "
-            f"{len(expected)} tensors do not fit: {join_problems(problems)}; give the state_dict "
-            "of torchvision's resnet50 (3 input bands)"
-        )
-    model.backbone.load_state_dict(matched, strict=False)
-    unused = sorted(tensors.keys() - expected.keys())
-    unused = [name for name in unused if not name.startswith(_CLASSIFIER)]
-    logger.info(
-        "backbone weights: %d of %d tensors from %s, %d others in the file not used",
-        len(matched),
-        len(expected),
-        path,
-        len(unused),
-    )
-    return len(matched)
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"backbone_weights: {path} cannot be read: {_first_line(error)}; give a file of "
-            "tensors only, written with torch.save(model.state_dict(), path) or as safetensors"
-        ) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict):
-        raise CheckpointError(
-            f"backbone_weights: {path} holds a {type(content).__name__}, expected a dict of "
-            "tensors; save model.state_dict()"
-        )
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
-
-
-def _bare_name(name: str) -> str:
-    while name.startswith(_WRAPPERS):
-        name = name.split(".", 1)[1]
-    return name
-
-
-def _is_weight(name: str) -> bool:
-    # Counters of seen batches: absent from old files, and of no effect on us.
-    return not name.endswith("num_batches_tracked")
-
-
 def _list_checkpoints(directory: Path) -> list[Path]:
     """Newest first."""
     if not directory.is_dir():
@@ -259,8 +178,3 @@ def _list_checkpoints(directory: Path) -> list[Path]:
     with os.scandir(directory) as entries:
         names = [entry.name for entry in entries if _CHECKPOINT_NAME.fullmatch(entry.name)]
     return [directory / name for name in sorted(names, reverse=True)]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -82,3 +82,9 @@ def join_problems(problems: Sequence[str]) -> str:
     shown = "; ".join(problems[:_MAX_PROBLEMS_SHOWN])
     num_hidden = len(problems) - _MAX_PROBLEMS_SHOWN
     return f"{shown}; and {num_hidden} more" if num_hidden > 0 else shown
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the lines that follow; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from app.backbone_weights import find_pretrained_weights, load_backbone_weights
 from app.batch_size import remember_batch_size, settle_batch_size
-from app.checkpoint import find_pretrained_weights, load_backbone_weights
 from app.config import Hyperparameters
 from app.devices import choose_autocast_dtype
 from app.distributed import gather_json, rank, world_size

@@ -8,15 +8,10 @@ that whatever else the machine does meets all of them alike. A ratio above 1 mea
 
 import argparse
 import contextlib
-import json
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 ROOT = Path(__file__).parents[1]
 if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
@@ -29,116 +24,25 @@ from bench.support.environment import (  # noqa: E402
     prepare_peers_python,
 )
 from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
+from bench.support.networks import (  # noqa: E402
+    BATCH_SIZE,
+    NUM_THREADS,
+    SIZE_PX,
+    Comparison,
+    Network,
+    take_turns,
+)
 
 _TARGETS = (
     Target("ratio_naive", ">=", 25),
-    Target("ratio_smp_unet", ">=", 2.5),
-    Target("ratio_smp_fpn", ">=", 1.1),
+    Target("ratio_smp_fpn", ">=", 1.2),
+    Target("ratio_smp_unet", ">=", 1.25),
+    Target("ratio_tv_deeplabv3", ">=", 2),
+    # Ours over the least of the peers: no more memory than any of them.
+    Target("peak_rss_over_peers", "<=", 1),
 )
-_SIZE_PX, _BATCH_SIZE, _NUM_THREADS = 512, 2, 2
 _NUM_WARM_UP_STEPS = 2
-# Ways to run ours, and the worker's option for each.
-_VARIANTS = {"checkpointed": "--checkpoint", "compiled": "--compile"}
-
-
-@dataclass
-class Timings:
-    """Of all measured steps of one network, in the order taken."""
-
-    wall_s: list[float] = field(default_factory=list)
-    cpu_s: list[float] = field(default_factory=list)
-
-
-class Network:
-    """One network in a process of its own; a context manager that ends the process.
-
-    Attributes:
-        description: What the process said of the network.
-        name: As in DESIGNS, with the variant behind it if it is one.
-        timings: Of its measured steps.
-        peak_rss_gib: Highest resident memory of the process so far.
-    """
-
-    def __init__(self, python: Path, name: str, variant: str | None = None) -> None:
-        self.name = name if variant is None else f"{name}_{variant}"
-        self.timings = Timings()
-        self.peak_rss_gib = 0.0
-        settings = {"size-px": _SIZE_PX, "batch-size": _BATCH_SIZE, "threads": _NUM_THREADS}
-        arguments = [f"--{key}={value}" for key, value in settings.items()]
-        if variant is not None:
-            arguments.append(_VARIANTS[variant])
-        command = [str(python), "-m", "bench.support.step_worker", name, *arguments]
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.description = self._read()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.terminate()
-        self._process.communicate()
-
-    def step(self, is_measured: bool = True) -> None:
-        """Take one step."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        answer = self._read()
-        self.peak_rss_gib = answer["peak_rss_gib"]
-        if is_measured:
-            self.timings.wall_s.append(answer["wall_s"])
-            self.timings.cpu_s.append(answer["cpu_s"])
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"step: the process of {self.name} ended; see its message above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Steps of ours and of another network that were taken in turns.
-
-    Attributes:
-        other: The other network.
-        ours_s: Wall times of ours, one a turn.
-        other_s: Of the other's step in the same turn.
-    """
-
-    other: Network
-    ours_s: Sequence[float]
-    other_s: Sequence[float]
-
-    def ratio(self) -> float:
-        """How many times faster ours is: the medians' ratio."""
-        return statistics.median(self.other_s) / statistics.median(self.ours_s)
-
-    def ratio_range(self) -> tuple[float, float]:
-        """Lowest and highest ratio of a single turn."""
-        ratios = [other / ours for ours, other in zip(self.ours_s, self.other_s, strict=True)]
-        return min(ratios), max(ratios)
-
-
-def _take_turns(ours: Network, others: Sequence[Network], num_rounds: int) -> list[Comparison]:
-    """Let every network take one step a round, ours first."""
-    num_before = len(ours.timings.wall_s)
-    for i in range(num_rounds):
-        for network in (ours, *others):
-            network.step()
-        names = ", ".join(network.name for network in (ours, *others))
-        print(f"round {i + 1} of {num_rounds} ({names}): load {load_average()}", flush=True)
-    ours_s = ours.timings.wall_s[num_before:]
-    return [Comparison(other, ours_s, other.timings.wall_s) for other in others]
+_PEERS = ("smp_fpn", "smp_unet", "tv_deeplabv3")
 
 
 def _measure(
@@ -154,17 +58,17 @@ def _measure(
             for network in (ours, *peers):
                 for _ in range(_NUM_WARM_UP_STEPS):
                     network.step(is_measured=False)
-            comparisons = _take_turns(ours, peers, num_rounds) if peers else []
+            comparisons = take_turns(ours, peers, num_rounds) if peers else []
         if num_naive_rounds > 0:
             # The peers have ended: this one needs some 8 GiB. It is not warmed up, since a step
             # takes most of a minute.
             with Network(python, "naive") as naive:
-                comparisons = _take_turns(ours, [naive], num_naive_rounds) + comparisons
+                comparisons = take_turns(ours, [naive], num_naive_rounds) + comparisons
         for variant in variants:
             with Network(python, "ours", variant) as changed:
                 for _ in range(_NUM_WARM_UP_STEPS):  # the first of a compiled one takes minutes
                     changed.step(is_measured=False)
-                comparisons = _take_turns(ours, [changed], num_rounds) + comparisons
+                comparisons = take_turns(ours, [changed], num_rounds) + comparisons
     return ours, comparisons
 
 
@@ -190,7 +94,7 @@ def _print_networks(ours: Network, comparisons: Sequence[Comparison]) -> None:
         rows.append([*_cells(comparison.other), cell])
     print_table([*header, "CPU s", "peak RSS GiB", "step / ours [min, max]"], rows)
     print(
-        f"step: {_BATCH_SIZE} images of {_SIZE_PX} px, {_NUM_THREADS} threads, our three losses "
+        f"step: {BATCH_SIZE} images of {SIZE_PX} px, {NUM_THREADS} threads, our three losses "
         f"for every network; {len(comparisons[-1].ours_s)} rounds; ratio of medians [of one round]"
     )
     print(
@@ -209,6 +113,9 @@ def _figures(ours: Network, comparisons: Sequence[Comparison]) -> dict[str, floa
         figures[f"{name}_parameters_m"] = network.description["parameters_m"]
         figures[f"{name}_gmac"] = network.description["gmac"]
         figures[f"{name}_peak_rss_gib"] = network.peak_rss_gib
+    peers = [c.other.peak_rss_gib for c in comparisons if c.other.name in _PEERS]
+    if peers:
+        figures["peak_rss_over_peers"] = ours.peak_rss_gib / min(peers)
     return figures
 
 
@@ -241,7 +148,7 @@ def main() -> None:
     peers = "peers left out" if options.skip_peers else peer_versions()
     print(f"{describe_machine()}; {peers}; load {load_average()}")
     python = Path(sys.executable) if options.skip_peers else prepare_peers_python()
-    peer_names = () if options.skip_peers else ("smp_unet", "smp_fpn")
+    peer_names = () if options.skip_peers else _PEERS
     ours, comparisons = _measure(python, options.rounds, options.naive_rounds, peer_names, variants)
     print()
     _print_networks(ours, comparisons)

@@ -4,13 +4,9 @@ import resource
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torchvision.models import resnet50
 
 from app.checkpoint import (
     export_model,
-    find_pretrained_weights,
-    load_backbone_weights,
     load_exported_model,
     load_latest_checkpoint,
     save_checkpoint,
@@ -87,9 +83,6 @@ def test_pickled_code_is_not_run(tmp_path, capsys):
         pickle.dump(Harmful(), file)
     with pytest.raises(CheckpointError):
         load_latest_checkpoint(tmp_path)
-    torch.save({"x": Harmful()}, tmp_path / "backbone.pth")
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        load_backbone_weights(HybridRoofModel(), tmp_path / "backbone.pth")
     assert "executed" not in capsys.readouterr().out
 
 
@@ -139,51 +132,3 @@ def test_a_damaged_model_is_one_line(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
         load_exported_model(tmp_path)
     assert "\n" not in str(caught.value)
-
-
-def scaled_resnet50():
-    torch.manual_seed(5)
-    return resnet50().state_dict()
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("prefix", ["", "module.backbone."])
-def test_backbone_weights_of_torchvision_load(tmp_path, suffix, prefix):
-    weights = scaled_resnet50()
-    path = tmp_path / f"resnet50{suffix}"
-    renamed = {prefix + name: value for name, value in weights.items()}
-    if suffix == ".pth":
-        torch.save({"state_dict": renamed}, path)
-    else:
-        save_file(renamed, path)
-    model = HybridRoofModel()
-    num_loaded = load_backbone_weights(model, path)
-    own = model.backbone.state_dict()
-    assert num_loaded == len(own) == len(weights) - 2  # all but the classifier
-    assert all(torch.equal(own[name], weights[name]) for name in own)
-
-
-def test_mismatched_backbone_weights_list_what_does_not_fit(tmp_path):
-    weights = scaled_resnet50()
-    weights["conv1.weight"] = torch.zeros(64, 4, 7, 7)
-    del weights["bn1.weight"]
-    torch.save(weights, tmp_path / "bands.pth")
-    model = HybridRoofModel()
-    before = model.backbone.conv1.weight.clone()
-    with pytest.raises(
-        CheckpointError,
-        match=r"bn1\.weight: missing; conv1\.weight: shape \(64, 4, 7, 7\), expected \(64, 3, 7,",
-    ):
-        load_backbone_weights(model, tmp_path / "bands.pth")
-    assert torch.equal(model.backbone.conv1.weight, before)
-
-
-def test_the_pretrained_channel_must_hold_one_file(tmp_path):
-    with pytest.raises(CheckpointError, match="got none"):
-        find_pretrained_weights(tmp_path)
-    (tmp_path / "a.pth").touch()
-    (tmp_path / "README.md").touch()
-    assert find_pretrained_weights(tmp_path).name == "a.pth"
-    (tmp_path / "b.safetensors").touch()
-    with pytest.raises(CheckpointError, match=r"got a\.pth, b\.safetensors"):
-        find_pretrained_weights(tmp_path)

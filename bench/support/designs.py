@@ -1,12 +1,13 @@
-"""The networks that bench/step.py times, each giving HybridRoofModel's outputs."""
+"""The networks that are compared, each giving HybridRoofModel's outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import resnet50
+from torchvision.models.segmentation import deeplabv3_resnet50
 
 from app.model import IMAGE_MEAN, IMAGE_STD, HybridRoofModel
 from app.tasks import TaskName, build_tasks
@@ -40,10 +41,13 @@ class PeerModel(nn.Module):
         self.network = network
         self.memory_format = memory_format
 
-    def forward(self, image: Tensor) -> dict[TaskName, Tensor]:
+    def forward(
+        self, image: Tensor, tasks: Collection[TaskName] | None = None
+    ) -> dict[TaskName, Tensor]:
         """As HybridRoofModel.forward; H and W multiples of 32."""
         channels = self.network(_standardise(image, self.memory_format))
-        return _split_tasks(channels)
+        outputs = _split_tasks(channels)
+        return {name: outputs[name] for name in outputs if tasks is None or name in tasks}
 
 
 class NaiveModel(nn.Module):
@@ -97,7 +101,7 @@ def _build_unet() -> nn.Module:
     import segmentation_models_pytorch as smp  # only the peers' environment has it
 
     network = smp.Unet("resnet50", encoder_weights=None, classes=_NUM_CHANNELS)
-    return PeerModel(network, torch.contiguous_format)
+    return PeerModel(network, torch.channels_last)
 
 
 def _build_fpn() -> nn.Module:
@@ -107,8 +111,28 @@ def _build_fpn() -> nn.Module:
     return PeerModel(network, torch.channels_last)
 
 
+def _build_deeplabv3() -> nn.Module:
+    network = deeplabv3_resnet50(
+        weights=None, weights_backbone=None, num_classes=_NUM_CHANNELS, aux_loss=False
+    )
+    return PeerModel(_FirstOutput(network), torch.channels_last)
+
+
+class _FirstOutput(nn.Module):
+    """torchvision's segmentation networks answer with a dict."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        out: Tensor = self.network(image)["out"]
+        return out
+
+
 OURS = Design("ours", HybridRoofModel, "auto", torch.channels_last)
 NAIVE = Design("naive", NaiveModel, "fp32", torch.contiguous_format)
-SMP_UNET = Design("smp_unet", _build_unet, "fp32", torch.contiguous_format)
+SMP_UNET = Design("smp_unet", _build_unet, "auto", torch.channels_last)
 SMP_FPN = Design("smp_fpn", _build_fpn, "auto", torch.channels_last)
-DESIGNS = (OURS, NAIVE, SMP_UNET, SMP_FPN)
+TV_DEEPLABV3 = Design("tv_deeplabv3", _build_deeplabv3, "auto", torch.channels_last)
+DESIGNS = (OURS, NAIVE, SMP_UNET, SMP_FPN, TV_DEEPLABV3)

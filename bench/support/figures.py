@@ -13,7 +13,7 @@ class Target:
 
     Attributes:
         key: Of the figure.
-        relation: ">=", "<=" or "<".
+        relation: ">=", ">", "<=" or "<".
         bound: In the figure's own unit.
     """
 
@@ -25,6 +25,7 @@ class Target:
         """One line: the figure, its target, and whether it is met."""
         is_met = {
             ">=": value >= self.bound,
+            ">": value > self.bound,
             "<=": value <= self.bound,
             "<": value < self.bound,
         }[self.relation]

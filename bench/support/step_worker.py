@@ -19,7 +19,8 @@ from app.devices import autocast, choose_autocast_dtype
 from app.losses import RoofLoss, count_known
 from app.model import HybridRoofModel
 from app.tasks import TASK_NAMES, TaskName
-from bench.support.designs import DESIGNS, TASKS, Design
+from bench.support.designs import TASKS, Design
+from bench.support.variants import find_design
 
 _GIB = 2**30
 
@@ -90,14 +91,14 @@ def _answer(**values: float | str) -> None:
 def main() -> None:
     """Describe the network, then answer each line read with the figures of one step."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("design", choices=[design.name for design in DESIGNS])
+    parser.add_argument("design")
     parser.add_argument("--size-px", type=int, required=True)
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--compile", action="store_true", help="needs a C++ compiler")
     parser.add_argument("--checkpoint", action="store_true", help="only ours")
     options = parser.parse_args()
-    design = next(design for design in DESIGNS if design.name == options.design)
+    design = find_design(options.design)
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)

@@ -1,0 +1,147 @@
+"""What each choice in HybridRoofModel and its training is worth: one thing changed at a time.
+
+    python bench/ablation.py [--steps 300] [--seeds 3] [--only NAME ...] [--json FILE]
+
+Every variant takes the same number of steps on the same samples in the same order, so that other
+work on the machine changes no score; what a step of it costs is measured apart, in turns with ours.
+Results are kept in local/bench: what was interrupted goes on with the runs that are missing.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
+    sys.path[0] = str(ROOT)
+
+from bench.support.environment import describe_machine, load_average  # noqa: E402
+from bench.support.figures import add_json_option, print_table, report  # noqa: E402
+from bench.support.networks import Network, take_turns  # noqa: E402
+from bench.support.runs import CACHE, Run, results_folder, run_all, spread_of  # noqa: E402
+from bench.support.scenes import SceneReader, draw_pool  # noqa: E402
+
+_NUM_SCENES, _SCENES_SEED = 4096, 7
+_COLUMNS = (
+    ("miou", 3), ("roof_iou", 3), ("azimuth_error_deg", 1), ("line_f1", 3), ("height_rmse_m", 2),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing that is otherwise.
+
+    Attributes:
+        name: In the table.
+        what: In words.
+        design: By name; ours, or a changed network.
+        settings: Hyperparameters that differ.
+    """
+
+    name: str
+    what: str
+    design: str = "ours"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+VARIANTS = (
+    Variant("ours", "the model and the defaults as they are"),
+    Variant("batch_norm", "heads normalise by batch", "batch_norm"),
+    Variant("shared_trunk", "areas and heights share their 3x3 convolution", "shared_trunk"),
+    Variant("pyramid_norm", "a norm behind every convolution of the pyramid", "pyramid_norm"),
+    Variant("width_96", "decoder of 96 channels instead of 128", "width_96"),
+    Variant("width_192", "decoder of 192 channels", "width_192"),
+    Variant("coarse_lines", "lines at stride 4, without the stem", "coarse_lines"),
+    Variant("plain_residuals", "residual branches not started at zero", "plain_residuals"),
+    Variant("no_smoothing", "azimuth_smoothing=0", settings={"azimuth_smoothing": 0.0}),
+    Variant("no_dice", "dice_weight=0", settings={"dice_weight": 0.0}),
+    Variant("dice_1", "dice_weight=1", settings={"dice_weight": 1.0}),
+    Variant("no_ema", "ema_decay=0: the last weights", settings={"ema_decay": 0.0}),
+    Variant("ema_0.99", "ema_decay=0.99", settings={"ema_decay": 0.99}),
+    Variant("lines_2", "lines_weight=2", settings={"lines_weight": 2.0}),
+    Variant("segments_2", "segments_weight=2", settings={"segments_weight": 2.0}),
+    Variant("lr_0.0005", "learning_rate=0.0005", settings={"learning_rate": 5e-4}),
+    Variant("lr_0.002", "learning_rate=0.002", settings={"learning_rate": 2e-3}),
+)
+
+
+def _build_runs(
+    variants: Sequence[Variant], seeds: int, steps: int, pool: Path, num_threads: int
+) -> list[Run]:
+    return [
+        Run(
+            variant.name,
+            variant.design,
+            seed,
+            {
+                "pool": str(pool),
+                "steps": str(steps),
+                "marks": "0.5,1",
+                "eval": "scenes",
+                "threads": str(num_threads),
+                "settings": json.dumps(variant.settings),
+            },
+        )
+        for seed in range(seeds)
+        for variant in variants
+    ]
+
+
+def _time_steps(designs: Sequence[str], num_rounds: int) -> dict[str, float]:
+    """Seconds of a step over those of ours, by design, each in turns with ours."""
+    ratios = {"ours": 1.0}
+    for design in designs:
+        python = Path(sys.executable)
+        with Network(python, "ours") as ours, Network(python, design) as changed:
+            comparison = take_turns(ours, [changed], num_rounds)[0]
+        ratios[design] = statistics.median(comparison.other_s) / statistics.median(
+            comparison.ours_s
+        )
+    return ratios
+
+
+def main() -> None:
+    """Train, time, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    add_json_option(parser)
+    parser.add_argument("--steps", type=int, default=300, help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="of timing; 0 leaves it out")
+    parser.add_argument("--parallel", type=int, default=2, help="runs at once, of one thread each")
+    parser.add_argument("--only", nargs="+", choices=[v.name for v in VARIANTS], metavar="NAME")
+    options = parser.parse_args()
+    variants = [v for v in VARIANTS if not options.only or v.name in ("ours", *options.only)]
+    print(f"{describe_machine()}; load {load_average()}")
+    reader = SceneReader(_SCENES_SEED, _NUM_SCENES)
+    pool = draw_pool(CACHE, "scenes", reader, _NUM_SCENES, 0, num_workers=2)
+    num_threads = 1 if options.parallel > 1 else 2
+    runs = _build_runs(variants, options.seeds, options.steps, pool, num_threads)
+    results = run_all(runs, results_folder("ablation"), options.parallel)
+    designs = list(dict.fromkeys(v.design for v in variants if v.design != "ours"))
+    ratios = _time_steps(designs, options.rounds) if options.rounds > 0 else {}
+    figures: dict[str, float] = {}
+    rows = []
+    for variant in variants:
+        found = [r for run, r in zip(runs, results, strict=True) if run.label == variant.name]
+        cells = [variant.name, variant.what]
+        for name, digits in _COLUMNS:
+            spread = spread_of(found, name)
+            cells.append("-" if spread is None else spread.cell(digits))
+            if spread is not None:
+                figures[f"{variant.name}_{name}"] = spread.mean()
+        ratio = ratios.get(variant.design)
+        rows.append([*cells, "" if ratio is None else f"{ratio:.2f}"])
+        if ratio is not None:
+            figures[f"{variant.name}_step_ratio"] = ratio
+    print_table(["variant", "what", *(name for name, _ in _COLUMNS), "step / ours"], rows)
+    print(f"{options.seeds} seeds, {options.steps} steps of 8 samples of 256 px; mean ±furthest")
+    report(figures, [], options.json)
+
+
+if __name__ == "__main__":
+    main()

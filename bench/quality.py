@@ -1,0 +1,224 @@
+"""What networks learn in the same time: ours, and the peers with the same backbone.
+
+    python bench/quality.py [--budget-s 900] [--seeds 3] [--real] [--json FILE]
+
+Every network gets the same budget by the clock, and the same samples in the same order, outputs,
+losses, optimizer, schedule, averaging and scoring; each runs at its best precision and memory
+format. Nothing else should run on the machine. Results are kept in local/bench: what was
+interrupted goes on with the runs that are missing. The first run makes .venv-peers.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
+    sys.path[0] = str(ROOT)
+
+from app.data.rid import RidDataset  # noqa: E402
+from bench.support.environment import (  # noqa: E402
+    describe_machine,
+    load_average,
+    peer_versions,
+    prepare_peers_python,
+)
+from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
+from bench.support.quality_plot import write_curves  # noqa: E402
+from bench.support.runs import CACHE, Run, Spread, results_folder, run_all, spread_of  # noqa: E402
+from bench.support.scenes import SceneReader, draw_pool  # noqa: E402
+
+_PEERS = ("smp_fpn", "smp_unet")
+_NETWORKS = ("ours", *_PEERS)
+_NUM_SCENES, _NUM_RID_SAMPLES = 4096, 1536
+_SCENES_SEED = 7
+_REAL_DATA = ROOT.parent / "shared" / "data" / "rid"
+# Shown in the table: score, digits, and whether more is better.
+_COLUMNS = (
+    ("miou", 3), ("roof_iou", 3), ("azimuth_error_deg", 1), ("line_f1", 3), ("eave_f1", 3),
+    ("ridge_f1", 3), ("hip_f1", 3), ("valley_f1", 3), ("height_rmse_m", 2),
+)  # fmt: skip
+_TARGETS = tuple(
+    target
+    for peer in ("fpn", "unet")
+    for target in (
+        Target(f"miou_gain_{peer}", ">", 0),
+        Target(f"line_f1_gain_{peer}", ">", 0),
+        Target(f"height_rmse_ratio_{peer}", "<", 1),
+        Target(f"azimuth_error_ratio_{peer}", "<", 1),
+        # By how much the worst of ours is ahead of the best of the peer's, whatever the seed.
+        Target(f"least_lead_{peer}", ">", 0),
+    )
+)
+
+Results = Mapping[str, Sequence[dict[str, Any]]]
+
+
+def compare(results: Results) -> dict[str, float]:
+    """Gains as differences and errors as ratios of means, ours over each peer."""
+    figures: dict[str, float] = {}
+    for peer in _PEERS:
+        name = peer.removeprefix("smp_")
+        leads = []
+        for score, figure, is_gain in (
+            ("miou", "miou_gain", True),
+            ("line_f1", "line_f1_gain", True),
+            ("height_rmse_m", "height_rmse_ratio", False),
+            ("azimuth_error_deg", "azimuth_error_ratio", False),
+        ):
+            ours, theirs = (_spread(results[network], score) for network in ("ours", peer))
+            if is_gain:
+                figures[f"{figure}_{name}"] = ours.mean() - theirs.mean()
+                leads.append((min(ours.values) - max(theirs.values)) / theirs.mean())
+            else:
+                figures[f"{figure}_{name}"] = ours.mean() / theirs.mean()
+                leads.append((min(theirs.values) - max(ours.values)) / theirs.mean())
+        figures[f"least_lead_{name}"] = min(leads)
+    return figures
+
+
+def _spread(results: Sequence[dict[str, Any]], score: str) -> Spread:
+    spread = spread_of(results, score)
+    return spread if spread is not None else Spread([math.nan])
+
+
+def _print_scores(results: Results) -> None:
+    header = ["network", "steps", *(name for name, _ in _COLUMNS)]
+    rows = []
+    for network, runs in results.items():
+        cells = [network, f"{sum(run['steps'] for run in runs) / len(runs):.0f}"]
+        for name, digits in _COLUMNS:
+            spread = spread_of(runs, name)
+            cells.append("-" if spread is None else spread.cell(digits))
+        rows.append(cells)
+    print_table(header, rows)
+
+
+def _print_curves(results: Results) -> None:
+    print("\nby seconds of training: mean mIoU without background, and line F1 at 2 px")
+    rows = []
+    for network, runs in results.items():
+        for marks in zip(*(run["curve"] for run in runs), strict=False):
+            cells = [network, f"{sum(mark['seconds'] for mark in marks) / len(marks):.0f}"]
+            for name in ("miou", "line_f1"):
+                values = [mark["scores"].get(name, 0.0) for mark in marks]
+                cells.append(f"{sum(values) / len(values):.3f}")
+            rows.append(cells)
+    print_table(["network", "seconds", "miou", "line_f1"], rows)
+
+
+def _train(budget_s: float, num_seeds: int, pool: Path, folder: Path, python: Path) -> Results:
+    evals = ["scenes"]
+    if _REAL_DATA.is_dir():
+        evals += [f"{_REAL_DATA}:{split}" for split in ("val", "test")]
+    # Seed by seed, so that a change of the machine's pace meets all networks.
+    runs = [
+        Run(
+            network,
+            network,
+            seed,
+            {
+                "pool": str(pool),
+                "budget-s": f"{budget_s:g}",
+                "eval": evals,
+                "weights": str(folder / "weights" / f"{network}-{seed}.pt"),
+            },
+            python,
+        )
+        for seed in range(num_seeds)
+        for network in _NETWORKS
+    ]
+    found = run_all(runs, folder)
+    return {
+        network: [result for result in found if result["design"] == network]
+        for network in _NETWORKS
+    }
+
+
+def _print_real(title: str, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    print(f"\n{title}")
+    rows = [
+        [
+            network,
+            split,
+            *(_cell(runs, split, score) for score in ("roof_iou", "azimuth_error_deg")),
+        ]
+        for network, runs in results.items()
+        for split in ("rid:val", "rid:test")
+        if runs and split in runs[0]["others"]
+    ]
+    print_table(["network", "split", "roof_iou", "azimuth_error_deg"], rows)
+
+
+def _cell(runs: Sequence[Mapping[str, Any]], split: str, score: str) -> str:
+    values = [run["others"][split].get(score) for run in runs]
+    return "-" if None in values else Spread(values).cell(3 if score == "roof_iou" else 1)
+
+
+def _fine_tune(results: Results, tune_s: float, folder: Path, python: Path) -> Results:
+    """From the weights that scenes gave, and from nothing, on RID's training images."""
+    reader = RidDataset(_REAL_DATA, "train", rid_split="release")
+    pool = draw_pool(CACHE, "rid", reader, _NUM_RID_SAMPLES, 0, num_workers=2)
+    starts = {"after scenes": True, "from random": False}
+    tuned: dict[str, list[dict[str, Any]]] = {}
+    for start, is_tuned in starts.items():
+        runs = []
+        for network in _NETWORKS:
+            for result in results[network]:
+                seed = result["seed"]
+                arguments: dict[str, str | Sequence[str]] = {
+                    "pool": str(pool),
+                    "budget-s": f"{tune_s:g}",
+                    "marks": "1",
+                    "tasks": "segments,lines",
+                    "eval": [f"{_REAL_DATA}:{split}" for split in ("train", "val", "test")],
+                }
+                if is_tuned:
+                    arguments["init"] = str(folder / "weights" / f"{network}-{seed}.pt")
+                    arguments["settings"] = '{"learning_rate": 0.0003}'
+                label = f"{network}-{'tuned' if is_tuned else 'rid'}"
+                runs.append(Run(label, network, seed, arguments, python))
+        for result in run_all(runs, folder):
+            tuned.setdefault(f"{result['design']} {start}", []).append(result)
+    return tuned
+
+
+def main() -> None:
+    """Train, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    add_json_option(parser)
+    parser.add_argument("--budget-s", type=float, default=900, help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument(
+        "--real", action="store_true", help="fine-tune on RID's training images as well"
+    )
+    parser.add_argument("--tune-s", type=float, default=180, help="default: %(default)s")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves")
+    options = parser.parse_args()
+    if options.real and not _REAL_DATA.is_dir():
+        parser.error(f"--real needs RID's images in {_REAL_DATA}, which is not there")
+    print(f"{describe_machine()}; {peer_versions()}; load {load_average()}")
+    python = prepare_peers_python()
+    reader = SceneReader(_SCENES_SEED, _NUM_SCENES)
+    pool = draw_pool(CACHE, "scenes", reader, _NUM_SCENES, 0, num_workers=2)
+    folder = results_folder("quality")
+    results = _train(options.budget_s, options.seeds, pool, folder, python)
+    print()
+    _print_scores(results)
+    _print_curves(results)
+    if options.plot is not None:
+        write_curves(options.plot, results)
+    if _REAL_DATA.is_dir():
+        _print_real("real photos (RID), after scenes alone", results)
+    if options.real:
+        tuned = _fine_tune(results, options.tune_s, folder, python)
+        _print_real(f"real photos, {options.tune_s:g} s on 12 training images", tuned)
+    print()
+    report(compare(results), _TARGETS, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Trains one network of a comparison for a budget, with the project's own step, and scores it.
+
+All networks get the same samples in the same order, losses, optimizer, schedule, averaging and
+scoring; each runs at its best precision and memory format.
+"""
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import nn
+
+from app.class_weights import ClassWeights, choose_class_weights
+from app.config import Hyperparameters
+from app.data.loading import Batch
+from app.devices import choose_autocast_dtype
+from app.engine import StepSettings, evaluate, train_steps
+from app.losses import RoofLoss
+from app.metrics import RoofMetrics
+from app.tasks import Task, TaskName
+from app.training_state import TrainingState, build_ema
+from bench.support.designs import TASKS, Design
+
+CPU: Final = torch.device("cpu")
+# What a run is judged by: the figure's name, and the metric behind it.
+SCORES: Final = {
+    "miou": "val/segments/miou_no_background",
+    "roof_iou": "val/segments/roof_iou",
+    "azimuth_error_deg": "val/segments/azimuth_error_deg",
+    "line_f1": "val/lines/f1_2px",
+    "line_ods_f1": "val/lines/ods_f1_2px",
+    "eave_f1": "val/lines/eave_f1_2px",
+    "ridge_f1": "val/lines/ridge_f1_2px",
+    "hip_f1": "val/lines/hip_f1_2px",
+    "valley_f1": "val/lines/valley_f1_2px",
+    "height_rmse_m": "val/depth/roof_rmse_m",
+}
+NUM_WEIGHED: Final = 64
+_RECENT_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a run trains: by the clock, or by steps. Scoring takes nothing of it.
+
+    Attributes:
+        seconds: Of training, or None.
+        steps: Optimizer steps, or None.
+    """
+
+    seconds: float | None = None
+    steps: int | None = None
+
+    def plan_steps(self, step: int, spent_s: float, recent_s: Sequence[float]) -> int:
+        """How many steps the whole run will have, as far as can be told by now."""
+        if self.steps is not None:
+            return self.steps
+        assert self.seconds is not None
+        if not recent_s:
+            return step + 1000
+        left_s = self.seconds - spent_s
+        return step + max(1, math.ceil(left_s / statistics.median(recent_s)))
+
+    def is_spent(self, step: int, spent_s: float) -> bool:
+        """Whether the run is over."""
+        if self.steps is not None:
+            return step >= self.steps
+        assert self.seconds is not None
+        return spent_s >= self.seconds
+
+    def share_spent(self, step: int, spent_s: float) -> float:
+        """In [0, 1]."""
+        if self.steps is not None:
+            return step / self.steps
+        assert self.seconds is not None
+        return min(1.0, spent_s / self.seconds)
+
+
+def weigh_classes(sample: Batch, tasks: Sequence[Task] = TASKS) -> ClassWeights:
+    """The weights that `train` would choose from these samples."""
+    segments, lines = sample["segments"].numpy(), sample["lines"].numpy()
+    on, off = ((lines == value).sum((0, 2, 3)) for value in (1, 0))
+    num_labels = next(task.num_labels for task in tasks if task.name == "segments")
+    counts = {
+        "segments": np.bincount(segments.ravel(), minlength=256)[:num_labels].astype(np.int64),
+        "lines": np.stack([off, on], axis=1).astype(np.int64),
+    }
+    return choose_class_weights(tasks, counts)  # type: ignore[arg-type]
+
+
+def build_settings(
+    hyperparameters: Hyperparameters,
+    task_weights: Mapping[TaskName, float],
+    class_weights: ClassWeights,
+    autocast_dtype: torch.dtype | None,
+) -> StepSettings:
+    """The engine's settings but for the number of steps, which the budget decides on the way."""
+    return StepSettings(
+        task_weights=task_weights,
+        loss=RoofLoss(
+            TASKS,
+            hyperparameters.dice_weight,
+            hyperparameters.azimuth_smoothing,
+            class_weights,
+        ),
+        grad_accum_steps=1,
+        grad_clip_norm=hyperparameters.grad_clip_norm,
+        num_steps=1,
+        num_warmup_steps=1,
+        device=CPU,
+        autocast_dtype=autocast_dtype,
+    )
+
+
+def build_state(model: nn.Module, hyperparameters: Hyperparameters) -> TrainingState:
+    """As `train` does for random weights: AdamW, decay of weights only, an average."""
+    rate, decay = hyperparameters.learning_rate, hyperparameters.weight_decay
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": chosen, "lr": rate, "peak_lr": rate, "weight_decay": weight_decay}
+        for weight_decay, chosen in (
+            (decay, [p for p in parameters if p.ndim > 1]),
+            (0.0, [p for p in parameters if p.ndim <= 1]),
+        )
+    ]
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    return TrainingState(model, build_ema(model, hyperparameters.ema_decay), optimizer, scaler)
+
+
+def score(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    tasks: Mapping[TaskName, float],
+    autocast_dtype: torch.dtype | None,
+) -> dict[str, float]:
+    """The figures of SCORES that are defined, on whole images."""
+    metrics = RoofMetrics(TASKS)
+    for _ in evaluate(model, batches, metrics, tasks, CPU, autocast_dtype):
+        pass
+    values = metrics.compute("val", "")
+    found = {name: values[key].value for name, key in SCORES.items() if key in values}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point of a run's curve: what it had spent, and how well it did there."""
+
+    seconds: float
+    steps: int
+    scores: Mapping[str, float]
+
+
+def learn(
+    design: Design,
+    state: TrainingState,
+    batches: Iterator[Batch],
+    settings: StepSettings,
+    warmup_fraction: float,
+    budget: Budget,
+    marks: Sequence[float],
+    score_at: Callable[[nn.Module, bool], Mapping[str, float]],
+) -> list[Mark]:
+    """Train until the budget is spent; the curve, whose last mark is the end.
+
+    Args:
+        design: What is trained.
+        state: With the network in its memory format.
+        batches: Without end.
+        settings: But for the schedule, which follows the budget.
+        warmup_fraction: Share of the budget in which the learning rate rises.
+        budget: Of training alone.
+        marks: Shares of the budget, ascending, the last one 1, at which to score.
+        score_at: Scores the averaged network; told whether it is the end.
+    """
+    curve: list[Mark] = []
+    spent_s, recent_s = 0.0, list[float]()
+    left = list(marks)
+    while True:
+        num_steps = budget.plan_steps(state.step, spent_s, recent_s[-_RECENT_STEPS:])
+        planned = dataclasses.replace(
+            settings,
+            num_steps=num_steps,
+            num_warmup_steps=max(1, round(warmup_fraction * num_steps)),
+        )
+        batch = next(batches)  # not on the clock: it is the same for all
+        start_s = time.perf_counter()
+        for _ in train_steps(state, iter([batch]), 1, planned, lambda: False):
+            pass
+        took_s = time.perf_counter() - start_s
+        spent_s += took_s
+        if state.step > 2:  # the first ones allocate
+            recent_s.append(took_s)
+        is_over = budget.is_spent(state.step, spent_s)
+        if is_over or budget.share_spent(state.step, spent_s) >= left[0]:
+            while left and (is_over or budget.share_spent(state.step, spent_s) >= left[0]):
+                left.pop(0)
+            model = state.ema.module
+            curve.append(Mark(spent_s, state.step, score_at(model, is_over)))
+            print(f"{design.name}: {describe(curve[-1])}", flush=True)
+        if is_over:
+            return curve
+
+
+def describe(mark: Mark) -> str:
+    """One line."""
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in mark.scores.items())
+    return f"{mark.seconds:.0f} s, {mark.steps} steps: {scores}"
+
+
+def to_json(curve: Sequence[Mark]) -> list[dict[str, Any]]:
+    """The curve as JSON types."""
+    return [dataclasses.asdict(mark) for mark in curve]
+
+
+def autocast_dtype_of(design: Design) -> torch.dtype | None:
+    """The format in which a design runs here."""
+    return choose_autocast_dtype(design.precision, CPU)

@@ -1,0 +1,120 @@
+"""Networks in processes of their own, which take training steps in turns."""
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from bench.support.environment import load_average
+
+ROOT: Final = Path(__file__).parents[2]
+SIZE_PX: Final = 512
+BATCH_SIZE: Final = 2
+NUM_THREADS: Final = 2
+# Ways to run ours, and the worker's option for each.
+_VARIANTS = {"checkpointed": "--checkpoint", "compiled": "--compile"}
+
+
+@dataclass
+class Timings:
+    """Of all measured steps of one network, in the order taken."""
+
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+
+class Network:
+    """One network in a process of its own; a context manager that ends the process.
+
+    Attributes:
+        description: What the process said of the network.
+        name: As in DESIGNS, with the variant behind it if it is one.
+        timings: Of its measured steps.
+        peak_rss_gib: Highest resident memory of the process so far.
+    """
+
+    def __init__(self, python: Path, name: str, variant: str | None = None) -> None:
+        self.name = name if variant is None else f"{name}_{variant}"
+        self.timings = Timings()
+        self.peak_rss_gib = 0.0
+        settings = {"size-px": SIZE_PX, "batch-size": BATCH_SIZE, "threads": NUM_THREADS}
+        arguments = [f"--{key}={value}" for key, value in settings.items()]
+        if variant is not None:
+            arguments.append(_VARIANTS[variant])
+        command = [str(python), "-m", "bench.support.step_worker", name, *arguments]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.description = self._read()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+    def step(self, is_measured: bool = True) -> None:
+        """Take one step."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        answer = self._read()
+        self.peak_rss_gib = answer["peak_rss_gib"]
+        if is_measured:
+            self.timings.wall_s.append(answer["wall_s"])
+            self.timings.cpu_s.append(answer["cpu_s"])
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"step: the process of {self.name} ended; see its message above")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Steps of ours and of another network that were taken in turns.
+
+    Attributes:
+        other: The other network.
+        ours_s: Wall times of ours, one a turn.
+        other_s: Of the other's step in the same turn.
+    """
+
+    other: Network
+    ours_s: Sequence[float]
+    other_s: Sequence[float]
+
+    def ratio(self) -> float:
+        """How many times faster ours is: the medians' ratio."""
+        return statistics.median(self.other_s) / statistics.median(self.ours_s)
+
+    def ratio_range(self) -> tuple[float, float]:
+        """Lowest and highest ratio of a single turn."""
+        ratios = [other / ours for ours, other in zip(self.ours_s, self.other_s, strict=True)]
+        return min(ratios), max(ratios)
+
+
+def take_turns(ours: Network, others: Sequence[Network], num_rounds: int) -> list[Comparison]:
+    """Let every network take one step a round, ours first."""
+    num_before = len(ours.timings.wall_s)
+    for i in range(num_rounds):
+        for network in (ours, *others):
+            network.step()
+        names = ", ".join(network.name for network in (ours, *others))
+        print(f"round {i + 1} of {num_rounds} ({names}): load {load_average()}", flush=True)
+    ours_s = ours.timings.wall_s[num_before:]
+    return [Comparison(other, ours_s, other.timings.wall_s) for other in others]

@@ -1,0 +1,117 @@
+"""Training runs of a comparison: each once, its result kept in a file, so that work can go on."""
+
+import hashlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[2]
+CACHE: Final = ROOT / "local" / "bench"
+# What a run's result depends on: results of other code are not taken for those of this.
+_SOURCES: Final = (
+    "app/azimuth.py", "app/class_weights.py", "app/config.py", "app/engine.py", "app/losses.py",
+    "app/model.py", "app/tasks.py", "app/training_state.py", "app/data/*.py", "app/metrics/*.py",
+    "app/synthetic/*.py", "bench/support/designs.py", "bench/support/learn*.py",
+    "bench/support/scenes.py", "bench/support/variants.py", "bench/peers.txt",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network, trained once.
+
+    Attributes:
+        label: Names it in tables and files.
+        design: What is trained, by name.
+        seed: Of first weights and of the order of samples.
+        arguments: Of the worker, as `--key` and value.
+        python: Interpreter, which peers need their own of.
+    """
+
+    label: str
+    design: str
+    seed: int
+    arguments: Mapping[str, str | Sequence[str]]
+    python: Path = field(default_factory=lambda: Path(sys.executable))
+
+    def file_name(self) -> str:
+        """Of its result: what it is called, and a digest of all that it is."""
+        digest = hashlib.sha256(json.dumps(sorted(self.arguments.items())).encode()).hexdigest()
+        return f"{self.label}-seed{self.seed}-{digest[:8]}.json"
+
+    def command(self, result: Path) -> list[str]:
+        """Of the process that trains it."""
+        words = [str(self.python), "-m", "bench.support.learn_worker", self.design]
+        words += ["--seed", str(self.seed), "--result", str(result)]
+        for key, values in self.arguments.items():
+            for value in [values] if isinstance(values, str) else values:
+                words += [f"--{key}", value]
+        return words
+
+
+def results_folder(name: str) -> Path:
+    """Where the results of this code are kept."""
+    digest = hashlib.sha256(version("torch").encode())
+    for pattern in _SOURCES:
+        for path in sorted(ROOT.glob(pattern)):
+            digest.update(path.read_bytes())
+    return CACHE / f"{name}-{digest.hexdigest()[:8]}"
+
+
+def run_all(runs: Sequence[Run], folder: Path, num_parallel: int = 1) -> list[dict[str, Any]]:
+    """The results of all runs, in their order; those that are there already are not run again.
+
+    Raises:
+        SystemExit: If a run fails; those before it are kept.
+    """
+    paths = [folder / run.file_name() for run in runs]
+    waiting = [(run, path) for run, path in zip(runs, paths, strict=True) if not path.exists()]
+    if len(waiting) < len(runs):
+        print(f"{len(runs) - len(waiting)} of {len(runs)} runs are there already: {folder}")
+    running: list[tuple[Run, subprocess.Popen[bytes]]] = []
+    while waiting or running:
+        while waiting and len(running) < num_parallel:
+            run, path = waiting.pop(0)
+            running.append((run, subprocess.Popen(run.command(path), cwd=ROOT)))
+        time.sleep(0.5)
+        for run, process in running:
+            if process.poll():
+                for _, other in running:
+                    other.terminate()
+                sys.exit(f"{run.label}, seed {run.seed}: its process ended; see its message above")
+        running = [(run, process) for run, process in running if process.poll() is None]
+    return [json.loads(path.read_text()) for path in paths]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Values of several seeds.
+
+    Attributes:
+        values: One a seed.
+    """
+
+    values: Sequence[float]
+
+    def mean(self) -> float:
+        """Of all."""
+        return statistics.fmean(self.values)
+
+    def cell(self, digits: int) -> str:
+        """Mean, and the distance of the furthest value from it."""
+        mean = self.mean()
+        furthest = max(abs(value - mean) for value in self.values)
+        return f"{mean:.{digits}f} ±{furthest:.{digits}f}"
+
+
+def spread_of(results: Sequence[Mapping[str, Any]], name: str) -> Spread | None:
+    """Of a score over runs that differ in their seed; None where a run has none."""
+    values = [result["scores"].get(name) for result in results]
+    return None if None in values or not values else Spread([float(v) for v in values])

@@ -1,0 +1,173 @@
+"""Synthetic scenes with every label as a reader, and pools of training samples drawn beforehand.
+
+A comparison of networks is no comparison of loaders: the samples are drawn by the project's own
+pipeline before any clock runs, and all networks train on the same ones.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from app.data.loading import (
+    Batch,
+    TrainDataset,
+    TrainOrder,
+    TrainSource,
+    build_train_loader,
+)
+from app.data.reader import TrainReader
+from app.data.sample import BadFile, Sample, unknown_labels
+from app.data.transforms import TrainTransform, windows_per_side
+from app.dataset_names import DatasetName
+from app.synthetic.scene import GENERATOR_VERSION, make_scene
+from app.tasks import LINE_KINDS, TaskName, find_task
+
+GSD_M: Final = 0.1
+CROP_SIZE_PX: Final = 256
+_SIZE_PX: Final = 512
+_PLANES: Final = ("image", "segments", "lines", "depth")
+# To be raised when samples of a pool would come out otherwise.
+_POOL_VERSION: Final = 1
+
+
+class SceneReader(Dataset[Sample]):
+    """Scenes by number, each made anew when it is asked for; the same seed, the same scenes.
+
+    Args:
+        seed: First ingredient of every scene.
+        num_scenes: How many there are.
+    """
+
+    # Its labels are those of RID and of Roofline together: nothing after a reader asks for more.
+    name: ClassVar[DatasetName] = "rid"
+    title: ClassVar[str] = "synthetic scenes"
+    missing: ClassVar[Sequence[BadFile]] = ()
+    labels: ClassVar[Mapping[TaskName, tuple[str, ...]]] = {
+        "segments": find_task("segments").class_names,
+        "lines": LINE_KINDS,
+        "depth": find_task("depth").class_names,
+    }
+
+    def __init__(self, seed: int, num_scenes: int) -> None:
+        self.seed = seed
+        self.sample_ids = [f"{seed}-{i}" for i in range(num_scenes)]
+        self.num_files = num_scenes
+        self.span_m = _SIZE_PX * GSD_M
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        scene = make_scene((self.seed, index), _SIZE_PX, GSD_M)
+        brush = np.ones((3, 3), np.uint8)
+        # Back to the centres that the scene's lines were drawn around, 3 px wide.
+        centres = np.stack([cv2.erode(line, brush) for line in scene.lines])
+        return Sample(
+            image=torch.from_numpy(scene.image.transpose(2, 0, 1).copy()),
+            segments=torch.from_numpy(scene.segments),
+            lines=torch.from_numpy(centres),
+            depth=torch.from_numpy(scene.height_m),
+            superstructures=unknown_labels(*scene.segments.shape),
+            dataset=self.name,
+            sample_id=self.sample_ids[index],
+            gsd_m=GSD_M,
+        )
+
+    def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:  # noqa: ARG002
+        """The whole scene."""
+        return self[index]
+
+    def pass_order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Every scene once."""
+        return rng.permutation(len(self))
+
+
+class Pool:
+    """Training samples on disk, read as memory maps: what all networks of a comparison see.
+
+    Args:
+        folder: As `draw_pool` left it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _PLANES}
+
+    def __len__(self) -> int:
+        return len(self._arrays["image"])
+
+    def batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
+        """Batches without end, every pass in another order, which depends on the seed alone."""
+        rng = np.random.default_rng(seed)
+        while True:
+            order = rng.permutation(len(self))
+            for start in range(0, len(order) - batch_size + 1, batch_size):
+                yield self.take(np.sort(order[start : start + batch_size]))
+
+    def take(self, numbers: npt.NDArray[np.int64]) -> Batch:
+        """The samples of these numbers."""
+        image, segments, lines, depth = (
+            torch.from_numpy(np.ascontiguousarray(self._arrays[name][numbers])) for name in _PLANES
+        )
+        return Batch(
+            image=image,
+            segments=segments,
+            lines=lines,
+            depth=depth,
+            superstructures=unknown_labels(*segments.shape),
+            sample_id=[str(number) for number in numbers],
+            bad_files={},
+        )
+
+
+def draw_pool(
+    cache: Path, name: str, reader: TrainReader, num_samples: int, seed: int, num_workers: int
+) -> Path:
+    """The folder of a pool, which is drawn where it is not there.
+
+    Args:
+        cache: Folder of all pools.
+        name: Of what the reader reads.
+        reader: Its training samples.
+        num_samples: How many to draw.
+        seed: Of all random draws.
+        num_workers: Processes that draw; the samples do not depend on it.
+    """
+    identity = [_POOL_VERSION, GENERATOR_VERSION, name, len(reader), num_samples, seed]
+    digest = hashlib.sha256(json.dumps([*identity, CROP_SIZE_PX, GSD_M]).encode()).hexdigest()
+    folder = cache / f"pool-{name}-{digest[:8]}"
+    if folder.is_dir():
+        return folder
+    per_side = windows_per_side(CROP_SIZE_PX, reader.span_m / GSD_M)
+    source = TrainSource(reader, 1.0, per_side, None)
+    dataset = TrainDataset([source], TrainTransform(CROP_SIZE_PX, GSD_M), seed)
+    order = TrainOrder([source], num_samples, 8, seed, epochs=1)
+    unfinished = folder.with_suffix(".tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    arrays: dict[str, np.memmap[tuple[int, ...], np.dtype[np.generic]]] = {}
+    done = 0
+    for batch in build_train_loader(dataset, order, num_workers, prefetch_factor=2):
+        planes = {plane: batch[plane].numpy() for plane in _PLANES}
+        for plane, values in planes.items():
+            if plane not in arrays:
+                arrays[plane] = np.lib.format.open_memmap(
+                    unfinished / f"{plane}.npy",
+                    "w+",
+                    values.dtype,
+                    (num_samples, *values.shape[1:]),
+                )
+            arrays[plane][done : done + len(values)] = values
+        done += len(batch["sample_id"])
+    for array in arrays.values():
+        array.flush()
+    unfinished.rename(folder)  # last, so that a pool is whole or not there
+    return folder
