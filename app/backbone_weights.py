@@ -93,9 +93,14 @@ def load_backbone_weights(model: HybridRoofModel, path: Path) -> int:
     if reason is not None:
         raise CheckpointError(f"backbone_weights: {path} {reason}")
     needed = {name: value for name, value in expected.items() if _is_weight(name)}
-    problems = find_misfits(needed, tensors)
-    problems += [f"{name}: not in a ResNet50" for name in tensors if _is_foreign(name, expected)]
-    problems += [f"{name}: not finite" for name in needed if _is_broken(tensors.get(name))]
+    # Inside the blocks, what a network has more is part of what it computes.
+    given = {
+        name: value
+        for name, value in tensors.items()
+        if name in needed or (name.partition(".")[0] in _STAGES and _is_weight(name))
+    }
+    problems = find_misfits(needed, given)
+    problems += [f"{name}: not finite" for name in needed if _is_broken(given.get(name))]
     if problems:
         raise CheckpointError(
             f"backbone_weights: {path} is no ResNet50 of torchvision, {join_problems(problems)}; "
@@ -208,11 +213,6 @@ def _explain_other_network(
 
 def _count_blocks(tensors: Mapping[str, Tensor], stage: str) -> int:
     return len({name.split(".")[1] for name in tensors if name.startswith(f"{stage}.")})
-
-
-def _is_foreign(name: str, expected: Mapping[str, Tensor]) -> bool:
-    """Whether a block of the file computes something that ours do not."""
-    return name.partition(".")[0] in _STAGES and name not in expected
 
 
 def _is_broken(value: Tensor | None) -> bool:

@@ -4,7 +4,6 @@ A GPU says when its memory is full, so there sizes are tried. On a CPU the kerne
 without a word, so there a model is fitted to small sizes, and the container's limit bounds it.
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,14 +17,12 @@ from app.errors import ConfigError
 from app.forecast import USABLE_SHARE, CostModel, split_global_batch
 from app.machine import read_gpus
 from app.measuring import ProbeRequest, ask_probe, read_answers
+from app.settled import recall, remember
 
 logger = logging.getLogger(__name__)
 
 # Of a step, where nothing else is asked for.
 DEFAULT_GLOBAL_BATCH_SIZE: Final = 16
-_MEMORY_FILE: Final = "batch_size.json"
-# As app.checkpoint names them, which needs torch. Without one there is nothing to split alike.
-_CHECKPOINTS: Final = "step-*.pt"
 # The job has failed: its machine is paid for.
 _REMEDY_TIMEOUT_S: Final = 90.0
 _SMALL_SIDE_PX: Final = 256
@@ -199,20 +196,14 @@ def remember_batch_size(
 ) -> None:
     """Keep what was settled beside the checkpoints: a run that goes on has to split steps alike."""
     document = {**_key(asked, num_processes), "batch_size": settled.micro_batch_size}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _MEMORY_FILE).write_text(json.dumps(document) + "\n", encoding="utf-8")
+    remember(folder, "batch_size", document)
 
 
 def recall_batch_size(
     folder: Path, hyperparameters: Hyperparameters, num_processes: int
 ) -> int | None:
     """What was settled for the checkpoints in a folder; None where there are none of this kind."""
-    if hyperparameters.resume == "never" or not any(folder.glob(_CHECKPOINTS)):
-        return None
-    try:
-        document = json.loads((folder / _MEMORY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    document = recall(folder, "batch_size", hyperparameters.resume)
     key = _key(hyperparameters, num_processes)
     if not isinstance(document, dict) or any(document.get(k) != v for k, v in key.items()):
         return None

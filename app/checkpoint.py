@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
@@ -108,8 +108,9 @@ def find_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
 
 
 def find_misfits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
-    """In words, which of the tensors expected are missing or of another shape."""
+    """In words, which tensors are missing, too many or of another shape."""
     problems = [f"{name}: missing" for name in expected if name not in tensors]
+    problems += [f"{name}: not in this network" for name in tensors if name not in expected]
     problems += [
         f"{name}: shape {tuple(tensors[name].shape)}, expected {tuple(value.shape)}"
         for name, value in expected.items()
@@ -150,9 +151,18 @@ def load_exported_model(directory: Path) -> tuple[HybridRoofModel, dict[str, Any
         description = json.loads((directory / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         architecture = description["architecture"]
         tasks = _read_tasks(architecture)
+        _check_class_names(tasks, description.get("tasks", {}))
         model = HybridRoofModel(tasks, decoder_channels=int(architecture["decoder_channels"]))
-        model.load_state_dict(load_file(directory / MODEL_FILE))
-    except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+        tensors = load_file(directory / MODEL_FILE)
+        if problems := find_misfits(model.state_dict(), tensors):
+            raise ValueError(
+                f"{MODEL_FILE} is not of the network that {DESCRIPTION_FILE} describes: "
+                f"{join_problems(problems)}"
+            )
+        model.load_state_dict(tensors)
+    except (
+        ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError, SafetensorError,
+    ) as error:  # fmt: skip
         raise CheckpointError(
             f"the model in {directory} cannot be loaded: {first_line(error)}; copy "
             f"{MODEL_FILE} and {DESCRIPTION_FILE} again, both from one run"
@@ -169,6 +179,17 @@ def _read_tasks(architecture: Mapping[str, Any]) -> tuple[Task, ...]:
     return build_tasks(
         azimuth_bins, superstructures=bool(architecture.get("superstructures", False))
     )
+
+
+def _check_class_names(tasks: Sequence[Task], described: Mapping[str, Any]) -> None:
+    """See that a description means by its classes what the network of its architecture does."""
+    for task in tasks:
+        names = described.get(task.name, {}).get("class_names", task.class_names)
+        if tuple(names) != task.class_names:
+            raise ValueError(
+                f"{DESCRIPTION_FILE} names the classes of {task.name} {', '.join(names)}, but its "
+                f"architecture has {', '.join(task.class_names)}"
+            )
 
 
 def _list_checkpoints(directory: Path) -> list[Path]:

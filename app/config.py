@@ -1,6 +1,5 @@
 """Hyperparameters: names, ranges, defaults and meaning."""
 
-import math
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -14,8 +13,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.dataset_names import DATASET_NAMES, DatasetName
 from app.presets import PRESETS
+from app.setting_checks import (
+    check_batch_size,
+    check_learning_rate,
+    read_dataset_names,
+    read_dataset_weights,
+)
+
+DEFAULT_LEARNING_RATE: Final = 1e-3
 
 # Every field stands in exactly one group; the order is that of docs/hyperparameters.md.
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -26,11 +32,12 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "Model and losses": (
         "backbone_weights", "azimuth_bins", "segments_weight", "lines_weight", "depth_weight",
-        "superstructures_weight", "dice_weight", "azimuth_smoothing",
+        "superstructures_weight", "task_weighting", "dice_weight", "azimuth_smoothing",
     ),
     "Optimisation": (
         "epochs", "batch_size", "grad_accum_steps", "global_batch_size", "learning_rate",
-        "backbone_learning_rate", "weight_decay", "warmup_fraction", "grad_clip_norm", "ema_decay",
+        "backbone_learning_rate", "backbone_lr_decay", "freeze_backbone_fraction",
+        "backbone_batchnorm", "weight_decay", "warmup_fraction", "grad_clip_norm", "ema_decay",
     ),
     "Run": (
         "seed", "device", "precision", "checkpoint_activations", "torch_compile",
@@ -150,13 +157,29 @@ class Hyperparameters(BaseModel):
     """Share of a dataset that may be unreadable before the job stops. Bad samples below it are left
     out and listed in metrics.json; 0 stops at the first."""
 
-    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    learning_rate: float | Literal["auto"] = DEFAULT_LEARNING_RATE
     """Highest learning rate of the decoder and the heads, reached after the warm-up. Lower it when
-    the loss jumps or turns to NaN."""
+    the loss jumps or turns to NaN. "auto" first tries rising rates on a copy of the network for at
+    most 80 steps, and takes a tenth of the one at which the loss was lowest."""
 
     backbone_learning_rate: float | None = Field(default=None, gt=0, le=1)
     """Highest learning rate of the ResNet50 backbone. None means learning_rate for random weights
     and a tenth of it for pretrained ones, which a high rate would wash out."""
+
+    backbone_lr_decay: float = Field(default=1.0, gt=0, le=1)
+    """What each earlier part of the backbone's learning rate is multiplied by: layer4 learns at
+    backbone_learning_rate, layer3 at that times this, the stem at its fourth power. Lower it where
+    few samples teach a pretrained backbone; 1 lets all parts learn alike."""
+
+    freeze_backbone_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Share of all steps, from the first on, in which a pretrained backbone keeps its weights and
+    its batch statistics: they cost no backward pass, and learn once the decoder can tell them
+    what. No effect on random weights."""
+
+    backbone_batchnorm: Literal["train", "frozen"] = "train"
+    """Which statistics the backbone normalises by: those of the batch, or, "frozen", those that
+    came with pretrained weights. Freeze them where a pass holds fewer than 8 samples. No effect on
+    random weights."""
 
     weight_decay: float = Field(default=0.02, ge=0, le=1)
     """Pull of AdamW towards small weights; biases and normalisation are left out. Raise it when
@@ -188,6 +211,11 @@ class Hyperparameters(BaseModel):
     depth_weight: float = Field(default=1.0, ge=0)
     """Weight of the height loss in the sum of the losses; 0 leaves the task untrained. Roofline
     alone has heights."""
+
+    task_weighting: Literal["fixed", "uncertainty"] = "fixed"
+    """Whether the weights of the losses stay as they are, or each is divided by a number learned
+    beside the network, which grows with the task's loss, so that tasks with small losses count as
+    much as those with large ones. Try it where the log calls gradients of tasks uneven."""
 
     dice_weight: float = Field(default=0.5, ge=0)
     """Weight of the Dice loss, which scores overlap, beside the loss per pixel. Raise it when thin
@@ -263,16 +291,16 @@ class Hyperparameters(BaseModel):
         read_dataset_names(text)
         return text
 
-    # Before the union's own checks, which would say the same in two sentences.
+    # Before the unions' own checks, which would say the same in two sentences.
     @field_validator("batch_size", mode="before")
     @classmethod
     def _check_batch_size(cls, value: object) -> object:
-        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        if not is_count and value != "auto":
-            raise PydanticCustomError(
-                "batch_size", "Input should be a whole number of at least 1, or auto"
-            )
-        return value
+        return check_batch_size(value)
+
+    @field_validator("learning_rate", mode="before")
+    @classmethod
+    def _check_learning_rate(cls, value: object) -> object:
+        return check_learning_rate(value)
 
     @field_validator("device")
     @classmethod
@@ -309,6 +337,12 @@ class Hyperparameters(BaseModel):
         assert self.batch_size != "auto", "batch_size=auto is to be resolved first"
         return self.batch_size
 
+    @property
+    def settled_learning_rate(self) -> float:
+        """The learning_rate, once app.rate_search has put a number in the place of "auto"."""
+        assert self.learning_rate != "auto", "learning_rate=auto is to be resolved first"
+        return self.learning_rate
+
     def non_default(self) -> dict[str, object]:
         """The fields whose values differ from their defaults, for the log."""
         fields = type(self).model_fields
@@ -317,49 +351,3 @@ class Hyperparameters(BaseModel):
     def result_affecting(self) -> dict[str, int | float | str | None]:
         """The fields that change the trained weights; a resumed run must have the same."""
         return self.model_dump(mode="json", exclude=set(_NOT_RESULT_AFFECTING))
-
-
-def read_dataset_names(text: str) -> tuple[DatasetName, ...]:
-    """The datasets that the text of `datasets` names, in their usual order.
-
-    Raises:
-        PydanticCustomError: If it names something else.
-    """
-    names = [part.strip() for part in text.split(",")]
-    if names == ["all"]:
-        return DATASET_NAMES
-    if not set(names) <= set(DATASET_NAMES) or len(set(names)) < len(names):
-        raise PydanticCustomError(
-            "datasets",
-            "Input should be all, or names of {names} with commas between them, each at most once",
-            {"names": ", ".join(DATASET_NAMES)},
-        )
-    return tuple(name for name in DATASET_NAMES if name in names)
-
-
-def read_dataset_weights(text: str) -> dict[DatasetName, float]:
-    """Shares by dataset name, from the text of `dataset_weights`; not yet scaled to a sum of 1.
-
-    Raises:
-        PydanticCustomError: If the text cannot be read; says what is wrong with it.
-    """
-    weights: dict[DatasetName, float] = {}
-    for part in text.split(","):
-        key, _, number = (piece.strip() for piece in part.partition("="))
-        name = next((name for name in DATASET_NAMES if name == key), None)
-        try:
-            weight = float(number)
-        except ValueError:
-            weight = math.nan
-        if name is None or name in weights or not 0 <= weight < math.inf:
-            names = ", ".join(DATASET_NAMES)
-            raise PydanticCustomError(
-                "dataset_weights",
-                "Input should be name=share,... with each of {names} at most once and shares of at "
-                "least 0",
-                {"names": names},
-            )
-        weights[name] = weight
-    if sum(weights.values()) == 0:
-        raise PydanticCustomError("dataset_weights", "Input should have a share above 0")
-    return weights

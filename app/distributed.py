@@ -87,6 +87,19 @@ def wrap_model(model: nn.Module, device: torch.device) -> nn.Module:
         )
 
 
+def wrap_model_anew(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model wrapped as before, for the parameters that ask for a gradient now.
+
+    A wrapper counts on a gradient of each that asked for one when it was made, and would wait for
+    others in vain, or never add them up.
+    """
+    if not isinstance(model, DistributedDataParallel):
+        return model
+    # Otherwise two would add up the same gradients.
+    model._remove_autograd_hooks()  # type: ignore[no-untyped-call]
+    return wrap_model(model.module, device)
+
+
 def all_reduce_sum(values: Tensor) -> Tensor:
     """The sum of `values` over all ranks, in place; int64 sums are exact."""
     if _is_distributed():
@@ -96,9 +109,9 @@ def all_reduce_sum(values: Tensor) -> Tensor:
 
 def average_buffers(model: nn.Module) -> None:
     """Make floating-point buffers the mean over ranks: statistics of all samples, alike on all."""
-    if not _is_distributed():
-        return
     buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    if not _is_distributed() or not buffers:
+        return
     flat = torch.cat([buffer.flatten() for buffer in buffers])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from app.data.loading import Batch
 from app.devices import autocast, is_out_of_memory
-from app.distributed import all_reduce_sum, average_buffers, world_size
+from app.distributed import all_reduce_sum, average_buffers, rank, world_size
 from app.errors import ConfigError
+from app.freezing import prepare_backbone
+from app.gradient_norms import measure_norms, shared_feature
 from app.losses import RoofLoss, count_known
 from app.metrics import RoofMetrics
 from app.step_times import StepClock
+from app.task_weighting import clamp, set_gradients, weigh_tasks
 from app.tasks import TASK_NAMES, TaskName
 from app.training_state import LossSums, TrainingState, unwrap
 
@@ -38,6 +41,9 @@ class StepSettings:
         num_warmup_steps: Steps over which the learning rate rises to its full value.
         device: Where the model lies.
         autocast_dtype: bfloat16 or float16, or None for float32 throughout.
+        num_frozen_steps: Steps at the beginning in which the backbone does not learn.
+        keeps_statistics: Whether the backbone normalises by the statistics it came with.
+        norm_interval_steps: Steps from one measurement of gradient norms to the next; 0 for none.
     """
 
     task_weights: Mapping[TaskName, float]
@@ -48,6 +54,9 @@ class StepSettings:
     num_warmup_steps: int
     device: torch.device
     autocast_dtype: torch.dtype | None
+    num_frozen_steps: int = 0
+    keeps_statistics: bool = False
+    norm_interval_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class StepResult:
         micro_batches: What this rank trained on.
         stop: Whether any rank was asked to stop.
         seconds: As StepClock.close_step.
+        gradient_norms: As measure_norms, of the first rank's first pass and the tasks it knows
+            something of; None in a step, or on a rank, without a measurement.
     """
 
     losses: LossSums
@@ -67,6 +78,7 @@ class StepResult:
     micro_batches: list[Batch]
     stop: bool
     seconds: Mapping[str, float]
+    gradient_norms: Mapping[TaskName, float] | None = None
 
 
 def train_steps(
@@ -89,11 +101,14 @@ def train_steps(
         with clock.part("wait"):
             micro_batches = [next(batches) for _ in range(length)]
         _set_learning_rate(state, settings)
+        gathers_statistics = _prepare_model(state, settings)
         counts, num_samples, stop = _reduce_counts(micro_batches, stop_requested(), settings)
-        sums = _accumulate_fitting(state, micro_batches, counts, settings, clock)
+        sums, norms = _accumulate_fitting(state, micro_batches, counts, settings, clock)
+        losses = LossSums(sums, counts.cpu())
         with clock.part("optimizer"):
-            is_finite = _step_optimizer(state, settings)
-            average_buffers(unwrap(state.model))
+            is_finite = _step_optimizer(state, settings, losses)
+            if gathers_statistics:
+                average_buffers(unwrap(state.model))
             if is_finite:
                 state.ema.update_parameters(unwrap(state.model))
         state.num_skipped = 0 if is_finite else state.num_skipped + 1
@@ -101,11 +116,12 @@ def train_steps(
             _report_skipped(state.num_skipped, micro_batches)
         state.step += 1
         yield StepResult(
-            losses=LossSums(sums, counts.cpu()) if is_finite else LossSums(),
+            losses=losses if is_finite else LossSums(),
             num_samples=num_samples,
             micro_batches=micro_batches,
             stop=stop,
             seconds=clock.close_step(),
+            gradient_norms=norms,
         )
 
 
@@ -172,7 +188,7 @@ def _accumulate_fitting(
     counts: Tensor,
     settings: StepSettings,
     clock: StepClock,
-) -> Tensor:
+) -> tuple[Tensor, dict[TaskName, float] | None]:
     """As `_accumulate_gradients`; where memory runs out, anew with half as many samples a pass.
 
     The gradient stays that of the whole step. Batch statistics are of fewer samples, and those of
@@ -251,14 +267,16 @@ def _accumulate_gradients(
     counts: Tensor,
     settings: StepSettings,
     clock: StepClock,
-) -> Tensor:
-    """Backward through all passes; returns the (4,) float64 summed losses.
+) -> tuple[Tensor, dict[TaskName, float] | None]:
+    """Backward through all passes; returns the (4,) float64 summed losses and gradient norms.
 
     Each task's sum is divided by its count over the whole step, so the gradient is that of one
     large batch however unevenly labels are spread over passes and ranks.
     """
     num_ranks = world_size()
     device = settings.device
+    weights = weigh_tasks(settings.task_weights, state.log_variances)
+    norms: dict[TaskName, float] | None = None
     total_sums = torch.zeros(len(TASK_NAMES), dtype=torch.float64, device=device)
     for i, batch in enumerate(passes):
         is_last = i == len(passes) - 1
@@ -270,33 +288,74 @@ def _accumulate_gradients(
                     name: batch[name].to(device, non_blocking=True)
                     for name in settings.task_weights
                 }
+            is_measured = i == 0 and _is_norm_step(state, settings)
             with clock.part("forward"):
-                with autocast(device, settings.autocast_dtype):
+                with (
+                    _catch_feature(state, settings, is_measured) as feature,
+                    autocast(device, settings.autocast_dtype),
+                ):
                     logits = state.model(image, settings.task_weights)
                 sums = settings.loss(logits, targets)
                 loss = torch.zeros((), device=device)
                 for position, name in enumerate(TASK_NAMES):
                     if name in sums:
-                        weight = settings.task_weights[name]
                         # DDP averages over ranks: times their number gives the sum.
-                        scale = weight * num_ranks / counts[position].clamp(min=1)
+                        scale = weights[name] * num_ranks / counts[position].clamp(min=1)
                         loss = loss + scale * sums[name]
                         total_sums[position] += sums[name].detach()
-            del logits, sums  # the graph keeps of them what it needs
             with clock.part("backward"):
+                if is_measured:
+                    own = _weigh_by_own_counts(sums, batch, weights)
+                    norms = measure_norms(feature.pop(), own, state.scaler)
+                    del own
+                del logits, sums  # the graph keeps of them what it needs
                 state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    return all_reduce_sum(total_sums).cpu()
+    return all_reduce_sum(total_sums).cpu(), norms
 
 
-def _step_optimizer(state: TrainingState, settings: StepSettings) -> bool:
+def _is_norm_step(state: TrainingState, settings: StepSettings) -> bool:
+    interval = settings.norm_interval_steps
+    return interval > 0 and state.step % interval == 0 and rank() == 0
+
+
+def _catch_feature(
+    state: TrainingState, settings: StepSettings, is_measured: bool
+) -> contextlib.AbstractContextManager[list[Tensor]]:
+    """As `shared_feature`, in a pass that is measured."""
+    if not is_measured:
+        return contextlib.nullcontext([])
+    heads = unwrap(state.model).get_submodule("heads")
+    assert isinstance(heads, nn.ModuleDict)
+    return shared_feature(heads, next(iter(settings.task_weights)))
+
+
+def _weigh_by_own_counts(
+    sums: Mapping[TaskName, Tensor], batch: Batch, weights: Mapping[TaskName, float]
+) -> dict[TaskName, Tensor]:
+    """Weight times mean loss of each task that a pass knows something of.
+
+    By the pass's own counts: divided by those of the step, a task would seem weak where its labels
+    happen to lie in other passes.
+    """
+    counts = count_known({name: batch[name] for name in sums})
+    return {
+        name: weights[name] * sums[name] / counts[position]
+        for position, name in enumerate(TASK_NAMES)
+        if name in sums and counts[position] > 0
+    }
+
+
+def _step_optimizer(state: TrainingState, settings: StepSettings, losses: LossSums) -> bool:
     """Clip and step; returns False, leaving the weights alone, where the gradient is not finite."""
     state.scaler.unscale_(state.optimizer)
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.grad_clip_norm)
     is_finite = bool(torch.isfinite(norm))
+    set_gradients(settings.task_weights, state.log_variances, losses.means())
     # A scaler skips such a step by itself and then lowers its scale.
     if is_finite or state.scaler.is_enabled():
         state.scaler.step(state.optimizer)
         state.scaler.update()
+        clamp(state.log_variances)
     state.optimizer.zero_grad(set_to_none=True)
     return is_finite
 
@@ -309,6 +368,18 @@ def _report_skipped(num_skipped: int, micro_batches: list[Batch]) -> None:
             f"gradient not finite in {num_skipped} steps in a row, last on samples {sample_ids}; "
             "lower learning_rate or set precision=fp32"
         )
+
+
+def _prepare_model(state: TrainingState, settings: StepSettings) -> bool:
+    """Freeze or thaw what is due; returns whether batch statistics change with the step."""
+    if settings.num_frozen_steps == 0 and not settings.keeps_statistics:
+        return True
+    return prepare_backbone(
+        state,
+        settings.device,
+        is_frozen=state.step < settings.num_frozen_steps,
+        keeps_statistics=settings.keeps_statistics,
+    )
 
 
 def _set_learning_rate(state: TrainingState, settings: StepSettings) -> None:

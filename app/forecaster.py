@@ -12,7 +12,7 @@ from app import __version__
 from app.batch_size import settle_batch_size
 from app.cgroup import read_memory_limit_gib
 from app.cluster import choose_num_processes
-from app.config import Hyperparameters, read_dataset_names, read_dataset_weights
+from app.config import Hyperparameters
 from app.config_text import parse_hyperparameters
 from app.cores import num_cores
 from app.errors import ConfigError
@@ -20,6 +20,7 @@ from app.forecast import CostModel, Measurements
 from app.instances import read_cpu_flags
 from app.machine import Gpus, read_gpus
 from app.measuring import measure
+from app.setting_checks import read_dataset_names, read_dataset_weights
 
 logger = logging.getLogger(__name__)
 

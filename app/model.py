@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.models import ResNet, resnet50
-from torchvision.ops import FeaturePyramidNetwork
 
 from app.tasks import Task, TaskName, build_tasks
 
@@ -36,12 +35,11 @@ class HybridRoofModel(nn.Module):
     """Planes, lines, heights and perhaps superstructures from one RGB image.
 
     The strides follow a ceiling test on exact labels: areas and heights lose nothing at stride 4,
-    3 px lines and chimneys need stride 2. Heads normalise by groups, since micro-batches may be
-    small.
+    3 px lines and chimneys need stride 2.
 
     Args:
         tasks: A head for each.
-        decoder_channels: Width of the pyramid and of the stride-4 heads; a multiple of 32.
+        decoder_channels: Width of the pyramid.
         checkpoint_activations: In training, keep of the backbone's activations only those between
             its stages and compute the others anew in the backward pass: less memory for more time,
             with the same outputs, gradients and buffers.
@@ -67,9 +65,7 @@ class HybridRoofModel(nn.Module):
         self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1), False)
         self.register_buffer("image_std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1), False)
         self.backbone = _build_backbone()
-        self.pyramid = FeaturePyramidNetwork(list(_STAGE_CHANNELS), decoder_channels)
-        # Its finest level goes straight into heads that begin with the same convolution.
-        self.pyramid.layer_blocks[0] = nn.Identity()
+        self.pyramid = _Pyramid(decoder_channels)
         self.heads = nn.ModuleDict(
             {task.name: _build_head(task, decoder_channels) for task in self.tasks}
         )
@@ -91,7 +87,7 @@ class HybridRoofModel(nn.Module):
         x = self._normalise(image)
         stem = _stem(self.backbone, x)
         recompute = self.checkpoint_activations and self.training and torch.is_grad_enabled()
-        fused = self._fuse(_stages(self.backbone, stem, recompute))
+        fused = self.pyramid(_stages(self.backbone, stem, recompute))
         outputs: dict[TaskName, Tensor] = {}
         for task in self.tasks:
             if tasks is not None and task.name not in tasks:
@@ -117,14 +113,47 @@ class HybridRoofModel(nn.Module):
             x = F.pad(x, (0, pad_right, 0, pad_bottom), mode="reflect" if fits else "replicate")
         return x
 
-    def _fuse(self, stages: dict[str, Tensor]) -> Tensor:
-        """(N, decoder_channels, H/4, W/4): the pyramid's levels, summed at its finest."""
-        fused: Tensor
-        *finer, fused = self.pyramid(stages).values()
-        # From coarse to fine, so that each upsampling works on a small map.
-        for level in reversed(finer):
-            fused = level + F.interpolate(fused, size=level.shape[-2:], mode="bilinear")
-        return fused
+
+class _Pyramid(nn.Module):
+    """From the backbone's stages to one map at stride 4 that all heads read.
+
+    A feature pyramid (Lin et al. 2017, arXiv 1612.03144), whose levels then go up to stride 4 each
+    by its own branch, a convolution between any two doublings, and are summed: the semantic branch
+    of Panoptic FPN (Kirillov et al. 2019, arXiv 1901.02446). The convolutions of coarse levels see
+    far and cost little: which way a plane faces, its surroundings tell.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(in_channels, num_channels, 1) for in_channels in _STAGE_CHANNELS
+        )
+        # Strides 4 and 8 have one convolution, 16 and 32 one more for each doubling above.
+        self.branches = nn.ModuleList(
+            nn.ModuleList(_block(num_channels, num_channels) for _ in range(max(1, level)))
+            for level in range(len(_STAGE_CHANNELS))
+        )
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        """(N, num_channels, H/4, W/4), from the stages at strides 4, 8, 16 and 32."""
+        levels = [lateral(x) for lateral, x in zip(self.laterals, stages, strict=True)]
+        for finer in reversed(range(len(levels) - 1)):
+            levels[finer] = levels[finer] + _resize(levels[finer + 1], levels[finer], "nearest")
+        finest, *coarser = (
+            self._climb(branch, levels[: level + 1]) for level, branch in enumerate(self.branches)
+        )
+        # Enlarging is linear: once, after the sum.
+        total: Tensor = finest + _resize(sum(coarser[1:], coarser[0]), finest, "bilinear")
+        return total
+
+    def _climb(self, branch: nn.Module, levels: Sequence[Tensor]) -> Tensor:
+        """The last of the levels after its branch: at stride 8, the finest one at stride 4."""
+        x = levels[-1]
+        for i, block in enumerate(branch.children()):
+            if i > 0:
+                x = _resize(x, levels[-1 - i], "bilinear")
+            x = block(x)
+        return x
 
 
 class _FineHead(nn.Module):
@@ -134,20 +163,18 @@ class _FineHead(nn.Module):
         super().__init__()
         self.from_fused = nn.Conv2d(in_channels, _FINE_CHANNELS, 1)
         self.from_stem = nn.Conv2d(_STEM_CHANNELS, _FINE_CHANNELS, 1)
-        self.refine = nn.Conv2d(_FINE_CHANNELS, _FINE_CHANNELS, 3, padding=1, bias=False)
-        self.norm = _group_norm(_FINE_CHANNELS)
+        self.refine = _block(_FINE_CHANNELS, _FINE_CHANNELS)
         self.classify = _build_classifier(task, _FINE_CHANNELS)
 
     def forward(self, fused: Tensor, stem: Tensor) -> Tensor:
-        coarse = F.interpolate(self.from_fused(fused), size=stem.shape[-2:], mode="bilinear")
-        x: Tensor = self.refine(F.relu(coarse + self.from_stem(stem)))
-        logits: Tensor = self.classify(F.relu(self.norm(x)))
+        coarse = _resize(self.from_fused(fused), stem, "bilinear")
+        x = self.refine(F.relu(coarse + self.from_stem(stem)))
+        logits: Tensor = self.classify(x)
         return logits
 
 
 def _build_backbone() -> ResNet:
-    # Residual branches that start at zero train faster from random weights (torchvision's option).
-    backbone = resnet50(weights=None, zero_init_residual=True)
+    backbone = resnet50(weights=None)
     del backbone.fc, backbone.avgpool
     return backbone
 
@@ -157,15 +184,14 @@ def _stem(backbone: ResNet, x: Tensor) -> Tensor:
     return stem
 
 
-def _stages(backbone: ResNet, stem: Tensor, recompute: bool) -> dict[str, Tensor]:
+def _stages(backbone: ResNet, stem: Tensor, recompute: bool) -> list[Tensor]:
     """What each stage gives; where asked, the inside of a stage is kept for no backward pass."""
     x = backbone.maxpool(stem)
-    stages: dict[str, Tensor] = {}
-    for name in ("layer1", "layer2", "layer3", "layer4"):
-        stage = getattr(backbone, name)
+    outputs = []
+    for stage in (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4):
         x = _run_recomputed(stage, x) if recompute else stage(x)
-        stages[name] = x
-    return stages
+        outputs.append(x)
+    return outputs
 
 
 def _run_recomputed(stage: nn.Module, x: Tensor) -> Tensor:
@@ -215,19 +241,21 @@ def _statistics_left_alone(stage: nn.Module) -> Iterator[None]:
             norm._buffers.update(buffers)
 
 
-def _group_norm(num_channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(num_channels // 4 if num_channels < 128 else 32, num_channels)
+def _block(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _resize(x: Tensor, like: Tensor, mode: str) -> Tensor:
+    """At the height and width of another map."""
+    return F.interpolate(x, size=like.shape[-2:], mode=mode)
 
 
 def _build_head(task: Task, in_channels: int) -> nn.Module:
-    if task.stride_px == 2:
-        return _FineHead(task, in_channels)
-    return nn.Sequential(
-        nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=False),
-        _group_norm(in_channels),
-        nn.ReLU(inplace=True),
-        _build_classifier(task, in_channels),
-    )
+    return (_FineHead if task.stride_px == 2 else _build_classifier)(task, in_channels)
 
 
 def _build_classifier(task: Task, in_channels: int) -> nn.Conv2d:

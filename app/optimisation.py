@@ -11,20 +11,31 @@ from torch import nn
 
 from app.backbone_weights import find_pretrained_weights, load_backbone_weights
 from app.batch_size import remember_batch_size, settle_batch_size
+from app.class_weights import ClassWeights
 from app.config import Hyperparameters
 from app.devices import choose_autocast_dtype
 from app.distributed import gather_json, rank, world_size
+from app.engine import StepSettings
 from app.errors import ConfigError
+from app.gradient_norms import NORM_INTERVAL_STEPS
+from app.losses import RoofLoss
 from app.model import HybridRoofModel
 from app.sagemaker import PRETRAINED_CHANNEL, Paths
 from app.shared_memory import fit_workers
 from app.storage import writing_to
+from app.task_weighting import build_log_variances
 from app.tasks import Task, TaskName
-from app.training_state import TrainingState, build_ema
+from app.training_state import TrainingState, build_ema, unwrap
 
 logger = logging.getLogger(__name__)
 
 _PRETRAINED_LR_FACTOR = 0.1
+# They travel by whole units, also in a run of a few hundred steps.
+_LOG_VARIANCES_LR_FACTOR = 10
+# Below it, what a pass says of a channel's mean and spread is rough.
+_FEW_SAMPLES_OF_A_PASS = 8
+# From the image on; each learns faster than the one before, where they do not learn alike.
+_BACKBONE_PARTS = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 
 
 def settle_settings(
@@ -32,8 +43,9 @@ def settle_settings(
     largest_pass: int | None,
     recalled_pass: int | None,
     paths: Paths,
+    channels: Mapping[str, Path],
 ) -> Hyperparameters:
-    """The settings with the numbers that depend on the machines, the same on all ranks.
+    """The settings as they are on these machines and with these channels, alike on all ranks.
 
     Args:
         hyperparameters: As asked for.
@@ -41,6 +53,7 @@ def settle_settings(
             ranks that have not found out.
         recalled_pass: What the run that goes on here has settled, where this rank's host knows.
         paths: Of the checkpoints, beside which the numbers are kept.
+        channels: Folders by channel; `pretrained` is looked for among them.
 
     Raises:
         RoofError: If numbers contradict each other, or cannot be written.
@@ -53,6 +66,7 @@ def settle_settings(
     if hyperparameters.batch_size == "auto" and rank() == 0:
         with writing_to(paths.checkpoint_dir):
             remember_batch_size(paths.checkpoint_dir, settled, hyperparameters, world_size())
+    settled = _settle_backbone(settled, channels)
     return fit_workers(settled, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
@@ -77,22 +91,71 @@ def build_state(
     """
     torch.manual_seed(hyperparameters.seed)
     model = HybridRoofModel(tasks, checkpoint_activations=hyperparameters.checkpoint_activations)
-    is_pretrained = _load_backbone(model, hyperparameters.backbone_weights, channels)
+    _load_backbone(model, hyperparameters.backbone_weights, channels)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, head in model.heads.items():
         head.requires_grad_(name in trained_tasks)
-    rate = hyperparameters.learning_rate
-    backbone_rate = hyperparameters.backbone_learning_rate
-    if backbone_rate is None:
-        backbone_rate = rate * _PRETRAINED_LR_FACTOR if is_pretrained else rate
-    optimizer = torch.optim.AdamW(
-        _group_parameters(model, rate, backbone_rate, hyperparameters.weight_decay), fused=True
-    )
+    is_pretrained = _is_pretrained(hyperparameters.backbone_weights, channels)
+    log_variances: dict[TaskName, nn.Parameter] = {}
+    if hyperparameters.task_weighting == "uncertainty":
+        log_variances = build_log_variances(trained_tasks, device)
+    groups = _group_parameters(model, hyperparameters, is_pretrained, list(log_variances.values()))
+    optimizer = torch.optim.AdamW(groups, fused=True)
     scaler = torch.amp.GradScaler(
         device.type,
         enabled=choose_autocast_dtype(hyperparameters.precision, device) == torch.float16,
     )
-    return TrainingState(model, build_ema(model, hyperparameters.ema_decay), optimizer, scaler)
+    ema = build_ema(model, hyperparameters.ema_decay)
+    return TrainingState(model, ema, optimizer, scaler, log_variances)
+
+
+def set_peak_rates(
+    state: TrainingState, hyperparameters: Hyperparameters, channels: Mapping[str, Path]
+) -> None:
+    """Give every group of parameters the peak learning rate that these settings ask for.
+
+    Args:
+        state: From `build_state` with other settings of learning rates.
+        hyperparameters: Checked settings.
+        channels: As for `build_state`.
+    """
+    model = unwrap(state.model)
+    assert isinstance(model, HybridRoofModel)
+    is_pretrained = _is_pretrained(hyperparameters.backbone_weights, channels)
+    learned = list(state.log_variances.values())
+    asked = _group_parameters(model, hyperparameters, is_pretrained, learned)
+    for group, own in zip(state.optimizer.param_groups, asked, strict=True):
+        group["peak_lr"] = own["peak_lr"]
+
+
+def build_step_settings(
+    hyperparameters: Hyperparameters,
+    tasks: Sequence[Task],
+    task_weights: Mapping[TaskName, float],
+    class_weights: ClassWeights,
+    num_steps: int,
+    device: torch.device,
+    autocast_dtype: torch.dtype | None,
+) -> StepSettings:
+    """What stays the same over the num_steps steps of a run."""
+    return StepSettings(
+        task_weights=task_weights,
+        loss=RoofLoss(
+            tuple(tasks),
+            hyperparameters.dice_weight,
+            hyperparameters.azimuth_smoothing,
+            class_weights,
+        ),
+        grad_accum_steps=hyperparameters.grad_accum_steps,
+        grad_clip_norm=hyperparameters.grad_clip_norm,
+        num_steps=num_steps,
+        num_warmup_steps=round(hyperparameters.warmup_fraction * num_steps),
+        device=device,
+        autocast_dtype=autocast_dtype,
+        num_frozen_steps=round(hyperparameters.freeze_backbone_fraction * num_steps),
+        keeps_statistics=hyperparameters.backbone_batchnorm == "frozen",
+        norm_interval_steps=NORM_INTERVAL_STEPS if len(task_weights) > 1 else 0,
+    )
 
 
 def choose_task_weights(
@@ -115,41 +178,96 @@ def choose_task_weights(
 
 
 def _group_parameters(
-    model: HybridRoofModel, rate: float, backbone_rate: float, weight_decay: float
+    model: HybridRoofModel,
+    hyperparameters: Hyperparameters,
+    is_pretrained: bool,
+    log_variances: list[nn.Parameter],
 ) -> list[dict[str, Any]]:
-    """Decoder first, then backbone; weights decay, biases and normalisation do not."""
-    groups = []
-    decoder: list[nn.Module] = [model.pyramid, model.heads]
-    for modules, peak_lr in ((decoder, rate), ([model.backbone], backbone_rate)):
-        parameters = [p for m in modules for p in m.parameters() if p.requires_grad]
-        for decay, chosen in (
-            (weight_decay, [p for p in parameters if p.ndim > 1]),
-            (0.0, [p for p in parameters if p.ndim <= 1]),
-        ):
-            groups.append(
-                {"params": chosen, "lr": peak_lr, "peak_lr": peak_lr, "weight_decay": decay}
-            )
+    """Decoder and what learns with it first, then the backbone, its last part last."""
+    rate, decay = hyperparameters.settled_learning_rate, hyperparameters.weight_decay
+    backbone_rate = hyperparameters.backbone_learning_rate
+    if backbone_rate is None:
+        backbone_rate = rate * _PRETRAINED_LR_FACTOR if is_pretrained else rate
+    groups = _split_by_decay([model.pyramid, model.heads], rate, decay)
+    if log_variances:
+        groups.append(_group(log_variances, rate * _LOG_VARIANCES_LR_FACTOR, 0.0))
+    lr_decay = hyperparameters.backbone_lr_decay
+    if lr_decay == 1:
+        return groups + _split_by_decay([model.backbone], backbone_rate, decay)
+    for depth, names in enumerate(_BACKBONE_PARTS):
+        modules = [model.backbone.get_submodule(name) for name in names]
+        part_rate = backbone_rate * lr_decay ** (len(_BACKBONE_PARTS) - 1 - depth)
+        groups += _split_by_decay(modules, part_rate, decay)
     return groups
 
 
-def _load_backbone(model: HybridRoofModel, choice: str, channels: Mapping[str, Path]) -> bool:
-    """Load what `backbone_weights` asks for; False for random weights."""
+def _split_by_decay(
+    modules: Sequence[nn.Module], peak_lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Two groups: weights decay, biases and normalisation do not."""
+    parameters = [p for m in modules for p in m.parameters() if p.requires_grad]
+    return [
+        _group([p for p in parameters if p.ndim > 1], peak_lr, weight_decay),
+        _group([p for p in parameters if p.ndim <= 1], peak_lr, 0.0),
+    ]
+
+
+def _group(
+    parameters: Sequence[nn.Parameter], peak_lr: float, weight_decay: float
+) -> dict[str, Any]:
+    return {
+        "params": list(parameters), "lr": peak_lr, "peak_lr": peak_lr, "weight_decay": weight_decay,
+    }  # fmt: skip
+
+
+def _settle_backbone(
+    hyperparameters: Hyperparameters, channels: Mapping[str, Path]
+) -> Hyperparameters:
+    """The settings without those that mean nothing here: random weights have to learn at once."""
+    settings = {
+        "freeze_backbone_fraction": hyperparameters.freeze_backbone_fraction,
+        "backbone_batchnorm": hyperparameters.backbone_batchnorm,
+    }
+    if _is_pretrained(hyperparameters.backbone_weights, channels):
+        size = hyperparameters.micro_batch_size
+        if size < _FEW_SAMPLES_OF_A_PASS and hyperparameters.backbone_batchnorm == "train":
+            logger.info(
+                "a pass of %d samples says little about batch statistics; "
+                "backbone_batchnorm=frozen keeps those of the pretrained weights",
+                size,
+            )
+        return hyperparameters
+    defaults = {name: Hyperparameters.model_fields[name].default for name in settings}
+    for name, value in settings.items():
+        if value != defaults[name]:
+            logger.warning(
+                "%s=%s has no effect: the backbone starts from random weights", name, value
+            )
+    return hyperparameters.model_copy(update=defaults)
+
+
+def _is_pretrained(choice: str, channels: Mapping[str, Path]) -> bool:
+    """Whether `backbone_weights` stands for weights from a file."""
+    return choice != "none" and (choice != "auto" or PRETRAINED_CHANNEL in channels)
+
+
+def _load_backbone(model: HybridRoofModel, choice: str, channels: Mapping[str, Path]) -> None:
+    """Load what `backbone_weights` asks for."""
     channel = channels.get(PRETRAINED_CHANNEL)
     if choice == "pretrained" and channel is None:
         raise ConfigError(
             "backbone_weights=pretrained, but the job has no channel named pretrained; add the "
             "channel, or name a file of weights, or set backbone_weights=none for random weights"
         )
-    if choice == "none" or (choice == "auto" and channel is None):
+    if not _is_pretrained(choice, channels):
         logger.warning(
             "backbone starts from random weights: it needs more samples and steps than a "
             "pretrained one (see backbone_weights)"
         )
-        return False
+        return
     path = (
         find_pretrained_weights(channel)
         if channel and choice in ("auto", "pretrained")
         else Path(choice)
     )
     load_backbone_weights(model, path)
-    return True

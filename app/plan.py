@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import psutil
 
-from app.config import Hyperparameters, read_dataset_names
+from app.config import Hyperparameters
 from app.config_text import parse_hyperparameters, parse_settings
 from app.cores import num_cores
 from app.dataset_names import DATASET_NAMES, DatasetName
@@ -41,6 +41,7 @@ from app.plan_figures import build_plan
 from app.plan_options import PlanOptions
 from app.plan_table import plan_to_json, render_instances, render_plan
 from app.sagemaker import scratch_folder
+from app.setting_checks import read_dataset_names
 from app.synthetic.sample import make_sample
 
 # Where only reading is measured: the step is counted.

@@ -23,7 +23,7 @@ import psutil
 import torch
 
 from app.batch_size import DEFAULT_GLOBAL_BATCH_SIZE
-from app.config import Hyperparameters
+from app.config import DEFAULT_LEARNING_RATE, Hyperparameters
 from app.config_text import parse_hyperparameters
 from app.cores import num_cores
 from app.data.datasets import Datasets, open_datasets
@@ -253,7 +253,10 @@ class _Probe:
     def _build_state(self) -> TrainingState:
         self.state = None  # type: ignore[assignment] # two at a time would not fit
         gc.collect()
-        hyperparameters = self.hyperparameters.model_copy(update={"backbone_weights": "none"})
+        hyperparameters = self.hyperparameters.model_copy(
+            # Any learning rate would do, where the settings leave it to be found.
+            update={"backbone_weights": "none", "learning_rate": DEFAULT_LEARNING_RATE}
+        )
         return build_state(hyperparameters, {}, self.tasks, self.task_weights, self.device)
 
 

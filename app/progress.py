@@ -13,16 +13,18 @@ from app.artifacts import Results
 from app.checkpoint import (
     count_checkpoints,
     find_differences,
+    find_misfits,
     load_latest_checkpoint,
     save_checkpoint,
 )
+from app.config import Hyperparameters
 from app.data.datasets import Datasets
-from app.distributed import broadcast_bytes, gather_json, rank
-from app.errors import CheckpointError, DataError
+from app.distributed import broadcast_bytes, gather_json, rank, world_size
+from app.errors import CheckpointError, DataError, join_problems
 from app.sagemaker import Paths
 from app.step_times import StepSeries
 from app.storage import check_space, writing_to
-from app.training_state import LossSums, TrainingState
+from app.training_state import LossSums, TrainingState, unwrap
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ class Progress:
         duration_s: Seconds since the start, earlier runs included.
         results: Rows of metrics.jsonl and the last validation.
         steps: Time and loss of every step.
+        gradient_norms: Of every step in which they were measured: "step", from 1, and "norms" by
+            task.
     """
 
     epoch: int = 0
@@ -52,6 +56,7 @@ class Progress:
     duration_s: float = 0.0
     results: Results = field(default_factory=Results)
     steps: StepSeries = field(default_factory=StepSeries)
+    gradient_norms: list[dict[str, Any]] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain types only."""
@@ -64,6 +69,7 @@ class Progress:
             "duration_s": self.duration_s,
             "results": self.results.state_dict(),
             "steps": self.steps.state_dict(),
+            "gradient_norms": list(self.gradient_norms),
         }
 
     @classmethod
@@ -76,8 +82,9 @@ class Progress:
             num_samples=state["num_samples"],
             duration_s=state["duration_s"],
             results=Results(**state["results"]),
-            # Checkpoints of version 0.1.0 may have none.
+            # Checkpoints of version 0.1.0 may have neither.
             steps=StepSeries.from_state_dict(state["steps"]) if "steps" in state else StepSeries(),
+            gradient_norms=list(state.get("gradient_norms", [])),
         )
 
 
@@ -98,6 +105,29 @@ def check_same_data(datasets: Datasets) -> None:
                 f"rank {other_rank} has other data than rank {rank()}: {'; '.join(differences)}; "
                 "give every host the same files"
             )
+
+
+def share_bad_files(datasets: Datasets) -> None:
+    """Set aside on every rank what any of them could not read."""
+    for files in gather_json(datasets.quarantined_files()):
+        datasets.restore_quarantines(files)
+
+
+def identify_run(
+    hyperparameters: Hyperparameters, datasets: Datasets, state: TrainingState
+) -> dict[str, Any]:
+    """What a run that goes on must have in common with the one before."""
+    num_passes = hyperparameters.grad_accum_steps * world_size()
+    return {
+        **hyperparameters.result_affecting(),
+        **datasets.identify(),
+        # Four processes do in one go what one does in four, so a run may go on with more or fewer
+        # of them as long as the product is the same.
+        "grad_accum_steps": f"{num_passes} (times processes)",
+        # None stands for two values: which of them, the channel `pretrained` decides. The last
+        # group is the part of the backbone that learns fastest.
+        "backbone_learning_rate": state.optimizer.param_groups[-1]["peak_lr"],
+    }
 
 
 def check_space_for_run(paths: Paths, num_kept: int, state: TrainingState) -> None:
@@ -184,7 +214,9 @@ def resume_run(
             f"checkpoint {path} holds a {type(payload).__name__}, expected one that this program "
             "wrote; remove it, or set resume=never to start anew"
         )
-    differences = find_differences(payload.get("identity", {}), identity)
+    # Settings that came after the checkpoint have defaults that do what was done before.
+    saved_identity = {**Hyperparameters().result_affecting(), **payload.get("identity", {})}
+    differences = find_differences(saved_identity, identity)
     if differences and mode == "auto":
         raise CheckpointError(
             f"checkpoint {path} belongs to another run: {'; '.join(differences)}; give the earlier "
@@ -192,6 +224,9 @@ def resume_run(
             "start anew"
         )
     try:
+        network = unwrap(state.model).state_dict()
+        if misfits := find_misfits(network, payload["state"]["model"]):
+            raise ValueError(join_problems(misfits))
         state.load_state_dict(payload["state"])
         progress = Progress.from_state_dict(payload["progress"])
         quarantined = payload["quarantined"]

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,9 +13,10 @@ from app.config import Hyperparameters
 from app.data.audit import sample_findings
 from app.data.datasets import Datasets
 from app.data.distribution import Distribution, lines_of_shares
+from app.gradient_norms import find_uneven
 from app.logs import metric_line
 from app.presets import overridden_keys
-from app.tasks import Task
+from app.tasks import Task, TaskName
 
 logger = logging.getLogger(__name__)
 
@@ -84,3 +86,36 @@ def log_epoch(row: Mapping[str, float | int | None], num_epochs: int, peak_gib: 
     assert epoch is not None
     assert step is not None
     logger.info("%s", metric_line(values, int(epoch), int(step)))
+
+
+def log_task_weights(weights: Mapping[TaskName, float]) -> None:
+    """What the mean loss of each task counts for, where that is learned."""
+    words = ", ".join(f"{name} {weight:.3g}" for name, weight in weights.items())
+    logger.info("learned weights of the losses: %s", words)
+
+
+def log_gradient_norms(
+    norms: Mapping[TaskName, float], earlier: Sequence[Mapping[str, Any]]
+) -> None:
+    """How strongly each task pulls at what the heads share, and what to do if one decides alone.
+
+    Args:
+        norms: By task.
+        earlier: Measurements before this one, as Progress has them; the advice is not repeated
+            from one to the next.
+    """
+    words = ", ".join(f"{name} {norm:.2g}" for name, norm in norms.items())
+    logger.info("gradient norm at the shared feature: %s", words)
+    uneven = find_uneven(norms)
+    if uneven is None or (earlier and uneven == find_uneven(earlier[-1]["norms"])):
+        return
+    most, least = uneven
+    logger.warning(
+        "%s pulls %.0f times as strongly as %s: a lower %s_weight or a higher %s_weight would let "
+        "both learn",
+        most,
+        norms[most] / norms[least],
+        least,
+        most,
+        least,
+    )

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -17,12 +16,11 @@ from app.class_weights import choose_class_weights
 from app.compilation import CompileTrial
 from app.config import Hyperparameters
 from app.cores import num_cores
-from app.data.datasets import open_datasets
-from app.data.distribution import Distribution, measure_distribution
-from app.data.loading import Batch, build_train_loader
+from app.data.datasets import open_datasets, read_train_batches
+from app.data.distribution import measure_distribution
+from app.data.loading import Batch
 from app.devices import choose_autocast_dtype, choose_device
 from app.distributed import (
-    gather_json,
     is_any,
     is_lost_peer,
     joined_ranks,
@@ -30,20 +28,39 @@ from app.distributed import (
     world_size,
     wrap_model,
 )
-from app.engine import StepResult, StepSettings, train_steps
-from app.errors import DataError, PeerLostError, join_problems
-from app.losses import RoofLoss
+from app.engine import StepResult, train_steps
+from app.errors import DataError, PeerLostError
 from app.memory import MemorySampler
 from app.metrics import ConfusionMatrix, MetricValue
 from app.model import HybridRoofModel
-from app.optimisation import build_state, choose_task_weights, settle_settings
-from app.progress import check_same_data, check_space_for_run, resume_run, save_run
-from app.run_log import log_epoch, log_findings, log_start
+from app.optimisation import (
+    build_state,
+    build_step_settings,
+    choose_task_weights,
+    settle_settings,
+)
+from app.progress import (
+    check_same_data,
+    check_space_for_run,
+    identify_run,
+    resume_run,
+    save_run,
+    share_bad_files,
+)
+from app.rate_search import RateSearch, settle_learning_rate
+from app.run_log import (
+    log_epoch,
+    log_findings,
+    log_gradient_norms,
+    log_start,
+    log_task_weights,
+)
 from app.sagemaker import Paths
 from app.scoring import Scores, finish_scores, score_datasets
+from app.step_profile import StepProfiler
 from app.storage import writing_to
+from app.task_weighting import describe_weighting, weigh_tasks
 from app.tasks import build_tasks
-from app.tensor_memory import StepMemoryWatch, read_outside_gib
 from app.training_state import LossSums
 
 logger = logging.getLogger(__name__)
@@ -83,9 +100,12 @@ def train(
         try:
             with joined_ranks(device):
                 hyperparameters = settle_settings(
-                    hyperparameters, largest_pass, recalled_pass, paths
+                    hyperparameters, largest_pass, recalled_pass, paths, channels
                 )
                 run = _Run(paths, hyperparameters, channels, stop_requested, memory, device)
+                if not run.begin():
+                    logger.info("asked to stop before training began")
+                    return
                 stopped = run.train_epochs()
                 if rank() == 0:
                     run.export(stopped)
@@ -115,9 +135,10 @@ class _Run:
     ) -> None:
         self.paths = paths
         self.hyperparameters = hyperparameters
+        self.channels = channels
         self.stop_requested = stop_requested
         self.memory = memory
-        started_s = time.monotonic()
+        self.started_s = time.monotonic()
         memory.enter_phase("load")
         self.device = device
         self.autocast_dtype = choose_autocast_dtype(hyperparameters.precision, self.device)
@@ -132,54 +153,69 @@ class _Run:
         self.task_weights = choose_task_weights(hyperparameters, self.trained_classes)
         self.micro_batches_per_step = hyperparameters.grad_accum_steps * world_size()
         self.num_micro_batches = self.datasets.samples_per_epoch // hyperparameters.micro_batch_size
-        self.state = build_state(
-            hyperparameters, channels, self.tasks, self.task_weights, self.device
+        self.distribution = measure_distribution(
+            self.datasets.train, self.tasks, hyperparameters.seed
         )
-        check_space_for_run(paths, hyperparameters.keep_checkpoints, self.state)
-        self.distribution = self._measure_distribution()
+        self.datasets.set_aside(self.distribution.bad_files)
         self.class_weights = choose_class_weights(self.tasks, self.distribution.counts)
-        self.settings = self._build_settings()
-        self.identity = {
-            **hyperparameters.result_affecting(),
-            **self.datasets.identify(),
-            # Four processes do in one go what one does in four, so a run may go on with more or
-            # fewer of them as long as the product is the same.
-            "grad_accum_steps": f"{self.micro_batches_per_step} (times processes)",
-            # None stands for two values: which of them, the channel `pretrained` decides.
-            "backbone_learning_rate": self.state.optimizer.param_groups[-1]["peak_lr"],
-        }
+        self.settings = build_step_settings(
+            hyperparameters,
+            self.tasks,
+            self.task_weights,
+            self.class_weights,
+            hyperparameters.epochs * self.num_micro_batches // self.micro_batches_per_step,
+            self.device,
+            self.autocast_dtype,
+        )
+
+    def begin(self) -> bool:
+        """Build the network, or go on with that of a checkpoint; False if asked to stop before."""
+        self.rate_search: RateSearch | None = None
+        if self.hyperparameters.learning_rate == "auto" and not self._settle_learning_rate():
+            return False
+        hyperparameters, datasets = self.hyperparameters, self.datasets
+        self.state = build_state(
+            hyperparameters, self.channels, self.tasks, self.task_weights, self.device
+        )
+        check_space_for_run(self.paths, hyperparameters.keep_checkpoints, self.state)
+        self.identity = identify_run(hyperparameters, datasets, self.state)
         self.progress = resume_run(
-            paths.checkpoint_dir, hyperparameters.resume, self.identity, self.state, self.datasets
+            self.paths.checkpoint_dir, hyperparameters.resume, self.identity, self.state, datasets
         )
         self.first_step = self.state.step
-        self.memory_profile: dict[str, Any] | None = None
+        self.profiler = StepProfiler(self.state, is_wanted=hyperparameters.memory_profile)
         self.compilation = CompileTrial(
             self.state.model,
             hyperparameters.torch_compile,
-            device,
+            self.device,
             self.settings.num_steps - self.first_step,
         )
-        self.state.model = wrap_model(self.state.model, device)
-        self.started_s = started_s - self.progress.duration_s
+        self.state.model = wrap_model(self.state.model, self.device)
+        self.started_s -= self.progress.duration_s
         log_start(
             hyperparameters,
-            self.datasets,
+            datasets,
             self.distribution,
             self.tasks,
             self.task_weights,
             self.num_micro_batches // self.micro_batches_per_step,
             self.state.model,
-            device,
+            self.device,
             self.autocast_dtype,
         )
+        return True
 
     def train_epochs(self) -> bool:
         """Train and validate all epochs that are left; True if the run was asked to stop."""
-        batches = self._read_batches()
-        while self.progress.epoch < self.hyperparameters.epochs:
+        progress = self.progress
+        order = self.datasets.train_order(
+            self.hyperparameters, progress.epoch, progress.num_micro_batches
+        )
+        batches = read_train_batches(self.datasets, self.hyperparameters, order)
+        while progress.epoch < self.hyperparameters.epochs:
             if self._train_epoch(batches) or self._validate():
                 logger.info("asked to stop at step %d: saving what there is", self.state.step)
-                self._share_bad_files()
+                share_bad_files(self.datasets)
                 self._save_checkpoint()
                 return True
         return False
@@ -211,8 +247,11 @@ class _Run:
                 "device": self.device.type,
                 "num_cores": num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
             },
-            "memory_profile": self.memory_profile,
+            "memory_profile": self.profiler.profile,
             "trained_tasks": tasks,
+            "task_weighting": describe_weighting(self.task_weights, self.state.log_variances),
+            "gradient_norms": self.progress.gradient_norms,
+            "learning_rate_search": self.rate_search and self.rate_search.to_json(),
             "datasets": self.datasets.describe(),
             "class_distribution": {
                 "num_samples": self.distribution.num_samples,
@@ -236,21 +275,24 @@ class _Run:
                 panels,
             )
 
-    def _read_batches(self) -> Iterator[Batch]:
-        """Micro-batches of all epochs that are left; bad files are set aside on the way."""
-        hyperparameters = self.hyperparameters
-        order = self.datasets.train_order(
-            hyperparameters, self.progress.epoch, self.progress.num_micro_batches
+    def _settle_learning_rate(self) -> bool:
+        """Put a number in the place of learning_rate=auto; False if asked to stop meanwhile."""
+        self.memory.enter_phase("train")  # of another network, but it takes as much
+        self.rate_search = settle_learning_rate(
+            self.hyperparameters,
+            self.channels,
+            self.datasets,
+            self.tasks,
+            self.settings,
+            self.paths.checkpoint_dir,
+            self.stop_requested,
         )
-        loader = build_train_loader(
-            self.datasets.train, order, hyperparameters.num_workers, hyperparameters.prefetch_factor
-        )
-        for batch in loader:
-            self.datasets.set_aside(batch["bad_files"])
-            if not batch["sample_id"]:
-                reasons = {bad.reason for files in batch["bad_files"].values() for bad in files}
-                raise DataError(f"no training sample can be read: {join_problems(sorted(reasons))}")
-            yield batch
+        self.memory.enter_phase("load")
+        if self.rate_search is None:
+            return False
+        settled = {"learning_rate": self.rate_search.chosen}
+        self.hyperparameters = self.hyperparameters.model_copy(update=settled)
+        return True
 
     def _train_epoch(self, batches: Iterator[Batch]) -> bool:
         """Train on what is left of the epoch; True if the run was asked to stop."""
@@ -261,7 +303,7 @@ class _Run:
         title = f"epoch {progress.epoch + 1}/{self.hyperparameters.epochs}"
         num_steps = math.ceil(num_left / self.hyperparameters.grad_accum_steps)
         has_bar = sys.stderr.isatty() and rank() == 0
-        watched = self._profile_memory(steps)
+        watched = self.profiler.watch(steps)
         for result in tqdm(watched, title, num_steps, leave=False, disable=not has_bar):
             self._count(result)
             self.compilation.see_step(result.seconds["step"] - result.seconds["wait"])
@@ -273,32 +315,17 @@ class _Run:
                 self._save_checkpoint()
         return False
 
-    def _profile_memory(self, steps: Iterator[StepResult]) -> Iterator[StepResult]:
-        """The steps, the second of the run watched tensor by tensor where that is asked for.
-
-        The first one makes the optimizer's state on its way, and is like no other.
-        """
-        state = self.state
-        while True:
-            is_profiled = self.hyperparameters.memory_profile and not self.memory_profile
-            if is_profiled and state.step > self.first_step:
-                watch = StepMemoryWatch(state.model, state.optimizer, state.ema.module)
-                with watch:
-                    result = next(steps, None)
-                if result is not None:
-                    self.memory_profile = watch.to_json(read_outside_gib())
-            else:
-                result = next(steps, None)
-            if result is None:
-                return
-            yield result
-
     def _count(self, result: StepResult) -> None:
         self.progress.num_micro_batches += len(result.micro_batches) * world_size()
         self.progress.num_samples += result.num_samples
         self.progress.losses.add(result.losses)
         loss = result.losses.weighted_mean(self.task_weights)
         self.progress.steps.add(self.state.step, result.num_samples, loss, result.seconds)
+        if result.gradient_norms:
+            log_gradient_norms(result.gradient_norms, self.progress.gradient_norms)
+            self.progress.gradient_norms.append(
+                {"step": self.state.step, "norms": dict(result.gradient_norms)}
+            )
 
     def _validate(self) -> bool:
         """Score the averaged weights and close the epoch; True if asked to stop before the end."""
@@ -323,7 +350,7 @@ class _Run:
         if is_any(self.stop_requested()):
             return True
         finish_scores(scores, self.datasets.val)
-        self._share_bad_files()
+        share_bad_files(self.datasets)
         self._close_epoch(scores.compute("val"), scores.confusion_matrices("val"))
         return False
 
@@ -342,6 +369,10 @@ class _Run:
             "samples_per_s": round(progress.num_samples / duration_s, 3),
             "train/loss": progress.losses.weighted_mean(self.task_weights),
             **{f"train/{name}/loss": loss for name, loss in losses.items()},
+            **{
+                f"train/{name}/log_variance": round(value.item(), 6)
+                for name, value in self.state.log_variances.items()
+            },
             **{name: metric.value for name, metric in values.items()},
         }
         progress.results.close_epoch(row, values, confusion)
@@ -349,6 +380,8 @@ class _Run:
         progress.losses = LossSums()
         self.memory.close_epoch(self.hyperparameters.epochs - progress.epoch)
         log_epoch(row, self.hyperparameters.epochs, self.memory.peak_rss_gib())
+        if self.state.log_variances:
+            log_task_weights(weigh_tasks(self.task_weights, self.state.log_variances))
         if progress.epoch == self.hyperparameters.epochs:
             self._save_checkpoint()
 
@@ -361,36 +394,4 @@ class _Run:
             self.state,
             self.progress,
             self.datasets,
-        )
-
-    def _share_bad_files(self) -> None:
-        """Set aside on every rank what any of them could not read."""
-        for files in gather_json(self.datasets.quarantined_files()):
-            self.datasets.restore_quarantines(files)
-
-    def _measure_distribution(self) -> Distribution:
-        """How often each class comes in training; what cannot be read meanwhile is set aside."""
-        distribution = measure_distribution(
-            self.datasets.train, self.tasks, self.hyperparameters.seed
-        )
-        self.datasets.set_aside(distribution.bad_files)
-        return distribution
-
-    def _build_settings(self) -> StepSettings:
-        hyperparameters = self.hyperparameters
-        num_steps = hyperparameters.epochs * self.num_micro_batches // self.micro_batches_per_step
-        return StepSettings(
-            task_weights=self.task_weights,
-            loss=RoofLoss(
-                self.tasks,
-                hyperparameters.dice_weight,
-                hyperparameters.azimuth_smoothing,
-                self.class_weights,
-            ),
-            grad_accum_steps=hyperparameters.grad_accum_steps,
-            grad_clip_norm=hyperparameters.grad_clip_norm,
-            num_steps=num_steps,
-            num_warmup_steps=round(hyperparameters.warmup_fraction * num_steps),
-            device=self.device,
-            autocast_dtype=self.autocast_dtype,
         )

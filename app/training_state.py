@@ -25,6 +25,7 @@ class TrainingState:
         ema: Its exponential moving average, buffers included: what is evaluated and exported.
         optimizer: Its parameter groups carry `peak_lr`.
         scaler: Loss scaling, enabled for float16 only.
+        log_variances: What app.task_weighting learns of each task; empty where weights are fixed.
         step: Optimizer steps done.
         num_skipped: Of these, the last in a row that left the weights alone.
         max_samples_per_pass: What memory turned out to hold; None while it holds whole
@@ -35,6 +36,7 @@ class TrainingState:
     ema: AveragedModel
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    log_variances: dict[TaskName, nn.Parameter] = field(default_factory=dict)
     step: int = 0
     num_skipped: int = 0
     max_samples_per_pass: int | None = None
@@ -46,19 +48,33 @@ class TrainingState:
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "log_variances": {name: s.detach() for name, s in self.log_variances.items()},
             "step": self.step,
             "num_skipped": self.num_skipped,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Go on from where `state_dict` was taken.
+
+        Raises:
+            ValueError: If other parts of the network, or others beside it, were trained.
+        """
         unwrap(self.model).load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         # The optimizer would bring its old settings along, and this run may have been given others.
         own = [{key: group[key] for key in _GROUP_SETTINGS} for group in self._groups()]
+        num_groups = len(state["optimizer"]["param_groups"])
+        if num_groups != len(own):
+            raise ValueError(
+                f"it has {num_groups} groups of parameters, these settings make {len(own)} (as "
+                "backbone_lr_decay and task_weighting ask for)"
+            )
         self.optimizer.load_state_dict(state["optimizer"])
         for group, settings in zip(self._groups(), own, strict=True):
             group.update(settings)
+        for name, value in state.get("log_variances", {}).items():
+            with torch.no_grad():
+                self.log_variances[name].copy_(value)
         if state["scaler"]:  # empty where the run before needed no scaling
             self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]

@@ -51,13 +51,17 @@ class Variant:
 
 VARIANTS = (
     Variant("ours", "the model and the defaults as they are"),
-    Variant("batch_norm", "heads normalise by batch", "batch_norm"),
-    Variant("shared_trunk", "areas and heights share their 3x3 convolution", "shared_trunk"),
-    Variant("pyramid_norm", "a norm behind every convolution of the pyramid", "pyramid_norm"),
+    Variant(
+        "linear_pyramid", "a pyramid without non-linearity, then a 3x3 block", "linear_pyramid"
+    ),
+    Variant("top_down", "a 3x3 block after every merge, no branches", "top_down"),
+    Variant("group_norm", "decoder and heads normalise by groups", "group_norm"),
+    Variant("deeper_heads", "areas and heights have a 3x3 block each", "deeper_heads"),
+    Variant("coarse_lines", "lines at stride 4, without the stem", "coarse_lines"),
     Variant("width_96", "decoder of 96 channels instead of 128", "width_96"),
     Variant("width_192", "decoder of 192 channels", "width_192"),
-    Variant("coarse_lines", "lines at stride 4, without the stem", "coarse_lines"),
-    Variant("plain_residuals", "residual branches not started at zero", "plain_residuals"),
+    Variant("zero_residuals", "residual branches start at zero", "zero_residuals"),
+    Variant("uniform_start", "last layers do not start at the classes' shares", "uniform_start"),
     Variant("no_smoothing", "azimuth_smoothing=0", settings={"azimuth_smoothing": 0.0}),
     Variant("no_dice", "dice_weight=0", settings={"dice_weight": 0.0}),
     Variant("dice_1", "dice_weight=1", settings={"dice_weight": 1.0}),

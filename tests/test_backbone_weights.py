@@ -158,7 +158,7 @@ def test_other_bands_are_named(tmp_path, model, weights, num_bands, says):
         ),
         (
             lambda w: {**w, "layer1.0.se.fc1.weight": torch.zeros(1)},
-            "of torchvision, layer1.0.se.fc1.weight: not in a ResNet50",
+            "of torchvision, layer1.0.se.fc1.weight: not in this network",
         ),
         (
             lambda w: {k: v for k, v in w.items() if k != "layer2.1.bn1.running_var"},
@@ -191,7 +191,7 @@ def test_what_does_not_fit_is_named(tmp_path, model, weights, change, says):
         ("encoder.4.0.conv1.weight", "numbers its layers, as nn.Sequential does; rename 0, 1, 4"),
         (
             "patch_embed.proj.weight",
-            "holds no ResNet: none of its 1 tensors is called layer1.0.con",
+            "holds no ResNet: none of its 1 tensors is called layer1",
         ),
         # The end of another word is no layer1.
         ("mylayer1.0.conv1.weight", "holds no ResNet: none of its 1 tensors"),

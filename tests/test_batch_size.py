@@ -193,10 +193,10 @@ def test_a_run_that_goes_on_splits_its_steps_alike(tmp_path):
     assert recall_batch_size(tmp_path / "checkpoints", anew, 1) is None
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"batch_size": 4}'])
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"batch_size": 4}', '{"batch_size": {}}'])
 def test_a_damaged_memory_is_no_memory(tmp_path, content):
     (tmp_path / "step-00000010.pt").touch()
-    (tmp_path / "batch_size.json").write_text(content)
+    (tmp_path / "settled.json").write_text(content)
     assert recall_batch_size(tmp_path, AUTO, 1) is None
 
 
@@ -204,6 +204,7 @@ def test_a_damaged_memory_is_no_memory(tmp_path, content):
 def test_a_remembered_size_that_is_none(tmp_path, size):
     (tmp_path / "step-00000010.pt").touch()
     remember_batch_size(tmp_path, settle_batch_size(AUTO, 5, 1), AUTO, 1)
-    document = json.loads((tmp_path / "batch_size.json").read_text())
-    (tmp_path / "batch_size.json").write_text(json.dumps({**document, "batch_size": size}))
+    document = json.loads((tmp_path / "settled.json").read_text())
+    document["batch_size"]["batch_size"] = size
+    (tmp_path / "settled.json").write_text(json.dumps(document))
     assert recall_batch_size(tmp_path, AUTO, 1) is None

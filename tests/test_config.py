@@ -6,15 +6,11 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from app.config import (
-    GROUPS,
-    Hyperparameters,
-    read_dataset_names,
-    read_dataset_weights,
-)
+from app.config import GROUPS, Hyperparameters
 from app.config_text import parse_hyperparameters, parse_settings
 from app.errors import ConfigError
 from app.presets import PRESETS, overridden_keys
+from app.setting_checks import read_dataset_names, read_dataset_weights
 from docs.hyperparameters_page import render_hyperparameters
 
 DOCS_PATH = Path(__file__).parents[1] / "docs" / "hyperparameters.md"
@@ -88,15 +84,21 @@ def test_other_ways_to_write_a_value(name, text, expected):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("learning_rate", "-1", "learning_rate: Input should be greater than 0, got '-1'"),
-        ("learning_rate", "nan", "learning_rate: Input should be a valid number, got 'nan'"),
-        ("learning_rate", "NaN", "learning_rate: Input should be a finite number, got 'NaN'"),
-        ("learning_rate", "1e999", "learning_rate: Input should be a finite number, got '1e999'"),
-        ("learning_rate", "Infinity", "finite number, got 'Infinity'"),
-        ("learning_rate", float("inf"), "learning_rate: Input should be a finite number, got inf"),
-        ("learning_rate", "true", "learning_rate: Input should be a valid number, got 'true'"),
-        ("learning_rate", True, "learning_rate: Input should be a valid number, got True"),
-        ("learning_rate", None, "learning_rate: Input should be a valid number, got None"),
+        ("weight_decay", "-1", "weight_decay: Input should be greater than or equal to 0, got"),
+        ("weight_decay", "nan", "weight_decay: Input should be a valid number, got 'nan'"),
+        ("weight_decay", "NaN", "weight_decay: Input should be a finite number, got 'NaN'"),
+        ("weight_decay", "1e999", "weight_decay: Input should be a finite number, got '1e999'"),
+        ("weight_decay", "Infinity", "finite number, got 'Infinity'"),
+        ("weight_decay", float("inf"), "weight_decay: Input should be a finite number, got inf"),
+        ("weight_decay", "true", "weight_decay: Input should be a valid number, got 'true'"),
+        ("weight_decay", True, "weight_decay: Input should be a valid number, got True"),
+        ("weight_decay", None, "weight_decay: Input should be a valid number, got None"),
+        ("lines_weight", "-0.5", "lines_weight: Input should be greater than or equal to 0, got"),
+        ("backbone_lr_decay", "0", "backbone_lr_decay: Input should be greater than 0, got '0'"),
+        ("backbone_lr_decay", "1.5", "backbone_lr_decay: Input should be less than or equal to 1"),
+        ("freeze_backbone_fraction", "1", "freeze_backbone_fraction: Input should be less than 1"),
+        ("backbone_batchnorm", "eval", "backbone_batchnorm: Input should be 'train' or 'frozen',"),
+        ("task_weighting", "auto", "task_weighting: Input should be 'fixed' or 'uncertainty', got"),
         ("epochs", "None", "epochs: Input should be a valid integer, got 'None'"),
         ("epochs", "", "epochs: Input should be a valid integer, got ''"),
         ("epochs", "10.5", "epochs: Input should be a valid integer, got '10.5'"),
@@ -146,7 +148,7 @@ def test_all_problems_in_one_line():
         ConfigError,
         match=re.escape(
             "epochs: Input should be greater than or equal to 1, got '0'; "
-            "learning_rate: Input should be greater than 0, got '-1'; "
+            "learning_rate: Input should be a number above 0 and at most 1, or auto, got '-1'; "
             "depth_weight: Input should be above 0 where the weights of all other tasks are 0, "
             "got '0'; "
             "seeds: unknown hyperparameter, did you mean seed?"
@@ -293,6 +295,7 @@ def test_rendered_rows():
         "| `backbone_learning_rate` | number, above 0, at most 1, or None | `None` | Highest "
         "learning rate of the ResNet50 backbone. None" in text
     )
+    assert "| `learning_rate` | number, above 0, at most 1, or `auto` | `0.001` | Highest" in text
     assert "| `device` | one of `auto`, `cpu`, `cuda` | `auto` | Where" in text
     assert "| `batch_size` | `2` | `4` | `4` | `4` | `auto` |" in text
     assert "| `grad_accum_steps` | `1` | `2` | `2` | `2` |  |" in text
@@ -343,6 +346,31 @@ def test_an_automatic_batch_size_has_to_be_resolved():
     assert Hyperparameters(batch_size=3).micro_batch_size == 3
     with pytest.raises(AssertionError, match="resolved first"):
         _ = Hyperparameters(batch_size="auto").micro_batch_size
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("auto", "auto"), ('"auto"', "auto"), ("1", 1.0), ("1e-3", 0.001)]
+)
+def test_learning_rates(text, rate):
+    parsed = parse_hyperparameters({"learning_rate": text}).learning_rate
+    assert parsed == rate
+    assert type(parsed) is type(rate)
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "1.5", "Auto", "nan", "NaN", "1e999", "true", "", True, None, [1]]
+)
+def test_a_wrong_learning_rate_is_one_problem(value):
+    with pytest.raises(ConfigError) as error:
+        parse_hyperparameters({"learning_rate": value})
+    expected = "learning_rate: Input should be a number above 0 and at most 1, or auto, got "
+    assert str(error.value) == f"{expected}{value!r}"
+
+
+def test_an_automatic_learning_rate_has_to_be_resolved():
+    assert Hyperparameters(learning_rate=0.5).settled_learning_rate == 0.5
+    with pytest.raises(AssertionError, match="resolved first"):
+        _ = Hyperparameters(learning_rate="auto").settled_learning_rate
 
 
 @pytest.mark.parametrize("text", ["1", "true", "True", '"true"', "yes", "on"])

@@ -55,19 +55,23 @@ def build(learning_rate=0.1, **overrides):
     return state, StepSettings(**{**settings, **overrides})
 
 
-def batch(num_images, seed=0):
+def batch(num_images, seed=0, side_px=8):
     generator = torch.Generator().manual_seed(seed)
     choices = torch.tensor([0, 5, 16, 17, 18, 255], dtype=torch.uint8)
-    segments = choices[torch.randint(6, (num_images, 8, 8), generator=generator)]
+    segments = choices[torch.randint(6, (num_images, side_px, side_px), generator=generator)]
     segments[0] = 255  # labels as uneven as they come
-    lines = torch.randint(2, (num_images, 4, 8, 8), dtype=torch.uint8, generator=generator)
+    lines = torch.randint(
+        2, (num_images, 4, side_px, side_px), dtype=torch.uint8, generator=generator
+    )
     lines[-1, 3] = 255
     return {
-        "image": torch.randint(256, (num_images, 3, 8, 8), dtype=torch.uint8, generator=generator),
+        "image": torch.randint(
+            256, (num_images, 3, side_px, side_px), dtype=torch.uint8, generator=generator
+        ),
         "segments": segments,
         "lines": lines,
-        "depth": torch.full((num_images, 8, 8), torch.nan),
-        "superstructures": torch.full((num_images, 8, 8), 255, dtype=torch.uint8),
+        "depth": torch.full((num_images, side_px, side_px), torch.nan),
+        "superstructures": torch.full((num_images, side_px, side_px), 255, dtype=torch.uint8),
         "sample_id": [f"{seed}-{i}" for i in range(num_images)],
         "bad_files": [],
     }

@@ -1,10 +1,14 @@
+import types
+
 import pytest
 from torch import nn
 
-from app.errors import StorageError
-from app.progress import check_space_for_run
+from app.config import Hyperparameters
+from app.errors import CheckpointError, StorageError
+from app.progress import Progress, check_space_for_run, resume_run, save_run
 from app.sagemaker import Paths
 from app.training_state import TrainingState
+from tests.test_engine import build
 
 
 @pytest.fixture
@@ -46,3 +50,38 @@ def test_a_large_one_is_refused_before_it_begins(paths, num_there, needed_gib):
         r"VolumeSizeInGB\), or lower keep_checkpoints$",
     ):
         check_space_for_run(paths, num_kept=3, state=state_of(2**20))
+
+
+NO_FILES = types.SimpleNamespace(quarantined_files=dict, restore_quarantines=lambda _: None)
+
+
+@pytest.fixture
+def older(tmp_path):
+    """A checkpoint of a time before a setting."""
+    state, _ = build()
+    state.step = 7
+    identity = Hyperparameters().result_affecting()
+    del identity["backbone_lr_decay"]
+    save_run(tmp_path, 1, identity, state, Progress(), NO_FILES)
+    return tmp_path
+
+
+def test_a_setting_that_came_later_had_the_effect_of_its_default(older):
+    state, _ = build()
+    identity = Hyperparameters().result_affecting()
+    resume_run(older, "auto", identity, state, NO_FILES)
+    assert state.step == 7
+    other = Hyperparameters(backbone_lr_decay=0.5).result_affecting()
+    with pytest.raises(
+        CheckpointError, match=r"another run: backbone_lr_decay was 1\.0, now 0\.5; give the ear"
+    ):
+        resume_run(older, "auto", other, state, NO_FILES)
+
+
+def test_other_groups_of_parameters_cannot_be_forced(older):
+    state, _ = build()
+    state.optimizer.add_param_group({"params": [], "peak_lr": 0.1})
+    with pytest.raises(
+        CheckpointError, match=r"it has 1 groups of parameters, these settings make 2 .*backbone_lr"
+    ):
+        resume_run(older, "force", {}, state, NO_FILES)

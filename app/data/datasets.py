@@ -3,20 +3,23 @@
 import hashlib
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.config import Hyperparameters, read_dataset_names, read_dataset_weights
+from app.config import Hyperparameters
 from app.data.airs import AirsDataset, AirsWindows
 from app.data.audit_tools import spread
 from app.data.loading import (
     BadFiles,
+    Batch,
     EvalDataset,
+    SampleKey,
     TrainDataset,
     TrainOrder,
     TrainSource,
+    build_train_loader,
     choose_indices,
     samples_of_one_pass,
 )
@@ -29,6 +32,7 @@ from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
 from app.dataset_names import DATASET_NAMES, DatasetName
 from app.distributed import rank, world_size
 from app.errors import ConfigError, DataError, join_problems
+from app.setting_checks import read_dataset_names, read_dataset_weights
 from app.tasks import Task, TaskName
 
 logger = logging.getLogger(__name__)
@@ -174,6 +178,28 @@ def open_datasets(
         quarantines,
         steps_per_epoch * samples_per_step,
     )
+
+
+def read_train_batches(
+    datasets: Datasets, hyperparameters: Hyperparameters, order: Iterable[list[SampleKey]]
+) -> Generator[Batch, None, None]:
+    """The micro-batches of these keys; sets bad files aside on the way.
+
+    Raises:
+        DataError: If too much is bad.
+    """
+    loader = build_train_loader(
+        datasets.train,
+        order,
+        hyperparameters.num_workers,
+        hyperparameters.prefetch_factor,
+    )
+    for batch in loader:
+        datasets.set_aside(batch["bad_files"])
+        if not batch["sample_id"]:
+            reasons = {bad.reason for files in batch["bad_files"].values() for bad in files}
+            raise DataError(f"no training sample can be read: {join_problems(sorted(reasons))}")
+        yield batch
 
 
 def _choose_datasets(

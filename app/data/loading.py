@@ -6,7 +6,7 @@ or 8 workers, and a run that starts in the middle of an epoch sees exactly what 
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict
 
@@ -274,7 +274,10 @@ def choose_indices(
 
 
 def build_train_loader(
-    dataset: TrainDataset, order: TrainOrder, num_workers: int, prefetch_factor: int
+    dataset: TrainDataset,
+    order: Iterable[list[SampleKey]],
+    num_workers: int,
+    prefetch_factor: int,
 ) -> DataLoader[Any]:
     """Loader of `Batch`es in the order given."""
     return DataLoader(

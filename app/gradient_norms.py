@@ -1,0 +1,71 @@
+"""How strongly each task pulls at what they share: its loss's gradient by the map the heads get."""
+
+import contextlib
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from app.tasks import TaskName
+
+# Steps between two measurements: each costs as much as the backward pass of the heads alone.
+NORM_INTERVAL_STEPS: Final = 200
+# Tasks whose gradients differ by more do not learn side by side: one of them decides.
+_UNEVEN: Final = 10.0
+
+
+@contextlib.contextmanager
+def shared_feature(heads: nn.ModuleDict, name: TaskName) -> Iterator[list[Tensor]]:
+    """Catches the map that enters the heads: in the list, once the network has run.
+
+    Args:
+        heads: Of the network; all of them get the same map as their first argument.
+        name: One that runs.
+    """
+    caught: list[Tensor] = []
+
+    def catch(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+        caught.append(arguments[0])
+
+    with contextlib.ExitStack() as stack:
+        # A compiled network has one backward pass for all of it, and none from a map inside.
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        handle = heads[name].register_forward_pre_hook(catch)
+        stack.callback(handle.remove)
+        yield caught
+
+
+def measure_norms(
+    feature: Tensor, losses: Mapping[TaskName, Tensor], scaler: torch.amp.GradScaler
+) -> dict[TaskName, float]:
+    """The norm of each loss's gradient by the feature, where it is finite; the graph stays.
+
+    Only what lies between is run, so no parameter gets a gradient, nothing is computed anew for
+    checkpointed activations, and other ranks need not take part.
+
+    Args:
+        feature: Any shape and floating-point dtype, in the losses' graph.
+        losses: () float32 each, as they count in the step.
+        scaler: Keeps gradients in the range of float16 on the way, where it is enabled.
+    """
+    norms: dict[TaskName, float] = {}
+    for name, loss in losses.items():
+        scaled = scaler.scale(loss)
+        (gradient,) = torch.autograd.grad(scaled, feature, retain_graph=True)
+        norm = (gradient.float().norm() / scaler.get_scale()).item()
+        if math.isfinite(norm):
+            norms[name] = norm
+    return norms
+
+
+def find_uneven(norms: Mapping[TaskName, float]) -> tuple[TaskName, TaskName] | None:
+    """The tasks that pull most and least, where they differ by more than tenfold."""
+    pulling = {name: norm for name, norm in norms.items() if norm > 0}
+    if not pulling:
+        return None
+    most, least = max(pulling, key=lambda n: pulling[n]), min(pulling, key=lambda n: pulling[n])
+    return (most, least) if pulling[most] > _UNEVEN * pulling[least] else None
