@@ -69,7 +69,7 @@ def main() -> None:
     weights = {name: float(getattr(hyperparameters, f"{name}_weight")) for name in names}
     pool = Pool(options.pool)
     dtype = learning.autocast_dtype_of(design)
-    class_weights = learning.weigh_classes(next(pool.batches(learning.NUM_WEIGHED, 0)))
+    class_weights = learning.weigh_classes(pool.first(learning.NUM_WEIGHED))
     settings = learning.build_settings(hyperparameters, weights, class_weights, dtype)
     eval_batches = {name: read_eval_batches(name, options.eval_images) for name in options.eval}
     first = options.eval[0]

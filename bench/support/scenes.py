@@ -106,11 +106,17 @@ class Pool:
 
     def batches(self, batch_size: int, seed: int) -> Iterator[Batch]:
         """Batches without end, every pass in another order, which depends on the seed alone."""
+        if batch_size > len(self):
+            raise ValueError(f"a batch of {batch_size}, but the pool has {len(self)} samples")
         rng = np.random.default_rng(seed)
         while True:
             order = rng.permutation(len(self))
             for start in range(0, len(order) - batch_size + 1, batch_size):
                 yield self.take(np.sort(order[start : start + batch_size]))
+
+    def first(self, num_samples: int) -> Batch:
+        """The first samples, or all where there are fewer."""
+        return self.take(np.arange(min(num_samples, len(self))))
 
     def take(self, numbers: npt.NDArray[np.int64]) -> Batch:
         """The samples of these numbers."""
