@@ -161,8 +161,8 @@ def test_a_description_of_8_directions_beside_weights_of_16(tmp_path):
     (tmp_path / "other/model.json").replace(tmp_path / "model.json")
     assert (
         "model.safetensors is not of the network that model.json describes: "
-        "heads.segments.3.weight: shape (18, 32, 1, 1), expected (10, 32, 1, 1); "
-        "heads.segments.3.bias: shape (18,), expected (10,); copy"
+        "heads.segments.weight: shape (18, 32, 1, 1), expected (10, 32, 1, 1); "
+        "heads.segments.bias: shape (18,), expected (10,); copy"
     ) in refusal(tmp_path)
 
 
@@ -213,7 +213,7 @@ def checkpoint(tmp_path_factory):
         ("auto", r"belongs to another run: azimuth_bins was 16, now 8; give the earlier values"),
         (
             "force",
-            r"does not fit this program or these settings: heads\.segments\.3\.weight: shape "
+            r"does not fit this program or these settings: heads\.segments\.weight: shape "
             r"\(18, 128, 1, 1\), expected \(10, 128, 1, 1\); .*; set resume=never to start anew$",
         ),
     ],

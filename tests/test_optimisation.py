@@ -43,8 +43,8 @@ def describe(state):
 
 def test_four_groups_of_random_weights():
     assert describe(build()) == [
-        (1e-3, 0.02, "pyramid.inner_blocks"),
-        (1e-3, 0.0, "pyramid.inner_blocks"),
+        (1e-3, 0.02, "pyramid.laterals"),
+        (1e-3, 0.0, "pyramid.laterals"),
         (1e-3, 0.02, "backbone.conv1"),
         (1e-3, 0.0, "backbone.bn1"),
     ]
@@ -63,7 +63,7 @@ def test_each_part_of_the_backbone_learns_faster_than_the_one_before(pretrained)
         )
         for decay, name in zip((0.02, 0.0), names, strict=True)
     ]
-    decoder = [(0.01, 0.02, "pyramid.inner_blocks"), (0.01, 0.0, "pyramid.inner_blocks")]
+    decoder = [(0.01, 0.02, "pyramid.laterals"), (0.01, 0.0, "pyramid.laterals")]
     assert describe(state) == decoder + backbone
     # What a run that goes on compares.
     assert state.optimizer.param_groups[-1]["peak_lr"] == pytest.approx(1e-3)

@@ -21,9 +21,9 @@ def _request(base_dir, names, is_sample=True, sides_px=(), **settings):
 
 
 def test_arithmetic_of_a_pass():
-    # docs/model.md: 28.8 GMAC for an image of 512 px, a quarter of 2**20 pixels.
+    # docs/model.md: 27.8 GMAC for an image of 512 px, a quarter of 2**20 pixels.
     counted = count_gmac(build_tasks(), ("segments", "lines", "depth"))
-    assert counted == pytest.approx(4 * 28.8, rel=0.01)
+    assert counted == pytest.approx(4 * 27.8, rel=0.01)
 
 
 def test_a_release_counts_in_a_samples_place(three_ml):
