@@ -126,8 +126,8 @@ def test_heads_of_untrained_tasks_keep_their_first_weights(three_ml, tmp_path):
     base_dir = prepare(three_ml, tmp_path, ("airs",))
     run(base_dir, "--set", "epochs=1")
     with safe_open(base_dir / "model/model.safetensors", "pt") as file:
-        depth = file.get_tensor("heads.depth.3.bias")
-        segments = file.get_tensor("heads.segments.3.bias")
+        depth = file.get_tensor("heads.depth.bias")
+        segments = file.get_tensor("heads.segments.bias")
     assert (depth == 0).all()
     assert not (segments[:-2] == segments[0]).all()
 
