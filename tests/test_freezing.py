@@ -21,9 +21,12 @@ def build(num_frozen_steps=2, checkpoint_activations=False, make=torch.optim.Ada
     torch.manual_seed(0)
     model = HybridRoofModel(decoder_channels=32, checkpoint_activations=checkpoint_activations)
     model.heads["depth"].requires_grad_(False)
-    for name, norm in model.backbone.named_modules():
-        if name.endswith("bn3"):
-            nn.init.ones_(norm.weight)  # at 0 the inside of a block has no gradient
+    # In the decoder groups instead of the batch: any split of a step then gives the same.
+    for part in (model.pyramid, model.heads):
+        for parent in list(part.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(parent, name, nn.GroupNorm(8, child.num_features))
     groups = [
         {"params": list(part.parameters()), "lr": 1e-3, "peak_lr": 1e-3, "weight_decay": 0.1}
         for part in (model.pyramid, model.heads, model.backbone)
