@@ -188,20 +188,20 @@ def _group_parameters(
     backbone_rate = hyperparameters.backbone_learning_rate
     if backbone_rate is None:
         backbone_rate = rate * _PRETRAINED_LR_FACTOR if is_pretrained else rate
-    groups = _split_by_decay([model.pyramid, model.heads], rate, decay)
+    groups = split_by_decay([model.pyramid, model.heads], rate, decay)
     if log_variances:
         groups.append(_group(log_variances, rate * _LOG_VARIANCES_LR_FACTOR, 0.0))
     lr_decay = hyperparameters.backbone_lr_decay
     if lr_decay == 1:
-        return groups + _split_by_decay([model.backbone], backbone_rate, decay)
+        return groups + split_by_decay([model.backbone], backbone_rate, decay)
     for depth, names in enumerate(_BACKBONE_PARTS):
         modules = [model.backbone.get_submodule(name) for name in names]
         part_rate = backbone_rate * lr_decay ** (len(_BACKBONE_PARTS) - 1 - depth)
-        groups += _split_by_decay(modules, part_rate, decay)
+        groups += split_by_decay(modules, part_rate, decay)
     return groups
 
 
-def _split_by_decay(
+def split_by_decay(
     modules: Sequence[nn.Module], peak_lr: float, weight_decay: float
 ) -> list[dict[str, Any]]:
     """Two groups: weights decay, biases and normalisation do not."""

@@ -24,9 +24,8 @@ from bench.support.environment import describe_machine, load_average  # noqa: E4
 from bench.support.figures import add_json_option, print_table, report  # noqa: E402
 from bench.support.networks import Network, take_turns  # noqa: E402
 from bench.support.runs import CACHE, Run, results_folder, run_all, spread_of  # noqa: E402
-from bench.support.scenes import SceneReader, draw_pool  # noqa: E402
+from bench.support.scenes import draw_scenes_pool  # noqa: E402
 
-_NUM_SCENES, _SCENES_SEED = 4096, 7
 _COLUMNS = (
     ("miou", 3), ("roof_iou", 3), ("azimuth_error_deg", 1), ("line_f1", 3), ("height_rmse_m", 2),
 )  # fmt: skip
@@ -121,8 +120,7 @@ def main() -> None:
     options = parser.parse_args()
     variants = [v for v in VARIANTS if not options.only or v.name in ("ours", *options.only)]
     print(f"{describe_machine()}; load {load_average()}")
-    reader = SceneReader(_SCENES_SEED, _NUM_SCENES)
-    pool = draw_pool(CACHE, "scenes", reader, _NUM_SCENES, 0, num_workers=2)
+    pool = draw_scenes_pool(CACHE)
     num_threads = 1 if options.parallel > 1 else 2
     runs = _build_runs(variants, options.seeds, options.steps, pool, num_threads)
     results = run_all(runs, results_folder("ablation"), options.parallel)

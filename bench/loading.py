@@ -9,17 +9,12 @@ above 1 means ours is faster.
 
 import argparse
 import contextlib
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 ROOT = Path(__file__).parents[1]
 if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
@@ -35,6 +30,7 @@ from bench.support.environment import (  # noqa: E402
 )
 from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
 from bench.support.loading_data import link_together, write_tiles  # noqa: E402
+from bench.support.workers import Worker  # noqa: E402
 
 _TARGETS = (
     Target("ratio_torchgeo", ">=", 4),
@@ -58,7 +54,7 @@ _NUM_AIRS_TRAIN, _NUM_AIRS_VAL = 857, 94
 _NUM_RID_TRAIN, _NUM_RID_VAL, _NUM_RID_TEST = 1374, 352, 154
 
 
-class Worker:
+class Reader(Worker):
     """A process that reads in one way; a context manager that ends it.
 
     Attributes:
@@ -72,38 +68,11 @@ class Worker:
         self.way = way
         self.sample_s: list[float] = []
         command = [str(python), "-m", "bench.support.loading_worker", way, str(root)]
-        self._process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ | _ENVIRONMENT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.terminate()
-        self._process.communicate()
+        super().__init__(f"loading, {self.way}", command, _ENVIRONMENT)
 
     def read(self, num_samples: int) -> dict[str, float]:
         """Read so many samples: wall and CPU seconds, and resident memory in MiB."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{num_samples}\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"loading: the process of {self.way} ended; see its message above")
-        answer: dict[str, float] = json.loads(line)
-        return answer
+        return self.ask(str(num_samples))
 
     def take_turn(self) -> None:
         """Read the samples of a turn and note what one took."""
@@ -148,7 +117,7 @@ def _compare(
     python: Path, ways: Sequence[str], kind: str, root: Path, num_rounds: int
 ) -> Comparison:
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(Worker(python, way, root)) for way in ways]
+        workers = [stack.enter_context(Reader(python, way, root)) for way in ways]
         for worker in workers:
             worker.read(_PER_TURN[worker.way])  # imports, indexes, and fills the page cache
         for _ in range(num_rounds):
@@ -160,7 +129,7 @@ def _compare(
 
 def _measure_growth(python: Path, root: Path) -> float:
     """MiB by which a worker's resident memory rises over 2,000 windows."""
-    with Worker(python, "ours_sample", root) as worker:
+    with Reader(python, "ours_sample", root) as worker:
         before = worker.read(_NUM_RSS_WARM_UP)
         after = worker.read(_NUM_RSS_WINDOWS)
     return after["peak_rss_mib"] - before["peak_rss_mib"]
@@ -169,7 +138,7 @@ def _measure_growth(python: Path, root: Path) -> float:
 def _measure_rid(python: Path, folder: Path) -> float:
     """Training samples of RID for every second of one core."""
     write_rid(folder / "rid_scenes", _NUM_RID_SCENES, 1, 1, seed=0)
-    with Worker(python, "rid", folder / "rid_scenes") as worker:
+    with Reader(python, "rid", folder / "rid_scenes") as worker:
         worker.read(_NUM_RID_WARM_UP)
         return _NUM_RID_SAMPLES / worker.read(_NUM_RID_SAMPLES)["cpu_s"]
 
@@ -179,7 +148,7 @@ def _measure_start(python: Path, folder: Path) -> float:
     root = folder / "many"
     write_rid(root / "rid", _NUM_RID_TRAIN, _NUM_RID_VAL, _NUM_RID_TEST, seed=0, size_px=_SMALL_PX)
     write_airs(root / "airs", _NUM_AIRS_TRAIN, _NUM_AIRS_VAL, 0, seed=0, size_px=_SMALL_PX)
-    with Worker(python, "start", root) as worker:
+    with Reader(python, "start", root) as worker:
         return worker.read(1)["wall_s"]
 
 

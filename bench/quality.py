@@ -29,12 +29,11 @@ from bench.support.environment import (  # noqa: E402
 from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
 from bench.support.quality_plot import write_curves  # noqa: E402
 from bench.support.runs import CACHE, Run, Spread, results_folder, run_all, spread_of  # noqa: E402
-from bench.support.scenes import SceneReader, draw_pool  # noqa: E402
+from bench.support.scenes import draw_pool, draw_scenes_pool  # noqa: E402
 
 _PEERS = ("smp_fpn", "smp_unet")
 _NETWORKS = ("ours", *_PEERS)
-_NUM_SCENES, _NUM_RID_SAMPLES = 4096, 1536
-_SCENES_SEED = 7
+_NUM_RID_SAMPLES = 1536
 _REAL_DATA = ROOT.parent / "shared" / "data" / "rid"
 # Shown in the table: score, digits, and whether more is better.
 _COLUMNS = (
@@ -202,8 +201,7 @@ def main() -> None:
         parser.error(f"--real needs RID's images in {_REAL_DATA}, which is not there")
     print(f"{describe_machine()}; {peer_versions()}; load {load_average()}")
     python = prepare_peers_python()
-    reader = SceneReader(_SCENES_SEED, _NUM_SCENES)
-    pool = draw_pool(CACHE, "scenes", reader, _NUM_SCENES, 0, num_workers=2)
+    pool = draw_scenes_pool(CACHE)
     folder = results_folder("quality")
     results = _train(options.budget_s, options.seeds, pool, folder, python)
     print()

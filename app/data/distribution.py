@@ -63,12 +63,13 @@ def measure_distribution(dataset: TrainDataset, tasks: Sequence[Task], seed: int
         if sample is None:
             continue
         num_samples += 1
-        for name, found in _count(sample, tasks).items():
+        for name, found in count_labels(sample, tasks).items():
             counts[name] = counts.get(name, np.zeros_like(found)) + found
     return Distribution(counts, num_samples, bad_files)
 
 
-def _count(sample: Sample, tasks: Sequence[Task]) -> LabelCounts:
+def count_labels(sample: Sample, tasks: Sequence[Task]) -> LabelCounts:
+    """Pixels of each label in a sample, as in Distribution."""
     counts: LabelCounts = {}
     for task in tasks:
         if task.kind == "multilabel":

@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import nn
 
 from app.class_weights import ClassWeights, choose_class_weights
 from app.config import Hyperparameters
+from app.data.distribution import count_labels
 from app.data.loading import Batch
 from app.devices import choose_autocast_dtype
 from app.engine import StepSettings, evaluate, train_steps
-from app.losses import RoofLoss
 from app.metrics import RoofMetrics
+from app.optimisation import build_step_settings, split_by_decay
 from app.tasks import Task, TaskName
 from app.training_state import TrainingState, build_ema
 from bench.support.designs import TASKS, Design
@@ -84,14 +84,9 @@ class Budget:
 
 def weigh_classes(sample: Batch, tasks: Sequence[Task] = TASKS) -> ClassWeights:
     """The weights that `train` would choose from these samples."""
-    segments, lines = sample["segments"].numpy(), sample["lines"].numpy()
-    on, off = ((lines == value).sum((0, 2, 3)) for value in (1, 0))
-    num_labels = next(task.num_labels for task in tasks if task.name == "segments")
-    counts = {
-        "segments": np.bincount(segments.ravel(), minlength=256)[:num_labels].astype(np.int64),
-        "lines": np.stack([off, on], axis=1).astype(np.int64),
-    }
-    return choose_class_weights(tasks, counts)  # type: ignore[arg-type]
+    # One long image: (N, 4, H, W) lines as (4, N * H, W); of segments the shape does not matter.
+    whole = {**sample, "lines": sample["lines"].transpose(0, 1).flatten(1, 2)}
+    return choose_class_weights(tasks, count_labels(whole, tasks))  # type: ignore[arg-type]
 
 
 def build_settings(
@@ -101,34 +96,17 @@ def build_settings(
     autocast_dtype: torch.dtype | None,
 ) -> StepSettings:
     """The engine's settings but for the number of steps, which the budget decides on the way."""
-    return StepSettings(
-        task_weights=task_weights,
-        loss=RoofLoss(
-            TASKS,
-            hyperparameters.dice_weight,
-            hyperparameters.azimuth_smoothing,
-            class_weights,
-        ),
-        grad_accum_steps=1,
-        grad_clip_norm=hyperparameters.grad_clip_norm,
-        num_steps=1,
-        num_warmup_steps=1,
-        device=CPU,
-        autocast_dtype=autocast_dtype,
+    settings = build_step_settings(
+        hyperparameters, TASKS, task_weights, class_weights, 1, CPU, autocast_dtype
     )
+    # Of a step at a time; and peers have no heads to measure gradients at.
+    return dataclasses.replace(settings, grad_accum_steps=1, norm_interval_steps=0)
 
 
 def build_state(model: nn.Module, hyperparameters: Hyperparameters) -> TrainingState:
     """As `train` does for random weights: AdamW, decay of weights only, an average."""
     rate, decay = hyperparameters.learning_rate, hyperparameters.weight_decay
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": chosen, "lr": rate, "peak_lr": rate, "weight_decay": weight_decay}
-        for weight_decay, chosen in (
-            (decay, [p for p in parameters if p.ndim > 1]),
-            (0.0, [p for p in parameters if p.ndim <= 1]),
-        )
-    ]
+    groups = split_by_decay([model], rate, decay)
     optimizer = torch.optim.AdamW(groups, fused=True)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     return TrainingState(model, build_ema(model, hyperparameters.ema_decay), optimizer, scaler)

@@ -1,18 +1,14 @@
 """Networks in processes of their own, which take training steps in turns."""
 
-import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final
 
 from bench.support.environment import load_average
+from bench.support.workers import Worker
 
-ROOT: Final = Path(__file__).parents[2]
 SIZE_PX: Final = 512
 BATCH_SIZE: Final = 2
 NUM_THREADS: Final = 2
@@ -28,7 +24,7 @@ class Timings:
     cpu_s: list[float] = field(default_factory=list)
 
 
-class Network:
+class Network(Worker):
     """One network in a process of its own; a context manager that ends the process.
 
     Attributes:
@@ -47,41 +43,16 @@ class Network:
         if variant is not None:
             arguments.append(_VARIANTS[variant])
         command = [str(python), "-m", "bench.support.step_worker", name, *arguments]
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.description = self._read()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.terminate()
-        self._process.communicate()
+        super().__init__(f"step, {self.name}", command)
+        self.description = self.hear()
 
     def step(self, is_measured: bool = True) -> None:
         """Take one step."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        answer = self._read()
+        answer = self.ask("")
         self.peak_rss_gib = answer["peak_rss_gib"]
         if is_measured:
             self.timings.wall_s.append(answer["wall_s"])
             self.timings.cpu_s.append(answer["cpu_s"])
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"step: the process of {self.name} ended; see its message above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-ROOT: Final = Path(__file__).parents[2]
+from bench.support.environment import ROOT
+
 CACHE: Final = ROOT / "local" / "bench"
 # What a run's result depends on: results of other code are not taken for those of this.
 _SOURCES: Final = (

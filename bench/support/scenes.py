@@ -34,6 +34,8 @@ from app.tasks import LINE_KINDS, TaskName, find_task
 GSD_M: Final = 0.1
 CROP_SIZE_PX: Final = 256
 _SIZE_PX: Final = 512
+# What networks are compared on.
+_NUM_SCENES, _SCENES_SEED = 4096, 7
 _PLANES: Final = ("image", "segments", "lines", "depth")
 # To be raised when samples of a pool would come out otherwise.
 _POOL_VERSION: Final = 1
@@ -177,3 +179,9 @@ def draw_pool(
         array.flush()
     unfinished.rename(folder)  # last, so that a pool is whole or not there
     return folder
+
+
+def draw_scenes_pool(cache: Path) -> Path:
+    """The folder of the synthetic samples that all comparisons train on."""
+    reader = SceneReader(_SCENES_SEED, _NUM_SCENES)
+    return draw_pool(cache, "scenes", reader, _NUM_SCENES, 0, num_workers=2)
