@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from app.data.loading import Batch
+from app.device_batches import DeviceBatches
 from app.devices import autocast, is_out_of_memory
 from app.distributed import all_reduce_sum, average_buffers, rank, world_size
 from app.errors import ConfigError
@@ -66,7 +67,7 @@ class StepResult:
     Attributes:
         losses: Of this step's micro-batches.
         num_samples: Samples seen by all ranks.
-        micro_batches: What this rank trained on.
+        num_micro_batches: Trained on by this rank.
         stop: Whether any rank was asked to stop.
         seconds: As StepClock.close_step.
         gradient_norms: As measure_norms, of the first rank's first pass and the tasks it knows
@@ -75,7 +76,7 @@ class StepResult:
 
     losses: LossSums
     num_samples: int
-    micro_batches: list[Batch]
+    num_micro_batches: int
     stop: bool
     seconds: Mapping[str, float]
     gradient_norms: Mapping[TaskName, float] | None = None
@@ -95,16 +96,18 @@ def train_steps(
     """
     state.model.train()
     clock = StepClock(settings.device)
-    for start in range(0, num_micro_batches, settings.grad_accum_steps):
+    on_device = DeviceBatches(batches, settings.task_weights, settings.device, clock)
+    for num_left in range(num_micro_batches, 0, -settings.grad_accum_steps):
         clock.restart()
-        length = min(settings.grad_accum_steps, num_micro_batches - start)
-        with clock.part("wait"):
-            micro_batches = [next(batches) for _ in range(length)]
+        micro_batches = on_device.take(min(settings.grad_accum_steps, num_left))
         _set_learning_rate(state, settings)
         gathers_statistics = _prepare_model(state, settings)
         counts, num_samples, stop = _reduce_counts(micro_batches, stop_requested(), settings)
         sums, norms = _accumulate_fitting(state, micro_batches, counts, settings, clock)
-        losses = LossSums(sums, counts.cpu())
+        # A GPU has its work by now; reading the losses would wait for it.
+        num_next = max(0, num_left - settings.grad_accum_steps)
+        on_device.prefetch(min(settings.grad_accum_steps, num_next))
+        losses = LossSums(all_reduce_sum(sums).cpu(), counts.cpu())
         with clock.part("optimizer"):
             is_finite = _step_optimizer(state, settings, losses)
             if gathers_statistics:
@@ -114,11 +117,13 @@ def train_steps(
         state.num_skipped = 0 if is_finite else state.num_skipped + 1
         if not is_finite:
             _report_skipped(state.num_skipped, micro_batches)
+        num_micro_batches = len(micro_batches)
+        del micro_batches  # whoever keeps the result would keep them on the device
         state.step += 1
         yield StepResult(
             losses=losses if is_finite else LossSums(),
             num_samples=num_samples,
-            micro_batches=micro_batches,
+            num_micro_batches=num_micro_batches,
             stop=stop,
             seconds=clock.close_step(),
             gradient_norms=norms,
@@ -177,9 +182,10 @@ def _reduce_counts(
     ).sum(0)
     num_samples = sum(len(batch["sample_id"]) for batch in micro_batches)
     # One collective: the flag rides along, so that all ranks leave at the same step.
-    extra = torch.tensor([num_samples, int(stop_requested)])
-    packed = all_reduce_sum(torch.cat([counts, extra]).to(settings.device))
-    return packed[:-2], int(packed[-2]), bool(packed[-1] > 0)
+    extra = torch.tensor([num_samples, int(stop_requested)], device=settings.device)
+    packed = all_reduce_sum(torch.cat([counts, extra]))
+    num_samples, num_stopping = packed[-2:].tolist()
+    return packed[:-2], num_samples, num_stopping > 0
 
 
 def _accumulate_fitting(
@@ -268,7 +274,7 @@ def _accumulate_gradients(
     settings: StepSettings,
     clock: StepClock,
 ) -> tuple[Tensor, dict[TaskName, float] | None]:
-    """Backward through all passes; returns the (4,) float64 summed losses and gradient norms.
+    """Backward through all passes; returns this rank's (4,) float64 summed losses, and the norms.
 
     Each task's sum is divided by its count over the whole step, so the gradient is that of one
     large batch however unevenly labels are spread over passes and ranks.
@@ -282,19 +288,14 @@ def _accumulate_gradients(
         is_last = i == len(passes) - 1
         no_sync = getattr(state.model, "no_sync", contextlib.nullcontext)
         with contextlib.nullcontext() if is_last else no_sync():
-            with clock.part("transfer"):
-                image = batch["image"].to(device, non_blocking=True)
-                targets = {
-                    name: batch[name].to(device, non_blocking=True)
-                    for name in settings.task_weights
-                }
+            targets = {name: batch[name] for name in settings.task_weights}
             is_measured = i == 0 and _is_norm_step(state, settings)
             with clock.part("forward"):
                 with (
                     _catch_feature(state, settings, is_measured) as feature,
                     autocast(device, settings.autocast_dtype),
                 ):
-                    logits = state.model(image, settings.task_weights)
+                    logits = state.model(batch["image"], settings.task_weights)
                 sums = settings.loss(logits, targets)
                 loss = torch.zeros((), device=device)
                 for position, name in enumerate(TASK_NAMES):
@@ -310,7 +311,7 @@ def _accumulate_gradients(
                     del own
                 del logits, sums  # the graph keeps of them what it needs
                 state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    return all_reduce_sum(total_sums).cpu(), norms
+    return total_sums, norms
 
 
 def _is_norm_step(state: TrainingState, settings: StepSettings) -> bool:

@@ -74,14 +74,15 @@ def count_known(targets: Mapping[TaskName, Tensor]) -> Tensor:
     """How many target values of each task are known; 0 for a task without a target.
 
     Returns:
-        (4,) int64, in the order of TASK_NAMES: pixels, or pixels times kinds of lines.
+        (4,) int64 where the targets lie, in the order of TASK_NAMES: pixels, or pixels times kinds
+        of lines.
     """
-    return torch.tensor(
-        [
-            int(known_mask(name, targets[name]).sum()) if name in targets else 0
-            for name in TASK_NAMES
-        ]
-    )
+    device = next(iter(targets.values())).device
+    counts = torch.zeros(len(TASK_NAMES), dtype=torch.int64, device=device)
+    for position, name in enumerate(TASK_NAMES):
+        if name in targets:
+            counts[position] = known_mask(name, targets[name]).sum()
+    return counts
 
 
 def known_mask(task: TaskName, target: Tensor) -> Tensor:

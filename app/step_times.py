@@ -2,6 +2,7 @@
 
 On a GPU work is queued, so the clock would tell when it was asked for, not when it was done: parts
 are timed by events in the device's own queue, read once the step has waited for its result anyway.
+So waiting for data counts as far as the device is idle meanwhile.
 """
 
 import contextlib
@@ -44,7 +45,7 @@ class StepClock:
     @contextlib.contextmanager
     def part(self, name: Part) -> Iterator[None]:
         """Count what is done inside as a part of the step; parts do not lie inside each other."""
-        if self._device.type == "cuda" and name != "wait":
+        if self._device.type == "cuda":
             start, end = _event(), _event()
             start.record()
             yield

@@ -316,7 +316,7 @@ class _Run:
         return False
 
     def _count(self, result: StepResult) -> None:
-        self.progress.num_micro_batches += len(result.micro_batches) * world_size()
+        self.progress.num_micro_batches += result.num_micro_batches * world_size()
         self.progress.num_samples += result.num_samples
         self.progress.losses.add(result.losses)
         loss = result.losses.weighted_mean(self.task_weights)

@@ -104,7 +104,7 @@ def test_accumulated_micro_batches_step_like_one_batch():
 def test_the_last_step_takes_what_is_left():
     state, settings = build(grad_accum_steps=2)
     results = run(state, settings, [batch(2, seed) for seed in range(5)])
-    assert [len(result.micro_batches) for result in results] == [2, 2, 1]
+    assert [result.num_micro_batches for result in results] == [2, 2, 1]
     assert state.step == 3
 
 
