@@ -38,7 +38,9 @@ class DeviceBatches:
         self._device = device
         self._clock = clock
         self._ahead: list[Batch] = []
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def take(self, num_batches: int) -> list[Batch]:
         """The next ones, for use in the current stream."""

@@ -40,12 +40,14 @@ class Variant:
         what: In words.
         design: By name; ours, or a changed network.
         settings: Hyperparameters that differ.
+        arguments: Of the worker that differ.
     """
 
     name: str
     what: str
     design: str = "ours"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
 
 VARIANTS = (
@@ -61,6 +63,10 @@ VARIANTS = (
     Variant("width_192", "decoder of 192 channels", "width_192"),
     Variant("zero_residuals", "residual branches start at zero", "zero_residuals"),
     Variant("uniform_start", "last layers do not start at the classes' shares", "uniform_start"),
+    Variant("even_weights", "every class weighs 1", arguments={"class-weights": "even"}),
+    Variant(
+        "rare_often", "samples with rare classes come more often", arguments={"sampling": "rare"}
+    ),
     Variant("no_smoothing", "azimuth_smoothing=0", settings={"azimuth_smoothing": 0.0}),
     Variant("no_dice", "dice_weight=0", settings={"dice_weight": 0.0}),
     Variant("dice_1", "dice_weight=1", settings={"dice_weight": 1.0}),
@@ -88,6 +94,7 @@ def _build_runs(
                 "eval": "scenes",
                 "threads": str(num_threads),
                 "settings": json.dumps(variant.settings),
+                **variant.arguments,
             },
         )
         for seed in range(seeds)

@@ -58,6 +58,18 @@ class TestPool:
         # A pass holds every sample once.
         assert len({name for batch in ids[0][:3] for name in batch}) == 12
 
+    def test_samples_with_rare_classes_come_more_often(self, pool):
+        factors = pool.repeat_factors()
+        assert len(factors) == 12
+        assert factors.min() >= 1
+        batch = pool.take(np.arange(12))
+        has_valley = (batch["lines"][:, 3] == 1).flatten(1).any(1).numpy()
+        assert 0 < has_valley.sum() < 12
+        assert factors[has_valley].min() >= (1 / has_valley.mean()) ** 0.5 - 1e-9
+        passes = itertools.islice(pool.batches(1, 0, True), 60)
+        counts = np.bincount([int(name) for one in passes for name in one["sample_id"]])
+        assert counts[factors.argmax()] > counts[factors.argmin()]
+
     def test_it_is_drawn_once(self, tmp_path):
         folder = draw_pool(tmp_path, "few", SceneReader(3, 2), 4, 0, 0)
         before = (folder / "image.npy").stat().st_mtime_ns

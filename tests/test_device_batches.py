@@ -53,7 +53,10 @@ def test_training_reads_what_it_trains_on_and_no_more(device, grad_accum_steps):
 def test_a_gpu_gets_the_next_batches_while_it_computes():
     read, clock = [], StepClock(CUDA)
     host = [
-        {k: v.pin_memory() if isinstance(v, torch.Tensor) else v for k, v in batch(4, i, 64).items()}
+        {
+            k: v.pin_memory() if isinstance(v, torch.Tensor) else v
+            for k, v in batch(4, i, 64).items()
+        }
         for i in range(6)
     ]
     ahead = DeviceBatches(counted(host, read), ["segments", "lines"], CUDA, clock)

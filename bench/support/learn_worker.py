@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tasks", default="segments,lines,depth")
     parser.add_argument("--settings", default="{}", help="hyperparameters other than the defaults")
+    parser.add_argument("--class-weights", choices=("measured", "even"), default="measured")
+    parser.add_argument("--sampling", choices=("even", "rare"), default="even")
     parser.add_argument("--init", type=Path, help="weights to start from")
     parser.add_argument("--weights", type=Path, help="where to leave the averaged weights")
     parser.add_argument("--result", type=Path, required=True)
@@ -69,7 +71,10 @@ def main() -> None:
     weights = {name: float(getattr(hyperparameters, f"{name}_weight")) for name in names}
     pool = Pool(options.pool)
     dtype = learning.autocast_dtype_of(design)
-    class_weights = learning.weigh_classes(pool.first(learning.NUM_WEIGHED))
+    if options.class_weights == "even":
+        class_weights = learning.weigh_evenly()
+    else:
+        class_weights = learning.weigh_classes(pool.first(learning.NUM_WEIGHED))
     settings = learning.build_settings(hyperparameters, weights, class_weights, dtype)
     eval_batches = {name: read_eval_batches(name, options.eval_images) for name in options.eval}
     first = options.eval[0]
@@ -82,7 +87,7 @@ def main() -> None:
     curve = learning.learn(
         design,
         state,
-        pool.batches(hyperparameters.micro_batch_size, options.seed),
+        pool.batches(hyperparameters.micro_batch_size, options.seed, options.sampling == "rare"),
         settings,
         hyperparameters.warmup_fraction,
         learning.Budget(options.budget_s, options.steps),

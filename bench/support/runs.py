@@ -17,10 +17,11 @@ from bench.support.environment import ROOT
 CACHE: Final = ROOT / "local" / "bench"
 # What a run's result depends on: results of other code are not taken for those of this.
 _SOURCES: Final = (
-    "app/azimuth.py", "app/class_weights.py", "app/config.py", "app/engine.py", "app/losses.py",
-    "app/model.py", "app/tasks.py", "app/training_state.py", "app/data/*.py", "app/metrics/*.py",
-    "app/synthetic/*.py", "bench/support/designs.py", "bench/support/learn*.py",
-    "bench/support/scenes.py", "bench/support/variants.py", "bench/peers.txt",
+    "app/azimuth.py", "app/class_weights.py", "app/classes_loss.py", "app/config.py",
+    "app/engine.py", "app/losses.py", "app/model.py", "app/optimisation.py", "app/tasks.py",
+    "app/training_state.py", "app/data/*.py", "app/metrics/*.py", "app/synthetic/*.py",
+    "bench/support/designs.py", "bench/support/learn*.py", "bench/support/scenes.py",
+    "bench/support/variants.py", "bench/peers.txt",
 )  # fmt: skip
 
 
