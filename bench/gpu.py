@@ -1,19 +1,17 @@
-"""Training on a GPU: samples per second, memory, and the share of time that waits for data.
+"""Training on a GPU: steps against other networks, the share of time that waits for data, a curve.
 
-    python bench/gpu.py [--json FILE] [--steps 60] [--set key=value ...]
+    python bench/gpu.py [--json FILE] [--only networks loader curve] [--minutes 10] [--plot FILE]
 
-Runs `python -m app train` on a synthetic sample with whole photos of 512 px. Without a GPU it says
-so and ends; `--device cpu` shows that it runs, and nothing else.
+`networks` times steps of ours and of the peers in turns; `loader` runs `python -m app train` in
+float32 and in the fastest format; `curve` trains for the minutes given on all three synthetic
+datasets. Without a GPU it says so and ends; `--device cpu` shows that it runs, and nothing else.
 """
 
 import argparse
-import json
-import subprocess
+import importlib.util
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,75 +20,60 @@ if __name__ == "__main__":  # a script sees its own folder, where neither app no
     sys.path[0] = str(ROOT)
 
 from app.machine import read_gpus  # noqa: E402
-from app.synthetic.write_rid import write_rid  # noqa: E402
-from bench.support.environment import describe_machine  # noqa: E402
-from bench.support.figures import add_json_option, print_table, report  # noqa: E402
+from app.synthetic.sample import make_sample  # noqa: E402
+from bench.support.environment import describe_machine, prepare_peers_python  # noqa: E402
+from bench.support.figures import Target, add_json_option, report  # noqa: E402
+from bench.support.gpu_networks import compare_networks  # noqa: E402
+from bench.support.gpu_training import follow_curve, measure_training  # noqa: E402
 
-_NUM_TRAIN, _NUM_VAL = 64, 4
-_SIZE_PX = 512
-_MODES = {
-    "fp32": {"precision": "fp32"},
-    "auto": {"precision": "auto"},
-}
-
-
-def read_figures(model_dir: Path) -> dict[str, float]:
-    """What a run's own files say of its second epoch, which has no start-up in it."""
-    text = (model_dir / "metrics.jsonl").read_text()
-    first, last = [json.loads(line) for line in text.splitlines()]
-    metrics: Mapping[str, Any] = json.loads((model_dir / "metrics.json").read_text())
-    peaks = metrics["memory"]["peaks"]["train"]
-    num_samples = metrics["num_samples"] / 2
-    return {
-        "epoch_s": last["time_s"] - first["time_s"],
-        "samples_per_s": num_samples / (last["time_s"] - first["time_s"]),
-        "cuda_allocated_gib": peaks["cuda_allocated_gib"] or 0.0,
-        "cuda_reserved_gib": peaks["cuda_reserved_gib"] or 0.0,
-        "rss_gib": peaks["rss_gib"],
-        "train_loss": last["train/loss"],
-    }
+_TARGETS = (
+    # The least of all batch sizes.
+    Target("ratio_smp_unet", ">=", 1.3),
+    Target("ratio_smp_fpn", ">=", 1),
+    Target("wait_share", "<", 0.05),
+)
+_PARTS = ("networks", "loader", "curve")
 
 
-def _train(scratch: Path, name: str, settings: Sequence[str]) -> dict[str, float]:
-    base_dir = scratch / name
-    words = [sys.executable, "-m", "app", "train", "--base-dir", str(base_dir)]
-    words += ["--rid", str(scratch / "rid")]
-    for setting in settings:
-        words += ["--set", setting]
-    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    if result.returncode:
-        sys.exit(f"gpu: training ended with {result.returncode}:\n{result.stdout[-3000:]}")
-    return read_figures(base_dir / "model")
+def _peers_python() -> Path:
+    """This interpreter where it has the peers: a machine with a GPU may reach no package index."""
+    if importlib.util.find_spec("segmentation_models_pytorch") is not None:
+        return Path(sys.executable)
+    return prepare_peers_python()
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     add_json_option(parser)
-    parser.add_argument("--steps", type=int, default=60, help="of an epoch; two are trained")
+    parser.add_argument("--only", nargs="+", choices=_PARTS, default=_PARTS, metavar="PART")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[16, 32, 64], metavar="N")
+    parser.add_argument("--rounds", type=int, default=10, help="of steps; default: %(default)s")
+    parser.add_argument("--steps", type=int, default=60, help="of an epoch of `loader`, of two")
+    parser.add_argument("--minutes", type=float, default=10, help="of `curve`")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="a PNG of the curve")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         print("not measured: torch finds no GPU here")
         return
     print(f"{describe_machine()}; GPUs: {read_gpus().describe()}", flush=True)
-    common = [
-        f"device={options.device}", "epochs=2", f"steps_per_epoch={options.steps}",
-        f"crop_size_px={_SIZE_PX}", "checkpoint_every_steps=1000000", "max_val_samples=1",
-    ]  # fmt: skip
     figures: dict[str, float] = {}
+    if "networks" in options.only:
+        python = _peers_python()
+        figures |= compare_networks(python, options.batch_sizes, options.rounds, options.device)
     with tempfile.TemporaryDirectory(prefix="roof-gpu-") as folder:
         scratch = Path(folder)
-        write_rid(scratch / "rid", _NUM_TRAIN, _NUM_VAL, 1, seed=0, size_px=_SIZE_PX)
-        for mode, settings in _MODES.items():
-            own = [f"{key}={value}" for key, value in settings.items()]
-            measured = _train(scratch, mode, [*common, *own, *options.set])
-            figures |= {f"{mode}_{key}": value for key, value in measured.items()}
-    names = [key.removeprefix("fp32_") for key in figures if key.startswith("fp32_")]
-    rows = [[name, *(f"{figures[f'{mode}_{name}']:.3f}" for mode in _MODES)] for name in names]
-    print_table(["figure", *(f"precision={mode}" for mode in _MODES)], rows)
-    report(figures, (), options.json)
+        settings = [f"device={options.device}", *options.set]
+        if "loader" in options.only or "curve" in options.only:
+            make_sample(scratch / "sample", num_train=480, num_roofline=1200, airs_size_px=4096)
+        if "loader" in options.only:
+            figures |= measure_training(scratch, settings, options.steps)
+        if "curve" in options.only:
+            figures |= follow_curve(scratch, settings, options.minutes, options.plot)
+    print()
+    report(figures, [t for t in _TARGETS if t.key in figures], options.json)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def _cells(network: Network) -> list[str]:
         f"{description['gmac']:.1f}",
         f"{statistics.median(wall_s):.2f} [{min(wall_s):.2f}, {max(wall_s):.2f}]",
         f"{statistics.median(network.timings.cpu_s):.2f}",
-        f"{network.peak_rss_gib:.2f}",
+        f"{network.peak_gib:.2f}",
     ]
 
 
@@ -112,10 +112,10 @@ def _figures(ours: Network, comparisons: Sequence[Comparison]) -> dict[str, floa
         figures[f"{name}_step_cpu_s"] = statistics.median(network.timings.cpu_s)
         figures[f"{name}_parameters_m"] = network.description["parameters_m"]
         figures[f"{name}_gmac"] = network.description["gmac"]
-        figures[f"{name}_peak_rss_gib"] = network.peak_rss_gib
-    peers = [c.other.peak_rss_gib for c in comparisons if c.other.name in _PEERS]
+        figures[f"{name}_peak_rss_gib"] = network.peak_gib
+    peers = [c.other.peak_gib for c in comparisons if c.other.name in _PEERS]
     if peers:
-        figures["peak_rss_over_peers"] = ours.peak_rss_gib / min(peers)
+        figures["peak_rss_over_peers"] = ours.peak_gib / min(peers)
     return figures
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.gpu import read_figures
 from bench.stop import read_step_s
+from bench.support.gpu_training import read_figures
 
 LOG = """\
 2026-11-25T08:00:00.000Z INFO app.train: training segments, 100 steps an epoch
@@ -28,11 +28,19 @@ def test_figures_are_of_the_second_epoch(tmp_path: Path) -> None:
     rows = [{"time_s": 30.0, "train/loss": 3.0}, {"time_s": 40.0, "train/loss": 2.0}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     peaks = {"cuda_allocated_gib": 3.5, "cuda_reserved_gib": None, "rss_gib": 2.0}
-    document = {"num_samples": 960, "memory": {"peaks": {"train": peaks}}}
+    step_time = {"step_s": 0.5, "wait_s": 0.02, "transfer_s": 0.01}
+    document = {
+        "num_samples": 960,
+        "memory": {"peaks": {"train": peaks}},
+        "step_time": step_time,
+    }
     (tmp_path / "metrics.json").write_text(json.dumps(document))
     assert read_figures(tmp_path) == {
         "epoch_s": 10.0,
         "samples_per_s": 48.0,
+        "step_s": 0.5,
+        "wait_share": 0.04,
+        "transfer_share": 0.02,
         "cuda_allocated_gib": 3.5,
         "cuda_reserved_gib": 0.0,
         "rss_gib": 2.0,

@@ -31,14 +31,23 @@ class Network(Worker):
         description: What the process said of the network.
         name: As in DESIGNS, with the variant behind it if it is one.
         timings: Of its measured steps.
-        peak_rss_gib: Highest resident memory of the process so far.
+        peak_gib: Most memory so far: of the process, or on a GPU of its tensors there.
     """
 
-    def __init__(self, python: Path, name: str, variant: str | None = None) -> None:
+    def __init__(
+        self,
+        python: Path,
+        name: str,
+        variant: str | None = None,
+        batch_size: int = BATCH_SIZE,
+        device: str = "cpu",
+    ) -> None:
         self.name = name if variant is None else f"{name}_{variant}"
         self.timings = Timings()
-        self.peak_rss_gib = 0.0
-        settings = {"size-px": SIZE_PX, "batch-size": BATCH_SIZE, "threads": NUM_THREADS}
+        self.peak_gib = 0.0
+        settings = {
+            "size-px": SIZE_PX, "batch-size": batch_size, "threads": NUM_THREADS, "device": device,
+        }  # fmt: skip
         arguments = [f"--{key}={value}" for key, value in settings.items()]
         if variant is not None:
             arguments.append(_VARIANTS[variant])
@@ -49,7 +58,7 @@ class Network(Worker):
     def step(self, is_measured: bool = True) -> None:
         """Take one step."""
         answer = self.ask("")
-        self.peak_rss_gib = answer["peak_rss_gib"]
+        self.peak_gib = answer["peak_gib"]
         if is_measured:
             self.timings.wall_s.append(answer["wall_s"])
             self.timings.cpu_s.append(answer["cpu_s"])

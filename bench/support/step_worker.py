@@ -70,11 +70,24 @@ def take_step(
     """Forward, the project's losses of all tasks, backward; the same for every network."""
     model.zero_grad(set_to_none=True)
     counts = count_known(targets)
-    with autocast(torch.device("cpu"), autocast_dtype):
+    with autocast(image.device, autocast_dtype):
         logits = model(image)
     sums = RoofLoss(TASKS)(logits, targets)
     means = [sums[name] / counts[i] for i, name in enumerate(TASK_NAMES) if name in sums]
     torch.stack(means).sum().backward()
+
+
+def _finish(device: torch.device) -> None:
+    """Wait for what is queued: on a GPU a step has only been asked for when it returns."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _peak_gib(device: torch.device) -> float:
+    """Of the device's memory, by this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / _GIB
+    return _peak_rss_gib()
 
 
 def _peak_rss_gib() -> float:
@@ -95,21 +108,24 @@ def main() -> None:
     parser.add_argument("--size-px", type=int, required=True)
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--compile", action="store_true", help="needs a C++ compiler")
     parser.add_argument("--checkpoint", action="store_true", help="only ours")
     options = parser.parse_args()
     design = find_design(options.design)
+    device: torch.device = options.device
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     gmac = count_gmac(design, options.size_px)
     idle_rss_gib = _peak_rss_gib()
-    model: nn.Module = design.build().to(memory_format=design.memory_format).train()
+    model: nn.Module = design.build().to(device, memory_format=design.memory_format).train()
     if options.checkpoint:
         assert isinstance(model, HybridRoofModel)
         model.checkpoint_activations = True
-    autocast_dtype = choose_autocast_dtype(design.precision, torch.device("cpu"))
+    autocast_dtype = choose_autocast_dtype(design.precision, device)
     image, targets = make_batch(options.batch_size, options.size_px)
+    image, targets = image.to(device), {name: target.to(device) for name, target in targets.items()}
     _answer(
         parameters_m=sum(p.numel() for p in model.parameters()) / 1e6,
         gmac=gmac,
@@ -122,10 +138,11 @@ def main() -> None:
     for _ in sys.stdin:
         start_s, start_cpu_s = time.perf_counter(), time.process_time()
         take_step(model, image, targets, autocast_dtype)
+        _finish(device)
         _answer(
             wall_s=time.perf_counter() - start_s,
             cpu_s=time.process_time() - start_cpu_s,
-            peak_rss_gib=_peak_rss_gib(),
+            peak_gib=_peak_gib(device),
         )
 
 
