@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from rasterio import Affine
 
+from app.data.airs import AirsDataset
 from tests.fakes import write_raster
 
 # New Zealand Transverse Mercator, metres.
@@ -83,3 +84,13 @@ def write_original(root: Path, size_px: int = 160) -> None:
             write_tile(root / "trainval" / split, name, houses(size_px), seed=number)
         write_list(root / f"trainval/{split}.txt", names, ".tif" if split == "train" else "")
     write_raster(root / "test/image/christchurch_4.tif", aerial(houses(size_px)), **GEO_TAGS)
+
+
+def tile_names(dataset: AirsDataset) -> list[str]:
+    """Of its tiles, in order."""
+    return list(dict.fromkeys(sample_id.split("@")[0] for sample_id in dataset.sample_ids))
+
+
+def numbers(dataset: AirsDataset) -> list[int]:
+    """In the names of its tiles."""
+    return [int(name.removeprefix("christchurch_")) for name in tile_names(dataset)]
