@@ -12,17 +12,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from app.config import Hyperparameters
+from bench.support.designs import DESIGNS
 from bench.support.environment import ROOT
 
 CACHE: Final = ROOT / "local" / "bench"
-# What a run's result depends on: results of other code are not taken for those of this.
+# What the result of any run depends on, beside the defaults of the hyperparameters: results of
+# other code are not taken for those of this.
 _SOURCES: Final = (
-    "app/azimuth.py", "app/class_weights.py", "app/classes_loss.py", "app/config.py",
-    "app/engine.py", "app/losses.py", "app/model.py", "app/optimisation.py", "app/tasks.py",
+    "app/azimuth.py", "app/class_weights.py", "app/classes_loss.py", "app/engine.py",
+    "app/losses.py", "app/model.py", "app/optimisation.py", "app/tasks.py",
     "app/training_state.py", "app/data/*.py", "app/metrics/*.py", "app/synthetic/*.py",
     "bench/support/designs.py", "bench/support/learn*.py", "bench/support/scenes.py",
-    "bench/support/variants.py", "bench/peers.txt",
+    "bench/peers.txt",
 )  # fmt: skip
+# And that of a run of one of them.
+_VARIANTS_SOURCE: Final = "bench/support/variants.py"
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,10 @@ class Run:
 
     def file_name(self) -> str:
         """Of its result: what it is called, and a digest of all that it is."""
-        digest = hashlib.sha256(json.dumps(sorted(self.arguments.items())).encode()).hexdigest()
-        return f"{self.label}-seed{self.seed}-{digest[:8]}.json"
+        digest = hashlib.sha256(json.dumps(sorted(self.arguments.items())).encode())
+        if self.design not in {design.name for design in DESIGNS}:
+            digest.update((ROOT / _VARIANTS_SOURCE).read_bytes())
+        return f"{self.label}-seed{self.seed}-{digest.hexdigest()[:8]}.json"
 
     def command(self, result: Path) -> list[str]:
         """Of the process that trains it."""
@@ -61,6 +68,7 @@ class Run:
 def results_folder(name: str) -> Path:
     """Where the results of this code are kept."""
     digest = hashlib.sha256(version("torch").encode())
+    digest.update(Hyperparameters().model_dump_json().encode())
     for pattern in _SOURCES:
         for path in sorted(ROOT.glob(pattern)):
             digest.update(path.read_bytes())
