@@ -64,7 +64,8 @@ def choose_class_weights(
     [0.5, 2] and divided by their mean again: a plain 1 / sqrt(share) is above 2 for every class but
     background, so without the first division the clipping would leave nothing but "background or
     not". Line pixels weigh min(sqrt(off / on), 8), at least 1. What was never seen weighs 1, or 8
-    for lines.
+    for lines; so do all classes where labels tell only "some roof" from background, since a weight
+    for background alone would make roofs too large.
 
     Args:
         tasks: Of the network.
@@ -78,7 +79,13 @@ def choose_class_weights(
         if counts is None or not counts.any():
             counts = _typical_counts(task)
         if task.kind == "classes":
-            weights[task.name] = _weigh_classes(_count_classes(task, counts))
+            # The first labels are single classes.
+            tells_classes = counts[: task.background_class].any()
+            weights[task.name] = (
+                _weigh_classes(_count_classes(task, counts))
+                if tells_classes
+                else (1.0,) * task.num_classes
+            )
         elif task.kind == "multilabel":
             weights[task.name] = _weigh_lines(counts)
     return ClassWeights(

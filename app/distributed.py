@@ -82,7 +82,7 @@ def wrap_model(model: nn.Module, device: torch.device) -> nn.Module:
         return DistributedDataParallel(
             model,
             device_ids=[device] if device.type == "cuda" else None,
-            broadcast_buffers=False,  # `average_buffers` makes them those of all ranks
+            broadcast_buffers=False,  # app.batch_statistics makes them those of all ranks
             gradient_as_bucket_view=True,
         )
 
@@ -105,19 +105,6 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     if _is_distributed():
         dist.all_reduce(values)
     return values
-
-
-def average_buffers(model: nn.Module) -> None:
-    """Make floating-point buffers the mean over ranks: statistics of all samples, alike on all."""
-    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-    if not _is_distributed() or not buffers:
-        return
-    flat = torch.cat([buffer.flatten() for buffer in buffers])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    parts = torch.split(flat, [buffer.numel() for buffer in buffers])
-    for buffer, part in zip(buffers, parts, strict=True):
-        buffer.copy_(part.view_as(buffer))
 
 
 def is_any(condition: bool) -> bool:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from app.data.loading import Batch
+from app.batch_statistics import BatchStatistics
+from app.data.listing import shorten
+from app.data.loading import Batch, split_batch
 from app.device_batches import DeviceBatches
 from app.devices import autocast, is_out_of_memory
-from app.distributed import all_reduce_sum, average_buffers, rank, world_size
-from app.errors import ConfigError
+from app.distributed import all_reduce_sum, rank, world_size
+from app.errors import ConfigError, join_problems
 from app.freezing import prepare_backbone
 from app.gradient_norms import measure_norms, shared_feature
 from app.losses import RoofLoss, count_known
@@ -26,6 +28,8 @@ from app.training_state import LossSums, TrainingState, unwrap
 logger = logging.getLogger(__name__)
 
 _MAX_SKIPPED_STEPS = 5
+# Gradients that overflow below it are no matter of the scale.
+_LEAST_LOSS_SCALE = 1.0
 _FINAL_LR_FACTOR = 0.01
 
 
@@ -97,26 +101,27 @@ def train_steps(
     state.model.train()
     clock = StepClock(settings.device)
     on_device = DeviceBatches(batches, settings.task_weights, settings.device, clock)
+    statistics = BatchStatistics(unwrap(state.model))
     for num_left in range(num_micro_batches, 0, -settings.grad_accum_steps):
         clock.restart()
         micro_batches = on_device.take(min(settings.grad_accum_steps, num_left))
         _set_learning_rate(state, settings)
-        gathers_statistics = _prepare_model(state, settings)
+        _prepare_model(state, settings)
+        statistics.keep()
         counts, num_samples, stop = _reduce_counts(micro_batches, stop_requested(), settings)
-        sums, norms = _accumulate_fitting(state, micro_batches, counts, settings, clock)
+        sums, norms = _accumulate_fitting(state, statistics, micro_batches, counts, settings, clock)
         # A GPU has its work by now; reading the losses would wait for it.
         num_next = max(0, num_left - settings.grad_accum_steps)
         on_device.prefetch(min(settings.grad_accum_steps, num_next))
         losses = LossSums(all_reduce_sum(sums).cpu(), counts.cpu())
         with clock.part("optimizer"):
             is_finite = _step_optimizer(state, settings, losses)
-            if gathers_statistics:
-                average_buffers(unwrap(state.model))
             if is_finite:
+                statistics.average_over_ranks()
                 state.ema.update_parameters(unwrap(state.model))
-        state.num_skipped = 0 if is_finite else state.num_skipped + 1
-        if not is_finite:
-            _report_skipped(state.num_skipped, micro_batches)
+            else:  # the forward pass has made them what no later step would mend
+                statistics.restore()
+        _count_skipped(state, is_finite, losses, micro_batches)
         num_micro_batches = len(micro_batches)
         del micro_batches  # whoever keeps the result would keep them on the device
         state.step += 1
@@ -190,6 +195,7 @@ def _reduce_counts(
 
 def _accumulate_fitting(
     state: TrainingState,
+    statistics: BatchStatistics,
     micro_batches: list[Batch],
     counts: Tensor,
     settings: StepSettings,
@@ -197,15 +203,14 @@ def _accumulate_fitting(
 ) -> tuple[Tensor, dict[TaskName, float] | None]:
     """As `_accumulate_gradients`; where memory runs out, anew with half as many samples a pass.
 
-    The gradient stays that of the whole step. Batch statistics are of fewer samples, and those of
-    the passes that are done again count twice in their running means.
+    The gradient stays that of the whole step; batch statistics are of fewer samples.
 
     Raises:
         ConfigError: If there is no room for a single sample, or other ranks wait for this one.
     """
     while True:
         limit = state.max_samples_per_pass
-        passes = [part for batch in micro_batches for part in _split(batch, limit)]
+        passes = [part for batch in micro_batches for part in split_batch(batch, limit)]
         try:
             return _accumulate_gradients(state, passes, counts, settings, clock)
         except RuntimeError as error:
@@ -217,6 +222,7 @@ def _accumulate_fitting(
                 raise ConfigError(_describe_no_room(largest, settings)) from error
         # Out here the error, and all activations that its traceback holds, are gone.
         state.max_samples_per_pass = largest // 2
+        statistics.restore()  # passes that are done again count once
         state.optimizer.zero_grad(set_to_none=True)
         if settings.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -228,29 +234,6 @@ def _accumulate_fitting(
             largest // 2,
             largest // 2,
         )
-
-
-def _split(batch: Batch, max_samples: int | None) -> list[Batch]:
-    """The batch in parts of at most so many samples."""
-    num_samples = len(batch["sample_id"])
-    if max_samples is None or num_samples <= max_samples:
-        return [batch]
-    return [
-        _take(batch, slice(start, start + max_samples))
-        for start in range(0, num_samples, max_samples)
-    ]
-
-
-def _take(batch: Batch, samples: slice) -> Batch:
-    return Batch(
-        image=batch["image"][samples],
-        segments=batch["segments"][samples],
-        lines=batch["lines"][samples],
-        depth=batch["depth"][samples],
-        superstructures=batch["superstructures"][samples],
-        sample_id=batch["sample_id"][samples],
-        bad_files={},
-    )
 
 
 def _describe_no_room(num_samples: int, settings: StepSettings) -> str:
@@ -347,7 +330,13 @@ def _weigh_by_own_counts(
 
 
 def _step_optimizer(state: TrainingState, settings: StepSettings, losses: LossSums) -> bool:
-    """Clip and step; returns False, leaving the weights alone, where the gradient is not finite."""
+    """Clip and step; returns False, leaving the weights alone, where the gradient is not finite.
+
+    A step in which nothing is known leaves them alone too: decay and momentum would move them.
+    """
+    if not losses.counts.any():
+        state.optimizer.zero_grad(set_to_none=True)
+        return True
     state.scaler.unscale_(state.optimizer)
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.grad_clip_norm)
     is_finite = bool(torch.isfinite(norm))
@@ -361,26 +350,37 @@ def _step_optimizer(state: TrainingState, settings: StepSettings, losses: LossSu
     return is_finite
 
 
-def _report_skipped(num_skipped: int, micro_batches: list[Batch]) -> None:
-    sample_ids = ", ".join(name for batch in micro_batches for name in batch["sample_id"])
-    logger.warning("gradient is not finite: step skipped; samples: %s", sample_ids)
-    if num_skipped > _MAX_SKIPPED_STEPS:
+def _count_skipped(
+    state: TrainingState, is_finite: bool, losses: LossSums, micro_batches: list[Batch]
+) -> None:
+    """Count steps skipped in a row and say what was skipped; too many of them end the run."""
+    if is_finite:
+        state.num_skipped = 0
+        return
+    scale = state.scaler.get_scale()
+    is_searching = state.scaler.is_enabled() and scale >= _LEAST_LOSS_SCALE
+    if is_searching and bool(torch.isfinite(losses.sums).all()):
+        logger.info("gradient too large for float16: step skipped, loss scale now %g", scale)
+        return
+    state.num_skipped += 1
+    names = [shorten(name) for batch in micro_batches for name in batch["sample_id"]]
+    logger.warning("gradient is not finite: step skipped; samples: %s", join_problems(names))
+    if state.num_skipped > _MAX_SKIPPED_STEPS:
         raise RuntimeError(
-            f"gradient not finite in {num_skipped} steps in a row, last on samples {sample_ids}; "
-            "lower learning_rate or set precision=fp32"
+            f"gradient not finite in {state.num_skipped} steps in a row; lower learning_rate or "
+            f"set precision=fp32; last samples: {join_problems(names)}"
         )
 
 
-def _prepare_model(state: TrainingState, settings: StepSettings) -> bool:
-    """Freeze or thaw what is due; returns whether batch statistics change with the step."""
-    if settings.num_frozen_steps == 0 and not settings.keeps_statistics:
-        return True
-    return prepare_backbone(
-        state,
-        settings.device,
-        is_frozen=state.step < settings.num_frozen_steps,
-        keeps_statistics=settings.keeps_statistics,
-    )
+def _prepare_model(state: TrainingState, settings: StepSettings) -> None:
+    """Freeze or thaw what is due."""
+    if settings.num_frozen_steps > 0 or settings.keeps_statistics:
+        prepare_backbone(
+            state,
+            settings.device,
+            is_frozen=state.step < settings.num_frozen_steps,
+            keeps_statistics=settings.keeps_statistics,
+        )
 
 
 def _set_learning_rate(state: TrainingState, settings: StepSettings) -> None:

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 def prepare_backbone(
     state: TrainingState, device: torch.device, *, is_frozen: bool, keeps_statistics: bool
-) -> bool:
+) -> None:
     """Put the backbone into the mode of the step that comes; nothing to do where it is in it.
 
     Frozen, none of its weights asks for a gradient, so that autograd keeps nothing of it and there
@@ -25,9 +25,6 @@ def prepare_backbone(
         device: Where the model lies.
         is_frozen: Whether weights and batch statistics stay.
         keeps_statistics: Whether batch statistics stay, and are what it normalises by.
-
-    Returns:
-        Whether batch statistics change with the step.
     """
     backbone = unwrap(state.model).get_submodule("backbone")
     gathers_statistics = not (is_frozen or keeps_statistics)
@@ -38,4 +35,3 @@ def prepare_backbone(
         verb = "keeps its weights" if is_frozen else "learns"
         logger.info("the backbone %s from step %d on", verb, state.step + 1)
         state.model = wrap_model_anew(state.model, device)
-    return gathers_statistics

@@ -34,7 +34,7 @@ _LINE_PRIOR = 0.02
 class HybridRoofModel(nn.Module):
     """Planes, lines, heights and perhaps superstructures from one RGB image.
 
-    The strides follow a ceiling test on exact labels: areas and heights lose nothing at stride 4,
+    The strides follow a ceiling test on exact labels: areas and heights lose little at stride 4,
     3 px lines and chimneys need stride 2.
 
     Args:

@@ -1,6 +1,7 @@
 """Everything a training state starts from: weights, parameter groups, optimizer, averaging."""
 
 import logging
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -99,7 +100,7 @@ def build_state(
     log_variances: dict[TaskName, nn.Parameter] = {}
     if hyperparameters.task_weighting == "uncertainty":
         log_variances = build_log_variances(trained_tasks, device)
-    groups = _group_parameters(model, hyperparameters, is_pretrained, list(log_variances.values()))
+    groups = _group_parameters(model, hyperparameters, is_pretrained, log_variances)
     optimizer = torch.optim.AdamW(groups, fused=True)
     scaler = torch.amp.GradScaler(
         device.type,
@@ -122,8 +123,7 @@ def set_peak_rates(
     model = unwrap(state.model)
     assert isinstance(model, HybridRoofModel)
     is_pretrained = _is_pretrained(hyperparameters.backbone_weights, channels)
-    learned = list(state.log_variances.values())
-    asked = _group_parameters(model, hyperparameters, is_pretrained, learned)
+    asked = _group_parameters(model, hyperparameters, is_pretrained, state.log_variances)
     for group, own in zip(state.optimizer.param_groups, asked, strict=True):
         group["peak_lr"] = own["peak_lr"]
 
@@ -152,7 +152,8 @@ def build_step_settings(
         num_warmup_steps=round(hyperparameters.warmup_fraction * num_steps),
         device=device,
         autocast_dtype=autocast_dtype,
-        num_frozen_steps=round(hyperparameters.freeze_backbone_fraction * num_steps),
+        # A part of the steps, never all: a backbone that is to learn later does.
+        num_frozen_steps=math.floor(hyperparameters.freeze_backbone_fraction * num_steps),
         keeps_statistics=hyperparameters.backbone_batchnorm == "frozen",
         norm_interval_steps=NORM_INTERVAL_STEPS if len(task_weights) > 1 else 0,
     )
@@ -181,7 +182,7 @@ def _group_parameters(
     model: HybridRoofModel,
     hyperparameters: Hyperparameters,
     is_pretrained: bool,
-    log_variances: list[nn.Parameter],
+    log_variances: Mapping[TaskName, nn.Parameter],
 ) -> list[dict[str, Any]]:
     """Decoder and what learns with it first, then the backbone, its last part last."""
     rate, decay = hyperparameters.settled_learning_rate, hyperparameters.weight_decay
@@ -190,7 +191,7 @@ def _group_parameters(
         backbone_rate = rate * _PRETRAINED_LR_FACTOR if is_pretrained else rate
     groups = split_by_decay([model.pyramid, model.heads], rate, decay)
     if log_variances:
-        groups.append(_group(log_variances, rate * _LOG_VARIANCES_LR_FACTOR, 0.0))
+        groups.append(group_log_variances(log_variances, rate))
     lr_decay = hyperparameters.backbone_lr_decay
     if lr_decay == 1:
         return groups + split_by_decay([model.backbone], backbone_rate, decay)
@@ -210,6 +211,13 @@ def split_by_decay(
         _group([p for p in parameters if p.ndim > 1], peak_lr, weight_decay),
         _group([p for p in parameters if p.ndim <= 1], peak_lr, 0.0),
     ]
+
+
+def group_log_variances(
+    log_variances: Mapping[TaskName, nn.Parameter], peak_lr: float
+) -> dict[str, Any]:
+    """The group of what app.task_weighting learns, beside a network that learns at `peak_lr`."""
+    return _group(list(log_variances.values()), peak_lr * _LOG_VARIANCES_LR_FACTOR, 0.0)
 
 
 def _group(

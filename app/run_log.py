@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from app.artifacts import headline
+from app.class_weights import ClassWeights
 from app.config import Hyperparameters
 from app.data.audit import sample_findings
 from app.data.datasets import Datasets
@@ -33,6 +34,7 @@ def log_start(
     hyperparameters: Hyperparameters,
     datasets: Datasets,
     distribution: Distribution,
+    class_weights: ClassWeights,
     tasks: Sequence[Task],
     trained_tasks: Collection[str],
     steps_per_epoch: int,
@@ -51,6 +53,10 @@ def log_start(
         )
     for line in lines_of_shares(distribution.describe(tasks)):
         logger.info("pixels after augmentation, %s", line)
+    for name, weights in class_weights.describe(tasks).items():
+        if name in trained_tasks:
+            shown = ", ".join(f"{label} {weight:.2f}" for label, weight in weights.items())
+            logger.info("weights of pixels in the loss of %s: %s", name, shown)
     logger.info(
         "training %s, %d steps an epoch; %s, %s, %.1f M parameters, torch %s",
         " and ".join(trained_tasks),

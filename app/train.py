@@ -196,6 +196,7 @@ class _Run:
             hyperparameters,
             datasets,
             self.distribution,
+            self.class_weights,
             self.tasks,
             self.task_weights,
             self.num_micro_batches // self.micro_batches_per_step,

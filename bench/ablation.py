@@ -74,8 +74,22 @@ VARIANTS = (
     Variant("ema_0.99", "ema_decay=0.99", settings={"ema_decay": 0.99}),
     Variant("lines_2", "lines_weight=2", settings={"lines_weight": 2.0}),
     Variant("segments_2", "segments_weight=2", settings={"segments_weight": 2.0}),
+    Variant("depth_2", "depth_weight=2", settings={"depth_weight": 2.0}),
+    Variant(
+        "uncertainty",
+        "task_weighting=uncertainty",
+        settings={"task_weighting": "uncertainty"},
+    ),
     Variant("lr_0.0005", "learning_rate=0.0005", settings={"learning_rate": 5e-4}),
     Variant("lr_0.002", "learning_rate=0.002", settings={"learning_rate": 2e-3}),
+    # A quarter of the samples: to be compared with each other.
+    Variant("batch_2", "batch_size=2", settings={"batch_size": 2}),
+    Variant(
+        "batch_2_group_norm",
+        "batch_size=2, decoder and heads normalise by groups",
+        "group_norm",
+        {"batch_size": 2},
+    ),
 )
 
 
@@ -148,7 +162,10 @@ def main() -> None:
         if ratio is not None:
             figures[f"{variant.name}_step_ratio"] = ratio
     print_table(["variant", "what", *(name for name, _ in _COLUMNS), "step / ours"], rows)
-    print(f"{options.seeds} seeds, {options.steps} steps of 8 samples of 256 px; mean ±furthest")
+    print(
+        f"{options.seeds} seeds, {options.steps} steps of 8 samples of 256 px, or 2 where it says so; "
+        "mean ±furthest"
+    )
     report(figures, [], options.json)
 
 

@@ -53,6 +53,19 @@ def test_a_class_never_seen_weighs_one_and_does_not_move_the_others():
     assert all(np.isfinite(with_absent))
 
 
+def test_where_labels_tell_no_class_of_roof_all_weigh_one():
+    airs = count_segments(some_roof=200_000, background=800_000)
+    assert choose_class_weights(TASKS, {"segments": airs}).segments == (1.0,) * 18
+    # With one bin "roof" is a class of its own: the rarer one weighs more.
+    roof, background = choose_class_weights(
+        build_tasks(1), {"segments": np.array([200_000, 800_000])}
+    ).segments
+    assert roof > background
+    # A single photo of RID beside them, and background is weighed again.
+    airs[3] = 1000
+    assert choose_class_weights(TASKS, {"segments": airs}).segments[17] < 1
+
+
 def test_a_label_of_several_classes_counts_as_each_in_equal_parts():
     task = build_tasks(4)[0]
     singles, pairs = np.zeros((2, task.num_labels), np.int64)

@@ -119,6 +119,10 @@ def test_loss_falls():
 
 def test_a_batch_without_labels_changes_nothing():
     state, settings = build()
+    # It would go on where momentum takes it, and decay.
+    group = {**state.optimizer.param_groups[0], "weight_decay": 0.1}
+    state.optimizer = torch.optim.AdamW([group])
+    run(state, settings, [batch(2)])
     unlabelled = batch(2)
     unlabelled["segments"].fill_(255)
     unlabelled["lines"].fill_(255)
@@ -139,6 +143,19 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_named(caplog):
     assert torch.equal(state.model.heads["segments"].weight, before[0])
     with pytest.raises(RuntimeError, match=r"not finite in 6 steps in a row.*lower learning_rate"):
         run(state, settings, [batch(1)] * 6)
+
+
+def test_what_to_do_stands_before_names_however_long():
+    state, settings = build()
+    with torch.no_grad():
+        state.model.heads["lines"].bias.fill_(torch.nan)
+    whole = batch(30)
+    whole["sample_id"] = ["+".join(["tile"] * 64)] * 30  # as of photos packed side by side
+    with pytest.raises(RuntimeError) as caught:
+        run(state, settings, [whole] * 6)
+    message = str(caught.value)
+    assert "set precision=fp32" in message[:120]
+    assert message.endswith("and 20 more")
 
 
 def test_stop_is_seen_after_the_step():

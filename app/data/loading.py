@@ -341,6 +341,27 @@ def collate(items: Sequence[tuple[Sample | None, BadFiles]]) -> Batch:
     )
 
 
+def split_batch(batch: Batch, max_samples: int | None) -> list[Batch]:
+    """The batch in parts of at most so many samples; whole where there is no limit."""
+    num_samples = len(batch["sample_id"])
+    if max_samples is None or num_samples <= max_samples:
+        return [batch]
+    starts = range(0, num_samples, max_samples)
+    return [_take_samples(batch, slice(start, start + max_samples)) for start in starts]
+
+
+def _take_samples(batch: Batch, samples: slice) -> Batch:
+    return Batch(
+        image=batch["image"][samples],
+        segments=batch["segments"][samples],
+        lines=batch["lines"][samples],
+        depth=batch["depth"][samples],
+        superstructures=batch["superstructures"][samples],
+        sample_id=batch["sample_id"][samples],
+        bad_files={},
+    )
+
+
 def _worker_settings(num_workers: int, prefetch_factor: int) -> dict[str, Any]:
     if num_workers == 0:
         return {"num_workers": 0}

@@ -8,7 +8,7 @@ import dataclasses
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +22,8 @@ from app.data.loading import Batch
 from app.devices import choose_autocast_dtype
 from app.engine import StepSettings, evaluate, train_steps
 from app.metrics import RoofMetrics
-from app.optimisation import build_step_settings, split_by_decay
+from app.optimisation import build_step_settings, group_log_variances, split_by_decay
+from app.task_weighting import build_log_variances
 from app.tasks import Task, TaskName
 from app.training_state import TrainingState, build_ema
 from bench.support.designs import TASKS, Design
@@ -109,13 +110,20 @@ def build_settings(
     return dataclasses.replace(settings, grad_accum_steps=1, norm_interval_steps=0)
 
 
-def build_state(model: nn.Module, hyperparameters: Hyperparameters) -> TrainingState:
+def build_state(
+    model: nn.Module, hyperparameters: Hyperparameters, trained_tasks: Collection[TaskName]
+) -> TrainingState:
     """As `train` does for random weights: AdamW, decay of weights only, an average."""
-    rate, decay = hyperparameters.learning_rate, hyperparameters.weight_decay
+    rate, decay = hyperparameters.settled_learning_rate, hyperparameters.weight_decay
     groups = split_by_decay([model], rate, decay)
+    log_variances: dict[TaskName, nn.Parameter] = {}
+    if hyperparameters.task_weighting == "uncertainty":
+        log_variances = build_log_variances(trained_tasks, CPU)
+        groups.append(group_log_variances(log_variances, rate))
     optimizer = torch.optim.AdamW(groups, fused=True)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return TrainingState(model, build_ema(model, hyperparameters.ema_decay), optimizer, scaler)
+    ema = build_ema(model, hyperparameters.ema_decay)
+    return TrainingState(model, ema, optimizer, scaler, log_variances)
 
 
 def score(
