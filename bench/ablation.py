@@ -162,10 +162,8 @@ def main() -> None:
         if ratio is not None:
             figures[f"{variant.name}_step_ratio"] = ratio
     print_table(["variant", "what", *(name for name, _ in _COLUMNS), "step / ours"], rows)
-    print(
-        f"{options.seeds} seeds, {options.steps} steps of 8 samples of 256 px, or 2 where it says so; "
-        "mean ±furthest"
-    )
+    samples = "8 samples (of 2, where it says so) of 256 px"
+    print(f"{options.seeds} seeds, {options.steps} steps of {samples}; mean ±furthest")
     report(figures, [], options.json)
 
 

@@ -32,7 +32,7 @@ from bench.support.runs import CACHE, Run, Spread, results_folder, run_all, spre
 from bench.support.scenes import draw_pool, draw_scenes_pool  # noqa: E402
 
 _PEERS = ("smp_fpn", "smp_unet")
-_NETWORKS = ("ours", *_PEERS)
+_OTHER_PEERS = ("tv_deeplabv3",)  # five times slower a step: shown where it is asked for
 _NUM_RID_SAMPLES = 1536
 _REAL_DATA = ROOT.parent / "shared" / "data" / "rid"
 # Shown in the table: score, digits, and whether more is better.
@@ -109,7 +109,14 @@ def _print_curves(results: Results) -> None:
     print_table(["network", "seconds", "miou", "line_f1"], rows)
 
 
-def _train(budget_s: float, num_seeds: int, pool: Path, folder: Path, python: Path) -> Results:
+def _train(
+    networks: Sequence[str],
+    budget_s: float,
+    num_seeds: int,
+    pool: Path,
+    folder: Path,
+    python: Path,
+) -> Results:
     evals = ["scenes"]
     if _REAL_DATA.is_dir():
         evals += [f"{_REAL_DATA}:{split}" for split in ("val", "test")]
@@ -128,12 +135,11 @@ def _train(budget_s: float, num_seeds: int, pool: Path, folder: Path, python: Pa
             python,
         )
         for seed in range(num_seeds)
-        for network in _NETWORKS
+        for network in networks
     ]
     found = run_all(runs, folder)
     return {
-        network: [result for result in found if result["design"] == network]
-        for network in _NETWORKS
+        network: [result for result in found if result["design"] == network] for network in networks
     }
 
 
@@ -165,8 +171,8 @@ def _fine_tune(results: Results, tune_s: float, folder: Path, python: Path) -> R
     tuned: dict[str, list[dict[str, Any]]] = {}
     for start, is_tuned in starts.items():
         runs = []
-        for network in _NETWORKS:
-            for result in results[network]:
+        for network, found in results.items():
+            for result in found:
                 seed = result["seed"]
                 arguments: dict[str, str | Sequence[str]] = {
                     "pool": str(pool),
@@ -191,6 +197,7 @@ def main() -> None:
     add_json_option(parser)
     parser.add_argument("--budget-s", type=float, default=900, help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--also", nargs="+", default=[], choices=_OTHER_PEERS, help="more peers")
     parser.add_argument(
         "--real", action="store_true", help="fine-tune on RID's training images as well"
     )
@@ -203,7 +210,8 @@ def main() -> None:
     python = prepare_peers_python()
     pool = draw_scenes_pool(CACHE)
     folder = results_folder("quality")
-    results = _train(options.budget_s, options.seeds, pool, folder, python)
+    networks = ("ours", *_PEERS, *options.also)
+    results = _train(networks, options.budget_s, options.seeds, pool, folder, python)
     print()
     _print_scores(results)
     _print_curves(results)
