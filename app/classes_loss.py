@@ -37,7 +37,9 @@ def classes_loss(
     known, and that of all but background as one class, over all known pixels.
 
     Source: marginal loss, Shi et al. 2021 (arXiv 2007.03868); label-set losses and leaf Dice, Fidon
-    et al. 2021 (arXiv 2107.03846).
+    et al. 2021 (arXiv 2107.03846); Dice loss, Milletari et al. 2016 (V-Net, arXiv 1606.04797),
+    there with squares in the denominator; label smoothing, Szegedy et al. 2016 (arXiv 1512.00567),
+    there over all classes, and over neighbours on a circle, Yang and Yan 2020 (arXiv 2003.05597).
 
     Args:
         logits: (N, num_classes, H, W).

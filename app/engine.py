@@ -114,6 +114,7 @@ def train_steps(
         num_next = max(0, num_left - settings.grad_accum_steps)
         on_device.prefetch(min(settings.grad_accum_steps, num_next))
         losses = LossSums(all_reduce_sum(sums).cpu(), counts.cpu())
+        scale_before = state.scaler.get_scale()
         with clock.part("optimizer"):
             is_finite = _step_optimizer(state, settings, losses)
             if is_finite:
@@ -121,7 +122,7 @@ def train_steps(
                 state.ema.update_parameters(unwrap(state.model))
             else:  # the forward pass has made them what no later step would mend
                 statistics.restore()
-        _count_skipped(state, is_finite, losses, micro_batches)
+        _count_skipped(state, is_finite, losses, micro_batches, scale_before)
         num_micro_batches = len(micro_batches)
         del micro_batches  # whoever keeps the result would keep them on the device
         state.step += 1
@@ -341,24 +342,28 @@ def _step_optimizer(state: TrainingState, settings: StepSettings, losses: LossSu
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.grad_clip_norm)
     is_finite = bool(torch.isfinite(norm))
     set_gradients(settings.task_weights, state.log_variances, losses.means())
-    # A scaler skips such a step by itself and then lowers its scale.
-    if is_finite or state.scaler.is_enabled():
+    if is_finite:
         state.scaler.step(state.optimizer)
-        state.scaler.update()
         clamp(state.log_variances)
+    if state.scaler.is_enabled():  # lowers its scale where an entry is not finite
+        state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
     return is_finite
 
 
 def _count_skipped(
-    state: TrainingState, is_finite: bool, losses: LossSums, micro_batches: list[Batch]
+    state: TrainingState,
+    is_finite: bool,
+    losses: LossSums,
+    micro_batches: list[Batch],
+    scale_before: float,
 ) -> None:
     """Count steps skipped in a row and say what was skipped; too many of them end the run."""
     if is_finite:
         state.num_skipped = 0
         return
     scale = state.scaler.get_scale()
-    is_searching = state.scaler.is_enabled() and scale >= _LEAST_LOSS_SCALE
+    is_searching = _LEAST_LOSS_SCALE <= scale < scale_before
     if is_searching and bool(torch.isfinite(losses.sums).all()):
         logger.info("gradient too large for float16: step skipped, loss scale now %g", scale)
         return

@@ -98,12 +98,23 @@ def lines_loss(
 ) -> Tensor:
     """Binary cross-entropy per kind plus Dice, summed over known values.
 
-    Each kind has its own sigmoid, since lines meet. Dice counts for the kinds an image holds.
+    Each kind has its own sigmoid, since lines meet. With p the probability, y = 1 on a line of the
+    kind and 0 off it, w the kind's positive weight, and sums over the n known pixels of a kind in
+    an image:
+
+        sum -(w y log p + (1 - y) log(1 - p))
+            + dice_weight n (1 - (2 sum p y + 1) / (sum p + sum y + 1))
+
+    The second term, Dice, is left out for kinds of which the image holds no line.
+
+    Source: Dice loss, Milletari et al. 2016 (V-Net, arXiv 1606.04797), there with p and y squared
+    in the denominator and without the 1.
 
     Args:
         logits: (N, 4, H, W).
         target: (N, 4, H, W) uint8: 1 on a line, 0 off it, 255 unknown, channel by channel.
         positive_weights: What a pixel on a line of each kind weighs; one off it weighs 1.
+            app.class_weights takes min(sqrt(off / on), 8) of the pixels off and on such lines.
         dice_weight: Weight of the Dice term.
 
     Returns:
@@ -131,9 +142,19 @@ def lines_loss(
 def depth_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Balanced smooth-L1 plus gradient matching of heights, summed over known pixels.
 
-    Half of an image's weight lies on what stands above 0.5 m and half on the ground, which would
-    otherwise be all that counts. Gradients of the error are matched at four scales, over pairs of
-    known pixels (Li and Snavely 2018, arXiv 1804.00607).
+    With e the error in metres, and rho(e) = e^2 / 2 where |e| < 1, else |e| - 1/2, an image of n
+    known pixels adds
+
+        n / 3 * ((mean of rho above 0.5 m + mean of rho up to 0.5 m) / 2
+                 + 0.5 * sum over s = 0..3 and both axes of mean |e_s - e_s of the next pixel|)
+
+    The halves keep the ground from being all that counts; an image with only one of them takes the
+    whole of its mean. e_0 is e, and e_s has a pixel for each 2 x 2 of e_{s-1} (an odd last row or
+    column is dropped): the mean of the known ones, unknown where none is. Differences are of pairs
+    of known pixels. Scales end where a side would be 0.
+
+    Source: smooth-L1 (beta = 1 m), Girshick 2015 (Fast R-CNN, arXiv 1504.08083); gradient matching,
+    Li and Snavely 2018 (MegaDepth, arXiv 1804.00607), there of log depth. The halves are our own.
 
     Args:
         prediction: (N, 1, H, W), metres.

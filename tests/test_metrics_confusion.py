@@ -1,5 +1,7 @@
 """IoUs of single images: worked out by hand, against NumPy and against torchmetrics."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -45,25 +47,79 @@ def test_two_images_by_hand() -> None:
     assert values["miou"].value == pytest.approx((3 / 4 + 1 / 3 + 2 / 3) / 3)
 
 
+PER_IMAGE = ["per_image_miou", *(f"per_image_iou_{name}" for name in CLASS_NAMES)]
+
+
+@pytest.mark.parametrize(
+    ("prediction", "miou", "iou_of_background"),
+    [
+        # Nothing found where nothing is: 1. A false N of 0 and 3/4 of the background: 3/8.
+        pytest.param([BACKGROUND, BACKGROUND, BACKGROUND, BACKGROUND], 1.0, 1.0, id="right"),
+        pytest.param([BACKGROUND, N, BACKGROUND, BACKGROUND], 3 / 8, 3 / 4, id="false alarm"),
+    ],
+)
+def test_images_of_background_alone_count(
+    prediction: list[int], miou: float, iou_of_background: float
+) -> None:
+    # Beside them N 1/2 and background 2/3, which is 7/12 for the image.
+    values = count(
+        [[BACKGROUND] * 4, [N, N, BACKGROUND, BACKGROUND]],
+        [prediction, [N, BACKGROUND, BACKGROUND, BACKGROUND]],
+    ).compute()
+    assert values["per_image_miou"].value == pytest.approx((miou + 7 / 12) / 2, abs=1e-9)
+    assert values["per_image_miou"].support == 2
+    background = values["per_image_iou_background"]
+    assert background.value == pytest.approx((iou_of_background + 2 / 3) / 2, abs=1e-9)
+    assert values["per_image_iou_N"].support == 1 + (N in prediction)
+
+
 @pytest.mark.parametrize(
     "left_out",
     [
-        pytest.param([BACKGROUND, BACKGROUND], id="background alone"),
-        pytest.param([UNKNOWN, UNKNOWN], id="nothing known"),
-        pytest.param([SOME_ROOF, BACKGROUND], id="no class of roof"),
+        pytest.param([UNKNOWN, UNKNOWN, UNKNOWN], id="nothing known"),
+        pytest.param([SOME_ROOF, BACKGROUND, UNKNOWN], id="no class of roof"),
+        pytest.param([SOME_ROOF, SOME_ROOF, SOME_ROOF], id="some roof alone"),
+        pytest.param([N, SOME_ROOF, BACKGROUND], id="some classes of roof"),
     ],
 )
-def test_images_that_show_no_class_are_left_out(left_out: list[int]) -> None:
-    alone = count([left_out], [[N, BACKGROUND]]).compute()
-    names = ["per_image_miou", *(f"per_image_iou_{name}" for name in CLASS_NAMES)]
-    assert {(alone[name].value, alone[name].support) for name in names} == {(None, 0)}
-    beside = count([left_out, [N, BACKGROUND]], [[S, N], [N, BACKGROUND]]).compute()
+def test_images_of_unknown_classes_are_left_out(left_out: list[int]) -> None:
+    alone = count([left_out], [[N, BACKGROUND, N]]).compute()
+    assert {(alone[name].value, alone[name].support) for name in PER_IMAGE} == {(None, 0)}
+    beside = count(
+        [left_out, [N, BACKGROUND, BACKGROUND]], [[S, N, N], [N, BACKGROUND, BACKGROUND]]
+    ).compute()
     assert beside["per_image_miou"].value == 1.0
     assert beside["per_image_iou_background"].support == 1
 
 
-def test_pixels_of_no_known_class_count_in_no_image() -> None:
-    values = count([[N, UNKNOWN, SOME_ROOF, BACKGROUND]], [[N, S, S, BACKGROUND]]).compute()
+def test_background_alone_beside_some_roof_is_left_out() -> None:
+    """A window of AIRS without roofs looks like a photo of RID without roofs."""
+    airs = ([[BACKGROUND, BACKGROUND], [SOME_ROOF, BACKGROUND]], [[S, S], [S, S]])
+    rid = ([[N, BACKGROUND], [BACKGROUND, BACKGROUND]], [[N, BACKGROUND], [S, S]])
+    assert {count(*airs).compute()[name].value for name in PER_IMAGE} == {None}
+    of_rid = count(*rid).compute()["per_image_miou"]
+    assert (of_rid.value, of_rid.support) == (0.5, 2)
+    pooled = SegmentsMetrics(SEGMENTS)
+    pooled.load_state(count(*airs).state() + count(*rid).state())
+    of_both = pooled.compute()["per_image_miou"]
+    assert (of_both.value, of_both.support) == (1.0, 1)
+
+
+def test_background_alone_tells_nothing_where_no_image_shows_a_class() -> None:
+    values = count([[BACKGROUND, BACKGROUND]], [[S, BACKGROUND]]).compute()
+    assert {(values[name].value, values[name].support) for name in PER_IMAGE} == {(None, 0)}
+
+
+def test_roof_or_not_is_known_of_every_image_of_airs() -> None:
+    task = build_tasks(1)[0]
+    # Roof and background; background alone, half of it called roof: 0 and 1/2.
+    values = count([[0, 1], [1, 1]], [[0, 1], [0, 1]], task).compute()
+    assert values["per_image_miou"].value == pytest.approx((1 + 1 / 4) / 2, abs=1e-9)
+    assert values["per_image_iou_roof"].value == 1 / 2
+
+
+def test_pixels_of_which_nothing_is_known_count_in_no_image() -> None:
+    values = count([[N, UNKNOWN, BACKGROUND]], [[N, S, BACKGROUND]]).compute()
     assert values["per_image_miou"].value == 1.0
     assert values["per_image_iou_S"].value is None
 
@@ -77,51 +133,64 @@ def test_a_label_of_two_directions_counts_as_the_one_predicted() -> None:
 
 
 def make_images(num_classes: int) -> tuple[Tensor, Tensor]:
-    """Logits and targets of images in which some classes do not occur."""
+    """Logits and targets of images in which some classes do not occur.
+
+    Of the last three images one shows background alone and is predicted so, one shows background
+    alone, and nothing is known of one.
+    """
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(5, num_classes, 20, 24, generator=generator)
-    target = torch.randint(0, num_classes, (5, 20, 24), generator=generator)
-    for image in range(5):
+    logits = torch.randn(6, num_classes, 20, 24, generator=generator)
+    target = torch.randint(0, num_classes, (6, 20, 24), generator=generator)
+    for image in range(6):
         target[image][target[image] == image] = num_classes - 1
         logits[image, image] = -100.0
+    target[3:5] = num_classes - 1
+    logits[3, -1] = 100.0
     logits += 3 * torch.nn.functional.one_hot(target, num_classes).permute(0, 3, 1, 2)
     target[1, :9] = UNKNOWN
-    target[4] = UNKNOWN
+    target[5] = UNKNOWN
     return logits, target
 
 
-def test_against_numpy_and_torchmetrics() -> None:
-    logits, target = make_images(9)
-    metrics = SuperstructuresMetrics(SUPERSTRUCTURES)
+@pytest.mark.parametrize("name", ["segments", "superstructures"])
+def test_against_rids_protocol_and_torchmetrics(
+    name: Literal["segments", "superstructures"],
+) -> None:
+    task = find_task(name)
+    logits, target = make_images(task.num_classes)
+    metrics = {"segments": SegmentsMetrics, "superstructures": SuperstructuresMetrics}[name](task)
     metrics.update(logits, target.to(torch.uint8))
     values = {name: metric.value for name, metric in metrics.compute().items()}
 
-    by_image = np.full((4, 9), np.nan)
-    for image, class_id in np.ndindex(4, 9):
+    # As RID: a confusion matrix per image, TP / (TP + FP + FN) or NaN, and means that leave NaN
+    # out: over the classes of an image, then over images.
+    by_image = np.full((5, task.num_classes), np.nan)
+    for image, class_id in np.ndindex(by_image.shape):
         is_known = target[image].numpy() != UNKNOWN
         is_class = (target[image].numpy() == class_id) & is_known
         is_predicted = (logits[image].argmax(0).numpy() == class_id) & is_known
         if (is_class | is_predicted).any():
-            by_image[image, class_id] = (is_class & is_predicted).sum() / (
-                is_class | is_predicted
-            ).sum()
+            common = (is_class & is_predicted).sum()
+            by_image[image, class_id] = common / (is_class | is_predicted).sum()
     assert np.isnan(by_image).any()
-    for class_id, name in enumerate(SUPERSTRUCTURES.class_names):
+    assert np.nanmean(by_image[3]) == 1.0
+    assert 0 < np.nanmean(by_image[4]) < 0.5
+    for class_id, class_name in enumerate(task.class_names):
         expected = pytest.approx(np.nanmean(by_image[:, class_id]), abs=1e-9)
-        assert values[f"per_image_iou_{name}"] == expected
+        assert values[f"per_image_iou_{class_name}"] == expected
     expected = np.nanmean(by_image, axis=1).mean()
     assert values["per_image_miou"] == pytest.approx(expected, abs=1e-9)
 
     # Its macro average, too, leaves out the classes that occur in neither.
-    macro = MulticlassJaccardIndex(9, average="macro", ignore_index=UNKNOWN)
-    of_images = [float(macro(logits[i].argmax(0)[None], target[i][None])) for i in range(4)]
+    macro = MulticlassJaccardIndex(task.num_classes, average="macro", ignore_index=UNKNOWN)
+    of_images = [float(macro(logits[i].argmax(0)[None], target[i][None])) for i in range(5)]
     assert values["per_image_miou"] == pytest.approx(np.mean(of_images), rel=1e-6)
 
 
 def test_sums_are_the_same_to_the_last_bit_in_any_order() -> None:
     logits, target = make_images(18)
     states = []
-    for batches in ([[0, 1, 2, 3, 4]], [[4], [2], [0], [3], [1]], [[3, 1], [0, 4, 2]]):
+    for batches in ([[0, 1, 2, 3, 4, 5]], [[4], [2], [0], [3], [5], [1]], [[3, 1], [0, 4, 2, 5]]):
         metrics = SegmentsMetrics(SEGMENTS)
         for batch in batches:
             metrics.update(logits[batch], target[batch].to(torch.uint8))

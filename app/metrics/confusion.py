@@ -1,9 +1,9 @@
 """What a confusion matrix says class by class: shared by segments and superstructures."""
 
-from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,7 +19,17 @@ _IOU_BITS: Final = 30
 class ImageIous:
     """IoUs of single images, added up: what RID's evaluation takes the mean of.
 
-    An image whose target shows background alone is left out: such labels may know no classes.
+    Every image counts, also one without any object. In an image, a class (background too) has an
+    IoU if its target or prediction holds it, 0 if only the prediction does; the image has the mean
+    of these.
+
+    RID knows the class of every pixel. Here, images are left out of which nothing is known, or
+    which hold a label that says nothing about classes (some roof). An image of background alone may
+    be of a dataset with such labels: it counts if some image shows a class and none such a label.
+
+    Source: github.com/TUMFTM/RID, utils.py (`metrics_from_confusion_matrix`: TP / (TP + FP + FN),
+    NaN for a class in neither, `nanmean` over the classes) and model_evaluation.py
+    (`evaluate_model_predictions`: one confusion matrix per image).
 
     Args:
         task: Of kind "classes".
@@ -27,37 +37,50 @@ class ImageIous:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        # Row 0 sums of IoUs, row 1 numbers of images; a column per class, the last for the mean
-        # over the classes of an image.
-        self._sums: Sums = np.zeros((2, task.num_classes + 1), np.float64)
+        self._is_vague = _find_vague(task)
+        # For images that show a class, then for those of background alone: row 0 sums of IoUs,
+        # row 1 numbers of images; a column per class, the last for the mean over the classes of an
+        # image.
+        self._sums: Sums = np.zeros((2, 2, task.num_classes + 1), np.float64)
+        self._num_vague = 0
 
-    def add(self, confusions: Iterable[Counts]) -> None:
-        """Count images by the confusion matrices of each alone, rows the target."""
-        for confusion in confusions:
-            if not confusion[: self._task.background_class].any():
+    def add(self, label_counts: Counts) -> None:
+        """Count images, by the (N, num_labels, num_classes) of `count_labels`."""
+        for counts in label_counts:
+            if counts[self._is_vague].any():
+                self._num_vague += 1
                 continue
+            confusion = resolve_labels(self._task, counts)
+            num_target = confusion.sum(axis=1)
+            if not num_target.any():
+                continue
+            is_background = int(not num_target[: self._task.background_class].any())
             hits = confusion.diagonal()
-            num_union = confusion.sum(axis=1) + confusion.sum(axis=0) - hits
+            num_union = num_target + confusion.sum(axis=0) - hits
             occurs = num_union > 0
             ious = hits / np.maximum(num_union, 1)
-            values = np.append(ious, ious[occurs].mean())
-            self._sums[0] += round_for_exact_sum(torch.from_numpy(values), _IOU_BITS).numpy()
-            self._sums[1] += np.append(occurs, True)
+            values = torch.from_numpy(np.append(ious, ious[occurs].mean()))
+            self._sums[is_background, 0] += round_for_exact_sum(values, _IOU_BITS).numpy()
+            self._sums[is_background, 1] += np.append(occurs, True)
 
     def state(self) -> Sums:
-        """(2 * (num_classes + 1),) float64; states may be added."""
-        return self._sums.ravel().copy()
+        """(4 * (num_classes + 1) + 1,) float64; states may be added."""
+        return np.append(self._sums, self._num_vague)
 
     def load_state(self, sums: Sums) -> None:
         """Replace all sums by those of a state."""
-        self._sums = sums.reshape(self._sums.shape).copy()
+        self._sums = sums[:-1].reshape(self._sums.shape).copy()
+        self._num_vague = int(sums[-1])
 
     def values(self) -> Values:
         """`per_image_miou` and `per_image_iou_<class>`."""
         names = [f"per_image_iou_{name}" for name in self._task.class_names]
+        sums, of_background = self._sums
+        if sums.any() and not self._num_vague:
+            sums = sums + of_background
         return {
             name: (ratio(total, num_images), int(num_images))
-            for name, total, num_images in zip([*names, "per_image_miou"], *self._sums, strict=True)
+            for name, total, num_images in zip([*names, "per_image_miou"], *sums, strict=True)
         }
 
 
@@ -95,7 +118,7 @@ def resolve_labels(task: Task, label_counts: Counts) -> Counts:
     """
     confusion = label_counts[: task.num_classes].copy()
     for label, classes in enumerate(task.label_sets):
-        if len(classes) != 2 or max(classes) >= task.azimuth_bins:
+        if not _is_pair(task, classes):
             continue
         first, second = classes
         for prediction, count in enumerate(label_counts[label]):
@@ -141,6 +164,18 @@ def mean_over(values: np.ndarray, chosen: np.ndarray) -> tuple[float | None, int
     """The mean of the chosen values, and how many they are."""
     num_chosen = int(chosen.sum())
     return ratio(values[chosen].sum(), num_chosen), num_chosen
+
+
+def _find_vague(task: Task) -> npt.NDArray[np.bool_]:
+    """(num_labels,) bool: the labels that say nothing about classes, such as some roof."""
+    return np.array(
+        [len(classes) > 1 and not _is_pair(task, classes) for classes in task.label_sets]
+    )
+
+
+def _is_pair(task: Task, classes: tuple[int, ...]) -> bool:
+    """Whether a label that admits these classes says "one of two directions"."""
+    return len(classes) == 2 and max(classes) < task.azimuth_bins
 
 
 def _bins_apart(task: Task, one: int, other: int) -> int:

@@ -113,8 +113,15 @@ def _share(
 
 
 def _class_definitions(task: Task, thing: str, note: str = "") -> Iterator[MetricDefinition]:
-    note = f"Undefined where no {thing} occurs in the targets.{note}"
-    left_out = f"Images whose target shows no {thing} are left out."
+    undefined = f"Undefined where no {thing} occurs in the targets."
+    note = undefined + note
+    left_out = "Images of which nothing is known are left out."
+    if any(len(classes) > 2 for classes in task.label_sets):
+        left_out = (
+            "Images of which nothing is known or that show roof of unknown direction are left out; "
+            "where there are any of the latter, images of background alone too, since their labels "
+            "may know no directions."
+        )
     yield _share(
         task,
         "miou",
@@ -138,14 +145,14 @@ def _class_definitions(task: Task, thing: str, note: str = "") -> Iterator[Metri
         "Mean over images of the mean of an image's IoUs, over the classes that occur in its "
         "target or its prediction, background included: what RID's evaluation reports. Each image "
         "weighs the same, where in miou each pixel does, and a class that an image has none of "
-        f"counts as 0 where it is predicted there. {left_out}",
+        f"counts as 0 where it is predicted there. {left_out} {undefined}",
     )
     yield _share(
         task,
         "per_image_iou_{class}",
         "images",
         "Mean over images of the IoU of class {class} in the image, where it occurs in the target "
-        f"or the prediction. {left_out}",
+        f"or the prediction. {left_out} {undefined}",
         {"class": task.class_names},
     )
 

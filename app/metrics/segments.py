@@ -53,7 +53,7 @@ class SegmentsMetrics:
         prediction = logits.max(dim=1).indices
         counts = count_labels(self._task, prediction, labels)
         self._counts += counts.sum(axis=0)
-        self._image_ious.add([resolve_labels(self._task, of_image) for of_image in counts])
+        self._image_ious.add(counts)
 
         centres_deg = self._centres_deg.to(logits.device)
         is_pitched = ~centres_deg[labels].isnan() & (prediction < num_bins)
