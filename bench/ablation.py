@@ -23,7 +23,15 @@ if __name__ == "__main__":  # a script sees its own folder, where neither app no
 from bench.support.environment import describe_machine, load_average  # noqa: E402
 from bench.support.figures import add_json_option, print_table, report  # noqa: E402
 from bench.support.networks import Network, take_turns  # noqa: E402
-from bench.support.runs import CACHE, Run, results_folder, run_all, spread_of  # noqa: E402
+from bench.support.runs import (  # noqa: E402
+    CACHE,
+    KEPT_HELP,
+    Run,
+    read_runs,
+    results_folder,
+    run_all,
+    spread_of,
+)
 from bench.support.scenes import draw_scenes_pool  # noqa: E402
 
 _COLUMNS = (
@@ -138,20 +146,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of timing; 0 leaves it out")
     parser.add_argument("--parallel", type=int, default=2, help="runs at once, of one thread each")
     parser.add_argument("--only", nargs="+", choices=[v.name for v in VARIANTS], metavar="NAME")
+    parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
     options = parser.parse_args()
     variants = [v for v in VARIANTS if not options.only or v.name in ("ours", *options.only)]
     print(f"{describe_machine()}; load {load_average()}")
-    pool = draw_scenes_pool(CACHE)
-    num_threads = 1 if options.parallel > 1 else 2
-    runs = _build_runs(variants, options.seeds, options.steps, pool, num_threads)
-    results = run_all(runs, results_folder("ablation"), options.parallel)
+    if options.kept is not None:
+        results = read_runs(options.kept)
+        variants = [v for v in variants if v.name in results]
+    else:
+        pool = draw_scenes_pool(CACHE)
+        num_threads = 1 if options.parallel > 1 else 2
+        runs = _build_runs(variants, options.seeds, options.steps, pool, num_threads)
+        results = run_all(runs, results_folder("ablation"), options.parallel)
     designs = list(dict.fromkeys(v.design for v in variants if v.design != "ours"))
     ratios = _time_steps(designs, options.rounds) if options.rounds > 0 else {}
     figures: dict[str, float] = {}
     rows = []
     for variant in variants:
-        found = [r for run, r in zip(runs, results, strict=True) if run.label == variant.name]
-        cells = [variant.name, variant.what]
+        found = results[variant.name]
+        cells = [variant.name, variant.what, str(len(found))]
         for name, digits in _COLUMNS:
             spread = spread_of(found, name)
             cells.append("-" if spread is None else spread.cell(digits))
@@ -161,9 +174,10 @@ def main() -> None:
         rows.append([*cells, "" if ratio is None else f"{ratio:.2f}"])
         if ratio is not None:
             figures[f"{variant.name}_step_ratio"] = ratio
-    print_table(["variant", "what", *(name for name, _ in _COLUMNS), "step / ours"], rows)
-    samples = "8 samples (of 2, where it says so) of 256 px"
-    print(f"{options.seeds} seeds, {options.steps} steps of {samples}; mean ±furthest")
+    header = ["variant", "what", "seeds", *(name for name, _ in _COLUMNS), "step / ours"]
+    print_table(header, rows)
+    num_steps = results[variants[0].name][0]["steps"]
+    print(f"{num_steps} steps of 8 samples (of 2, where it says so) of 256 px; mean ±furthest")
     report(figures, [], options.json)
 
 

@@ -28,7 +28,17 @@ from bench.support.environment import (  # noqa: E402
 )
 from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
 from bench.support.quality_plot import write_curves  # noqa: E402
-from bench.support.runs import CACHE, Run, Spread, results_folder, run_all, spread_of  # noqa: E402
+from bench.support.runs import (  # noqa: E402
+    CACHE,
+    KEPT_HELP,
+    Run,
+    Spread,
+    read_runs,
+    results_folder,
+    run_all,
+    spread_of,
+    weights_path,
+)
 from bench.support.scenes import draw_pool, draw_scenes_pool  # noqa: E402
 
 _PEERS = ("smp_fpn", "smp_unet")
@@ -53,13 +63,18 @@ _TARGETS = tuple(
     )
 )
 
-Results = Mapping[str, Sequence[dict[str, Any]]]
+# What fine-tuned runs are called: the network's name and this.
+_TUNED, _FROM_RANDOM = "_after_scenes", "_from_random"
+
+Results = dict[str, list[dict[str, Any]]]
+# Where the weights of a network and a seed lie.
+Weights = Mapping[tuple[str, int], Path]
 
 
 def compare(results: Results) -> dict[str, float]:
     """Gains as differences and errors as ratios of means, ours over each peer."""
     figures: dict[str, float] = {}
-    for peer in _PEERS:
+    for peer in (peer for peer in _PEERS if peer in results):
         name = peer.removeprefix("smp_")
         leads = []
         for score, figure, is_gain in (
@@ -85,10 +100,10 @@ def _spread(results: Sequence[dict[str, Any]], score: str) -> Spread:
 
 
 def _print_scores(results: Results) -> None:
-    header = ["network", "steps", *(name for name, _ in _COLUMNS)]
+    header = ["network", "seeds", "steps", *(name for name, _ in _COLUMNS)]
     rows = []
     for network, runs in results.items():
-        cells = [network, f"{sum(run['steps'] for run in runs) / len(runs):.0f}"]
+        cells = [network, str(len(runs)), f"{sum(run['steps'] for run in runs) / len(runs):.0f}"]
         for name, digits in _COLUMNS:
             spread = spread_of(runs, name)
             cells.append("-" if spread is None else spread.cell(digits))
@@ -116,7 +131,7 @@ def _train(
     pool: Path,
     folder: Path,
     python: Path,
-) -> Results:
+) -> tuple[Results, Weights]:
     evals = ["scenes"]
     if _REAL_DATA.is_dir():
         evals += [f"{_REAL_DATA}:{split}" for split in ("val", "test")]
@@ -126,21 +141,15 @@ def _train(
             network,
             network,
             seed,
-            {
-                "pool": str(pool),
-                "budget-s": f"{budget_s:g}",
-                "eval": evals,
-                "weights": str(folder / "weights" / f"{network}-{seed}.pt"),
-            },
+            {"pool": str(pool), "budget-s": f"{budget_s:g}", "eval": evals},
             python,
+            keeps_weights=True,
         )
         for seed in range(num_seeds)
         for network in networks
     ]
-    found = run_all(runs, folder)
-    return {
-        network: [result for result in found if result["design"] == network] for network in networks
-    }
+    weights = {(run.label, run.seed): weights_path(folder / run.file_name()) for run in runs}
+    return run_all(runs, folder), weights
 
 
 def _print_real(title: str, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
@@ -163,32 +172,41 @@ def _cell(runs: Sequence[Mapping[str, Any]], split: str, score: str) -> str:
     return "-" if None in values else Spread(values).cell(3 if score == "roof_iou" else 1)
 
 
-def _fine_tune(results: Results, tune_s: float, folder: Path, python: Path) -> Results:
+def _fine_tune(weights: Weights, tune_s: float, folder: Path, python: Path) -> Results:
     """From the weights that scenes gave, and from nothing, on RID's training images."""
     reader = RidDataset(_REAL_DATA, "train", rid_split="release")
     pool = draw_pool(CACHE, "rid", reader, _NUM_RID_SAMPLES, 0, num_workers=2)
-    starts = {"after scenes": True, "from random": False}
-    tuned: dict[str, list[dict[str, Any]]] = {}
-    for start, is_tuned in starts.items():
-        runs = []
-        for network, found in results.items():
-            for result in found:
-                seed = result["seed"]
-                arguments: dict[str, str | Sequence[str]] = {
-                    "pool": str(pool),
-                    "budget-s": f"{tune_s:g}",
-                    "marks": "1",
-                    "tasks": "segments,lines",
-                    "eval": [f"{_REAL_DATA}:{split}" for split in ("train", "val", "test")],
-                }
-                if is_tuned:
-                    arguments["init"] = str(folder / "weights" / f"{network}-{seed}.pt")
-                    arguments["settings"] = '{"learning_rate": 0.0003}'
-                label = f"{network}-{'tuned' if is_tuned else 'rid'}"
-                runs.append(Run(label, network, seed, arguments, python))
-        for result in run_all(runs, folder):
-            tuned.setdefault(f"{result['design']} {start}", []).append(result)
-    return tuned
+    arguments: dict[str, str | Sequence[str]] = {
+        "pool": str(pool),
+        "budget-s": f"{tune_s:g}",
+        "marks": "1",
+        "tasks": "segments,lines",
+        "eval": [f"{_REAL_DATA}:{split}" for split in ("train", "val", "test")],
+    }
+    gently = {**arguments, "settings": '{"learning_rate": 0.0003}'}
+    runs = []
+    for (network, seed), init in weights.items():
+        runs.append(Run(network + _TUNED, network, seed, gently, python, init))
+        runs.append(Run(network + _FROM_RANDOM, network, seed, arguments, python))
+    return run_all(runs, folder)
+
+
+def _print_all(results: Results, plot: Path | None) -> None:
+    scenes = {label: runs for label, runs in results.items() if not _is_tuned(label)}
+    print()
+    _print_scores(scenes)
+    _print_curves(scenes)
+    if plot is not None:
+        write_curves(plot, scenes)
+    _print_real("real photos (RID), after scenes alone", scenes)
+    tuned = {label: runs for label, runs in results.items() if _is_tuned(label)}
+    if tuned:
+        seconds = next(iter(tuned.values()))[0]["train_s"]
+        _print_real(f"real photos, after {seconds:.0f} s on 12 training photos of RID", tuned)
+
+
+def _is_tuned(label: str) -> bool:
+    return label.endswith((_TUNED, _FROM_RANDOM))
 
 
 def main() -> None:
@@ -203,27 +221,25 @@ def main() -> None:
     )
     parser.add_argument("--tune-s", type=float, default=180, help="default: %(default)s")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves")
+    parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
     options = parser.parse_args()
     if options.real and not _REAL_DATA.is_dir():
         parser.error(f"--real needs RID's images in {_REAL_DATA}, which is not there")
     print(f"{describe_machine()}; {peer_versions()}; load {load_average()}")
-    python = prepare_peers_python()
-    pool = draw_scenes_pool(CACHE)
-    folder = results_folder("quality")
-    networks = ("ours", *_PEERS, *options.also)
-    results = _train(networks, options.budget_s, options.seeds, pool, folder, python)
+    if options.kept is not None:
+        results = read_runs(options.kept)
+    else:
+        python = prepare_peers_python()
+        pool = draw_scenes_pool(CACHE)
+        folder = results_folder("quality")
+        networks = ("ours", *_PEERS, *options.also)
+        results, weights = _train(networks, options.budget_s, options.seeds, pool, folder, python)
+        if options.real:
+            results |= _fine_tune(weights, options.tune_s, folder, python)
+    _print_all(results, options.plot)
     print()
-    _print_scores(results)
-    _print_curves(results)
-    if options.plot is not None:
-        write_curves(options.plot, results)
-    if _REAL_DATA.is_dir():
-        _print_real("real photos (RID), after scenes alone", results)
-    if options.real:
-        tuned = _fine_tune(results, options.tune_s, folder, python)
-        _print_real(f"real photos, {options.tune_s:g} s on 12 training images", tuned)
-    print()
-    report(compare(results), _TARGETS, options.json)
+    figures = compare(results)
+    report(figures, [t for t in _TARGETS if t.key in figures], options.json)
 
 
 if __name__ == "__main__":

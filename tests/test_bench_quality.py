@@ -12,8 +12,9 @@ import torch
 
 from bench.ablation import VARIANTS
 from bench.quality import compare
+from bench.support.environment import ROOT
 from bench.support.learning import Budget, weigh_classes
-from bench.support.runs import Run, Spread, run_all
+from bench.support.runs import Run, Spread, read_runs, run_all, weights_path
 from bench.support.scenes import CROP_SIZE_PX, Pool, SceneReader, draw_pool
 from bench.support.variants import find_design
 
@@ -120,6 +121,7 @@ def test_figures_are_of_means_and_the_lead_is_of_the_worst_seed():
 
 def test_spread_is_the_furthest_from_the_mean():
     assert Spread([1.0, 2.0, 6.0]).cell(1) == "3.0 ±3.0"
+    assert Spread([2.0]).cell(1) == "2.0"
 
 
 @pytest.mark.parametrize("name", sorted({variant.design for variant in VARIANTS}))
@@ -131,6 +133,30 @@ def test_every_variant_answers_as_the_model_does(name):
         "segments": (1, 18, 64, 64),
         "lines": (1, 4, 64, 64),
     }
+
+
+def test_what_a_result_is_called_tells_runs_apart_and_not_machines(monkeypatch, tmp_path):
+    def name(root=ROOT, steps=2, **others):
+        monkeypatch.setattr("bench.support.runs.ROOT", root)
+        arguments = {"pool": str(root / "local" / "pool"), "eval": [str(root.parent / "shared")]}
+        return Run("ours", "ours", 0, {**arguments, "steps": str(steps)}, **others).file_name()
+
+    assert name() == name(tmp_path / "other") == name(keeps_weights=True)
+    inits = [weights_path(Path(place) / "fpn-seed0-0a1b.json") for place in ("here", "there")]
+    tuned = [name(init=init) for init in inits]
+    assert tuned[0] == tuned[1]
+    assert len({name(), name(steps=3), *tuned}) == 3
+
+
+def test_kept_runs_are_read_by_label_and_seed(tmp_path):
+    for label, seed in (("ours", 10), ("ours", 2), ("smp_fpn_after_scenes", 0)):
+        (tmp_path / f"{label}-seed{seed}-0a1b2c3d.json").write_text(json.dumps({"seed": seed}))
+    runs = read_runs(tmp_path)
+    assert {label: [run["seed"] for run in found] for label, found in runs.items()} == {
+        "ours": [2, 10], "smp_fpn_after_scenes": [0],
+    }  # fmt: skip
+    with pytest.raises(SystemExit, match="no results of runs"):
+        read_runs(tmp_path / "none")
 
 
 @pytest.mark.slow
@@ -148,11 +174,11 @@ def test_a_run_is_done_once_and_another_one_anew(tmp_path):
         }
         return Run("ours", "ours", 0, arguments, Path(sys.executable))
 
-    (first,) = run_all([run(2)], tmp_path / "results")
+    (first,) = run_all([run(2)], tmp_path / "results")["ours"]
     assert [mark["steps"] for mark in first["curve"]] == [1, 2]
     assert 0 <= first["scores"]["line_f1"] <= 1
     (kept,) = (tmp_path / "results").iterdir()
     kept.write_text(json.dumps({**first, "design": "kept"}))
-    again, other = run_all([run(2), run(1)], tmp_path / "results")
+    again, other = run_all([run(2), run(1)], tmp_path / "results")["ours"]
     assert again["design"] == "kept"
     assert other["steps"] == 1

@@ -18,6 +18,7 @@ from app.data.rid import RidDataset
 from app.data.transforms import EvalTransform
 from app.tasks import TaskName
 from bench.support import learning
+from bench.support.environment import describe_machine
 from bench.support.scenes import GSD_M, Pool, SceneReader
 from bench.support.variants import find_design
 
@@ -109,6 +110,7 @@ def main() -> None:
         "steps": state.step,
         "train_s": curve[-1].seconds,
         "load": os.getloadavg()[1],
+        "machine": describe_machine(),
     }
     if options.weights is not None:
         options.weights.parent.mkdir(parents=True, exist_ok=True)

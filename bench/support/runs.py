@@ -26,6 +26,7 @@ _SOURCES: Final = (
     "bench/support/designs.py", "bench/support/learn*.py", "bench/support/scenes.py",
     "bench/peers.txt",
 )  # fmt: skip
+KEPT_HELP: Final = "print these runs, as local/bench or bench/results has them; train none"
 # And that of a run of one of them.
 _VARIANTS_SOURCE: Final = "bench/support/variants.py"
 
@@ -40,6 +41,8 @@ class Run:
         seed: Of first weights and of the order of samples.
         arguments: Of the worker, as `--key` and value.
         python: Interpreter, which peers need their own of.
+        init: Weights to start from; of another run, whose file's name tells which.
+        keeps_weights: Whether the averaged weights are kept beside the result.
     """
 
     label: str
@@ -47,10 +50,15 @@ class Run:
     seed: int
     arguments: Mapping[str, str | Sequence[str]]
     python: Path = field(default_factory=lambda: Path(sys.executable))
+    init: Path | None = None
+    keeps_weights: bool = False
 
     def file_name(self) -> str:
-        """Of its result: what it is called, and a digest of all that it is."""
-        digest = hashlib.sha256(json.dumps(sorted(self.arguments.items())).encode())
+        """Of its result: what it is called, and a digest of all that it is, wherever it runs."""
+        identity = json.dumps([sorted(self.arguments.items()), self.init and self.init.name])
+        for place, sign in ((ROOT, "."), (ROOT.parent, "..")):
+            identity = identity.replace(str(place), sign)
+        digest = hashlib.sha256(identity.encode())
         if self.design not in {design.name for design in DESIGNS}:
             digest.update((ROOT / _VARIANTS_SOURCE).read_bytes())
         return f"{self.label}-seed{self.seed}-{digest.hexdigest()[:8]}.json"
@@ -62,7 +70,31 @@ class Run:
         for key, values in self.arguments.items():
             for value in [values] if isinstance(values, str) else values:
                 words += [f"--{key}", value]
+        if self.init is not None:
+            words += ["--init", str(self.init)]
+        if self.keeps_weights:
+            words += ["--weights", str(weights_path(result))]
         return words
+
+
+def weights_path(result: Path) -> Path:
+    """Where the weights of a run lie, if they are kept."""
+    return result.parent / "weights" / f"{result.stem}.pt"
+
+
+def read_runs(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The results in a folder by label, those of each by seed.
+
+    Raises:
+        SystemExit: If there are none.
+    """
+    results: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(folder.glob("*-seed*.json")):
+        label = path.name.rpartition("-seed")[0]
+        results.setdefault(label, []).append(json.loads(path.read_text()))
+    if not results:
+        sys.exit(f"no results of runs (NAME-seedN-*.json) in {folder}")
+    return {label: sorted(runs, key=lambda run: run["seed"]) for label, runs in results.items()}
 
 
 def results_folder(name: str) -> Path:
@@ -75,8 +107,10 @@ def results_folder(name: str) -> Path:
     return CACHE / f"{name}-{digest.hexdigest()[:8]}"
 
 
-def run_all(runs: Sequence[Run], folder: Path, num_parallel: int = 1) -> list[dict[str, Any]]:
-    """The results of all runs, in their order; those that are there already are not run again.
+def run_all(
+    runs: Sequence[Run], folder: Path, num_parallel: int = 1
+) -> dict[str, list[dict[str, Any]]]:
+    """The results of all runs by label, in their order; those that are there are not run again.
 
     Raises:
         SystemExit: If a run fails; those before it are kept.
@@ -97,7 +131,10 @@ def run_all(runs: Sequence[Run], folder: Path, num_parallel: int = 1) -> list[di
                     other.terminate()
                 sys.exit(f"{run.label}, seed {run.seed}: its process ended; see its message above")
         running = [(run, process) for run, process in running if process.poll() is None]
-    return [json.loads(path.read_text()) for path in paths]
+    results: dict[str, list[dict[str, Any]]] = {}
+    for run, path in zip(runs, paths, strict=True):
+        results.setdefault(run.label, []).append(json.loads(path.read_text()))
+    return results
 
 
 @dataclass(frozen=True)
@@ -115,8 +152,10 @@ class Spread:
         return statistics.fmean(self.values)
 
     def cell(self, digits: int) -> str:
-        """Mean, and the distance of the furthest value from it."""
+        """Mean, and, of several, the distance of the furthest value from it."""
         mean = self.mean()
+        if len(self.values) == 1:
+            return f"{mean:.{digits}f}"
         furthest = max(abs(value - mean) for value in self.values)
         return f"{mean:.{digits}f} ±{furthest:.{digits}f}"
 
