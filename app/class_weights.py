@@ -79,8 +79,8 @@ def choose_class_weights(
         if counts is None or not counts.any():
             counts = _typical_counts(task)
         if task.kind == "classes":
-            # The first labels are single classes.
-            tells_classes = counts[: task.background_class].any()
+            silent = (task.background_class, *task.vague_labels)
+            tells_classes = np.delete(counts, silent).any()
             weights[task.name] = (
                 _weigh_classes(_count_classes(task, counts))
                 if tells_classes

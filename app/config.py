@@ -178,8 +178,8 @@ class Hyperparameters(BaseModel):
 
     backbone_batchnorm: Literal["train", "frozen"] = "train"
     """Which statistics the backbone normalises by: those of the batch, or, "frozen", those that
-    came with pretrained weights. Try "frozen" where a pass holds fewer than 8 samples, of which
-    the batch says little. No effect on random weights."""
+    came with pretrained weights. Try "frozen" where a pass holds fewer than 8 samples, whose
+    statistics are rough. No effect on random weights."""
 
     weight_decay: float = Field(default=0.02, ge=0, le=1)
     """Pull of AdamW towards small weights; biases and normalisation are left out. Raise it when

@@ -335,18 +335,14 @@ def _step_optimizer(state: TrainingState, settings: StepSettings, losses: LossSu
 
     A step in which nothing is known leaves them alone too: decay and momentum would move them.
     """
-    if not losses.counts.any():
-        state.optimizer.zero_grad(set_to_none=True)
-        return True
     state.scaler.unscale_(state.optimizer)
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.grad_clip_norm)
     is_finite = bool(torch.isfinite(norm))
-    set_gradients(settings.task_weights, state.log_variances, losses.means())
-    if is_finite:
+    if is_finite and losses.counts.any():
+        set_gradients(settings.task_weights, state.log_variances, losses.means())
         state.scaler.step(state.optimizer)
         clamp(state.log_variances)
-    if state.scaler.is_enabled():  # lowers its scale where an entry is not finite
-        state.scaler.update()
+    state.scaler.update()  # lowers its scale where an entry is not finite
     state.optimizer.zero_grad(set_to_none=True)
     return is_finite
 

@@ -1,7 +1,6 @@
 """Everything a training state starts from: weights, parameter groups, optimizer, averaging."""
 
 import logging
-import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -152,8 +151,10 @@ def build_step_settings(
         num_warmup_steps=round(hyperparameters.warmup_fraction * num_steps),
         device=device,
         autocast_dtype=autocast_dtype,
-        # A part of the steps, never all: a backbone that is to learn later does.
-        num_frozen_steps=math.floor(hyperparameters.freeze_backbone_fraction * num_steps),
+        # Never all steps: a backbone that is to learn later does.
+        num_frozen_steps=min(
+            round(hyperparameters.freeze_backbone_fraction * num_steps), num_steps - 1
+        ),
         keeps_statistics=hyperparameters.backbone_batchnorm == "frozen",
         norm_interval_steps=NORM_INTERVAL_STEPS if len(task_weights) > 1 else 0,
     )

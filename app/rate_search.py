@@ -47,7 +47,7 @@ _ROUND: Final = 10
 _DIVERGED: Final = 4.0
 # Below it, what looks like a fall is as likely chance.
 _MIN_FALL: Final = 0.02
-# float16 begins with steps that are skipped until its scale fits; one more stops the run.
+# Steps skipped in a row, by the engine's count; one more stops the run.
 _MAX_SKIPPED: Final = 5
 
 Means = Mapping[TaskName, float | None]
@@ -171,7 +171,6 @@ def _search(
     steps = train_steps(state, batches, len(rounds), constant, stop_requested)
     means: list[Means] = []
     tried: list[float] = []
-    num_skipped = 0
     try:
         for rate in rates:
             set_peak_rates(state, at_rate(float(rate)), channels)
@@ -179,11 +178,9 @@ def _search(
             if result.stop:
                 return None
             if result.losses.weighted_mean(settings.task_weights) is None:
-                num_skipped += 1
-                if num_skipped == _MAX_SKIPPED:
+                if state.num_skipped == _MAX_SKIPPED:
                     break
                 continue
-            num_skipped = 0
             means.append(result.losses.means())
             tried.append(float(rate))
             smoothed = _smooth(_curve(means, settings.task_weights), round_steps)

@@ -65,6 +65,11 @@ class Task:
         return len(self.label_sets)
 
     @property
+    def vague_labels(self) -> tuple[int, ...]:
+        """Labels that say nothing about classes, such as some roof; not "one of two directions"."""
+        return tuple(i for i, classes in enumerate(self.label_sets) if len(classes) > 2)
+
+    @property
     def background_class(self) -> int:
         """Index of background; it is the last class of every task of kind "classes"."""
         return self.class_names.index(BACKGROUND_NAME)

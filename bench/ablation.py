@@ -1,6 +1,7 @@
 """What each choice in HybridRoofModel and its training is worth: one thing changed at a time.
 
     python bench/ablation.py [--steps 300] [--seeds 3] [--only NAME ...] [--json FILE]
+    python bench/ablation.py --from bench/results/ablation
 
 Every variant takes the same number of steps on the same samples in the same order, so that other
 work on the machine changes no score; what a step of it costs is measured apart, in turns with ours.
@@ -27,6 +28,7 @@ from bench.support.runs import (  # noqa: E402
     CACHE,
     KEPT_HELP,
     Run,
+    describe_machines,
     read_runs,
     results_folder,
     run_all,
@@ -149,11 +151,13 @@ def main() -> None:
     parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
     options = parser.parse_args()
     variants = [v for v in VARIANTS if not options.only or v.name in ("ours", *options.only)]
-    print(f"{describe_machine()}; load {load_average()}")
     if options.kept is not None:
         results = read_runs(options.kept)
         variants = [v for v in variants if v.name in results]
+        options.rounds = 0
+        print(describe_machines(results))
     else:
+        print(f"{describe_machine()}; load {load_average()}")
         pool = draw_scenes_pool(CACHE)
         num_threads = 1 if options.parallel > 1 else 2
         runs = _build_runs(variants, options.seeds, options.steps, pool, num_threads)
@@ -170,14 +174,15 @@ def main() -> None:
             cells.append("-" if spread is None else spread.cell(digits))
             if spread is not None:
                 figures[f"{variant.name}_{name}"] = spread.mean()
-        ratio = ratios.get(variant.design)
+        # Of the same batch.
+        ratio = None if "batch_size" in variant.settings else ratios.get(variant.design)
         rows.append([*cells, "" if ratio is None else f"{ratio:.2f}"])
         if ratio is not None:
             figures[f"{variant.name}_step_ratio"] = ratio
     header = ["variant", "what", "seeds", *(name for name, _ in _COLUMNS), "step / ours"]
     print_table(header, rows)
-    num_steps = results[variants[0].name][0]["steps"]
-    print(f"{num_steps} steps of 8 samples (of 2, where it says so) of 256 px; mean ±furthest")
+    steps = " or ".join({str(run["steps"]) for v in variants for run in results[v.name]})
+    print(f"{steps} steps of 8 samples (of 2, where it says so) of 256 px; mean ±furthest")
     report(figures, [], options.json)
 
 

@@ -1,6 +1,7 @@
 """What networks learn in the same time: ours, and the peers with the same backbone.
 
-    python bench/quality.py [--budget-s 900] [--seeds 3] [--real] [--json FILE]
+    python bench/quality.py [--budget-s 900] [--seeds 3] [--real] [--also PEER] [--json FILE]
+    python bench/quality.py --from bench/results/quality [--plot FILE]
 
 Every network gets the same budget by the clock, and the same samples in the same order, outputs,
 losses, optimizer, schedule, averaging and scoring; each runs at its best precision and memory
@@ -33,6 +34,7 @@ from bench.support.runs import (  # noqa: E402
     KEPT_HELP,
     Run,
     Spread,
+    describe_machines,
     read_runs,
     results_folder,
     run_all,
@@ -74,7 +76,9 @@ Weights = Mapping[tuple[str, int], Path]
 def compare(results: Results) -> dict[str, float]:
     """Gains as differences and errors as ratios of means, ours over each peer."""
     figures: dict[str, float] = {}
-    for peer in (peer for peer in _PEERS if peer in results):
+    for peer in _PEERS:
+        if not {"ours", peer} <= results.keys():
+            continue
         name = peer.removeprefix("smp_")
         leads = []
         for score, figure, is_gain in (
@@ -186,6 +190,11 @@ def _fine_tune(weights: Weights, tune_s: float, folder: Path, python: Path) -> R
     gently = {**arguments, "settings": '{"learning_rate": 0.0003}'}
     runs = []
     for (network, seed), init in weights.items():
+        if not init.exists():
+            sys.exit(
+                f"weights are not there: {init}; remove the result of {network}, seed {seed}, to "
+                "train them again"
+            )
         runs.append(Run(network + _TUNED, network, seed, gently, python, init))
         runs.append(Run(network + _FROM_RANDOM, network, seed, arguments, python))
     return run_all(runs, folder)
@@ -198,7 +207,8 @@ def _print_all(results: Results, plot: Path | None) -> None:
     _print_curves(scenes)
     if plot is not None:
         write_curves(plot, scenes)
-    _print_real("real photos (RID), after scenes alone", scenes)
+    if all(run["others"] for runs in scenes.values() for run in runs):
+        _print_real("real photos (RID), after scenes alone", scenes)
     tuned = {label: runs for label, runs in results.items() if _is_tuned(label)}
     if tuned:
         seconds = next(iter(tuned.values()))[0]["train_s"]
@@ -225,10 +235,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.real and not _REAL_DATA.is_dir():
         parser.error(f"--real needs RID's images in {_REAL_DATA}, which is not there")
-    print(f"{describe_machine()}; {peer_versions()}; load {load_average()}")
     if options.kept is not None:
         results = read_runs(options.kept)
+        print(describe_machines(results))
     else:
+        print(f"{describe_machine()}; {peer_versions()}; load {load_average()}")
         python = prepare_peers_python()
         pool = draw_scenes_pool(CACHE)
         folder = results_folder("quality")

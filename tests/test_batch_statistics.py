@@ -70,6 +70,19 @@ def test_a_skipped_step_leaves_no_trace_in_the_statistics():
         assert logits.isfinite().all()
 
 
+def test_a_skipped_step_without_a_label_leaves_no_trace_either():
+    state, settings = build_normalised()
+    run(state, settings, [batch(4)])
+    before = buffers_of(state.model)
+    state.model.gain = torch.inf
+    unlabelled = batch(4)
+    unlabelled["segments"].fill_(255)
+    unlabelled["lines"].fill_(255)
+    run(state, settings, [unlabelled])
+    assert_equal(buffers_of(state.model), before)
+    assert state.num_skipped == 1
+
+
 def test_passes_done_again_for_lack_of_memory_count_once():
     whole = batch(4)
     split, settings = build_normalised(grad_accum_steps=2)

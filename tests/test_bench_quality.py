@@ -157,6 +157,9 @@ def test_kept_runs_are_read_by_label_and_seed(tmp_path):
     }  # fmt: skip
     with pytest.raises(SystemExit, match="no results of runs"):
         read_runs(tmp_path / "none")
+    (tmp_path / "ours-seed2-99999999.json").write_text(json.dumps({"seed": 2}))
+    with pytest.raises(SystemExit, match="two runs of ours with seed 2"):
+        read_runs(tmp_path)
 
 
 @pytest.mark.slow

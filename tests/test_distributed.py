@@ -1,11 +1,13 @@
 """One process without others, and two real ones that meet over gloo."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -82,22 +84,24 @@ def run_two_ranks(code, *arguments):
         "GLOO_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": "1",
     }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[1],
-        )
-        for rank in (0, 1)
-    ]
-    try:
-        outputs = [process.communicate(timeout=LIMIT_S)[0] for process in processes]
-    finally:
+    with contextlib.ExitStack() as stack:
+        # Not pipes: one that nobody reads yet takes 64 KiB.
+        files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in (0, 1)]
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, *arguments],
+                env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stdout=file,
+                cwd=Path(__file__).parents[1],
+            )
+            for rank, file in enumerate(files)
+        ]
         for process in processes:
-            process.kill()
-    return [process.returncode for process in processes], outputs
+            stack.callback(process.kill)
+        exit_codes = [process.wait(timeout=LIMIT_S) for process in processes]
+        for file in files:
+            file.seek(0)
+        return exit_codes, [file.read() for file in files]
 
 
 @pytest.fixture(scope="module")

@@ -118,7 +118,6 @@ def draw_depth_case(height: int, width: int) -> tuple[Floats, Floats]:
 @pytest.mark.parametrize("size", SIZES)
 def test_heights(size: tuple[int, int]) -> None:
     prediction, target = draw_depth_case(*size)
-    assert np.isfinite(target[:2]).any()
     for images in ([0], [1], [2], [3], [4], [0, 1, 2, 3, 4]):
         loss = depth_loss(
             torch.from_numpy(prediction[images])[:, None], torch.from_numpy(target[images]).float()

@@ -42,8 +42,16 @@ def search(monkeypatch, tmp_path):
     """Search with a loss that is a function of the step's rate and number; the rates it was at."""
     seen = []
 
-    def run(loss, num_steps=400, weights=None, stop_at=None, folder=tmp_path, **changes):
-        state = types.SimpleNamespace(model=None, rate=None)
+    def run(
+        loss,
+        num_steps=400,
+        weights=None,
+        stop_at=None,
+        folder=tmp_path,
+        counts_skipped=True,
+        **changes,
+    ):
+        state = types.SimpleNamespace(model=None, rate=None, num_skipped=0)
 
         def set_rates(_, hyperparameters, __):
             state.rate = hyperparameters.learning_rate
@@ -54,7 +62,10 @@ def search(monkeypatch, tmp_path):
                 assert settings.norm_interval_steps == 0
                 seen.append(state.rate)
                 stop = number == stop_at
-                yield types.SimpleNamespace(losses=loss(state.rate, number), stop=stop)
+                found = loss(state.rate, number)
+                is_skipped = counts_skipped and not found.counts.any()
+                state.num_skipped = state.num_skipped + 1 if is_skipped else 0
+                yield types.SimpleNamespace(losses=found, stop=stop)
 
         monkeypatch.setattr(rate_search, "build_state", lambda *_: state)
         monkeypatch.setattr(rate_search, "wrap_model", lambda *_: None)
@@ -153,6 +164,13 @@ def test_a_few_that_are_skipped_do_not(search):
     found = search(loss)
     assert found.rates[0] > 1e-5
     assert found.chosen > 1e-4
+
+
+def test_float16_may_look_for_its_scale_for_longer(search):
+    def loss(rate, number):
+        return LossSums() if number < 12 else bowl(3e-3)(rate, number)
+
+    assert len(search(loss, counts_skipped=False).rates) > 30
 
 
 def test_short_runs_try_fewer_rates_or_none(search, caplog):

@@ -22,8 +22,8 @@ from app.tasks import IGNORE_INDEX, AzimuthBins, relabelling
 _SEAM_PX = 4
 # Least share of a training sample's side that photos fill: squared, 28 % padding at most.
 _MIN_FILLED_SIDE = 0.85
-# Roofline's photos in a sample of 2048 px; of photos a few pixels wide it would be thousands.
-_MOST_PER_SIDE = 16
+# But not by thousands of photos of a few pixels: below it there is more padding.
+_MIN_WINDOW_PX = 32
 
 # The keys of a Sample that are images of the same size.
 _Plane = Literal["image", "segments", "lines", "depth", "superstructures"]
@@ -34,7 +34,7 @@ _PLANES: Final[tuple[_Plane, ...]] = ("image", *_TARGETS)
 def windows_per_side(crop_size_px: int, photo_size_px: float) -> int:
     """How many small photos lie side by side in a training sample; 1 where one fills it."""
     per_side = math.ceil(_MIN_FILLED_SIDE * crop_size_px / photo_size_px)
-    return min(max(1, per_side), _MOST_PER_SIDE)
+    return max(1, min(per_side, crop_size_px // _MIN_WINDOW_PX))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -37,7 +36,6 @@ class ImageIous:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._is_vague = _find_vague(task)
         # For images that show a class, then for those of background alone: row 0 sums of IoUs,
         # row 1 numbers of images; a column per class, the last for the mean over the classes of an
         # image.
@@ -47,7 +45,7 @@ class ImageIous:
     def add(self, label_counts: Counts) -> None:
         """Count images, by the (N, num_labels, num_classes) of `count_labels`."""
         for counts in label_counts:
-            if counts[self._is_vague].any():
+            if counts[list(self._task.vague_labels)].any():
                 self._num_vague += 1
                 continue
             confusion = resolve_labels(self._task, counts)
@@ -118,7 +116,7 @@ def resolve_labels(task: Task, label_counts: Counts) -> Counts:
     """
     confusion = label_counts[: task.num_classes].copy()
     for label, classes in enumerate(task.label_sets):
-        if not _is_pair(task, classes):
+        if len(classes) != 2:
             continue
         first, second = classes
         for prediction, count in enumerate(label_counts[label]):
@@ -164,18 +162,6 @@ def mean_over(values: np.ndarray, chosen: np.ndarray) -> tuple[float | None, int
     """The mean of the chosen values, and how many they are."""
     num_chosen = int(chosen.sum())
     return ratio(values[chosen].sum(), num_chosen), num_chosen
-
-
-def _find_vague(task: Task) -> npt.NDArray[np.bool_]:
-    """(num_labels,) bool: the labels that say nothing about classes, such as some roof."""
-    return np.array(
-        [len(classes) > 1 and not _is_pair(task, classes) for classes in task.label_sets]
-    )
-
-
-def _is_pair(task: Task, classes: tuple[int, ...]) -> bool:
-    """Whether a label that admits these classes says "one of two directions"."""
-    return len(classes) == 2 and max(classes) < task.azimuth_bins
 
 
 def _bins_apart(task: Task, one: int, other: int) -> int:

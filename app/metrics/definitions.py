@@ -113,10 +113,9 @@ def _share(
 
 
 def _class_definitions(task: Task, thing: str, note: str = "") -> Iterator[MetricDefinition]:
-    undefined = f"Undefined where no {thing} occurs in the targets."
-    note = undefined + note
+    note = f"Undefined where no {thing} occurs in the targets.{note}"
     left_out = "Images of which nothing is known are left out."
-    if any(len(classes) > 2 for classes in task.label_sets):
+    if task.vague_labels:
         left_out = (
             "Images of which nothing is known or that show roof of unknown direction are left out; "
             "where there are any of the latter, images of background alone too, since their labels "
@@ -145,14 +144,14 @@ def _class_definitions(task: Task, thing: str, note: str = "") -> Iterator[Metri
         "Mean over images of the mean of an image's IoUs, over the classes that occur in its "
         "target or its prediction, background included: what RID's evaluation reports. Each image "
         "weighs the same, where in miou each pixel does, and a class that an image has none of "
-        f"counts as 0 where it is predicted there. {left_out} {undefined}",
+        f"counts as 0 where it is predicted there. {left_out} {note}",
     )
     yield _share(
         task,
         "per_image_iou_{class}",
         "images",
         "Mean over images of the IoU of class {class} in the image, where it occurs in the target "
-        f"or the prediction. {left_out} {undefined}",
+        f"or the prediction. {left_out} {note}",
         {"class": task.class_names},
     )
 

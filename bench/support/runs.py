@@ -20,15 +20,17 @@ CACHE: Final = ROOT / "local" / "bench"
 # What the result of any run depends on, beside the defaults of the hyperparameters: results of
 # other code are not taken for those of this.
 _SOURCES: Final = (
-    "app/azimuth.py", "app/class_weights.py", "app/classes_loss.py", "app/engine.py",
-    "app/losses.py", "app/model.py", "app/optimisation.py", "app/tasks.py",
-    "app/training_state.py", "app/data/*.py", "app/metrics/*.py", "app/synthetic/*.py",
+    "app/azimuth.py", "app/batch_statistics.py", "app/class_weights.py", "app/classes_loss.py",
+    "app/device_batches.py", "app/engine.py", "app/losses.py", "app/model.py",
+    "app/optimisation.py", "app/task_weighting.py", "app/tasks.py", "app/training_state.py",
+    "app/data/*.py", "app/metrics/*.py", "app/synthetic/*.py",
     "bench/support/designs.py", "bench/support/learn*.py", "bench/support/scenes.py",
     "bench/peers.txt",
 )  # fmt: skip
-KEPT_HELP: Final = "print these runs, as local/bench or bench/results has them; train none"
 # And that of a run of one of them.
 _VARIANTS_SOURCE: Final = "bench/support/variants.py"
+
+KEPT_HELP: Final = "print the runs in a folder of bench/results or local/bench; train none"
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,8 @@ class Run:
 
     def file_name(self) -> str:
         """Of its result: what it is called, and a digest of all that it is, wherever it runs."""
-        identity = json.dumps([sorted(self.arguments.items()), self.init and self.init.name])
-        for place, sign in ((ROOT, "."), (ROOT.parent, "..")):
-            identity = identity.replace(str(place), sign)
+        values = {key: _without_place(value) for key, value in self.arguments.items()}
+        identity = json.dumps([sorted(values.items()), self.init and self.init.name])
         digest = hashlib.sha256(identity.encode())
         if self.design not in {design.name for design in DESIGNS}:
             digest.update((ROOT / _VARIANTS_SOURCE).read_bytes())
@@ -77,6 +78,16 @@ class Run:
         return words
 
 
+def _without_place(value: str | Sequence[str]) -> str | list[str]:
+    """An argument as it is on every machine: paths from where the project lies."""
+    if not isinstance(value, str):
+        return [str(_without_place(part)) for part in value]
+    for place, sign in ((ROOT, "."), (ROOT.parent, "..")):
+        if value.startswith(f"{place}/"):
+            return sign + value.removeprefix(str(place))
+    return value
+
+
 def weights_path(result: Path) -> Path:
     """Where the weights of a run lie, if they are kept."""
     return result.parent / "weights" / f"{result.stem}.pt"
@@ -86,15 +97,26 @@ def read_runs(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """The results in a folder by label, those of each by seed.
 
     Raises:
-        SystemExit: If there are none.
+        SystemExit: If there are none, or two of the same label and seed.
     """
-    results: dict[str, list[dict[str, Any]]] = {}
+    results: dict[str, dict[int, dict[str, Any]]] = {}
     for path in sorted(folder.glob("*-seed*.json")):
         label = path.name.rpartition("-seed")[0]
-        results.setdefault(label, []).append(json.loads(path.read_text()))
+        result = json.loads(path.read_text())
+        if result["seed"] in results.setdefault(label, {}):
+            sys.exit(
+                f"{folder} has two runs of {label} with seed {result['seed']}, of other settings; "
+                "give a folder with one of them"
+            )
+        results[label][result["seed"]] = result
     if not results:
         sys.exit(f"no results of runs (NAME-seedN-*.json) in {folder}")
-    return {label: sorted(runs, key=lambda run: run["seed"]) for label, runs in results.items()}
+    return {label: [runs[seed] for seed in sorted(runs)] for label, runs in results.items()}
+
+
+def describe_machines(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Those on which runs were made, in a line."""
+    return " | ".join(sorted({run["machine"] for runs in results.values() for run in runs}))
 
 
 def results_folder(name: str) -> Path:

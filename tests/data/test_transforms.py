@@ -120,7 +120,7 @@ def test_no_more_of_the_photo_is_asked_for_than_is_shown():
 @pytest.mark.parametrize(
     ("crop_size_px", "photo_size_px", "per_side"),
     [(256, 512, 1), (512, 512, 1), (512, 508, 1), (1024, 508, 2), (256, 112, 2), (512, 112, 4),
-     (320, 112, 3), (64, 112, 1), (128, 112, 1), (2048, 112, 16), (512, 1, 16)],
+     (320, 112, 3), (64, 112, 1), (128, 112, 1), (2048, 112, 16), (1024, 37, 24), (512, 1, 16)],
 )  # fmt: skip
 def test_small_photos_are_laid_side_by_side(crop_size_px, photo_size_px, per_side):
     assert windows_per_side(crop_size_px, photo_size_px) == per_side
