@@ -233,7 +233,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves")
     parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
     options = parser.parse_args()
-    if options.real and not _REAL_DATA.is_dir():
+    if options.real and options.kept is None and not _REAL_DATA.is_dir():
         parser.error(f"--real needs RID's images in {_REAL_DATA}, which is not there")
     if options.kept is not None:
         results = read_runs(options.kept)

@@ -1,7 +1,5 @@
 """What batch normalisations gather: undone with a step that is not taken, alike on all ranks."""
 
-import json
-
 import pytest
 import torch
 from torch import nn
@@ -10,8 +8,8 @@ from app.batch_statistics import BatchStatistics
 from app.model import HybridRoofModel
 from app.tasks import build_tasks
 from app.training_state import build_ema
-from tests.test_distributed import run_two_ranks
-from tests.test_engine import OUT_OF_MEMORY, batch, build, part, run
+from tests.test_distributed import ask_two_ranks
+from tests.test_engine import OUT_OF_MEMORY, batch, build, part, run, unlabelled
 
 NUM_MICRO_BATCHES = 2
 
@@ -75,10 +73,7 @@ def test_a_skipped_step_without_a_label_leaves_no_trace_either():
     run(state, settings, [batch(4)])
     before = buffers_of(state.model)
     state.model.gain = torch.inf
-    unlabelled = batch(4)
-    unlabelled["segments"].fill_(255)
-    unlabelled["lines"].fill_(255)
-    run(state, settings, [unlabelled])
+    run(state, settings, [unlabelled(4)])
     assert_equal(buffers_of(state.model), before)
     assert state.num_skipped == 1
 
@@ -112,9 +107,7 @@ def test_alone_the_mean_is_ones_own():
 def build_frozen():
     """The real network, whose backbone keeps its statistics while the decoder gathers its own."""
     torch.manual_seed(0)
-    state, settings = build(
-        keeps_statistics=True, loss=None, task_weights={"segments": 1.0, "lines": 1.0}
-    )
+    state, settings = build(keeps_statistics=True)
     state.model = HybridRoofModel(decoder_channels=32)
     state.model.heads["depth"].requires_grad_(False)
     state.ema = build_ema(state.model, 0.9)
@@ -125,14 +118,12 @@ def build_frozen():
 
 
 TWO_RANKS = """
-import dataclasses, json
+import json
 import torch
 from torch import nn
 from app import distributed as d
 from app.batch_statistics import BatchStatistics
-from app.losses import RoofLoss
 from app.signals import end_rank
-from app.tasks import build_tasks
 from tests.test_batch_statistics import build_frozen
 from tests.test_engine import batch, run
 
@@ -150,7 +141,6 @@ with d.joined_ranks(torch.device("cpu")):
     found["buffers"] = {name: buffer.tolist() for name, buffer in model.named_buffers()}
 
     state, settings = build_frozen()
-    settings = dataclasses.replace(settings, loss=RoofLoss(build_tasks()))
     network = state.model
     state.model = d.wrap_model(network, torch.device("cpu"))
     run(state, settings, [batch(2, 10 + rank, 32), batch(2, 20 + rank, 32)])
@@ -166,9 +156,7 @@ end_rank(0)
 @pytest.fixture(scope="module")
 def found():
     """What each of two ranks found in TWO_RANKS."""
-    exit_codes, outputs = run_two_ranks(TWO_RANKS)
-    assert exit_codes == [0, 0]
-    return [json.loads(output) for output in outputs]
+    return ask_two_ranks(TWO_RANKS)
 
 
 @pytest.mark.slow

@@ -104,12 +104,17 @@ def run_two_ranks(code, *arguments):
         return exit_codes, [file.read() for file in files]
 
 
+def ask_two_ranks(code, *arguments):
+    """What each of two processes that end well has printed as JSON."""
+    exit_codes, outputs = run_two_ranks(code, *arguments)
+    assert exit_codes == [0, 0]
+    return [json.loads(output) for output in outputs]
+
+
 @pytest.fixture(scope="module")
 def found():
     """What each of two ranks found in ALL_CALLS."""
-    exit_codes, outputs = run_two_ranks(ALL_CALLS)
-    assert exit_codes == [0, 0]
-    return [json.loads(output) for output in outputs]
+    return ask_two_ranks(ALL_CALLS)
 
 
 @pytest.fixture

@@ -77,6 +77,14 @@ def batch(num_images, seed=0, side_px=8):
     }
 
 
+def unlabelled(num_images):
+    """A batch of which nothing is known."""
+    whole = batch(num_images)
+    whole["segments"].fill_(255)
+    whole["lines"].fill_(255)
+    return whole
+
+
 def part(whole, start, end):
     return {name: value[start:end] for name, value in whole.items() if name != "bad_files"} | {
         "bad_files": []
@@ -123,11 +131,8 @@ def test_a_batch_without_labels_changes_nothing():
     group = {**state.optimizer.param_groups[0], "weight_decay": 0.1}
     state.optimizer = torch.optim.AdamW([group])
     run(state, settings, [batch(2)])
-    unlabelled = batch(2)
-    unlabelled["segments"].fill_(255)
-    unlabelled["lines"].fill_(255)
     before = [p.clone() for p in state.model.parameters()]
-    [result] = run(state, settings, [unlabelled])
+    [result] = run(state, settings, [unlabelled(2)])
     assert result.losses.counts.sum() == 0
     for old, new in zip(before, state.model.parameters(), strict=True):
         assert torch.equal(old, new)

@@ -1,7 +1,5 @@
 """The backbone's modes, in one process and in two."""
 
-import json
-
 import pytest
 import torch
 from torch import nn
@@ -11,7 +9,7 @@ from app.losses import RoofLoss
 from app.model import HybridRoofModel
 from app.tasks import build_tasks
 from app.training_state import TrainingState, build_ema
-from tests.test_distributed import run_two_ranks
+from tests.test_distributed import ask_two_ranks
 from tests.test_engine import CPU, batch
 
 SIDE_PX = 32
@@ -175,9 +173,7 @@ end_rank(0)
 
 @pytest.mark.slow
 def test_two_ranks_thaw_together_and_train_as_one_does():
-    exit_codes, outputs = run_two_ranks(TWO_RANKS)
-    assert exit_codes == [0, 0]
-    first, second = (json.loads(output) for output in outputs)
+    first, second = ask_two_ranks(TWO_RANKS)
     state, settings = build(**DESCENT)
     num_weights = len(list(state.model.backbone.parameters()))
     for rank in (first, second):

@@ -1,18 +1,15 @@
 """The gradient of a step is that of all its samples at once, however they are split."""
 
-import json
-
 import pytest
 import torch
 from torch import nn
 
 from app.distributed import wrap_model
-from app.engine import StepSettings, train_steps
 from app.losses import RoofLoss
 from app.tasks import ALL_TASKS, BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, TASK_NAMES
 from app.training_state import TrainingState, build_ema, unwrap
-from tests.test_distributed import run_two_ranks
-from tests.test_engine import CPU
+from tests.test_distributed import ask_two_ranks
+from tests.test_engine import CPU, build, run
 
 # Largest error, as a share of the largest entry in the gradient of the same parameter.
 LIMIT = 1e-6
@@ -117,18 +114,11 @@ def step_gradients(passes, grad_accum_steps, max_samples_per_pass=None):
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     state = TrainingState(model, build_ema(unwrap(model), 0.9), optimizer, scaler)
     state.max_samples_per_pass = max_samples_per_pass
-    settings = StepSettings(
-        task_weights=WEIGHTS,
-        loss=RoofLoss(ALL_TASKS),
-        grad_accum_steps=grad_accum_steps,
-        grad_clip_norm=1e9,
-        num_steps=10,
-        num_warmup_steps=0,
-        device=CPU,
-        autocast_dtype=None,
+    _, settings = build(
+        task_weights=WEIGHTS, loss=RoofLoss(ALL_TASKS), grad_accum_steps=grad_accum_steps
     )
     batches = [take(indices) for indices in passes]
-    list(train_steps(state, iter(batches), len(batches), settings, lambda: False))
+    run(state, settings, batches)
     return caught
 
 
@@ -203,9 +193,7 @@ end_rank(0)
 @pytest.fixture(scope="module")
 def of_ranks():
     """Gradients that each of two ranks found, by the name of the split."""
-    exit_codes, outputs = run_two_ranks(TWO_RANKS)
-    assert exit_codes == [0, 0]
-    return [json.loads(output) for output in outputs]
+    return ask_two_ranks(TWO_RANKS)
 
 
 @pytest.mark.slow

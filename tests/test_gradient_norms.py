@@ -1,13 +1,11 @@
 """Gradient norms by hand, and as the training step measures them."""
 
-import json
-
 import pytest
 import torch
 from torch import nn
 
 from app.gradient_norms import find_uneven, measure_norms, shared_feature
-from tests.test_distributed import run_two_ranks
+from tests.test_distributed import ask_two_ranks
 from tests.test_engine import batch
 from tests.test_freezing import SIDE_PX, build, changed, run, snapshot
 
@@ -155,9 +153,7 @@ end_rank(0)
 
 @pytest.mark.slow
 def test_of_two_ranks_the_first_one_measures():
-    exit_codes, outputs = run_two_ranks(TWO_RANKS)
-    assert exit_codes == [0, 0]
-    first, second = (json.loads(output) for output in outputs)
+    first, second = ask_two_ranks(TWO_RANKS)
     assert second == [None] * 3
     assert first[1] is None
     assert first[0].keys() == first[2].keys() == {"segments", "lines"}

@@ -1,7 +1,6 @@
 """Scores are the same however samples are shared out over ranks and batches, in any order."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from app.data.transforms import EvalTransform
 from app.engine import evaluate
 from app.scoring import Scores, finish_scores, score_datasets
 from app.tasks import ALL_TASKS, TASK_NAMES, build_tasks, relabelling
-from tests.test_distributed import run_two_ranks
+from tests.test_distributed import ask_two_ranks
 from tests.test_engine import CPU
 from tests.test_metrics import LOGITS, TARGETS
 
@@ -163,9 +162,7 @@ end_rank(0)
 @pytest.fixture(scope="module")
 def of_ranks(small_ml):
     """What each of two ranks found."""
-    exit_codes, outputs = run_two_ranks(TWO_RANKS, str(small_ml / "input/data"))
-    assert exit_codes == [0, 0]
-    return [json.loads(output) for output in outputs]
+    return ask_two_ranks(TWO_RANKS, str(small_ml / "input/data"))
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """Learned weights of the losses: by hand, and through the training step, in one process and two."""
 
 import copy
-import json
 import math
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 
 from app.engine import train_steps
 from app.task_weighting import build_log_variances, clamp, set_gradients, weigh_tasks
-from tests.test_distributed import run_two_ranks
+from tests.test_distributed import ask_two_ranks
 from tests.test_engine import CPU, batch, build, part, run
 
 WEIGHTS = {"segments": 1.0, "lines": 0.5}
@@ -171,9 +170,7 @@ end_rank(0)
 @pytest.mark.slow
 def test_two_ranks_learn_what_one_does():
     """Of the first rank's image nothing is known of segments."""
-    exit_codes, outputs = run_two_ranks(TWO_RANKS)
-    assert exit_codes == [0, 0]
-    first, second = (json.loads(output) for output in outputs)
+    first, second = ask_two_ranks(TWO_RANKS)
     assert first == second
     state, settings = build_learned()
     for seed, expected in enumerate(first):
