@@ -175,11 +175,14 @@ def test_the_network_compiles_whole_and_counts_every_batch_once():
     assert trial.is_compiled
     assert compiled.backbone.layer1[0].bn1.num_batches_tracked == 1
     torch.testing.assert_close(dict(compiled.named_buffers()), dict(plain.named_buffers()))
-    gradients = [
-        {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-        for network in (compiled, plain)
-    ]
-    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+    # By tensor, since single elements near zero are nothing but what rounding leaves.
+    expected = dict(plain.named_parameters())
+    for name, parameter in compiled.named_parameters():
+        if parameter.grad is None:
+            assert expected[name].grad is None, name
+            continue
+        error = (parameter.grad - expected[name].grad).norm() / expected[name].grad.norm()
+        assert error < 1e-4, name
 
 
 def test_a_lack_of_memory_is_not_the_compilers_fault():
