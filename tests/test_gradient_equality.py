@@ -122,12 +122,13 @@ def step_gradients(passes, grad_accum_steps, max_samples_per_pass=None):
     return caught
 
 
-def assert_alike(gradients, expected):
+def assert_alike(gradients, expected, limit=LIMIT):
+    """By parameter: single entries near zero are nothing but what rounding leaves."""
     assert list(gradients) == list(expected)
     for name, values in expected.items():
         largest = values.abs().max()
         assert largest > 0, name
-        assert (gradients[name] - values).abs().max() <= LIMIT * largest, name
+        assert (gradients[name] - values).abs().max() <= limit * largest, name
 
 
 def cut(sizes):
