@@ -14,6 +14,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +66,9 @@ _TARGETS = tuple(
     )
 )
 
+# Columns of the curves.
+_CLOCKS, _CURVES = ("seconds", "steps"), ("miou", "line_f1")
+
 # What fine-tuned runs are called: the network's name and this.
 _TUNED, _FROM_RANDOM = "_after_scenes", "_from_random"
 
@@ -107,7 +111,7 @@ def _print_scores(results: Results) -> None:
     header = ["network", "seeds", "steps", *(name for name, _ in _COLUMNS)]
     rows = []
     for network, runs in results.items():
-        cells = [network, str(len(runs)), f"{sum(run['steps'] for run in runs) / len(runs):.0f}"]
+        cells = [network, str(len(runs)), Spread([run["steps"] for run in runs]).cell(0)]
         for name, digits in _COLUMNS:
             spread = spread_of(runs, name)
             cells.append("-" if spread is None else spread.cell(digits))
@@ -120,12 +124,11 @@ def _print_curves(results: Results) -> None:
     rows = []
     for network, runs in results.items():
         for marks in zip(*(run["curve"] for run in runs), strict=False):
-            cells = [network, f"{sum(mark['seconds'] for mark in marks) / len(marks):.0f}"]
-            for name in ("miou", "line_f1"):
-                values = [mark["scores"].get(name, 0.0) for mark in marks]
-                cells.append(f"{sum(values) / len(values):.3f}")
+            cells = [network, *(f"{fmean(mark[name] for mark in marks):.0f}" for name in _CLOCKS)]
+            for name in _CURVES:
+                cells.append(f"{fmean(mark['scores'].get(name, 0.0) for mark in marks):.3f}")
             rows.append(cells)
-    print_table(["network", "seconds", "miou", "line_f1"], rows)
+    print_table(["network", *_CLOCKS, *_CURVES], rows)
 
 
 def _train(
