@@ -39,8 +39,10 @@ phases: setup  ## Climb from ten samples to all data; writes docs/scaling_strate
 	    $(if $(RID),--rid "$(RID)") $(if $(ROOFLINE),--roofline "$(ROOFLINE)") $(if $(AIRS),--airs "$(AIRS)") \
 	    $(foreach setting,$(SET),--set "$(setting)")
 
+# A file's tests stay together, for the fixtures they share. Some train networks, of 1 GB each: more
+# than four at once would not fit where there are many cores.
 test: setup  ## Run every test that needs no Docker and no GPU
-	$(python) -m pytest
+	$(python) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: setup  ## Formatting, lint, types, import order, shell scripts
 	.venv/bin/ruff check .
