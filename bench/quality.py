@@ -29,6 +29,7 @@ from bench.support.environment import (  # noqa: E402
     prepare_peers_python,
 )
 from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
+from bench.support.learn_worker import NUM_AT_MARKS  # noqa: E402
 from bench.support.quality_plot import write_curves  # noqa: E402
 from bench.support.runs import (  # noqa: E402
     CACHE,
@@ -120,10 +121,13 @@ def _print_scores(results: Results) -> None:
 
 
 def _print_curves(results: Results) -> None:
-    print("\nby seconds of training: mean mIoU without background, and line F1 at 2 px")
+    print(
+        f"\non the way, on {NUM_AT_MARKS} of the scenes: mean mIoU without background, and line F1 "
+        "at 2 px"
+    )
     rows = []
     for network, runs in results.items():
-        for marks in zip(*(run["curve"] for run in runs), strict=False):
+        for marks in zip(*(run["curve"][:-1] for run in runs), strict=False):
             cells = [network, *(f"{fmean(mark[name] for mark in marks):.0f}" for name in _CLOCKS)]
             for name in _CURVES:
                 cells.append(f"{fmean(mark['scores'].get(name, 0.0) for mark in marks):.3f}")

@@ -23,7 +23,7 @@ from bench.support.scenes import GSD_M, Pool, SceneReader
 from bench.support.variants import find_design
 
 _EVAL_SEED = 999_983  # no training scene has it
-_NUM_AT_MARKS = 16
+NUM_AT_MARKS = 16  # scenes scored on the way; all of them at the end
 
 
 def read_eval_batches(source: str, num_images: int) -> list[Batch]:
@@ -82,7 +82,7 @@ def main() -> None:
     state = learning.build_state(model, hyperparameters, weights)
 
     def score_at(averaged: nn.Module, is_end: bool) -> dict[str, float]:
-        chosen = eval_batches[first] if is_end else eval_batches[first][:_NUM_AT_MARKS]
+        chosen = eval_batches[first] if is_end else eval_batches[first][:NUM_AT_MARKS]
         return learning.score(averaged, chosen, weights, dtype)
 
     curve = learning.learn(

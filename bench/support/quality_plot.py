@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final
 
 from matplotlib.figure import Figure
@@ -18,6 +19,8 @@ _PANELS: Final = {
 def write_curves(path: Path, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Draw every run as a thin line and the mean of its network as a thick one.
 
+    The end of a run is a dot apart: it is scored on more scenes than the marks on the way.
+
     Args:
         path: Of a PNG.
         results: Runs by network.
@@ -31,14 +34,17 @@ def write_curves(path: Path, results: Mapping[str, Sequence[Mapping[str, Any]]])
                 for run in runs
                 if all(score in mark["scores"] for mark in run["curve"])
             ]
-            for curve in curves:
-                axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.8, alpha=0.5)
+            for *marks, end in curves:
+                axes.plot(*zip(*marks, strict=True), color=colour, linewidth=0.8, alpha=0.5)
+                axes.plot(*end, "o", color=colour, markersize=3, alpha=0.5)
             means = [
-                [sum(values) / len(values) for values in zip(*marks, strict=True)]
+                [fmean(values) for values in zip(*marks, strict=True)]
                 for marks in zip(*curves, strict=False)
             ]
             if means:
-                axes.plot(*zip(*means, strict=True), color=colour, linewidth=2.2, label=network)
+                *marks, end = means
+                axes.plot(*zip(*marks, strict=True), color=colour, linewidth=2.2, label=network)
+                axes.plot(*end, "o", color=colour, markersize=7)
         axes.set_title(title, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylim(bottom=0)
