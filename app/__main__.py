@@ -62,7 +62,7 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
     try:
         return command(options) or EXIT_OK
     except RoofError as error:
-        message, exit_code, details = str(error), EXIT_USER_ERROR, ""
+        message, exit_code, details = str(error), error.exit_code, ""
         logger.error("%s", message)
     except KeyboardInterrupt:
         logger.error("stopped by Ctrl-C")

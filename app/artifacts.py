@@ -120,7 +120,6 @@ def describe_model(
     """
     names = [task.name for task in model.tasks]
     return {
-        "format_version": 1,
         "architecture": {
             "name": "HybridRoofModel",
             "backbone": "resnet50",

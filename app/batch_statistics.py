@@ -35,7 +35,7 @@ class BatchStatistics:
 
     @torch.no_grad()
     def average_over_ranks(self) -> None:
-        """Make them the mean over ranks: statistics of all samples, alike on all.
+        """Make them the mean over ranks, alike on all.
 
         Those that do not change are alike already, and a mean of three would be off by a bit.
         """

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 MODEL_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
+# Goes up with every change of the network that gives its tensors other names, shapes or meanings.
+_MODEL_FORMAT = 2
 
 _CHECKPOINT_NAME = re.compile(r"step-(\d{8})\.pt")
 
@@ -125,13 +127,13 @@ def export_model(directory: Path, model: HybridRoofModel, description: Mapping[s
     Args:
         directory: Made if it is not there.
         model: What to export.
-        description: What a user of the weights must know; JSON types.
+        description: What a user of the weights must know; JSON types. `format_version` is added.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with replacing(directory / MODEL_FILE) as file:
         file.write(save(tensors))
-    text = json.dumps(dict(description), indent=2) + "\n"
+    text = json.dumps({"format_version": _MODEL_FORMAT, **description}, indent=2) + "\n"
     (directory / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
 
 
@@ -139,7 +141,7 @@ def load_exported_model(directory: Path) -> tuple[HybridRoofModel, dict[str, Any
     """The model of an export, and its description.
 
     Raises:
-        CheckpointError: If a file is missing, damaged or of another architecture.
+        CheckpointError: If a file is missing, damaged, of another format or architecture.
     """
     missing = [name for name in (MODEL_FILE, DESCRIPTION_FILE) if not (directory / name).is_file()]
     if missing:
@@ -147,11 +149,15 @@ def load_exported_model(directory: Path) -> tuple[HybridRoofModel, dict[str, Any
             f"{directory} holds no trained model: {', '.join(missing)} missing; give the model "
             "folder that a training run has written"
         )
+    remedy = f"copy {MODEL_FILE} and {DESCRIPTION_FILE} again, both from one run"
     try:
         description = json.loads((directory / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        if (found := description["format_version"]) != _MODEL_FORMAT:
+            remedy = f"use the version of roof-model that {DESCRIPTION_FILE} names, or train again"
+            raise ValueError(f"its format_version is {found!r}, expected {_MODEL_FORMAT}")
         architecture = description["architecture"]
         tasks = _read_tasks(architecture)
-        _check_class_names(tasks, description.get("tasks", {}))
+        _check_class_names(tasks, description["tasks"])
         model = HybridRoofModel(tasks, decoder_channels=int(architecture["decoder_channels"]))
         tensors = load_file(directory / MODEL_FILE)
         if problems := find_misfits(model.state_dict(), tensors):
@@ -164,27 +170,23 @@ def load_exported_model(directory: Path) -> tuple[HybridRoofModel, dict[str, Any
         ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError, SafetensorError,
     ) as error:  # fmt: skip
         raise CheckpointError(
-            f"the model in {directory} cannot be loaded: {first_line(error)}; copy "
-            f"{MODEL_FILE} and {DESCRIPTION_FILE} again, both from one run"
+            f"the model in {directory} cannot be loaded: {first_line(error)}; {remedy}"
         ) from error
     return model, description
 
 
 def _read_tasks(architecture: Mapping[str, Any]) -> tuple[Task, ...]:
-    # Files of a time before these two choices have neither: 16 directions, no superstructures.
-    azimuth_bins = architecture.get("azimuth_bins", 16)
+    azimuth_bins = architecture["azimuth_bins"]
     if azimuth_bins not in get_args(AzimuthBins):
         choices = ", ".join(str(choice) for choice in get_args(AzimuthBins))
         raise ValueError(f"azimuth_bins is {azimuth_bins!r}, expected one of {choices}")
-    return build_tasks(
-        azimuth_bins, superstructures=bool(architecture.get("superstructures", False))
-    )
+    return build_tasks(azimuth_bins, superstructures=bool(architecture["superstructures"]))
 
 
 def _check_class_names(tasks: Sequence[Task], described: Mapping[str, Any]) -> None:
     """See that a description means by its classes what the network of its architecture does."""
     for task in tasks:
-        names = described.get(task.name, {}).get("class_names", task.class_names)
+        names = described[task.name]["class_names"]
         if tuple(names) != task.class_names:
             raise ValueError(
                 f"{DESCRIPTION_FILE} names the classes of {task.name} {', '.join(names)}, but its "

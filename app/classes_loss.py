@@ -33,8 +33,8 @@ def classes_loss(
     nothing.
 
     Dice is 1 - (2 I + 1) / (P + A + 1), with A the area of the truth, P the sum of p, I that of p
-    over the truth: the mean of two, that of the classes an image holds, over pixels whose class is
-    known, and that of all but background as one class, over all known pixels.
+    over the truth: the mean of two, that of the classes but background that an image holds, over
+    pixels whose class is known, and that of all but background as one class, over all known pixels.
 
     Source: marginal loss, Shi et al. 2021 (arXiv 2007.03868); label-set losses and leaf Dice, Fidon
     et al. 2021 (arXiv 2107.03846); Dice loss, Milletari et al. 2016 (V-Net, arXiv 1606.04797),

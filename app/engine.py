@@ -15,7 +15,7 @@ from app.data.loading import Batch, split_batch
 from app.device_batches import DeviceBatches
 from app.devices import autocast, is_out_of_memory
 from app.distributed import all_reduce_sum, rank, world_size
-from app.errors import ConfigError, join_problems
+from app.errors import ConfigError, DivergedError, join_problems
 from app.freezing import prepare_backbone
 from app.gradient_norms import measure_norms, shared_feature
 from app.losses import RoofLoss, count_known
@@ -27,7 +27,7 @@ from app.training_state import LossSums, TrainingState, unwrap
 
 logger = logging.getLogger(__name__)
 
-_MAX_SKIPPED_STEPS = 5
+MAX_SKIPPED_STEPS = 5
 # Gradients that overflow below it are no matter of the scale.
 _LEAST_LOSS_SCALE = 1.0
 _FINAL_LR_FACTOR = 0.01
@@ -96,7 +96,7 @@ def train_steps(
     """Train on this rank's next micro-batches, yielding after every step; the last may be smaller.
 
     Raises:
-        RuntimeError: If the gradient is not finite several steps in a row.
+        DivergedError: If the gradient is not finite several steps in a row.
     """
     state.model.train()
     clock = StepClock(settings.device)
@@ -204,7 +204,7 @@ def _accumulate_fitting(
 ) -> tuple[Tensor, dict[TaskName, float] | None]:
     """As `_accumulate_gradients`; where memory runs out, anew with half as many samples a pass.
 
-    The gradient stays that of the whole step; batch statistics are of fewer samples.
+    Every pixel weighs in the gradient what it did; batch statistics are of fewer samples.
 
     Raises:
         ConfigError: If there is no room for a single sample, or other ranks wait for this one.
@@ -228,9 +228,8 @@ def _accumulate_fitting(
         if settings.device.type == "cuda":
             torch.cuda.empty_cache()
         logger.warning(
-            "out of memory with %d samples a pass: going on with at most %d, and more passes a "
-            "step, whose gradient stays the same; a new job may begin with batch_size=%d and twice "
-            "the grad_accum_steps",
+            "out of memory with %d samples a pass: going on with at most %d, and as many more "
+            "passes a step; a new job may begin with batch_size=%d and twice the grad_accum_steps",
             largest,
             largest // 2,
             largest // 2,
@@ -366,8 +365,8 @@ def _count_skipped(
     state.num_skipped += 1
     names = [shorten(name) for batch in micro_batches for name in batch["sample_id"]]
     logger.warning("gradient is not finite: step skipped; samples: %s", join_problems(names))
-    if state.num_skipped > _MAX_SKIPPED_STEPS:
-        raise RuntimeError(
+    if state.num_skipped > MAX_SKIPPED_STEPS:
+        raise DivergedError(
             f"gradient not finite in {state.num_skipped} steps in a row; lower learning_rate or "
             f"set precision=fp32; last samples: {join_problems(names)}"
         )

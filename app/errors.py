@@ -1,7 +1,7 @@
 """What goes wrong because of the user's input, and the exit codes it ends in.
 
-Anything that is not a RoofError is our bug (exit 1). A message says what, where, got, expected and
-how to fix, in one line.
+Anything that is not a RoofError is our bug (exit 1, with a traceback). A message says what, where,
+got, expected and how to fix, in one line.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 
 EXIT_OK = 0
 EXIT_BUG = 1
+EXIT_DIVERGED = 1  # the platform's "algorithm error"
 EXIT_USER_ERROR = 2
 EXIT_LOST_PEER = 75  # as sysexits.h has it for what may work another time
 EXIT_SIGNAL_BASE = 128  # as shells have it: and the signal's number
@@ -23,6 +24,8 @@ class RoofError(Exception):
 
     Its text is one printable line, whatever the names of files hold.
     """
+
+    exit_code = EXIT_USER_ERROR
 
     def __init__(self, message: str = "") -> None:
         super().__init__(printable(message))
@@ -60,6 +63,12 @@ class CheckpointError(RoofError, RuntimeError):
 
 class StorageError(RoofError, OSError):
     """A folder for results that cannot be written, or is full."""
+
+
+class DivergedError(RoofError):
+    """Training that cannot go on, since its gradients are no numbers any more."""
+
+    exit_code = EXIT_DIVERGED
 
 
 class PeerLostError(Exception):

@@ -28,7 +28,6 @@ from app.training_state import LossSums, TrainingState, unwrap
 
 logger = logging.getLogger(__name__)
 
-_FORMAT_VERSION = 1
 # Beside the weights: tables, pictures, memory.csv.
 _OTHER_ARTIFACTS_BYTES = 16 * 2**20
 
@@ -82,9 +81,8 @@ class Progress:
             num_samples=state["num_samples"],
             duration_s=state["duration_s"],
             results=Results(**state["results"]),
-            # Checkpoints of version 0.1.0 may have neither.
-            steps=StepSeries.from_state_dict(state["steps"]) if "steps" in state else StepSeries(),
-            gradient_norms=list(state.get("gradient_norms", [])),
+            steps=StepSeries.from_state_dict(state["steps"]),
+            gradient_norms=list(state["gradient_norms"]),
         )
 
 
@@ -172,7 +170,6 @@ def save_run(
     if rank() != 0:
         return
     payload = {
-        "format_version": _FORMAT_VERSION,
         "identity": dict(identity),
         "state": state.state_dict(),
         "progress": progress.state_dict(),

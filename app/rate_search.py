@@ -26,7 +26,7 @@ import torch
 from app.config import DEFAULT_LEARNING_RATE, Hyperparameters
 from app.data.datasets import Datasets, read_train_batches
 from app.distributed import gather_json, rank, wrap_model
-from app.engine import StepSettings, train_steps
+from app.engine import MAX_SKIPPED_STEPS, StepSettings, train_steps
 from app.optimisation import build_state, set_peak_rates
 from app.settled import recall, remember
 from app.storage import writing_to
@@ -47,8 +47,6 @@ _ROUND: Final = 10
 _DIVERGED: Final = 4.0
 # Below it, what looks like a fall is as likely chance.
 _MIN_FALL: Final = 0.02
-# Steps skipped in a row, by the engine's count; one more stops the run.
-_MAX_SKIPPED: Final = 5
 
 Means = Mapping[TaskName, float | None]
 
@@ -178,7 +176,7 @@ def _search(
             if result.stop:
                 return None
             if result.losses.weighted_mean(settings.task_weights) is None:
-                if state.num_skipped == _MAX_SKIPPED:
+                if state.num_skipped == MAX_SKIPPED_STEPS:  # one more would end the run
                     break
                 continue
             means.append(result.losses.means())

@@ -77,7 +77,7 @@ def test_the_description_rebuilds_the_model_and_names_what_was_taught(
     export_model(tmp_path, model, description)
     loaded, read = load_exported_model(tmp_path)
     assert loaded.tasks == tasks
-    assert read == json.loads(json.dumps(description))
+    assert read == json.loads(json.dumps({"format_version": 2, **description}))
     trained = {name: task["trained_classes"] for name, task in read["tasks"].items()}
     assert trained == {
         "segments": list(tasks[0].class_names),

@@ -5,17 +5,30 @@ import resource
 import pytest
 import torch
 
+from app.artifacts import describe_model
 from app.checkpoint import (
     export_model,
     load_exported_model,
     load_latest_checkpoint,
     save_checkpoint,
 )
+from app.config import Hyperparameters
 from app.errors import CheckpointError
 from app.model import HybridRoofModel
 from app.tasks import build_tasks
 
-DESCRIPTION = {"architecture": {"decoder_channels": 128}}
+
+def export(directory, model):
+    description = describe_model(model, Hyperparameters(), {}, gsd_m=0.1)
+    export_model(directory, model, description)
+
+
+def rewrite(path, **changes):
+    description = json.loads(path.read_text())
+    for key, value in changes.items():
+        part = description if key in description else description["architecture"]
+        part[key] = value
+    path.write_text(json.dumps(description))
 
 
 def names(directory):
@@ -88,10 +101,9 @@ def test_pickled_code_is_not_run(tmp_path, capsys):
 
 def test_export_and_load_give_the_same_model(tmp_path):
     model = HybridRoofModel().eval()
-    export_model(tmp_path, model, DESCRIPTION)
-    assert json.loads((tmp_path / "model.json").read_text()) == DESCRIPTION
+    export(tmp_path, model)
     loaded, description = load_exported_model(tmp_path)
-    assert description == DESCRIPTION
+    assert description == json.loads((tmp_path / "model.json").read_text())
     image = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8)
     with torch.inference_mode():
         expected, got = model(image), loaded.eval()(image)
@@ -102,11 +114,8 @@ def test_export_and_load_give_the_same_model(tmp_path):
 @pytest.mark.parametrize("azimuth_bins", [16, 8, 4, 1])
 def test_a_model_of_other_tasks_is_built_again(tmp_path, azimuth_bins):
     tasks = build_tasks(azimuth_bins, superstructures=True)
-    architecture = {
-        "decoder_channels": 32, "azimuth_bins": azimuth_bins, "superstructures": True,
-    }  # fmt: skip
     model = HybridRoofModel(tasks, decoder_channels=32)
-    export_model(tmp_path, model, {"architecture": architecture})
+    export(tmp_path, model)
     loaded, _ = load_exported_model(tmp_path)
     assert loaded.tasks == tasks
     for name, values in model.state_dict().items():
@@ -115,9 +124,20 @@ def test_a_model_of_other_tasks_is_built_again(tmp_path, azimuth_bins):
 
 @pytest.mark.parametrize("azimuth_bins", [5, "8", None, [16]])
 def test_a_number_of_directions_that_cannot_be(tmp_path, azimuth_bins):
-    architecture = {"decoder_channels": 128, "azimuth_bins": azimuth_bins}
-    export_model(tmp_path, HybridRoofModel(), {"architecture": architecture})
+    export(tmp_path, HybridRoofModel())
+    rewrite(tmp_path / "model.json", azimuth_bins=azimuth_bins)
     with pytest.raises(CheckpointError, match=r"azimuth_bins is .*, expected one of 16, 8, 4, 1"):
+        load_exported_model(tmp_path)
+
+
+def test_a_model_of_another_version_of_the_network(tmp_path):
+    export(tmp_path, HybridRoofModel())
+    rewrite(tmp_path / "model.json", format_version=1)
+    with pytest.raises(
+        CheckpointError,
+        match=r"its format_version is 1, expected 2; use the version of roof-model that "
+        r"model\.json names, or train again$",
+    ):
         load_exported_model(tmp_path)
 
 
@@ -127,7 +147,7 @@ def test_a_model_folder_without_a_model(tmp_path):
 
 
 def test_a_damaged_model_is_one_line(tmp_path):
-    export_model(tmp_path, HybridRoofModel(), DESCRIPTION)
+    export(tmp_path, HybridRoofModel())
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
         load_exported_model(tmp_path)

@@ -12,12 +12,12 @@ from app.tasks import ALL_TASKS, Task, TaskName
 _Best = Literal["high", "low", "near 0", "any"]
 
 LINE_TOLERANCES_PX: Final = (2, 3, 5)
-# 0.05, 0.1 ... 0.95, 0.5 among them. Steps of 0.01 found an F1 better by 0.001 at most and took
-# more than twice as long; below 0.05, a network that has just begun sees lines all over an image.
+# 0.05, 0.1 ... 0.95, 0.5 among them. F1 is flat around its best, so finer steps would only take
+# longer; below 0.05, a network that has just begun sees lines all over an image.
 LINE_THRESHOLDS: Final = tuple(step / 20 for step in range(1, 20))
 
 # 3 square metres at 0.1 m per pixel. What is smaller is mostly chips that one polygon leaves of
-# another: on photos of RID every seventh piece, and 0.3 % of the area of pitched roof.
+# another: many pieces, but next to nothing of the area of roofs.
 MIN_PLANE_PX: Final = 300
 
 DEPTH_REGIONS: Final = {

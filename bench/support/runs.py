@@ -21,7 +21,7 @@ CACHE: Final = ROOT / "local" / "bench"
 # other code are not taken for those of this.
 _SOURCES: Final = (
     "app/azimuth.py", "app/batch_statistics.py", "app/class_weights.py", "app/classes_loss.py",
-    "app/device_batches.py", "app/engine.py", "app/losses.py", "app/model.py",
+    "app/device_batches.py", "app/devices.py", "app/engine.py", "app/losses.py", "app/model.py",
     "app/optimisation.py", "app/task_weighting.py", "app/tasks.py", "app/training_state.py",
     "app/data/*.py", "app/metrics/*.py", "app/synthetic/*.py",
     "bench/support/designs.py", "bench/support/learn*.py", "bench/support/scenes.py",

@@ -201,6 +201,8 @@ def draw_pool(
                 )
             arrays[plane][done : done + len(values)] = values
         done += len(batch["sample_id"])
+    if done < num_samples:
+        raise RuntimeError(f"{num_samples - done} of {num_samples} samples of {name} are bad files")
     for array in arrays.values():
         array.flush()
     unfinished.rename(folder)  # last, so that a pool is whole or not there

@@ -1,5 +1,6 @@
 """Whole runs with what is off by default: found rates, learned weights, a frozen backbone."""
 
+import re
 import signal
 
 import pytest
@@ -10,6 +11,7 @@ from tests.integration.support import (
     SMALL,
     checkpoints,
     copy_tree,
+    failure,
     read_history,
     read_metrics,
     run,
@@ -120,3 +122,20 @@ def test_a_frozen_backbone_and_learned_weights_survive_a_break(small_ml, tmp_pat
     assert "keeps its weights" not in output
     assert weights(base_dir) == expected
     assert read_metrics(base_dir)["task_weighting"] == document["task_weighting"]
+
+
+def test_a_training_whose_gradients_are_no_numbers_ends_with_its_samples(small_ml, tmp_path):
+    backbone = resnet50()
+    torch.nn.init.constant_(backbone.conv1.weight, 3e38)  # finite, but no sum of two of them is
+    torch.save(backbone.state_dict(), tmp_path / "backbone.pth")
+    settings = {**SMALL, "epochs": "3", "backbone_weights": str(tmp_path / "backbone.pth")}
+    base_dir = copy_tree(small_ml, tmp_path / "ml", settings)
+    exit_code, output = run(base_dir)
+    assert exit_code == 1, output
+    assert output.count("gradient is not finite: step skipped; samples: ") == 6
+    assert "Traceback" not in output
+    assert re.fullmatch(
+        r"gradient not finite in 6 steps in a row; lower learning_rate or set precision=fp32; last "
+        r"samples: .*\n",
+        failure(base_dir),
+    )
