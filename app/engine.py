@@ -228,8 +228,8 @@ def _accumulate_fitting(
         if settings.device.type == "cuda":
             torch.cuda.empty_cache()
         logger.warning(
-            "out of memory with %d samples a pass: going on with at most %d, and as many more "
-            "passes a step; a new job may begin with batch_size=%d and twice the grad_accum_steps",
+            "out of memory with %d samples a pass: going on with at most %d in more passes a step; "
+            "a new job may begin with batch_size=%d and twice the grad_accum_steps",
             largest,
             largest // 2,
             largest // 2,

@@ -16,6 +16,7 @@ from app.data.loading import Batch, EvalDataset, build_eval_loader
 from app.data.reader import Reader
 from app.data.rid import RidDataset
 from app.data.transforms import EvalTransform
+from app.logs import ignore_expected_warnings
 from app.tasks import TaskName
 from bench.support import learning
 from bench.support.environment import describe_machine
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--result", type=Path, required=True)
     options = parser.parse_args()
 
+    ignore_expected_warnings()
     torch.set_num_threads(options.threads)
     hyperparameters = Hyperparameters(**json.loads(options.settings))
     design = find_design(options.design)
