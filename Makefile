@@ -42,7 +42,7 @@ phases: setup  ## Climb from ten samples to all data; writes docs/scaling_strate
 # A file's tests stay together, for the fixtures they share. Some train networks, of 1 GB each: more
 # than four at once would not fit where there are many cores.
 test: setup  ## Run every test that needs no Docker and no GPU
-	$(python) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(python) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 check: setup  ## Formatting, lint, types, import order, shell scripts
 	.venv/bin/ruff check .
