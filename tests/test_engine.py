@@ -156,7 +156,7 @@ def test_what_to_do_stands_before_names_however_long():
         state.model.heads["lines"].bias.fill_(torch.nan)
     whole = batch(30)
     whole["sample_id"] = ["+".join(["tile"] * 64)] * 30  # as of photos packed side by side
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(DivergedError) as caught:
         run(state, settings, [whole] * 6)
     message = str(caught.value)
     assert "set precision=fp32" in message[:120]
