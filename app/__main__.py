@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app import __version__
-from app.dataset_names import DATASET_TITLES, DatasetName
-from app.errors import (
+from app.base.children import die_with_parent
+from app.base.dataset_names import DATASET_TITLES, DatasetName
+from app.base.errors import (
     EXIT_BROKEN_PIPE,
     EXIT_BUG,
     EXIT_INTERRUPTED,
@@ -25,11 +26,12 @@ from app.errors import (
     RoofError,
     printable,
 )
+from app.base.logs import configure_logging
+from app.job.failure import write_failure
+from app.job.paths import Paths
+from app.job.signals import StopFlag, StopRequests, end_rank
 from app.launch_options import add_launch_options, read_options
-from app.logs import configure_logging
 from app.plan_options import add_plan_options, read_plan_options
-from app.sagemaker import Paths, write_failure
-from app.signals import StopFlag, StopRequests, die_with_parent, end_rank
 
 logger = logging.getLogger("app")
 
@@ -94,7 +96,7 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int | None:
     if options.supervised == "script":
-        from app.script_mode import run_script
+        from app.job.script_mode import run_script
 
         die_with_parent()
         return run_script(Paths(options.base_dir))
@@ -107,9 +109,11 @@ def _train(options: argparse.Namespace) -> int | None:
 def _supervise(options: argparse.Namespace) -> int:
     requests = StopRequests()
     requests.listen()
-    from app.config_text import parse_settings
-    from app.launcher import run_job
-    from app.sagemaker import clear_failure, read_hyperparameters, read_paths
+    from app.job.failure import clear_failure
+    from app.job.inputs import read_hyperparameters
+    from app.job.paths import read_paths
+    from app.job.supervisor import run_job
+    from app.settings.texts import parse_settings
 
     clear_failure(Paths(options.base_dir))
     paths = read_paths(options.base_dir)
@@ -121,13 +125,15 @@ def _supervise(options: argparse.Namespace) -> int:
 
 def _find_channels(options: argparse.Namespace, paths: Paths) -> dict[str, Path]:
     """The datasets named on the command line, else the job's channels."""
-    from app.sagemaker import read_channels
+    from app.job.inputs import read_channels
 
     return _named_dirs(options) or read_channels(paths)
 
 
 def _train_as_a_rank(options: argparse.Namespace) -> None:
-    from app.sagemaker import check_writable, clear_failure, read_hyperparameters, read_paths
+    from app.job.failure import clear_failure
+    from app.job.inputs import read_hyperparameters
+    from app.job.paths import check_writable, read_paths
 
     variable = os.environ.get("RANK", "0")
     rank = int(variable) if variable.isdecimal() else 0
@@ -138,7 +144,7 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
         clear_failure(Paths(options.base_dir))
     stop_flag = StopFlag()
     stop_flag.listen()
-    from app.config_text import parse_hyperparameters, parse_settings
+    from app.settings.texts import parse_hyperparameters, parse_settings
 
     paths = read_paths(options.base_dir)
     check_writable(paths.model_dir, paths.checkpoint_dir)
@@ -147,7 +153,7 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
     channels = _find_channels(options, paths)
     largest_pass = recalled_pass = None
     if hyperparameters.batch_size == "auto":
-        from app.batch_size import find_largest_pass, recall_batch_size
+        from app.resources.batch_size import find_largest_pass, recall_batch_size
 
         # Before torch is imported: what this process holds, the one that measures cannot have.
         num_processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -172,8 +178,8 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from app.config_text import parse_hyperparameters, parse_settings
     from app.evaluate import evaluate_model
+    from app.settings.texts import parse_hyperparameters, parse_settings
 
     settings = parse_settings(options.set)
     parse_hyperparameters(settings)  # a wrong one should not wait for the model
@@ -185,7 +191,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _check_data(options: argparse.Namespace) -> int:
     from app.check_data import check_data
-    from app.config_text import parse_hyperparameters, parse_settings
+    from app.settings.texts import parse_hyperparameters, parse_settings
 
     hyperparameters = parse_hyperparameters(parse_settings(options.set))
     return check_data(_dataset_dirs(options), hyperparameters, options.json, options.max_files)
@@ -212,7 +218,7 @@ def _plan(options: argparse.Namespace) -> int | None:
 def _probe(options: argparse.Namespace) -> None:  # noqa: ARG001 - it is asked on standard input
     import psutil
 
-    from app.measuring import ProbeRequest
+    from app.resources.measuring import ProbeRequest
 
     die_with_parent()
     launcher_gib = psutil.Process().memory_full_info().pss / 2**30
@@ -224,10 +230,10 @@ def _probe(options: argparse.Namespace) -> None:  # noqa: ARG001 - it is asked o
 def _phases(options: argparse.Namespace) -> int:
     requests = StopRequests()
     requests.listen()
-    from app.config_text import parse_hyperparameters, parse_settings
     from app.forecaster import build_forecaster
     from app.ladder import Ladder, climb, read_rows
     from app.ladder_page import check_page, print_tables, write_page
+    from app.settings.texts import parse_hyperparameters, parse_settings
     from app.synthetic.sample import ensure_sample
 
     settings = parse_settings(options.set)

@@ -14,16 +14,16 @@ from typing import Any
 import torch
 
 from app import __version__
+from app.base.tasks import LINE_KINDS, Task, TaskName, find_task
 from app.checkpoint import DESCRIPTION_FILE, MODEL_FILE, export_model
-from app.config import Hyperparameters
 from app.data.loading import Batch, EvalDataset, collate
 from app.engine import predict
-from app.memory import MemorySampler
 from app.metrics import ConfusionMatrix, MetricValue
 from app.model import IMAGE_MEAN, IMAGE_STD, HybridRoofModel
 from app.report import Image8, Panel, write_report
+from app.resources.memory_sampler import MemorySampler
+from app.settings.hyperparameters import Hyperparameters
 from app.step_times import StepSeries
-from app.tasks import LINE_KINDS, Task, TaskName, find_task
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.errors import ConfigError
+from app.base.errors import ConfigError
 
 # Retries of botocore, with growing pauses, when AWS throttles or does not answer.
 MAX_ATTEMPTS: Final = 6

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from app.base.errors import CheckpointError, first_line, join_problems
 from app.checkpoint import find_misfits
-from app.errors import CheckpointError, first_line, join_problems
 from app.model import HybridRoofModel
 
 logger = logging.getLogger(__name__)

@@ -14,13 +14,13 @@ from typing import Final
 
 from tqdm import tqdm
 
-from app.config import Hyperparameters
+from app.base.dataset_names import DATASET_TITLES, DatasetName
+from app.base.errors import EXIT_OK, EXIT_USER_ERROR, ConfigError, printable
 from app.data.audit import audit_dataset
 from app.data.audit_report import SEVERITIES, AuditReport, Finding
 from app.data.audit_tools import Result
-from app.dataset_names import DATASET_TITLES, DatasetName
-from app.errors import EXIT_OK, EXIT_USER_ERROR, ConfigError, printable
-from app.sagemaker import check_writable, scratch_folder
+from app.job.paths import check_writable, scratch_folder
+from app.settings.hyperparameters import Hyperparameters
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from app.errors import CheckpointError, first_line, join_problems
+from app.base.errors import CheckpointError, first_line, join_problems
+from app.base.storage import replacing
+from app.base.tasks import AzimuthBins, Task, build_tasks
 from app.model import HybridRoofModel
-from app.storage import replacing
-from app.tasks import AzimuthBins, Task, build_tasks
 
 logger = logging.getLogger(__name__)
 

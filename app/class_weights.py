@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from app.tasks import Task, TaskName
+from app.base.tasks import Task, TaskName
 
 # Where nothing was counted: pixel shares of RID's masks, directions together, since flips and turns
 # make them equally frequent; of superstructures as its paper gives them, kinds together; of lines

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from app.tasks import IGNORE_INDEX, Task
+from app.base.tasks import IGNORE_INDEX, Task
 
 DICE_EPSILON = 1.0
 

@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator
 
 import torch
 
+from app.base.tasks import TaskName
 from app.data.loading import Batch
 from app.step_times import StepClock
-from app.tasks import TaskName
 
 
 class DeviceBatches:

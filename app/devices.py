@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
+from app.base.errors import ConfigError
 from app.distributed import local_rank
-from app.errors import ConfigError
 
 
 def choose_device(choice: str) -> torch.device:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from app.errors import ConfigError
+from app.base.errors import ConfigError
 
 # Between two collectives lies at most a validation, or the first rank's export. That a process or a
 # host is gone, their parents find out, much sooner.

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Final
 
 from app import __version__
-from app.batch_size import settle_batch_size
-from app.cgroup import read_memory_limit_gib
-from app.cluster import choose_num_processes
-from app.config import Hyperparameters
-from app.config_text import parse_hyperparameters
-from app.cores import num_cores
-from app.errors import ConfigError
-from app.forecast import CostModel, Measurements
-from app.instances import read_cpu_flags
-from app.machine import Gpus, read_gpus
-from app.measuring import measure
-from app.setting_checks import read_dataset_names, read_dataset_weights
+from app.base.errors import ConfigError
+from app.job.environments import choose_num_processes
+from app.resources.batch_size import settle_batch_size
+from app.resources.cgroup import read_memory_limit_gib
+from app.resources.cores import num_cores, read_cpu_flags
+from app.resources.forecast import CostModel, Measurements
+from app.resources.gpus import Gpus, read_gpus
+from app.resources.measuring import measure
+from app.settings.checks import read_dataset_names, read_dataset_weights
+from app.settings.hyperparameters import Hyperparameters
+from app.settings.texts import parse_hyperparameters
 
 logger = logging.getLogger(__name__)
 

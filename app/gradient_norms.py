@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from app.tasks import TaskName
+from app.base.tasks import TaskName
 
 # Steps between two measurements: each costs as much as the backward pass of the heads alone.
 NORM_INTERVAL_STEPS: Final = 200

@@ -6,17 +6,16 @@ changed since.
 """
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import psutil
 
-from app.cgroup import read_memory_limit_gib
-from app.cores import num_cores
-from app.errors import ConfigError
-from app.machine import Gpus, read_gpus
+from app.base.errors import ConfigError
+from app.resources.cgroup import read_memory_limit_gib
+from app.resources.cores import computes_bf16, local_cores, num_cores, read_cpu_flags
+from app.resources.gpus import Gpus, read_gpus
 
 LOCAL: Final = "local"
 # List prices of SageMaker training, on demand, in us-east-1. Those of ml.p4d and ml.p5 fell then.
@@ -242,28 +241,6 @@ def local_instance(gpus: Gpus) -> Instance:
         gpu=find_gpu(gpus.names[0]) if gpus.names else None,
         gpu_gib=min(gpus.memory_gib, default=0.0),
     )
-
-
-def local_cores() -> int:
-    """Physical cores of this machine; fewer where a container may use fewer."""
-    physical, logical = psutil.cpu_count(logical=False), psutil.cpu_count()
-    threads_per_core = logical / physical if physical and logical else 1.0
-    return max(1, math.ceil(num_cores() / threads_per_core))
-
-
-def read_cpu_flags() -> frozenset[str]:
-    """Instruction sets of this machine's CPU as the kernel names them; empty where it does not."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - read in part
-            line = next((line for line in lines if line.startswith("flags")), "")
-    except OSError:
-        return frozenset()
-    return frozenset(line.partition(":")[2].split())
-
-
-def computes_bf16(flags: frozenset[str]) -> bool:
-    """Whether a CPU computes bfloat16 natively, as `precision=auto` asks."""
-    return not flags.isdisjoint({"avx512_bf16", "amx_tile"})
 
 
 def local_core_speed(flags: frozenset[str]) -> float:

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from app import __version__
-from app.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, RoofError
+from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, RoofError
+from app.base.storage import replacing, writing_to
 from app.forecaster import Forecaster, digest_code
+from app.job.failure import read_failure
+from app.job.paths import Paths
+from app.job.signals import StopRequests
 from app.ladder_rows import describe_machine, describe_run
-from app.machine import read_gpus
-from app.sagemaker import Paths, read_failure
-from app.signals import StopRequests
-from app.storage import replacing, writing_to
+from app.resources.gpus import read_gpus
 
 logger = logging.getLogger(__name__)
 

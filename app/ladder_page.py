@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from app.errors import ConfigError
+from app.base.errors import ConfigError
+from app.base.storage import replacing, writing_to
 from app.ladder_rows import MEMORY_PHASES, METRICS, PARTS
-from app.storage import replacing, writing_to
 
 START: Final = "<!-- Written by python -m app phases: run it anew. -->"
 END: Final = "<!-- End of what python -m app phases writes. -->"

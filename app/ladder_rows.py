@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import psutil
 
-from app.cgroup import read_memory_limit_gib
-from app.cores import num_cores
-from app.machine import read_gpus, read_torch_build
+from app.resources.cgroup import read_memory_limit_gib
+from app.resources.cores import num_cores
+from app.resources.gpus import read_gpus, read_torch_build
 from app.trend import find_trend
 
 # Of a step, in their order, as app/step_times.py has them, which imports torch.

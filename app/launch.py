@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.aws import AwsRefusedError, default_region, explain_aws_errors, make_client
-from app.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, join_problems
+from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, join_problems
 from app.launch_follow import LOG_GROUP, follow_job
 from app.launch_options import LaunchOptions
 from app.launch_request import bucket_of, build_request, find_idle_gpu, image_region

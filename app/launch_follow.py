@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.aws import AwsRefusedError, AwsUnavailableError, explain_aws_errors
-from app.errors import EXIT_OK, printable
+from app.base.errors import EXIT_OK, printable
 
 logger = logging.getLogger(__name__)
 

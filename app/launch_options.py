@@ -7,8 +7,9 @@ import argparse
 import math
 from dataclasses import dataclass, fields
 
-from app.dataset_names import DATASET_TITLES
-from app.sagemaker import DATASET_CHANNELS, PRETRAINED_CHANNEL, Paths
+from app.base.dataset_names import DATASET_TITLES
+from app.job.inputs import DATASET_CHANNELS, PRETRAINED_CHANNEL
+from app.job.paths import Paths
 
 USAGE = """\
 python -m app launch --image URI --role ARN --instance-type TYPE

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from app.config_text import parse_hyperparameters, parse_settings
-from app.errors import ConfigError, join_problems
+from app.base.errors import ConfigError, join_problems
+from app.job.inputs import DATASET_CHANNELS
+from app.job.paths import Paths
 from app.launch_options import LaunchOptions
 from app.metric_definitions import metric_definitions
-from app.sagemaker import DATASET_CHANNELS, Paths
+from app.settings.texts import parse_hyperparameters, parse_settings
 
 _JOB_NAME: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ROLE: Final = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/[a-zA-Z_0-9+=,.@\-_/]+")

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from app.base.tasks import IGNORE_INDEX, TASK_NAMES, Task, TaskName, find_task
 from app.class_weights import ClassWeights, choose_class_weights
 from app.classes_loss import DICE_EPSILON, classes_loss
-from app.tasks import IGNORE_INDEX, TASK_NAMES, Task, TaskName, find_task
 
 # Errors of 3 m count like a wrong class, so heights neither drown nor drown in the other tasks.
 _DEPTH_SCALE_M = 3.0

@@ -1,6 +1,6 @@
 """What SageMaker reads out of a job's log: its metrics by name, each with a regex.
 
-The line it reads is that of `app.logs.metric_line`. The names stand here once more, since the
+The line it reads is that of `app.base.logs.metric_line`. The names stand here once more, since the
 tables of `app.metrics` need torch, which a machine that only launches jobs may do without.
 """
 

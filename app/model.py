@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.models import ResNet, resnet50
 
-from app.tasks import Task, TaskName, build_tasks
+from app.base.tasks import Task, TaskName, build_tasks
 
 # ImageNet's statistics, in units of the uint8 image: what pretrained backbones were trained with.
 IMAGE_MEAN = (123.675, 116.28, 103.53)

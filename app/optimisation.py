@@ -10,21 +10,22 @@ import torch
 from torch import nn
 
 from app.backbone_weights import find_pretrained_weights, load_backbone_weights
-from app.batch_size import remember_batch_size, settle_batch_size
+from app.base.errors import ConfigError
+from app.base.storage import writing_to
+from app.base.tasks import Task, TaskName
 from app.class_weights import ClassWeights
-from app.config import Hyperparameters
 from app.devices import choose_autocast_dtype
 from app.distributed import gather_json, rank, world_size
 from app.engine import StepSettings
-from app.errors import ConfigError
 from app.gradient_norms import NORM_INTERVAL_STEPS
+from app.job.inputs import PRETRAINED_CHANNEL
+from app.job.paths import Paths
 from app.losses import RoofLoss
 from app.model import HybridRoofModel
-from app.sagemaker import PRETRAINED_CHANNEL, Paths
-from app.shared_memory import fit_workers
-from app.storage import writing_to
+from app.resources.batch_size import remember_batch_size, settle_batch_size
+from app.resources.shared_memory import fit_workers
+from app.settings.hyperparameters import Hyperparameters
 from app.task_weighting import build_log_variances
-from app.tasks import Task, TaskName
 from app.training_state import TrainingState, build_ema, unwrap
 
 logger = logging.getLogger(__name__)

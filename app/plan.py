@@ -11,22 +11,10 @@ from typing import Any, Final, Protocol
 
 import psutil
 
-from app.config import Hyperparameters
-from app.config_text import parse_hyperparameters, parse_settings
-from app.cores import num_cores
-from app.dataset_names import DATASET_NAMES, DatasetName
-from app.errors import EXIT_OK, ConfigError
-from app.forecast import Measurements
-from app.instances import (
-    Instance,
-    computes_bf16,
-    find_instance,
-    local_core_speed,
-    local_cores,
-    read_cpu_flags,
-)
-from app.machine import read_gpus
-from app.measuring import measure
+from app.base.dataset_names import DATASET_NAMES, DatasetName
+from app.base.errors import EXIT_OK, ConfigError
+from app.instances import Instance, find_instance, local_core_speed
+from app.job.paths import scratch_folder
 from app.plan_estimate import (
     Host,
     Request,
@@ -40,8 +28,13 @@ from app.plan_facts import Facts, FactsRequest, ask_facts
 from app.plan_figures import build_plan
 from app.plan_options import PlanOptions
 from app.plan_table import plan_to_json, render_instances, render_plan
-from app.sagemaker import scratch_folder
-from app.setting_checks import read_dataset_names
+from app.resources.cores import computes_bf16, local_cores, num_cores, read_cpu_flags
+from app.resources.forecast import Measurements
+from app.resources.gpus import read_gpus
+from app.resources.measuring import measure
+from app.settings.checks import read_dataset_names
+from app.settings.hyperparameters import Hyperparameters
+from app.settings.texts import parse_hyperparameters, parse_settings
 from app.synthetic.sample import make_sample
 
 # Where only reading is measured: the step is counted.
@@ -51,7 +44,7 @@ _TILE_SIDE_PX: Final = 1024
 
 
 class Measure(Protocol):
-    """As `app.measuring.measure`."""
+    """As `app.resources.measuring.measure`."""
 
     def __call__(
         self,

@@ -15,20 +15,20 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.config import Hyperparameters
-from app.config_text import parse_hyperparameters
+from app.base.dataset_names import DatasetName
+from app.base.errors import RoofError
+from app.base.tasks import Task, TaskName, build_tasks
 from app.data.datasets import Datasets, open_datasets
 from app.data.loading import samples_of_one_pass
 from app.data.roofline import split_indices
 from app.data.transforms import windows_per_side
-from app.dataset_names import DatasetName
-from app.errors import RoofError
+from app.job.paths import scratch_folder
 from app.model import HybridRoofModel
 from app.optimisation import choose_task_weights
 from app.plan_facts import Facts, FactsRequest
-from app.sagemaker import scratch_folder
+from app.settings.hyperparameters import Hyperparameters
+from app.settings.texts import parse_hyperparameters
 from app.step_memory import count_step_memory
-from app.tasks import Task, TaskName, build_tasks
 
 _SIZES: Final = (1, 2)
 _COUNTED_SIDE_PX: Final = 512

@@ -8,12 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from app.batch_size import settle_batch_size
-from app.config import Hyperparameters
-from app.errors import ConfigError
-from app.forecast import USABLE_SHARE, CostModel, Forecast, Measurements, Point, split_global_batch
+from app.base.errors import ConfigError
 from app.instances import INSTANCES, Instance, find_gpu
 from app.plan_facts import Facts
+from app.resources.batch_size import settle_batch_size
+from app.resources.forecast import (
+    USABLE_SHARE,
+    CostModel,
+    Forecast,
+    Measurements,
+    Point,
+    split_global_batch,
+)
+from app.settings.hyperparameters import Hyperparameters
 
 Basis = Literal["measured", "predicted", "predicted (extrapolated)", "assumed", "set"]
 

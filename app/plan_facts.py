@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.errors import ConfigError
-from app.signals import PARENT_VARIABLE
+from app.base.children import PARENT_VARIABLE
+from app.base.errors import ConfigError
 
 _TIMEOUT_S: Final = 600.0
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from app.forecast import USABLE_SHARE, Measurements
 from app.instances import PRICES_AS_OF, PRICES_REGION
 from app.plan_estimate import (
     CHECKPOINTED_PASS,
@@ -22,6 +21,7 @@ from app.plan_estimate import (
     Request,
 )
 from app.plan_facts import Facts
+from app.resources.forecast import USABLE_SHARE, Measurements
 
 # Of a core: less is what any machine does beside.
 _NOTABLE_CORES = 0.2

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.dataset_names import DATASET_TITLES, DatasetName
+from app.base.dataset_names import DATASET_TITLES, DatasetName
 
 DESCRIPTION = """\
 Say what training would take on an instance before it is paid for: memory, time and cost, and

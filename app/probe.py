@@ -1,7 +1,7 @@
 """Train a few steps at several sizes and read some samples, to learn what a run takes.
 
-The work of the process that `app.measuring` starts: its own command, so that memory is measured
-where nothing else was held before.
+The work of the process that `app.resources.measuring` starts: its own command, so that memory is
+measured where nothing else was held before.
 """
 
 import contextlib
@@ -22,23 +22,23 @@ import cv2
 import psutil
 import torch
 
-from app.batch_size import DEFAULT_GLOBAL_BATCH_SIZE
-from app.config import DEFAULT_LEARNING_RATE, Hyperparameters
-from app.config_text import parse_hyperparameters
-from app.cores import num_cores
+from app.base.errors import RoofError
+from app.base.tasks import build_tasks
 from app.data.datasets import Datasets, open_datasets
 from app.data.loading import Batch, TrainOrder, build_train_loader, collate
 from app.data.workers import start_worker_server
 from app.devices import choose_autocast_dtype, choose_device, is_out_of_memory
 from app.engine import StepSettings, train_steps
-from app.errors import RoofError
-from app.forecast import Loading, Point
+from app.job.paths import scratch_folder
 from app.losses import RoofLoss
-from app.measuring import ProbeRequest
 from app.optimisation import build_state, choose_task_weights
-from app.sagemaker import scratch_folder
-from app.shared_memory import BATCH_BYTES_PER_PX
-from app.tasks import build_tasks
+from app.resources.batch_size import DEFAULT_GLOBAL_BATCH_SIZE
+from app.resources.cores import num_cores
+from app.resources.forecast import Loading, Point
+from app.resources.measuring import ProbeRequest
+from app.resources.shared_memory import BATCH_BYTES_PER_PX
+from app.settings.hyperparameters import DEFAULT_LEARNING_RATE, Hyperparameters
+from app.settings.texts import parse_hyperparameters
 from app.training_state import TrainingState
 
 _GIB: Final = 2**30

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from app.artifacts import Results
+from app.base.errors import CheckpointError, DataError, join_problems
+from app.base.storage import check_space, writing_to
 from app.checkpoint import (
     count_checkpoints,
     find_differences,
@@ -17,13 +19,11 @@ from app.checkpoint import (
     load_latest_checkpoint,
     save_checkpoint,
 )
-from app.config import Hyperparameters
 from app.data.datasets import Datasets
 from app.distributed import broadcast_bytes, gather_json, rank, world_size
-from app.errors import CheckpointError, DataError, join_problems
-from app.sagemaker import Paths
+from app.job.paths import Paths
+from app.settings.hyperparameters import Hyperparameters
 from app.step_times import StepSeries
-from app.storage import check_space, writing_to
 from app.training_state import LossSums, TrainingState, unwrap
 
 logger = logging.getLogger(__name__)

@@ -23,14 +23,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from app.config import DEFAULT_LEARNING_RATE, Hyperparameters
+from app.base.storage import writing_to
+from app.base.tasks import Task, TaskName
 from app.data.datasets import Datasets, read_train_batches
 from app.distributed import gather_json, rank, wrap_model
 from app.engine import MAX_SKIPPED_STEPS, StepSettings, train_steps
 from app.optimisation import build_state, set_peak_rates
-from app.settled import recall, remember
-from app.storage import writing_to
-from app.tasks import Task, TaskName
+from app.settings.hyperparameters import DEFAULT_LEARNING_RATE, Hyperparameters
+from app.settings.settled import recall, remember
 
 logger = logging.getLogger(__name__)
 

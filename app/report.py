@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
+from app.base.tasks import LINE_KINDS, Task, find_task
 from app.report_charts import Series, line_chart
 from app.report_page import page_html
 from app.report_pictures import Image8, Panel, compass_svg, legend_html, panel_html
@@ -24,7 +25,6 @@ from app.report_tables import (
     metrics_html,
     settings_html,
 )
-from app.tasks import LINE_KINDS, Task, find_task
 
 __all__ = ["Image8", "Panel", "write_report"]
 

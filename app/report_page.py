@@ -2,8 +2,8 @@
 
 from html import escape
 
-from app.azimuth import NUM_BINS
-from app.tasks import find_task
+from app.base.azimuth import NUM_BINS
+from app.base.tasks import find_task
 
 # default-src 'none' is the promise that opening a report loads nothing and runs nothing.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from app.tasks import IGNORE_INDEX, Colour, Task, find_task
+from app.base.tasks import IGNORE_INDEX, Colour, Task, find_task
 
 Image8 = npt.NDArray[np.uint8]
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from app.tasks import Colour, Task, TaskName
+from app.base.tasks import Colour, Task, TaskName
 
 TASK_TITLES: Final[dict[TaskName, str]] = {
     "segments": "Roof planes",

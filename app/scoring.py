@@ -4,14 +4,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 
+from app.base.dataset_names import DatasetName
+from app.base.errors import DataError, join_problems
+from app.base.tasks import Task, TaskName
 from app.data.loading import Batch, EvalDataset, build_eval_loader
-from app.dataset_names import DatasetName
 from app.distributed import all_reduce_sum, rank, world_size
 from app.engine import evaluate
-from app.errors import DataError, join_problems
 from app.metrics import ConfusionMatrix, MetricValue, RoofMetrics
 from app.model import HybridRoofModel
-from app.tasks import Task, TaskName
 
 
 class Scores:

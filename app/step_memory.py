@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from app.base.tasks import TASK_NAMES, Task, TaskName
 from app.devices import autocast
 from app.losses import RoofLoss
 from app.model import HybridRoofModel
-from app.tasks import TASK_NAMES, Task, TaskName
 from app.tensor_memory import PERSISTENT, StepMemoryWatch
 
 _GIB: Final = 2**30

@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from app.tasks import TASK_NAMES, TaskName
+from app.base.tasks import TASK_NAMES, TaskName
 
 # A task weighs between 7.4 times its own weight and a twentieth of it.
 _RANGE: Final = (-2.0, 3.0)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
-from app.cgroup import read_page_cache_gib
+from app.resources.cgroup import read_page_cache_gib
 from app.training_state import unwrap
 
 PARAMETERS: Final = "parameters"

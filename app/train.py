@@ -12,10 +12,11 @@ import torch
 from tqdm import tqdm
 
 from app.artifacts import collect_panels, describe_model, write_artifacts
+from app.base.errors import DataError, PeerLostError
+from app.base.storage import writing_to
+from app.base.tasks import build_tasks
 from app.class_weights import choose_class_weights
 from app.compilation import CompileTrial
-from app.config import Hyperparameters
-from app.cores import num_cores
 from app.data.datasets import open_datasets, read_train_batches
 from app.data.distribution import measure_distribution
 from app.data.loading import Batch
@@ -29,8 +30,7 @@ from app.distributed import (
     wrap_model,
 )
 from app.engine import StepResult, train_steps
-from app.errors import DataError, PeerLostError
-from app.memory import MemorySampler
+from app.job.paths import Paths
 from app.metrics import ConfusionMatrix, MetricValue
 from app.model import HybridRoofModel
 from app.optimisation import (
@@ -48,6 +48,8 @@ from app.progress import (
     share_bad_files,
 )
 from app.rate_search import RateSearch, settle_learning_rate
+from app.resources.cores import num_cores
+from app.resources.memory_sampler import MemorySampler
 from app.run_log import (
     log_epoch,
     log_findings,
@@ -55,12 +57,10 @@ from app.run_log import (
     log_start,
     log_task_weights,
 )
-from app.sagemaker import Paths
 from app.scoring import Scores, finish_scores, score_datasets
+from app.settings.hyperparameters import Hyperparameters
 from app.step_profile import StepProfiler
-from app.storage import writing_to
 from app.task_weighting import describe_weighting, weigh_tasks
-from app.tasks import build_tasks
 from app.training_state import LossSums
 
 logger = logging.getLogger(__name__)

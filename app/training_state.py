@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from app.tasks import TASK_NAMES, TaskName
+from app.base.tasks import TASK_NAMES, TaskName
 
 Tensors = tuple[Tensor, ...] | list[Tensor]  # what torch's foreach functions take
 

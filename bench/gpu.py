@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
     sys.path[0] = str(ROOT)
 
-from app.machine import read_gpus  # noqa: E402
+from app.resources.gpus import read_gpus  # noqa: E402
 from app.synthetic.sample import make_sample  # noqa: E402
 from bench.support.environment import describe_machine, prepare_peers_python  # noqa: E402
 from bench.support.figures import Target, add_json_option, report  # noqa: E402

@@ -1,12 +1,12 @@
-"""docs/hyperparameters.md, written from the fields of app/config.py."""
+"""docs/hyperparameters.md, written from the fields of app/settings/hyperparameters.py."""
 
 from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from app.config import GROUPS, Hyperparameters
-from app.config_text import split_optional
-from app.presets import PRESETS
+from app.settings.hyperparameters import GROUPS, Hyperparameters
+from app.settings.presets import PRESETS
+from app.settings.texts import split_optional
 
 
 def render_hyperparameters() -> str:
@@ -14,7 +14,7 @@ def render_hyperparameters() -> str:
     lines = [
         "# Hyperparameters",
         "",
-        "<!-- Written by docs/generate.py from app/config.py: change it there. -->",
+        "<!-- Written by docs/generate.py from app/settings/hyperparameters.py. -->",
         "",
         "Flat keys with defaults that work. Values may be written in any way SageMaker's SDKs do;",
         "`None`, `null` or an empty text mean None. An unknown key or a value out of range stops",

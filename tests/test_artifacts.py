@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from app.artifacts import collect_panels, describe_model
+from app.base.tasks import AzimuthBins, build_tasks
 from app.checkpoint import export_model, load_exported_model
-from app.config import Hyperparameters
 from app.model import HybridRoofModel
-from app.tasks import AzimuthBins, build_tasks
+from app.settings.hyperparameters import Hyperparameters
 
 CPU = torch.device("cpu")
 

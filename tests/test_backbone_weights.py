@@ -14,7 +14,7 @@ from torchvision.models import (
 )
 
 from app.backbone_weights import find_pretrained_weights, load_backbone_weights
-from app.errors import CheckpointError
+from app.base.errors import CheckpointError
 from app.model import HybridRoofModel
 
 

@@ -6,17 +6,17 @@ import math
 import pytest
 import torch
 
+from app.base.errors import CheckpointError, ConfigError
+from app.base.tasks import BACKGROUND_CLASS, TASK_NAMES, build_tasks
 from app.checkpoint import export_model, load_exported_model
 from app.class_weights import choose_class_weights
-from app.config import Hyperparameters
-from app.config_text import parse_hyperparameters
 from app.engine import predict, train_steps
-from app.errors import CheckpointError, ConfigError
 from app.losses import RoofLoss, count_known
 from app.model import HybridRoofModel
 from app.optimisation import build_state, build_step_settings
 from app.progress import Progress, resume_run, save_run
-from app.tasks import BACKGROUND_CLASS, TASK_NAMES, build_tasks
+from app.settings.hyperparameters import Hyperparameters
+from app.settings.texts import parse_hyperparameters
 from tests.test_engine import CPU
 from tests.test_progress import NO_FILES
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from app.base.tasks import build_tasks
 from app.batch_statistics import BatchStatistics
 from app.model import HybridRoofModel
-from app.tasks import build_tasks
 from app.training_state import build_ema
 from tests.test_distributed import ask_two_ranks
 from tests.test_engine import OUT_OF_MEMORY, batch, build, part, run, unlabelled
@@ -123,7 +123,7 @@ import torch
 from torch import nn
 from app import distributed as d
 from app.batch_statistics import BatchStatistics
-from app.signals import end_rank
+from app.job.signals import end_rank
 from tests.test_batch_statistics import build_frozen
 from tests.test_engine import batch, run
 

@@ -12,11 +12,11 @@ import pytest
 from app.__main__ import main
 from app.check_data import describe
 from app.data.audit_report import AuditReport
-from tests.fakes import write_fake_rid, write_rid_list
-from tests.fakes_airs import write_mirror
-from tests.fakes_roofline import draw_fields, write_v73
+from tests.support.fakes import write_fake_rid, write_rid_list
+from tests.support.fakes_airs import write_mirror
+from tests.support.fakes_roofline import draw_fields, write_v73
+from tests.support.paths import ROOT
 
-REPOSITORY = Path(__file__).parents[1]
 MASKS = "masks_segments_reviewed"
 
 
@@ -36,7 +36,7 @@ def run(*arguments):
     """The command as a person runs it."""
     return subprocess.run(
         [sys.executable, "-m", "app", "check-data", *map(str, arguments)],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def test_settings_and_the_limit_of_files_reach_the_audit(rid, capsys):
     ],
 )
 def test_a_wrong_command_line_ends_with_2(arguments, reason, capsys, monkeypatch):
-    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.chdir(ROOT)
     assert main(["check-data", *arguments]) == 2
     assert reason in capsys.readouterr().out
 
@@ -170,7 +170,7 @@ def test_a_reader_that_leaves_early_is_no_error_of_ours(rid):
     script = f"{shlex.quote(sys.executable)} -m app check-data --rid {shlex.quote(str(rid))}"
     result = subprocess.run(
         ["bash", "-c", f"{script} | true; echo ${{PIPESTATUS[0]}}"],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert (result.stdout, result.stderr) == ("141\n", "")
 

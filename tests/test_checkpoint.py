@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from app.artifacts import describe_model
+from app.base.errors import CheckpointError
+from app.base.tasks import build_tasks
 from app.checkpoint import (
     export_model,
     load_exported_model,
     load_latest_checkpoint,
     save_checkpoint,
 )
-from app.config import Hyperparameters
-from app.errors import CheckpointError
 from app.model import HybridRoofModel
-from app.tasks import build_tasks
+from app.settings.hyperparameters import Hyperparameters
 
 
 def export(directory, model):

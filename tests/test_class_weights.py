@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from app.base.tasks import SOME_ROOF, build_tasks
 from app.class_weights import choose_class_weights
-from app.tasks import SOME_ROOF, build_tasks
 
 TASKS = build_tasks(superstructures=True)
 

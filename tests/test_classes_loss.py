@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from app.base.tasks import IGNORE_INDEX, build_tasks
 from app.classes_loss import classes_loss
-from app.tasks import IGNORE_INDEX, build_tasks
 
 SHAPE = (3, 6, 5)
 

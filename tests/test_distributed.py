@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 
 from app import distributed
 from app.distributed import joined_ranks
+from tests.support.paths import ROOT
 
 CPU = torch.device("cpu")
 LIMIT_S = 180
@@ -24,7 +24,7 @@ import json
 import torch
 from torch import nn
 from app import distributed as d
-from app.signals import end_rank
+from app.job.signals import end_rank
 
 found = {}
 with d.joined_ranks(torch.device("cpu")):
@@ -92,7 +92,7 @@ def run_two_ranks(code, *arguments):
                 [sys.executable, "-c", code, *arguments],
                 env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                 stdout=file,
-                cwd=Path(__file__).parents[1],
+                cwd=ROOT,
             )
             for rank, file in enumerate(files)
         ]

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
+from app.base.errors import ConfigError, DivergedError
+from app.base.tasks import build_tasks
 from app.devices import choose_autocast_dtype, choose_device
 from app.engine import StepSettings, learning_rate_factor, train_steps
-from app.errors import ConfigError, DivergedError
 from app.losses import RoofLoss
-from app.tasks import build_tasks
 from app.training_state import LossSums, TrainingState, build_ema
 
 CPU = torch.device("cpu")

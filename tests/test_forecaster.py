@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Hyperparameters
-from app.forecast import Loading, Measurements, Point
 from app.forecaster import _shares, build_forecaster
-from app.machine import Gpus
+from app.resources.forecast import Loading, Measurements, Point
+from app.resources.gpus import Gpus
+from app.settings.hyperparameters import Hyperparameters
 
 GIB = 2**30
 # 1 GiB, and 0.5 GiB for each sample of 512 px; 0.8 s for each; reading takes 0.1, 0.3 and 0.5 s.

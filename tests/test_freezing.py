@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from app.base.tasks import build_tasks
 from app.engine import StepSettings, train_steps
 from app.losses import RoofLoss
 from app.model import HybridRoofModel
-from app.tasks import build_tasks
 from app.training_state import TrainingState, build_ema
 from tests.test_distributed import ask_two_ranks
 from tests.test_engine import CPU, batch
@@ -147,7 +147,7 @@ import json
 import torch
 from app import distributed as d
 from app.engine import train_steps
-from app.signals import end_rank
+from app.job.signals import end_rank
 from tests.test_engine import batch
 from tests.test_freezing import DESCENT, SIDE_PX, build, changed, distances, snapshot
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from app.base.tasks import ALL_TASKS, BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, TASK_NAMES
 from app.distributed import wrap_model
 from app.losses import RoofLoss
-from app.tasks import ALL_TASKS, BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, TASK_NAMES
 from app.training_state import TrainingState, build_ema, unwrap
 from tests.test_distributed import ask_two_ranks
 from tests.test_engine import CPU, build, run
@@ -178,7 +178,7 @@ TWO_RANKS = """
 import json
 import torch
 from app import distributed as d
-from app.signals import end_rank
+from app.job.signals import end_rank
 from tests.test_gradient_equality import RANK_SPLITS, step_gradients
 
 found = {}

@@ -137,7 +137,7 @@ TWO_RANKS = """
 import json
 import torch
 from app import distributed as d
-from app.signals import end_rank
+from app.job.signals import end_rank
 from tests.test_engine import batch
 from tests.test_freezing import SIDE_PX, build, run
 

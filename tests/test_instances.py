@@ -3,16 +3,10 @@
 import boto3
 import pytest
 
-from app.errors import ConfigError
-from app.instances import (
-    INSTANCES,
-    computes_bf16,
-    find_gpu,
-    find_instance,
-    local_core_speed,
-    local_instance,
-)
-from app.machine import Gpus
+from app.base.errors import ConfigError
+from app.instances import INSTANCES, find_gpu, find_instance, local_core_speed, local_instance
+from app.resources.cores import computes_bf16
+from app.resources.gpus import Gpus
 
 
 def test_all_are_offered_for_training():

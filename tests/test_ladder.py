@@ -9,14 +9,14 @@ import time
 import pytest
 
 from app import ladder as ladder_module
-from app.config_text import parse_hyperparameters
-from app.errors import ConfigError
+from app.base.errors import ConfigError
+from app.job.signals import StopRequests
 from app.ladder import RUNGS, Ladder, Rung, climb, read_rows
 from app.ladder_page import END, START, check_page, render_tables, write_page
-from app.presets import PRESETS
-from app.signals import StopRequests
+from app.settings.presets import PRESETS
+from app.settings.texts import parse_hyperparameters
 from app.synthetic.write_rid import write_rid
-from tests.integration.support import REPOSITORY
+from tests.support.paths import ROOT
 
 SMALL = {
     "epochs": "1", "steps_per_epoch": "3", "crop_size_px": "64", "max_val_samples": "1",
@@ -54,7 +54,7 @@ def climbed(rid, tmp_path_factory):
 
 @pytest.mark.parametrize("phase", PRESETS)
 def test_files_of_hyperparameters_are_the_presets(phase):
-    path = REPOSITORY / f"docker/hyperparameters/phase-{phase}.json"
+    path = ROOT / f"docker/hyperparameters/phase-{phase}.json"
     document = json.loads(path.read_text())
     assert all(isinstance(value, str) for value in document.values())
     assert parse_hyperparameters(document) == parse_hyperparameters({"phase": str(phase)})
@@ -170,17 +170,17 @@ def test_it_stops_on_request_and_goes_on(rid, tmp_path, signal_number, exit_code
     settings = {**SMALL, "epochs": "100000", "num_workers": "0"}
     script = (
         "import sys; from pathlib import Path; from app.ladder import *; "
-        "from app.signals import StopRequests; from app.logs import configure_logging; "
+        "from app.job.signals import StopRequests; from app.base.logs import configure_logging; "
         "configure_logging(); requests = StopRequests(); requests.listen(); "
         f"ladder = Ladder(Path({str(tmp_path)!r}), {{'rid': Path({str(rid)!r})}}, {settings!r}, "
         "RUNGS[:2]); sys.exit(climb(ladder, requests))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     log = tmp_path / "1a/log.txt"
     deadline_s = time.monotonic() + 120

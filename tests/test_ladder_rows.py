@@ -1,11 +1,11 @@
 import pytest
 
-from app.errors import StorageError
+from app.base.errors import StorageError
 from app.ladder_page import END, START, write_page
 from app.ladder_rows import MEMORY_KINDS, describe_machine, describe_run
-from app.machine import read_torch_build
-from app.memory import PEAK_COLUMNS
-from tests.ladder_support import write_run
+from app.resources.gpus import read_torch_build
+from app.resources.memory_sampler import PEAK_COLUMNS
+from tests.support.phases import write_run
 
 
 @pytest.fixture

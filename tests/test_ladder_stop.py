@@ -12,12 +12,12 @@ import pytest
 from app import forecaster
 from app import ladder as ladder_module
 from app.__main__ import main
-from app.errors import ConfigError
+from app.base.errors import ConfigError
+from app.job.signals import StopRequests
 from app.ladder import RUNGS, Ladder, climb, read_rows
 from app.ladder_page import END, START
-from app.signals import StopRequests
-from tests.integration.support import REPOSITORY
-from tests.ladder_support import stand_in, write_run
+from tests.support.paths import ROOT
+from tests.support.phases import stand_in, write_run
 
 LIMIT_S = 60.0  # against hangs
 # Climbs two rungs, as app/__main__.py does it.
@@ -25,9 +25,9 @@ CLIMB = """
 import sys
 from pathlib import Path
 from app.ladder import RUNGS, Ladder, climb
-from app.logs import configure_logging
-from app.signals import StopRequests
-from tests.ladder_support import stand_in
+from app.base.logs import configure_logging
+from app.job.signals import StopRequests
+from tests.support.phases import stand_in
 configure_logging()
 requests = StopRequests()
 requests.listen()
@@ -48,10 +48,10 @@ def start(base_dir, kind, *arguments):
     """A ladder under way in its first rung."""
     process = subprocess.Popen(
         [sys.executable, "-c", CLIMB, str(base_dir), kind, *arguments],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     wait_for(lambda: (base_dir / "1a/waits").exists() or process.poll() is not None)
     return process
@@ -66,7 +66,7 @@ def wait_for(condition):
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 @pytest.mark.parametrize(
@@ -218,15 +218,13 @@ def test_the_digest_is_of_code_that_rungs_run(monkeypatch, tmp_path):
 
 def test_the_ladder_imports_no_torch():
     check = "import sys; import app.ladder, app.ladder_page; sys.exit('torch' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", check], cwd=REPOSITORY, check=False).returncode == 0
-    )
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
 
 
 def run_command(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "app", "phases", *map(str, arguments)],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from app import step_times
-from app.errors import ConfigError
+from app.base.errors import ConfigError
 from app.ladder_page import END, START, check_page, render_tables, write_page
 from app.ladder_plots import write_plots
 from app.ladder_rows import MEMORY_PHASES, METRICS, PARTS, describe_run

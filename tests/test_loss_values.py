@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from app.base.tasks import IGNORE_INDEX
 from app.losses import depth_loss, lines_loss
-from app.tasks import IGNORE_INDEX
 
 Floats = npt.NDArray[np.float64]
 POSITIVE_WEIGHTS = (5.3, 8.0, 1.0, 2.5)

@@ -4,9 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from app.class_weights import choose_class_weights
-from app.losses import RoofLoss, classes_loss, count_known, depth_loss, lines_loss
-from app.tasks import (
+from app.base.tasks import (
     BACKGROUND_CLASS,
     IGNORE_INDEX,
     SOME_ROOF,
@@ -14,6 +12,8 @@ from app.tasks import (
     build_tasks,
     find_task,
 )
+from app.class_weights import choose_class_weights
+from app.losses import RoofLoss, classes_loss, count_known, depth_loss, lines_loss
 
 TASKS = build_tasks(superstructures=True)
 SEGMENTS = find_task("segments")

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from app.metrics import RoofMetrics, define_metrics, render_metrics_table
-from app.tasks import (
+from app.base.tasks import (
     ALL_TASKS,
     BACKGROUND_CLASS,
     IGNORE_INDEX,
@@ -20,7 +18,9 @@ from app.tasks import (
     TaskName,
     build_tasks,
 )
+from app.metrics import RoofMetrics, define_metrics, render_metrics_table
 from docs.generate import render_metrics_page
+from tests.support.paths import ROOT
 
 NUM_IMAGES = 5
 
@@ -332,7 +332,7 @@ def test_a_state_of_another_size_is_refused() -> None:
 
 
 def test_page_shows_the_table_of_the_code() -> None:
-    page = (Path(__file__).parents[1] / "docs/metrics.md").read_text()
+    page = (ROOT / "docs/metrics.md").read_text()
     assert page == render_metrics_page(), "run `python -m docs.generate`"
     assert render_metrics_table() in page
     for task in ALL_TASKS:

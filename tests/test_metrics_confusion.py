@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from app.azimuth import BIN_NAMES
+from app.base.azimuth import BIN_NAMES
+from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, Task, build_tasks, find_task
 from app.metrics import SegmentsMetrics, SuperstructuresMetrics
-from app.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, Task, build_tasks, find_task
 
 N, NNE, S, BACKGROUND, UNKNOWN = 0, 1, 8, BACKGROUND_CLASS, IGNORE_INDEX
 SEGMENTS = find_task("segments")

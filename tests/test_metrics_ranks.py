@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from app.base.tasks import ALL_TASKS, TASK_NAMES, build_tasks, relabelling
 from app.data.loading import EvalDataset
 from app.data.rid import RidDataset
 from app.data.transforms import EvalTransform
 from app.engine import evaluate
 from app.scoring import Scores, finish_scores, score_datasets
-from app.tasks import ALL_TASKS, TASK_NAMES, build_tasks, relabelling
 from tests.test_distributed import ask_two_ranks
 from tests.test_engine import CPU
 from tests.test_metrics import LOGITS, TARGETS
@@ -143,7 +143,7 @@ import json
 import sys
 import torch
 from app import distributed as d
-from app.signals import end_rank
+from app.job.signals import end_rank
 from tests.test_metrics_ranks import AZIMUTH_BINS, OVER_RANKS, describe, score, score_rid
 
 found = {}

@@ -15,9 +15,8 @@ from torchmetrics.classification import (
     MulticlassJaccardIndex,
 )
 
-from app.azimuth import BIN_NAMES, degrees_to_class
-from app.metrics import SegmentsMetrics
-from app.tasks import (
+from app.base.azimuth import BIN_NAMES, degrees_to_class
+from app.base.tasks import (
     BACKGROUND_CLASS,
     FLAT_CLASS,
     IGNORE_INDEX,
@@ -27,6 +26,7 @@ from app.tasks import (
     find_task,
     relabelling,
 )
+from app.metrics import SegmentsMetrics
 
 N, NNE, S, NNW = 0, 1, 8, 15
 FLAT, BACKGROUND, UNKNOWN = FLAT_CLASS, BACKGROUND_CLASS, IGNORE_INDEX

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
+from app.base.tasks import IGNORE_INDEX, find_task
 from app.metrics import SuperstructuresMetrics
-from app.tasks import IGNORE_INDEX, find_task
 
 TASK = find_task("superstructures")
 PV, DORMER, BACKGROUND = 0, 1, 8

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from app.base.tasks import build_tasks
 from app.model import HybridRoofModel
-from app.tasks import build_tasks
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torchvision.models import resnet50
 
-from app.config import Hyperparameters
-from app.errors import ConfigError
+from app.base.errors import ConfigError
+from app.base.tasks import build_tasks
+from app.job.paths import Paths
 from app.optimisation import build_state, choose_task_weights, settle_settings
-from app.sagemaker import Paths
-from app.tasks import build_tasks
+from app.settings.hyperparameters import Hyperparameters
 
 CPU = torch.device("cpu")
 TASKS = build_tasks()

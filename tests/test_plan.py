@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import pytest
 
 from app.__main__ import main
-from app.config_text import parse_hyperparameters
-from app.errors import ConfigError
-from app.forecast import Measurements
+from app.base.errors import ConfigError
 from app.instances import INSTANCES, Instance
-from app.machine import Gpus
 from app.plan import OtherWork, plan, write_sample
 from app.plan_options import PlanOptions
-from tests.plan_support import FACTS, MEASURED, SETTINGS, TENSORS
+from app.resources.forecast import Measurements
+from app.resources.gpus import Gpus
+from app.settings.texts import parse_hyperparameters
+from tests.support.plan import FACTS, MEASURED, SETTINGS, TENSORS
 
 TAKEN_CORES = OtherWork.taken_cores  # what the fixture `here` replaces
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from app.config_text import parse_hyperparameters
+from app.base.errors import ConfigError
+from app.base.tasks import build_tasks
 from app.data.datasets import open_datasets
-from app.errors import ConfigError
 from app.plan_count import count_facts, count_gmac
 from app.plan_facts import Facts, FactsRequest, ask_facts
-from app.tasks import build_tasks
+from app.settings.texts import parse_hyperparameters
 
 
 def _request(base_dir, names, is_sample=True, sides_px=(), **settings):

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from app.errors import ConfigError
+from app.base.errors import ConfigError
 from app.plan_estimate import Host, choose_precision, choose_sides, estimate, transfer
-from tests.plan_support import FACTS, GIB, HOST, MEASURED, POINTS, TENSORS, estimate_of, request_of
+from tests.support.plan import FACTS, GIB, HOST, MEASURED, POINTS, TENSORS, estimate_of, request_of
 
 
 def test_on_a_cpu_cores_and_their_speed_scale_time():

@@ -3,11 +3,11 @@ import sys
 
 import pytest
 
-from app.errors import ConfigError
-from app.measuring import ProbeRequest, ask_probe, measure, read_answers
+from app.base.errors import ConfigError
 from app.probe import find_largest
+from app.resources.measuring import ProbeRequest, ask_probe, measure, read_answers
 from app.synthetic.write_rid import write_rid
-from tests.integration.support import REPOSITORY
+from tests.support.paths import ROOT
 
 SETTINGS = {"crop_size_px": "64", "precision": "fp32", "device": "cpu", "batch_size": "auto"}
 
@@ -56,7 +56,7 @@ def test_answers_so_far_survive_a_killed_probe(monkeypatch):
     def start(command, **options):
         return real([command[0], "-c", script], **options)
 
-    monkeypatch.setattr("app.measuring.subprocess.Popen", start)
+    monkeypatch.setattr("app.resources.measuring.subprocess.Popen", start)
     answers, failure = ask_probe(ProbeRequest({}, {}, ()))
     assert answers == [{"kind": "machine", "values": {}}]
     assert failure == "the kernel ended it, probably out of memory"
@@ -71,7 +71,7 @@ def test_a_stop_ends_the_probe(monkeypatch):
         started.append(real([command[0], "-c", "import time; time.sleep(600)"], **options))
         return started[0]
 
-    monkeypatch.setattr("app.measuring.subprocess.Popen", start)
+    monkeypatch.setattr("app.resources.measuring.subprocess.Popen", start)
     asked = iter([False, False])
     answers, failure = ask_probe(ProbeRequest({}, {}, ()), lambda: next(asked, True))
     assert (answers, failure) == ([], "asked to stop")
@@ -84,7 +84,7 @@ def test_the_kernel_would_rather_end_the_probe():
         "print(open('/proc/self/oom_score_adj').read())"
     )
     output = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert output.stdout.strip() == "1000"
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from app.config_text import parse_hyperparameters
 from app.data.datasets import open_datasets
 from app.probe import _time_samples
+from app.settings.texts import parse_hyperparameters
 
 
 def test_samples_are_timed_with_one_thread_and_training_gets_its_own_back(small_ml, tmp_path):

@@ -3,10 +3,10 @@ import types
 import pytest
 from torch import nn
 
-from app.config import Hyperparameters
-from app.errors import CheckpointError, StorageError
+from app.base.errors import CheckpointError, StorageError
+from app.job.paths import Paths
 from app.progress import Progress, check_space_for_run, resume_run, save_run
-from app.sagemaker import Paths
+from app.settings.hyperparameters import Hyperparameters
 from app.training_state import TrainingState
 from tests.test_engine import build
 

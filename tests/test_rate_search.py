@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from app import rate_search
+from app.base.tasks import TASK_NAMES, build_tasks
 from app.class_weights import choose_class_weights
-from app.config import DEFAULT_LEARNING_RATE, Hyperparameters
 from app.data.datasets import open_datasets
 from app.optimisation import build_step_settings, choose_task_weights
 from app.rate_search import settle_learning_rate
-from app.tasks import TASK_NAMES, build_tasks
+from app.settings.hyperparameters import DEFAULT_LEARNING_RATE, Hyperparameters
 from app.training_state import LossSums
 from tests.test_engine import CPU
 

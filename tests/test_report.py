@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.base.tasks import build_tasks, find_task
 from app.report import write_report
-from app.tasks import build_tasks, find_task
-from tests.report_support import (
+from tests.support.report import (
     CLASS_NAMES,
     HOSTILE,
     Page,

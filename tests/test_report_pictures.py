@@ -6,9 +6,16 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from app.base.tasks import (
+    BACKGROUND_CLASS,
+    IGNORE_INDEX,
+    SOME_ROOF,
+    build_tasks,
+    find_task,
+    relabelling,
+)
 from app.report import Panel
-from app.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, build_tasks, find_task, relabelling
-from tests.report_support import Page, make_metrics, make_panel, overlay_of, write
+from tests.support.report import Page, make_metrics, make_panel, overlay_of, write
 
 
 def test_planes_are_tinted_by_direction_and_unlabelled_ones_striped(tmp_path: Path) -> None:

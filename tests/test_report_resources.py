@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.step_times import StepSeries
-from tests.report_support import (
+from tests.support.report import (
     HOSTILE,
     Page,
     make_metrics,

@@ -1,12 +1,12 @@
 import pytest
 
+from app.base.errors import DataError
+from app.base.tasks import build_tasks
 from app.data.loading import EvalDataset
 from app.data.rid import RidDataset
 from app.data.roofline import RooflineDataset
 from app.data.transforms import EvalTransform
-from app.errors import DataError
 from app.scoring import Scores, finish_scores
-from app.tasks import build_tasks
 
 
 @pytest.fixture(scope="module")

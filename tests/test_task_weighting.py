@@ -150,7 +150,7 @@ TWO_RANKS = """
 import json
 import torch
 from app import distributed as d
-from app.signals import end_rank
+from app.job.signals import end_rank
 from tests.test_engine import batch, part, run
 from tests.test_task_weighting import build_learned, values
 

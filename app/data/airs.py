@@ -12,15 +12,15 @@ import torch
 from rasterio.windows import Window
 from torch.utils.data import Dataset
 
+from app.base.dataset_names import DatasetName
+from app.base.errors import DataError, join_problems
+from app.base.tasks import BACKGROUND_CLASS, SOME_ROOF, TaskName
 from app.data.airs_index import CELL_M, TileFacts, index_tiles
 from app.data.airs_layout import TILE_REMEDY, TITLE, find_tiles
 from app.data.airs_tile import Tile
 from app.data.files import FileProblem, OpenRasters
 from app.data.reader import Split
 from app.data.sample import BadFile, Sample, unknown_depth, unknown_labels
-from app.dataset_names import DatasetName
-from app.errors import DataError, join_problems
-from app.tasks import BACKGROUND_CLASS, SOME_ROOF, TaskName
 
 # Of a pass, this share is of cells with roof edges, spread evenly over shares of roof: half of all
 # cells show roofs of a few per cent, and some nothing but grass.

@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rasterio.windows import Window
 from tqdm import tqdm
 
-from app.cores import num_cores
+from app.base.errors import printable
 from app.data.airs_layout import TILE_REMEDY, TITLE, TileFiles
 from app.data.files import MAX_GSD_M, MIN_GSD_M, FileProblem, RasterHeader, open_raster
 from app.data.sample import BadFile
 from app.data.threads import run_in_threads
-from app.errors import printable
+from app.resources.cores import num_cores
 
 # A tile is divided into cells of about this side: RID's images have it.
 CELL_M: Final = 51.2

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Final, NamedTuple, get_args
 
+from app.base.errors import DataError, join_problems, printable
 from app.data.listing import Listings, read_list, shorten
 from app.data.reader import Split
 from app.data.sample import BadFile
-from app.errors import DataError, join_problems, printable
 
 TITLE: Final = "AIRS"
 TILE_REMEDY: Final = "copy the tile from the dataset again"

@@ -9,7 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from app.config import Hyperparameters
+from app.base.dataset_names import DatasetName
+from app.base.errors import DataError, SampleError
+from app.base.tasks import BACKGROUND_CLASS
 from app.data.audit_airs import audit_airs
 from app.data.audit_report import (
     AuditReport,
@@ -24,9 +26,7 @@ from app.data.audit_tools import Track, no_track
 from app.data.datasets import open_reader
 from app.data.quarantine import Quarantine
 from app.data.reader import TrainReader
-from app.dataset_names import DatasetName
-from app.errors import DataError, SampleError
-from app.tasks import BACKGROUND_CLASS
+from app.settings.hyperparameters import Hyperparameters
 
 Audit = Callable[[AuditReport, Hyperparameters, Path, int | None, Track], None]
 

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from rasterio.windows import Window
 
-from app.config import Hyperparameters
+from app.base.errors import DataError
+from app.base.tasks import BACKGROUND_CLASS, SOME_ROOF
 from app.data.airs import AirsDataset
 from app.data.airs_layout import PREVIEW_END, TILE_REMEDY, Tiles, find_tiles, is_tile
 from app.data.airs_tile import Tile
@@ -21,8 +22,7 @@ from app.data.files import FileProblem, OpenRasters, RasterHeader, read_header
 from app.data.rid_split import Place
 from app.data.sample import BadFile
 from app.data.threads import run_in_threads
-from app.errors import DataError
-from app.tasks import BACKGROUND_CLASS, SOME_ROOF
+from app.settings.hyperparameters import Hyperparameters
 
 _USUAL_GSD_M: Final = 0.075
 # A tile is 300 MB: so many rows of it are 15.

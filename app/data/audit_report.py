@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from app.base.dataset_names import DatasetName
+from app.base.errors import SampleError, printable
+from app.base.tasks import IGNORE_INDEX, SOME_ROOF, find_task
 from app.data.audit_tools import natural_order
 from app.data.files import RasterHeader
 from app.data.sample import BadFile, Sample
-from app.dataset_names import DatasetName
-from app.errors import SampleError, printable
-from app.tasks import IGNORE_INDEX, SOME_ROOF, find_task
 
 _MAX_SIZES_SHOWN: Final = 5
 # Scales further off than by this factor are not the release's.

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from app.config import Hyperparameters
+from app.base.errors import DataError, SampleError
+from app.base.tasks import BACKGROUND_CLASS, find_task
 from app.data.audit_report import (
     AuditReport,
     Kind,
@@ -30,8 +31,7 @@ from app.data.rid_files import (
 )
 from app.data.rid_split import Place, overlap_any
 from app.data.threads import run_in_threads
-from app.errors import DataError, SampleError
-from app.tasks import BACKGROUND_CLASS, find_task
+from app.settings.hyperparameters import Hyperparameters
 
 _USUAL_GSD_M: Final = 0.099
 # In fewer masks a direction may be absent by chance.

@@ -4,13 +4,13 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from app.config import Hyperparameters
+from app.base.errors import SampleError
 from app.data.audit_report import AuditReport, Tally, is_constant, tally_sample
 from app.data.audit_tools import Track, name_some, spread
 from app.data.reader import Split
 from app.data.roofline import RooflineDataset
 from app.data.threads import run_in_threads
-from app.errors import SampleError
+from app.settings.hyperparameters import Hyperparameters
 
 _REMEDY = "leave such crops out of the file, or correct them"
 

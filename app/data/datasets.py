@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.config import Hyperparameters
+from app.base.dataset_names import DATASET_NAMES, DatasetName
+from app.base.errors import ConfigError, DataError, join_problems
+from app.base.tasks import Task, TaskName
 from app.data.airs import AirsDataset, AirsWindows
 from app.data.audit_tools import spread
 from app.data.loading import (
@@ -29,11 +31,9 @@ from app.data.rid import RidDataset
 from app.data.roofline import RooflineDataset
 from app.data.sample import BadFile
 from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
-from app.dataset_names import DATASET_NAMES, DatasetName
 from app.distributed import rank, world_size
-from app.errors import ConfigError, DataError, join_problems
-from app.setting_checks import read_dataset_names, read_dataset_weights
-from app.tasks import Task, TaskName
+from app.settings.checks import read_dataset_names, read_dataset_weights
+from app.settings.hyperparameters import Hyperparameters
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from app.base.tasks import IGNORE_INDEX, Task, TaskName
 from app.data.loading import BadFiles, TrainDataset, TrainOrder, add_bad_files
 from app.data.sample import Sample
-from app.tasks import IGNORE_INDEX, Task, TaskName
 
 # Enough for a class of one percent to come in half of them; a second or two of reading.
 _NUM_SAMPLES = 64

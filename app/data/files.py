@@ -15,7 +15,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from app.errors import SampleError
+from app.base.errors import SampleError
 
 # Outside of this a georeference is wrong, and with it every length in metres.
 MIN_GSD_M: Final = 0.01

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from app.azimuth import NUM_BINS
+from app.base.azimuth import NUM_BINS
+from app.base.tasks import IGNORE_INDEX, segments_after_turns
 from app.data.sample import Sample
-from app.tasks import IGNORE_INDEX, segments_after_turns
 
 # RID has 0.099 m where 0.1 m is asked for: resampling would blur every photo and gain nothing.
 SAME_GSD_TOLERANCE = 0.03

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from app.base.errors import DataError, join_problems, printable
 from app.data.files import FileProblem, check_inside
-from app.errors import DataError, join_problems, printable
 
 # A longer one is no file's name, and would flood the log. File systems take 255.
 _MAX_NAME_BYTES = 100

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from app.base.dataset_names import DatasetName
+from app.base.errors import SampleError
+from app.base.logs import ignore_expected_warnings
 from app.data.reader import Reader, TrainReader
 from app.data.sample import BadFile, Sample
 from app.data.transforms import EvalTransform, TrainTransform
 from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
-from app.dataset_names import DatasetName
-from app.errors import SampleError
-from app.logs import ignore_expected_warnings
 
 _MAX_REPLACEMENTS = 20
 

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from app.base.errors import DataError, join_problems
 from app.data.sample import BadFile
-from app.errors import DataError, join_problems
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from app.base.dataset_names import DatasetName
+from app.base.tasks import TaskName
 from app.data.sample import BadFile, Sample
-from app.dataset_names import DatasetName
-from app.tasks import TaskName
 
 Split = Literal["train", "val", "test", "all"]
 

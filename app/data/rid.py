@@ -10,6 +10,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from app.base.dataset_names import DatasetName
+from app.base.errors import DataError, join_problems
+from app.base.tasks import TaskName, find_task
 from app.data.files import (
     MAX_GSD_M,
     MIN_GSD_M,
@@ -23,9 +26,6 @@ from app.data.rid_files import FILE_REMEDY, LIST_NAMES, ListName, find_rid_files
 from app.data.rid_split import RIVALS, RidSplit, SplitReport, leave_out_shared
 from app.data.sample import Sample, unknown_depth, unknown_labels
 from app.data.targets import lines_from_segments
-from app.dataset_names import DatasetName
-from app.errors import DataError, join_problems
-from app.tasks import TaskName, find_task
 
 __all__ = ["RidDataset", "RidSplit"]
 

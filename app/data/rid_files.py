@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Final, Literal, NamedTuple
 
+from app.base.errors import DataError, join_problems, printable
 from app.data.listing import Listings, read_list, shorten
 from app.data.sample import BadFile
-from app.errors import DataError, join_problems, printable
 
 ListName = Literal["train", "val", "test"]
 FILE_REMEDY: Final = "copy the file from the release again"

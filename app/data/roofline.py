@@ -11,6 +11,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from app.base.dataset_names import DatasetName
+from app.base.errors import DataError, SampleError, join_problems
+from app.base.tasks import IGNORE_INDEX, TaskName, find_task
 from app.data.files import FileProblem, check_inside
 from app.data.listing import Listings
 from app.data.mat_file import ArrayInfo, MatArrays, open_mat
@@ -24,9 +27,6 @@ from app.data.roofline_arrays import (
     read_sample,
 )
 from app.data.sample import BadFile, Sample, unknown_depth, unknown_labels
-from app.dataset_names import DatasetName
-from app.errors import DataError, SampleError, join_problems
-from app.tasks import IGNORE_INDEX, TaskName, find_task
 
 # Crops that stand beside each other in the file may be of one scene and overlap.
 _BLOCK_SAMPLES: Final = 10

@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.base.errors import DataError, join_problems
 from app.data.files import FileProblem
 from app.data.mat_file import ArrayInfo, MatArrays
-from app.errors import DataError, join_problems
 
 STRUCT: Final = "imdb"
 CHANNELS: Final = {"images": 3, "elements": 3, "depths": 1}

@@ -7,8 +7,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from app.dataset_names import DATASET_NAMES, DatasetName
-from app.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF
+from app.base.dataset_names import DATASET_NAMES, DatasetName
+from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF
 
 
 class Sample(TypedDict):

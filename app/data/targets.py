@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from app.azimuth import NUM_BINS, class_to_degrees
-from app.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF
+from app.base.azimuth import NUM_BINS, class_to_degrees
+from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF
 
 # Planes drawn with a slit of background between them still meet.
 _MAX_GAP_M: Final = 0.4

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from app.cores import num_cores
+from app.resources.cores import num_cores
 
 Result = TypeVar("Result")
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from app.base.tasks import IGNORE_INDEX, AzimuthBins, relabelling
 from app.data.geometry import cut_window, draw_centre, draw_pose, resample_whole
 from app.data.photometry import change_light
 from app.data.reader import TrainReader
 from app.data.sample import Sample, unknown_depth, unknown_labels
 from app.data.targets import draw_lines, line_reach_px
-from app.tasks import IGNORE_INDEX, AzimuthBins, relabelling
 
 # Where windows of different photos meet, the network sees an edge that is none.
 _SEAM_PX = 4

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
+from app.base.tasks import Task, TaskName, find_task
 from app.metrics.definitions import (
     MetricDefinition,
     MetricValue,
@@ -20,7 +21,6 @@ from app.metrics.depth import DepthMetrics
 from app.metrics.lines import LinesMetrics
 from app.metrics.segments import SegmentsMetrics
 from app.metrics.superstructures import SuperstructuresMetrics
-from app.tasks import Task, TaskName, find_task
 
 __all__ = [
     "ConfusionMatrix",

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.base.tasks import Task
 from app.metrics.sums import Counts, Sums, ratio, round_for_exact_sum, to_counts
-from app.tasks import Task
 
 Values = dict[str, tuple[float | None, int]]
 

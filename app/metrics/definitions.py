@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from app.tasks import ALL_TASKS, Task, TaskName
+from app.base.tasks import ALL_TASKS, Task, TaskName
 
 _Best = Literal["high", "low", "near 0", "any"]
 

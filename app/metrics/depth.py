@@ -8,9 +8,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from app.base.tasks import Task
 from app.metrics.definitions import DEPTH_REGIONS, MetricValue, describe
 from app.metrics.sums import Counts, Sums, ratio, round_for_exact_sum, to_counts
-from app.tasks import Task
 
 # Of the histogram of errors; those beyond its ends stand in the last bins.
 _BIN_M = 0.01

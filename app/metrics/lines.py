@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from app.base.tasks import IGNORE_INDEX, Task
 from app.metrics.definitions import LINE_THRESHOLDS, LINE_TOLERANCES_PX, MetricValue, describe
 from app.metrics.sums import Counts, ratio, to_counts
 from app.metrics.thinning import Bits, thin_bits
-from app.tasks import IGNORE_INDEX, Task
 
 _Mask = npt.NDArray[np.uint8]
 

@@ -8,11 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.azimuth import degrees_to_class
+from app.base.azimuth import degrees_to_class
+from app.base.tasks import Task
 from app.metrics.confusion import Values
 from app.metrics.definitions import MIN_PLANE_PX
 from app.metrics.sums import Sums, ratio, round_for_exact_sum
-from app.tasks import Task
 
 # The parts of a direction are rounded to 2^-20, less than 0.0001 degrees: a float64 adds them
 # exactly over 2^33 pixels, so no order of them turns a plane.

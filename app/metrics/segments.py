@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.azimuth import class_to_degrees
+from app.base.azimuth import class_to_degrees
+from app.base.tasks import Task
 from app.metrics.confusion import (
     ImageIous,
     Values,
@@ -17,7 +18,6 @@ from app.metrics.confusion import (
 from app.metrics.definitions import MetricValue, describe
 from app.metrics.planes import PlaneSums
 from app.metrics.sums import Counts, ratio, round_for_exact_sum
-from app.tasks import Task
 
 
 class SegmentsMetrics:

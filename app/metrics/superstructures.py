@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.base.tasks import Task
 from app.metrics.confusion import ImageIous, class_values, count_labels
 from app.metrics.definitions import MetricValue, describe
 from app.metrics.sums import Counts, ratio
-from app.tasks import Task
 
 
 class SuperstructuresMetrics:

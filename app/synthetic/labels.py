@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from app.azimuth import degrees_to_class
+from app.base.azimuth import degrees_to_class
+from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS, find_task
 from app.synthetic.roofs import Roofs
-from app.tasks import BACKGROUND_CLASS, FLAT_CLASS, find_task
 
 # RID's superstructure codes that scenes have.
 PV_MODULE, DORMER, WINDOW, CHIMNEY, NO_SUPERSTRUCTURE = 0, 1, 2, 4, 8

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from app.dataset_names import DATASET_NAMES, DatasetName
+from app.base.dataset_names import DATASET_NAMES, DatasetName
 from app.synthetic.staging import write_problems
 from app.synthetic.write_airs import write_airs
 from app.synthetic.write_rid import write_rid

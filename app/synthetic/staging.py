@@ -17,8 +17,8 @@ import cv2
 from rasterio.errors import RasterioError
 from tqdm import tqdm
 
-from app.cores import num_cores
-from app.errors import ConfigError, join_problems
+from app.base.errors import ConfigError, join_problems
+from app.resources.cores import num_cores
 
 PARAMETERS_FILE = "sample.json"
 

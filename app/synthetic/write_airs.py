@@ -10,9 +10,9 @@ import numpy.typing as npt
 import rasterio
 from rasterio.transform import Affine
 
+from app.base.tasks import BACKGROUND_CLASS
 from app.synthetic.scene import GENERATOR_VERSION, make_scene
 from app.synthetic.staging import SplitParameters, check_lowest, each_result, write_whole
-from app.tasks import BACKGROUND_CLASS
 
 GSD_M = 0.075
 SPLITS = ("train", "val", "test")

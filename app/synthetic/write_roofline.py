@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from app.base.tasks import BACKGROUND_CLASS
 from app.synthetic.scene import GENERATOR_VERSION, Scene, make_scene
 from app.synthetic.staging import check_lowest, each_result, write_whole
-from app.tasks import BACKGROUND_CLASS
 
 MAT_FILE = "imdb.mat"
 GSD_M = 0.05

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from app.config import Hyperparameters
+from app.base.logs import ignore_expected_warnings
+from app.base.tasks import TaskName
 from app.data.loading import Batch, EvalDataset, build_eval_loader
 from app.data.reader import Reader
 from app.data.rid import RidDataset
 from app.data.transforms import EvalTransform
-from app.logs import ignore_expected_warnings
-from app.tasks import TaskName
+from app.settings.hyperparameters import Hyperparameters
 from bench.support import learning
 from bench.support.environment import describe_machine
 from bench.support.scenes import GSD_M, Pool, SceneReader

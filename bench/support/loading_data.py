@@ -8,8 +8,8 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
+from app.base.tasks import BACKGROUND_CLASS
 from app.synthetic.scene import make_scene
-from app.tasks import BACKGROUND_CLASS
 
 TILE_PX: Final = 10_000
 GSD_M: Final = 0.075

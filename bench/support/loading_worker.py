@@ -18,7 +18,7 @@ import psutil
 import torch
 from rasterio.windows import Window
 
-from app.logs import ignore_expected_warnings
+from app.base.logs import ignore_expected_warnings
 
 if TYPE_CHECKING:
     from app.data.airs import AirsDataset

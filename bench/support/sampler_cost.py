@@ -18,9 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from app.cores import num_cores
-from app.launcher import _SAMPLE_INTERVAL_S as LAUNCHER_INTERVAL_S
-from app.memory import MemorySampler
+from app.job.supervisor import _SAMPLE_INTERVAL_S as LAUNCHER_INTERVAL_S
+from app.resources.cores import num_cores
+from app.resources.memory_sampler import MemorySampler
 from app.synthetic.write_rid import write_rid
 from bench.support.environment import describe_machine, load_average
 

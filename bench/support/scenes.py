@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from app.base.dataset_names import DatasetName
+from app.base.tasks import LINE_KINDS, TaskName, find_task
 from app.data.loading import (
     Batch,
     TrainDataset,
@@ -27,9 +29,7 @@ from app.data.loading import (
 from app.data.reader import TrainReader
 from app.data.sample import BadFile, Sample, unknown_labels
 from app.data.transforms import TrainTransform, windows_per_side
-from app.dataset_names import DatasetName
 from app.synthetic.scene import GENERATOR_VERSION, make_scene
-from app.tasks import LINE_KINDS, TaskName, find_task
 
 GSD_M: Final = 0.1
 CROP_SIZE_PX: Final = 256

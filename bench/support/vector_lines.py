@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from app.tasks import IGNORE_INDEX
+from app.base.tasks import IGNORE_INDEX
 
 ROOT: Final = Path(__file__).parents[2]
 SAMPLE_DIR: Final = ROOT / "../shared/data/rid"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.container.support import Run, docker
+from tests.support.containers import Run, docker
 
 # Variant to the variable that names another image of it.
 VARIABLES = {"cpu": "ROOF_IMAGE", "gpu": "ROOF_GPU_IMAGE"}

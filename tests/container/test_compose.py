@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from app.synthetic.sample import make_sample
-from tests.container.support import TINY
+from tests.support.containers import TINY
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.docker
 
-ROOT = Path(__file__).parents[2]
 ONE_HOST, TWO_HOSTS = ("one-host",), ("algo-1", "algo-2")
 SERVICES = {
     "cpu": {"cpu", "sample"},

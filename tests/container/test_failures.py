@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.container.support import (
+from tests.support.containers import (
     TINY,
     Run,
     docker,

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from tests.container.support import (
+from tests.support.containers import (
     TINY,
     Run,
     docker,

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.container.support import TINY, Run, docker, write_job
+from tests.support.containers import TINY, Run, docker, write_job
+from tests.support.paths import ROOT
 
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.parametrize("image", ["cpu", "gpu"], indirect=True, scope="session"),
 ]
 
-LOCK_DIR = Path(__file__).parents[2] / "locks"
+LOCK_DIR = ROOT / "locks"
 
 
 # Loads each library in a process of its own, which ends before any clean-up can fail.
@@ -128,7 +129,7 @@ def test_has_the_locked_versions(shell):
 def test_train_on_path_is_ours(shell):
     """SageMaker's own toolkit brings another `train`, which must not stand before this one."""
     assert shell("command -v train") == "/opt/venv/bin/train"
-    ours = (Path(__file__).parents[2] / "docker/train").read_text()
+    ours = (ROOT / "docker/train").read_text()
     assert shell("cat $(command -v train)") == ours.strip()
     assert shell("stat -c %a $(command -v train)") == "755"
 

@@ -6,7 +6,7 @@ import pytest
 from safetensors import safe_open
 
 from app.synthetic.sample import make_sample
-from tests.container.support import TINY, Run, write_job
+from tests.support.containers import TINY, Run, write_job
 
 pytestmark = pytest.mark.docker
 

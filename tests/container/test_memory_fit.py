@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.container.support import Run, failure, write_job
+from tests.support.containers import Run, failure, write_job
 
 pytestmark = pytest.mark.docker
 

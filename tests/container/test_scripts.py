@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.container.support import (
+from tests.support.containers import (
     Run,
     docker,
     exit_code,

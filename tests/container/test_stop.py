@@ -7,7 +7,7 @@ import time
 import pytest
 from safetensors import safe_open
 
-from tests.container.support import (
+from tests.support.containers import (
     TINY,
     docker,
     exit_code,

@@ -3,7 +3,7 @@
 import pytest
 
 from app.data.airs import AirsDataset
-from tests.fakes_airs import write_mirror
+from tests.support.fakes_airs import write_mirror
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import pytest
 import rasterio
 import torch
 
+from app.base.errors import DataError
+from app.base.logs import ignore_expected_warnings
 from app.data.airs import AirsDataset
 from app.data.sample import check_sample
 from app.data.targets import lines_from_segments
-from app.errors import DataError
-from app.logs import ignore_expected_warnings
-from tests.fakes import write_raster
-from tests.fakes_airs import (
+from tests.support.fakes import write_raster
+from tests.support.fakes_airs import (
     GEO_TAGS,
     aerial,
     houses,

@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from app.errors import DataError, SampleError
-from tests.fakes import write_raster
-from tests.fakes_airs import (
-    aerial,
-    houses,
-    numbers,
-    write_tile,
-)
+from app.base.errors import DataError, SampleError
+from tests.support.fakes import write_raster
+from tests.support.fakes_airs import aerial, houses, numbers, write_tile
 
 
 def replace_label(values):

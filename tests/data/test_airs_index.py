@@ -11,7 +11,7 @@ from app.data import airs_index
 from app.data.airs_index import TileFacts, index_tiles
 from app.data.airs_layout import find_tiles
 from app.data.sample import BadFile
-from tests.fakes_airs import houses, write_mirror, write_tile
+from tests.support.fakes_airs import houses, write_mirror, write_tile
 
 
 @pytest.fixture

@@ -9,16 +9,11 @@ import rasterio
 import torch
 from rasterio.windows import Window
 
+from app.base.errors import SampleError
 from app.data.airs import AirsDataset, AirsWindows
 from app.data.airs_tile import Tile
 from app.data.sample import check_sample
-from app.errors import SampleError
-from tests.fakes_airs import (
-    GEO_TAGS,
-    aerial,
-    houses,
-    write_tile,
-)
+from tests.support.fakes_airs import GEO_TAGS, aerial, houses, write_tile
 
 
 @pytest.fixture

@@ -4,19 +4,21 @@ import numpy as np
 import pytest
 from rasterio import Affine
 
-from app.config import Hyperparameters
 from app.data.airs import Tile
 from app.data.audit import sample_findings
 from app.data.datasets import open_reader
-from tests.audit_support import found, make_audit, only, warnings_and_errors
-from tests.fakes import (
-    gable,
-    write_fake_rid,
-    write_rid_image,
-    write_rid_mask,
+from app.settings.hyperparameters import Hyperparameters
+from tests.support.audit import found, make_audit, only, warnings_and_errors
+from tests.support.fakes import gable, write_fake_rid, write_rid_image, write_rid_mask
+from tests.support.fakes_airs import (
+    GEO_TAGS,
+    houses,
+    write_list,
+    write_mirror,
+    write_original,
+    write_tile,
 )
-from tests.fakes_airs import GEO_TAGS, houses, write_list, write_mirror, write_original, write_tile
-from tests.fakes_roofline import draw_fields, write_v73
+from tests.support.fakes_roofline import draw_fields, write_v73
 
 MASKS = "masks_segments_reviewed"
 

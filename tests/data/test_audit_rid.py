@@ -8,10 +8,10 @@ import pytest
 import rasterio
 from rasterio import Affine
 
-from app.config import Hyperparameters
 from app.data.audit import audit_dataset
-from tests.audit_support import found, make_audit, only, warnings_and_errors
-from tests.fakes import (
+from app.settings.hyperparameters import Hyperparameters
+from tests.support.audit import found, make_audit, only, warnings_and_errors
+from tests.support.fakes import (
     gable,
     photograph,
     rid_transform,
@@ -21,8 +21,8 @@ from tests.fakes import (
     write_rid_list,
     write_rid_mask,
 )
+from tests.support.paths import REAL_RID
 
-REAL_RID = Path(__file__).parents[2] / "../shared/data/rid"
 IMAGES, MASKS, LISTS = (
     "images_roof_centered_geotiff",
     "masks_segments_reviewed",

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.corpus_all import ALL_IDS, VARIANTS
-from tests.corpus_worker import Worker
+from tests.support.corpus_all import ALL_IDS, VARIANTS
+from tests.support.corpus_worker import Worker
 
 MAX_MESSAGE_CHARS = 5000
 

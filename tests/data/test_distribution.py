@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from app.base.errors import SampleError
+from app.base.tasks import build_tasks
 from app.data.distribution import lines_of_shares, measure_distribution
 from app.data.loading import TrainDataset, TrainSource
 from app.data.sample import unknown_labels
 from app.data.transforms import TrainTransform
-from app.errors import SampleError
-from app.tasks import build_tasks
 
 
 class Quarters:

@@ -8,9 +8,9 @@ import rasterio
 from rasterio import Affine
 from rasterio.windows import Window
 
+from app.base.logs import ignore_expected_warnings
 from app.data.files import FileProblem, OpenRasters, check_inside, read_header, read_raster
-from app.logs import ignore_expected_warnings
-from tests.fakes import RID_TRANSFORM, write_raster
+from tests.support.fakes import RID_TRANSFORM, write_raster
 
 REMEDY = "copy it again"
 

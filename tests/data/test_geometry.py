@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from app.azimuth import NUM_BINS, degrees_to_class
+from app.base.azimuth import NUM_BINS, degrees_to_class
+from app.base.tasks import FLAT_CLASS, IGNORE_INDEX
 from app.data.geometry import (
     Pose,
     cut_window,
@@ -16,7 +17,6 @@ from app.data.geometry import (
 from app.data.sample import check_sample
 from app.synthetic.labels import lines_from, segments_from
 from app.synthetic.roofs import Grid, draw_street, place_buildings
-from app.tasks import FLAT_CLASS, IGNORE_INDEX
 
 POSES = [
     Pose(turn_bins, 0.0, zoom, flip)

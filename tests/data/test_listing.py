@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from app.base.errors import DataError
 from app.data.airs_layout import find_tiles
 from app.data.listing import Listings, read_list, shorten
 from app.data.rid_files import find_rid_files
 from app.data.roofline import RooflineDataset
-from app.errors import DataError
-from tests.fakes import write_fake_rid
-from tests.fakes_airs import write_list, write_mirror
+from tests.support.fakes import write_fake_rid
+from tests.support.fakes_airs import write_list, write_mirror
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from app.data.loading import (
 from app.data.rid import RidDataset
 from app.data.sample import BadFile, check_sample
 from app.data.transforms import EvalTransform, TrainTransform
-from tests.fakes import write_raster
+from tests.support.fakes import write_raster
 
 
 @pytest.fixture

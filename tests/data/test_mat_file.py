@@ -11,7 +11,7 @@ import scipy.io
 from app.data import mat_file
 from app.data.files import FileProblem
 from app.data.mat_file import open_mat
-from tests.fakes_roofline import draw_fields, v5_element, v5_matrix, write_v5, write_v73
+from tests.support.fakes_roofline import draw_fields, v5_element, v5_matrix, write_v5, write_v73
 
 NAMES = ("images", "elements", "depths")
 WRITERS = {"v73": write_v73, "v5": write_v5}

@@ -9,7 +9,7 @@ import pytest
 
 from app.data.files import FileProblem
 from app.data.mat_file import open_mat
-from tests.fakes_roofline import v5_element, v5_matrix, write_v73
+from tests.support.fakes_roofline import v5_element, v5_matrix, write_v73
 
 NAMES = ("images", "elements", "depths")
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from app.base.errors import DataError
 from app.data.quarantine import Quarantine
 from app.data.sample import BadFile
-from app.errors import DataError
 
 
 def bad(name):

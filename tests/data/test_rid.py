@@ -12,13 +12,13 @@ import torch
 from rasterio import Affine
 from rasterio.enums import ColorInterp
 
+from app.base.errors import DataError, SampleError
+from app.base.logs import ignore_expected_warnings
+from app.base.tasks import ALL_TASKS, IGNORE_INDEX
 from app.data.rid import RidDataset
 from app.data.sample import check_sample
 from app.data.targets import lines_from_segments
-from app.errors import DataError, SampleError
-from app.logs import ignore_expected_warnings
-from app.tasks import ALL_TASKS, IGNORE_INDEX
-from tests.fakes import (
+from tests.support.fakes import (
     RID_TRANSFORM,
     gable,
     photograph,
@@ -27,8 +27,8 @@ from tests.fakes import (
     write_rid_image,
     write_rid_mask,
 )
+from tests.support.paths import REAL_RID
 
-REAL_RID = Path(__file__).parents[2] / "../shared/data/rid"
 IMAGES, MASKS, LISTS = (
     "images_roof_centered_geotiff",
     "masks_segments_reviewed",

@@ -3,10 +3,10 @@ import shutil
 
 import pytest
 
+from app.base.errors import DataError
 from app.data.rid import RidDataset
 from app.data.sample import check_sample
-from app.errors import DataError
-from tests.fakes import write_fake_rid, write_rid_list
+from tests.support.fakes import write_fake_rid, write_rid_list
 
 IMAGES, MASKS, LISTS = (
     "images_roof_centered_geotiff",

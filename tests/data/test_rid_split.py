@@ -2,18 +2,17 @@
 
 import shutil
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from rasterio import Affine
 
+from app.base.errors import DataError
 from app.data.files import read_header
 from app.data.rid import RidDataset
 from app.data.rid_split import SplitReport
-from app.errors import DataError
-from tests.fakes import (
+from tests.support.fakes import (
     gable,
     photograph,
     rid_transform,
@@ -22,8 +21,8 @@ from tests.fakes import (
     write_rid_image,
     write_rid_list,
 )
+from tests.support.paths import REAL_RID
 
-REAL_RID = Path(__file__).parents[2] / "../shared/data/rid"
 IMAGES = "images_roof_centered_geotiff"
 
 

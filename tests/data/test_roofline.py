@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from app.base.errors import SampleError
 from app.data.roofline import RooflineDataset, centre_lines
 from app.data.sample import check_sample
 from app.data.targets import draw_lines
-from app.errors import SampleError
-from tests.fakes_roofline import BLOCK_PX, SIZE_PX, draw_fields, write_v5, write_v73
+from tests.support.fakes_roofline import BLOCK_PX, SIZE_PX, draw_fields, write_v5, write_v73
 
 WRITERS = {"v73": write_v73, "v5": write_v5}
 TENSORS = ("image", "segments", "lines", "depth", "superstructures")

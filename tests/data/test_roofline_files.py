@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
+from app.base.errors import DataError, SampleError
 from app.data import roofline
 from app.data.files import FileProblem
 from app.data.roofline import RooflineDataset, split_indices
-from app.errors import DataError, SampleError
-from tests.fakes_roofline import draw_fields, write_v5, write_v73
+from tests.support.fakes_roofline import draw_fields, write_v5, write_v73
 
 WRITERS = {"v73": write_v73, "v5": write_v5}
 

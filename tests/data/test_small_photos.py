@@ -5,16 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from app.azimuth import turn_class
-from app.config import Hyperparameters
+from app.base.azimuth import turn_class
+from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, build_tasks
 from app.data.datasets import open_datasets, read_train_batches
 from app.data.geometry import draw_pose
 from app.losses import RoofLoss
 from app.model import HybridRoofModel
 from app.scoring import Scores, finish_scores, score_datasets
-from app.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, build_tasks
-from tests.fakes import RID_IDS, write_rid_image, write_rid_list, write_rid_mask
-from tests.fakes_airs import write_tile
+from app.settings.hyperparameters import Hyperparameters
+from tests.support.fakes import RID_IDS, write_rid_image, write_rid_list, write_rid_mask
+from tests.support.fakes_airs import write_tile
 
 HEIGHT_PX, WIDTH_PX = 17, 20
 N, S = 0, 8

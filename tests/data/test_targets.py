@@ -2,14 +2,14 @@ import cv2
 import numpy as np
 import pytest
 
-from app.data.targets import draw_lines, lines_from_segments
-from app.tasks import (
+from app.base.tasks import (
     BACKGROUND_CLASS,
     FLAT_CLASS,
     IGNORE_INDEX,
     SOME_ROOF,
     segments_after_turns,
 )
+from app.data.targets import draw_lines, lines_from_segments
 from bench import lines as lines_benchmark
 from bench.support.vector_lines import (
     SAMPLE_DIR,
@@ -18,7 +18,7 @@ from bench.support.vector_lines import (
     Agreement,
     read_vector_lines,
 )
-from tests.fakes import draw_planes, gable, hip_roof
+from tests.support.fakes import draw_planes, gable, hip_roof
 
 EAVE, RIDGE, HIP, VALLEY = range(4)
 N, NNE, E, S, W = 0, 1, 4, 8, 12

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from app.base.tasks import IGNORE_INDEX
 from app.data.sample import check_sample
 from app.data.targets import draw_lines
 from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
-from app.tasks import IGNORE_INDEX
 
 
 class OnePhoto:

@@ -6,14 +6,14 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from safetensors import safe_open
 
+from tests.support.paths import ROOT
+
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).parents[2]
 NAMES = ("rid", "roofline", "airs")
 SUBSETS = [subset for size in (1, 2, 3) for subset in itertools.combinations(NAMES, size)]
 SMALL = {
@@ -48,7 +48,7 @@ def prepare(three_ml, tmp_path, subset):
 def start(base_dir, *arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "app", "train", "--base-dir", str(base_dir), *arguments],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -170,7 +170,7 @@ def evaluate(model_dir, output, *arguments):
     command = [sys.executable, "-m", "app", "evaluate", "--model", str(model_dir)]
     return subprocess.run(
         [*command, "--out", str(output), "--set", "num_workers=0", *arguments],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=300,

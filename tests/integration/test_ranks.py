@@ -8,7 +8,7 @@ import socket
 import psutil
 import pytest
 
-from tests.integration.support import (
+from tests.support.runs import (
     SMALL,
     checkpoints,
     copy_tree,

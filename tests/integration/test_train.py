@@ -12,8 +12,8 @@ import time
 import psutil
 import pytest
 
-from tests.integration.support import (
-    REPOSITORY,
+from tests.support.runs import (
+    ROOT,
     SMALL,
     checkpoints,
     command,
@@ -250,7 +250,7 @@ def evaluate(base_dir, output_file, *arguments):
     words = ["evaluate", "--model", str(base_dir / "model"), "--out", str(output_file)]
     return subprocess.run(
         [sys.executable, "-m", "app", *words, *arguments],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -278,10 +278,10 @@ def test_scores_cannot_be_written_over_a_folder(uninterrupted, tmp_path):
 
 
 @pytest.mark.skipif(
-    not (REPOSITORY / "../shared/data/rid").is_dir(), reason="the real RID images are not here"
+    not (ROOT / "../shared/data/rid").is_dir(), reason="the real RID images are not here"
 )
 def test_evaluate_on_real_roofs(uninterrupted, tmp_path):
-    rid_dir = REPOSITORY / "../shared/data/rid"
+    rid_dir = ROOT / "../shared/data/rid"
     result = evaluate(
         uninterrupted[0], tmp_path / "test.json", "--rid", str(rid_dir), "--split", "test"
     )
@@ -304,7 +304,7 @@ def test_the_environment_changes_no_setting(ml):
     environment = {**os.environ, "EPOCHS": "7", "LEARNING_RATE": "99"}
     result = subprocess.run(
         command(ml, "--set", "epochs=1"),
-        cwd=REPOSITORY,
+        cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,

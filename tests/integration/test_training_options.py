@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.models import resnet50
 
-from tests.integration.support import (
+from tests.support.runs import (
     SMALL,
     checkpoints,
     copy_tree,

@@ -6,7 +6,7 @@ import urllib.request
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.launch.support import BUCKET, SESSION_TOKEN, ScriptedAws, make_bucket
+from tests.support.launch import BUCKET, SESSION_TOKEN, ScriptedAws, make_bucket
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import boto3
 import pytest
@@ -18,7 +17,7 @@ import pytest
 from app.__main__ import main
 from app.aws import AwsRefusedError, explain_aws_errors
 from app.launch_options import add_launch_options
-from tests.launch.support import (
+from tests.support.launch import (
     BUCKET,
     COMMAND,
     LOG_GROUP,
@@ -31,8 +30,7 @@ from tests.launch.support import (
     refusal,
     texts,
 )
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 @pytest.mark.usefixtures("moto")
@@ -326,7 +324,7 @@ def test_boto3_is_imported_by_launch_alone():
         "assert not {'boto3', 'pydantic', 'torch', 'app.launch'} & sys.modules.keys()\n"
     )
     for text in (script, script_of_main):
-        subprocess.run([sys.executable, "-c", text], cwd=REPOSITORY, check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", text], cwd=ROOT, check=True, timeout=60)
 
 
 def test_help_names_every_option_and_fits_a_terminal(capsys):
@@ -342,7 +340,7 @@ def test_help_names_every_option_and_fits_a_terminal(capsys):
 def test_the_page_names_every_option():
     parser = argparse.ArgumentParser()
     add_launch_options(parser)
-    page = (REPOSITORY / "docs/launch.md").read_text()
+    page = (ROOT / "docs/launch.md").read_text()
     _, _, table = page.partition("## Options")
     documented = set(re.findall(r"--[a-z][a-z-]+", table.partition("## Permissions")[0]))
     options = {name for action in parser._actions for name in action.option_strings}
@@ -350,7 +348,7 @@ def test_the_page_names_every_option():
 
 
 def test_the_commands_of_the_page_are_accepted(capsys):
-    page = (REPOSITORY / "docs/launch.md").read_text()
+    page = (ROOT / "docs/launch.md").read_text()
     commands = re.findall(
         r"^python -m app (launch --image .*?)\n```", page, re.DOTALL | re.MULTILINE
     )
@@ -366,6 +364,6 @@ def test_a_reader_that_leaves_early_is_no_error_of_ours():
     command = shlex.join([sys.executable, "-m", "app", *NAMED, "--dry-run"])
     result = subprocess.run(
         ["bash", "-c", f"{command} | true; echo ${{PIPESTATUS[0]}}"],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert (result.stdout, result.stderr) == ("141\n", "")

@@ -4,22 +4,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from app.__main__ import main
-from tests.launch.support import (
-    JOB_ARN,
-    NAMED,
-    REGION,
-    job_state,
-    refusal,
-    texts,
-    write_log,
-)
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.launch import JOB_ARN, NAMED, REGION, job_state, refusal, texts, write_log
+from tests.support.paths import ROOT
 
 
 @pytest.mark.usefixtures("moto")
@@ -225,7 +215,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_stop_it(scripted):
     aws = scripted(DescribeTrainingJob=[job_state("InProgress", ("Training", 10, ""))])
     process = subprocess.Popen(
         [sys.executable, "-m", "app", *NAMED, "--wait"],
-        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while aws.num_requests["DescribeLogStreams"] == 0 and process.poll() is None:

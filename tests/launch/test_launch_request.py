@@ -9,11 +9,11 @@ import pytest
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
-from app.errors import ConfigError
+from app.base.errors import ConfigError
 from app.launch_options import add_launch_options, read_options
 from app.launch_request import build_request, find_idle_gpu, image_region
 from app.metric_definitions import metric_definitions
-from tests.launch.support import ACCOUNT, BUCKET, COMMAND, IMAGE, REGION, RID, ROLE
+from tests.support.launch import ACCOUNT, BUCKET, COMMAND, IMAGE, REGION, RID, ROLE
 
 TOKYO = timezone(timedelta(hours=9))
 NOW = datetime(2026, 11, 25, 3, 4, 5, tzinfo=TOKYO)

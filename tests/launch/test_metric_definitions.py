@@ -6,16 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from app.logs import metric_line
+from app.base.logs import metric_line
+from app.base.tasks import ALL_TASKS
 from app.metric_definitions import METRIC_NAMES, metric_definitions
 from app.metrics import define_metrics
-from app.tasks import ALL_TASKS
+from tests.support.paths import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
 REGEXES = {row["Name"]: re.compile(row["Regex"]) for row in metric_definitions()}
 VAL_NAMES = [
     f"val/{task.name}/{name}"
@@ -113,7 +112,7 @@ def test_the_log_of_a_real_run_is_read(three_ml, tmp_path):
     (base_dir / "input/config/hyperparameters.json").write_text(json.dumps(settings))
     result = subprocess.run(
         [sys.executable, "-m", "app", "train", "--base-dir", str(base_dir)],
-        cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, timeout=300, check=False,
+        cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout
     read_lines = [found for line in result.stdout.splitlines() if (found := read(line))]

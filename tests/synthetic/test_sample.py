@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rasterio.errors import RasterioError
 
-from app.errors import ConfigError
+from app.base.errors import ConfigError
 from app.synthetic.sample import make_sample
 
 CHANNEL = {

@@ -4,17 +4,16 @@ import hashlib
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from app.azimuth import degrees_to_class
+from app.base.azimuth import degrees_to_class
+from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS, segments_after_turns
 from app.synthetic.scene import Scene, make_scene
-from app.tasks import BACKGROUND_CLASS, FLAT_CLASS, segments_after_turns
+from tests.support.paths import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
 GSD_M = 0.1
 SEEDS = (1, 2, 3, 4, 5, 6, 12)
 
@@ -54,7 +53,7 @@ def test_segments_are_what_the_heights_say(seed: int) -> None:
 
 @pytest.mark.parametrize("symmetry", range(8))
 def test_symmetry_of_segments_is_what_the_turned_heights_say(symmetry: int) -> None:
-    """The look-up tables of app.tasks, proved on pixels."""
+    """The look-up tables of app.base.tasks, proved on pixels."""
 
     def apply(image: np.ndarray) -> np.ndarray:
         turned = np.rot90(image, symmetry % 4)
@@ -137,7 +136,7 @@ def test_same_seed_same_bytes_in_any_process_with_any_number_of_threads() -> Non
         found = subprocess.run(
             [sys.executable, "-c", code.format(threads=threads)],
             check=True,
-            cwd=REPOSITORY,
+            cwd=ROOT,
             capture_output=True,
             text=True,
         )
@@ -154,7 +153,7 @@ def test_import_leaves_opencv_and_numpy_as_they_were() -> None:
         "assert cv2.getNumThreads() == threads;"
         "draw = numpy.random.rand(); numpy.random.seed(1); assert numpy.random.rand() == draw"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_azimuth_classes_are_about_equally_frequent() -> None:

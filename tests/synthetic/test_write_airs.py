@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import rasterio
 
+from app.base.errors import ConfigError
 from app.data.airs import AirsDataset
 from app.data.sample import check_sample
-from app.errors import ConfigError
 from app.synthetic import write_airs as module
 from app.synthetic.scene import make_scene
 from app.synthetic.write_airs import write_airs

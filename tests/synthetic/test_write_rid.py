@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import rasterio
 
-from app.errors import ConfigError
+from app.base.errors import ConfigError
 from app.synthetic import staging
 from app.synthetic import write_rid as module
 from app.synthetic.scene import GENERATOR_VERSION, Scene, make_scene
 from app.synthetic.write_rid import write_rid
+from tests.support.paths import REAL_RID
 
-REAL_RID = Path(__file__).parents[2] / "../shared/data/rid"
 FOLDERS = {
     "filenames_train_val_test_split",
     "images_roof_centered_geotiff",

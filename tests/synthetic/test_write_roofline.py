@@ -5,9 +5,9 @@ import h5py
 import numpy as np
 import pytest
 
+from app.base.errors import ConfigError
 from app.data.roofline import RooflineDataset
 from app.data.sample import check_sample
-from app.errors import ConfigError
 from app.synthetic import staging
 from app.synthetic import write_roofline as module
 from app.synthetic.scene import GENERATOR_VERSION, make_scene

@@ -1,0 +1,122 @@
+"""What a job starts with, in a few lines of its log: versions, machine, hosts, channels."""
+
+import logging
+import os
+import platform
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psutil
+
+from app import __version__
+from app.base.errors import printable
+from app.base.storage import read_free_gib
+from app.job.inputs import Hosts, is_spot_job, read_channel_modes
+from app.job.paths import Paths
+from app.resources.cgroup import read_cpu_limit, read_memory_limit_gib
+from app.resources.gpus import Gpus, TorchBuild
+from app.resources.shared_memory import read_shm_gib
+
+logger = logging.getLogger(__name__)
+
+REVISION_VARIABLE = "ROOF_MODEL_REVISION"
+# Datasets that FastFile serves badly: read by windows, from all over large files.
+_READ_BY_WINDOWS = ("airs", "roofline")
+_SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,}|://[^/\s]*@|\b(gh[a-z]|hf)_\w+")
+_MAX_VALUE_CHARS = 100
+_COUNTING_LIMIT_S = 0.1
+_GIB = 2**30
+
+
+def log_start(
+    paths: Paths,
+    hosts: Hosts,
+    gpus: Gpus,
+    torch_build: TorchBuild,
+    settings: Mapping[str, object],
+) -> None:
+    """Log what the job starts with, and warn of what will hurt later.
+
+    Args:
+        paths: The job's folders.
+        hosts: The job's hosts.
+        gpus: Of this host.
+        torch_build: That is installed.
+        settings: Hyperparameters as they were sent; secrets among them are masked.
+    """
+    revision = os.environ.get(REVISION_VARIABLE, "unknown")
+    logger.info(
+        "roof-model %s, revision %s, Python %s, torch %s",
+        __version__,
+        revision,
+        platform.python_version(),
+        torch_build.version,
+    )
+    logger.info("machine: %s", "; ".join(_describe_machine(paths)))
+    logger.info("GPUs: %s", gpus.describe())
+    if len(hosts.names) > 1:
+        logger.info(
+            "host %s of %s, interface %s", hosts.current, ", ".join(hosts.names), hosts.interface
+        )
+    for name, mode in read_channel_modes(paths).items():
+        logger.info("channel %s: %s", name, _describe_channel(paths.data_dir / name, mode))
+        if mode == "FastFile" and name in _READ_BY_WINDOWS:
+            logger.warning(
+                "channel %s: FastFile fetches large files again for windows all over them; File "
+                "mode, which copies them once, is quicker for it",
+                name,
+            )
+    shown = [f"{name}={mask_secret(name, value)}" for name, value in sorted(settings.items())]
+    logger.info("settings given: %s", ", ".join(shown) or "none")
+    if is_spot_job(paths) and not paths.checkpoint_config.is_file():
+        logger.warning(
+            "the job runs on spot instances without a CheckpointConfig: an interruption will cost "
+            "all of its training; start it with CheckpointConfig.S3Uri set"
+        )
+
+
+def mask_secret(name: str, value: object) -> str:
+    """A setting's value as a log may show it: stars where it looks like a secret."""
+    text = str(value)
+    if _SECRET_NAME.search(name) or _SECRET_VALUE.search(text):
+        return "***"
+    short = text if len(text) <= _MAX_VALUE_CHARS else text[: _MAX_VALUE_CHARS - 3] + "..."
+    return printable(short)
+
+
+def _describe_machine(paths: Paths) -> Iterator[str]:
+    cpu_limit, memory_limit_gib = read_cpu_limit(), read_memory_limit_gib()
+    host_gib = psutil.virtual_memory().total / _GIB
+    cores = f"{os.cpu_count()} cores"
+    usable = len(os.sched_getaffinity(0))
+    if cpu_limit is not None or usable != os.cpu_count():
+        cores += f", of which {min(usable, cpu_limit or usable):g} may be used"
+    yield cores
+    if memory_limit_gib is not None and memory_limit_gib < host_gib:
+        yield f"memory limit {memory_limit_gib:.2f} GiB (host {host_gib:.1f} GiB)"
+    else:
+        yield f"memory {host_gib:.1f} GiB, no limit below"
+    shm = read_shm_gib()
+    yield "no /dev/shm" if shm is None else f"/dev/shm {shm[0] * 1024:.0f} MiB"
+    folders = {"model": paths.model_dir, "checkpoints": paths.checkpoint_dir}
+    for name, folder in folders.items():
+        free_gib = read_free_gib(folder)
+        if free_gib is not None:
+            yield f"{free_gib:.1f} GiB free for {name}"
+
+
+def _describe_channel(folder: Path, mode: str) -> str:
+    """Mode and number of files, as far as counting costs nothing to speak of."""
+    if mode != "File":
+        # Every listing is a request to S3, and a pipe has no files.
+        return mode
+    deadline_s = time.monotonic() + _COUNTING_LIMIT_S
+    num_files = 0
+    for _, _, names in os.walk(folder):
+        if time.monotonic() > deadline_s:
+            return f"{mode}, more than {num_files} files"
+        num_files += len(names)
+    return f"{mode}, {num_files} files"

@@ -1,0 +1,274 @@
+"""`batch_size=auto`: the largest micro-batch that memory holds, and what would have fitted.
+
+A GPU says when its memory is full, so there sizes are tried. On a CPU the kernel ends a process
+without a word, so there a model is fitted to small sizes, and the container's limit bounds it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from app.base.errors import ConfigError
+from app.resources.cgroup import read_memory_limit_gib
+from app.resources.forecast import USABLE_SHARE, CostModel, split_global_batch
+from app.resources.gpus import read_gpus
+from app.resources.measuring import ProbeRequest, ask_probe, read_answers
+from app.settings.hyperparameters import Hyperparameters
+from app.settings.settled import recall, remember
+
+logger = logging.getLogger(__name__)
+
+# Of a step, where nothing else is asked for.
+DEFAULT_GLOBAL_BATCH_SIZE: Final = 16
+# The job has failed: its machine is paid for.
+_REMEDY_TIMEOUT_S: Final = 90.0
+_SMALL_SIDE_PX: Final = 256
+
+
+def find_largest_pass(
+    hyperparameters: Hyperparameters,
+    settings: Mapping[str, object],
+    channels: Mapping[str, Path],
+    num_local_processes: int,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> int:
+    """The most samples of a pass that this host's memory holds; 1 if asked to stop meanwhile.
+
+    Args:
+        hyperparameters: The settings, checked.
+        settings: The same, as they were sent.
+        channels: Folders of datasets.
+        num_local_processes: Training processes on this host, which share its memory, or have a GPU
+            each.
+        stop_requested: Asked while it is measured.
+
+    Raises:
+        ConfigError: If not even one fits; names what would, if anything does.
+    """
+    on_gpu = _is_for_gpu(hyperparameters)
+    request = _build_request(hyperparameters, settings, channels, with_trial=on_gpu)
+    answers, failure = ask_probe(request, stop_requested)
+    if stop_requested():
+        return 1
+    if on_gpu:
+        tried = [answer["values"] for answer in answers if answer["kind"] == "trial"]
+        if not tried:
+            raise ConfigError(f"batch_size=auto: could not try any: {failure}; set a number")
+        largest = int(tried[0]["micro_batch_size"])
+        if largest == 0:
+            raise ConfigError(
+                "batch_size=auto: not one sample fits into the GPU's memory; lower crop_size_px, "
+                "set checkpoint_activations=true, or take an instance with more GPU memory"
+            )
+        logger.info("batch_size=auto: at most %d samples a pass fit into the GPU", largest)
+        return largest
+    measurements = read_answers(answers)
+    if measurements is None:
+        raise ConfigError(f"batch_size=auto: could not measure any: {failure}; set a number")
+    model, limit_gib = CostModel(measurements), _limit_gib()
+    total = hyperparameters.global_batch_size or DEFAULT_GLOBAL_BATCH_SIZE
+    largest = model.largest_micro_batch(
+        hyperparameters, limit_gib, None, num_local_processes, max_size=total, total=total
+    )
+    one = model.forecast(_with_size(hyperparameters, 1), {}, num_local_processes)
+    if largest == 0:
+        raise ConfigError(
+            f"batch_size=auto: one sample of {hyperparameters.crop_size_px} px needs "
+            f"{one.needed_gib:.1f} GiB, more than {100 * USABLE_SHARE:.0f} % of the limit of "
+            f"{limit_gib:.1f} GiB; "
+            f"{_describe_smaller(model, hyperparameters, limit_gib, num_local_processes)}"
+        )
+    chosen = model.forecast(_with_size(hyperparameters, largest), {}, num_local_processes)
+    logger.info(
+        "batch_size=auto: at most %d samples a pass: %.2f GiB of a limit of %.2f GiB expected "
+        "(fitted to %d measurements)",
+        largest,
+        chosen.needed_gib,
+        limit_gib,
+        len(measurements.points),
+    )
+    return largest
+
+
+def settle_batch_size(
+    hyperparameters: Hyperparameters, largest: int | None, num_processes: int
+) -> Hyperparameters:
+    """The settings with numbers for batch_size and grad_accum_steps that make up the global batch.
+
+    Args:
+        hyperparameters: As asked for.
+        largest: The most samples of a pass that memory holds; asked for where batch_size is auto.
+        num_processes: Training processes of all hosts.
+
+    Raises:
+        ConfigError: If the numbers given do not make up the global batch.
+    """
+    is_auto = hyperparameters.batch_size == "auto"
+    total = hyperparameters.global_batch_size
+    if total is None:
+        if not is_auto:
+            return hyperparameters
+        total = -(-DEFAULT_GLOBAL_BATCH_SIZE // num_processes) * num_processes
+    if total % num_processes:
+        near = max(1, round(total / num_processes)) * num_processes
+        raise ConfigError(
+            f"global_batch_size={total} cannot be shared evenly by {num_processes} training "
+            f"processes; set {near}"
+        )
+    if is_auto:
+        assert largest is not None
+        if hyperparameters.grad_accum_steps > 1 and hyperparameters.global_batch_size is None:
+            logger.warning(
+                "batch_size=auto makes up %d samples a step and takes no notice of "
+                "grad_accum_steps=%d; set global_batch_size for another number",
+                total,
+                hyperparameters.grad_accum_steps,
+            )
+        size, num_passes = split_global_batch(total, num_processes, largest)
+        logger.info(
+            "batch_size=auto: %d samples a pass, %d passes a step: %d samples a step of %d "
+            "training process%s",
+            size,
+            num_passes,
+            total,
+            num_processes,
+            "" if num_processes == 1 else "es",
+        )
+    else:
+        size = hyperparameters.micro_batch_size
+        num_passes = total // num_processes // size
+        given = hyperparameters.grad_accum_steps
+        if num_passes * size * num_processes != total or given not in (1, num_passes):
+            raise ConfigError(
+                f"global_batch_size={total} is not batch_size={size} x grad_accum_steps={given} x "
+                f"{num_processes} training processes; leave grad_accum_steps out and set "
+                "batch_size to a divisor of a process's part of the global batch, or to auto"
+            )
+    return hyperparameters.model_copy(update={"batch_size": size, "grad_accum_steps": num_passes})
+
+
+def describe_fitting(
+    hyperparameters: Hyperparameters,
+    settings: Mapping[str, object],
+    channels: Mapping[str, Path],
+    num_local_processes: int,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> str | None:
+    """Which settings would have fitted into this host's memory, as a remedy; None if not known.
+
+    Args:
+        hyperparameters: Those that did not fit.
+        settings: The same, as they were sent.
+        channels: Folders of datasets.
+        num_local_processes: Training processes on this host.
+        stop_requested: Asked while it is measured.
+    """
+    if _is_for_gpu(hyperparameters):
+        return None
+    request = _build_request(hyperparameters, settings, channels, with_trial=False)
+    answers, _ = ask_probe(request, stop_requested, _REMEDY_TIMEOUT_S)
+    measurements = read_answers(answers)
+    if measurements is None:
+        return None
+    model, limit_gib = CostModel(measurements), _limit_gib()
+    largest = model.largest_micro_batch(hyperparameters, limit_gib, None, num_local_processes)
+    if largest == 0:
+        return _describe_smaller(model, hyperparameters, limit_gib, num_local_processes)
+    if hyperparameters.batch_size == "auto":
+        return None
+    if largest >= hyperparameters.micro_batch_size:
+        return None  # it was not the size of a pass
+    if hyperparameters.global_batch_size is not None:
+        size, _ = split_global_batch(
+            hyperparameters.global_batch_size, num_local_processes, largest
+        )
+        return f"batch_size={size} would fit"
+    total = hyperparameters.micro_batch_size * hyperparameters.grad_accum_steps
+    size, num_passes = split_global_batch(total, 1, largest)
+    return f"batch_size={size} with grad_accum_steps={num_passes} would fit"
+
+
+def remember_batch_size(
+    folder: Path, settled: Hyperparameters, asked: Hyperparameters, num_processes: int
+) -> None:
+    """Keep what was settled beside the checkpoints: a run that goes on has to split steps alike."""
+    document = {**_key(asked, num_processes), "batch_size": settled.micro_batch_size}
+    remember(folder, "batch_size", document)
+
+
+def recall_batch_size(
+    folder: Path, hyperparameters: Hyperparameters, num_processes: int
+) -> int | None:
+    """What was settled for the checkpoints in a folder; None where there are none of this kind."""
+    document = recall(folder, "batch_size", hyperparameters.resume)
+    key = _key(hyperparameters, num_processes)
+    if not isinstance(document, dict) or any(document.get(k) != v for k, v in key.items()):
+        return None
+    size = document.get("batch_size")
+    if not isinstance(size, int) or size < 1:
+        return None
+    logger.info("batch_size=auto: at most %d samples a pass, as in the run that goes on here", size)
+    return size
+
+
+def _key(hyperparameters: Hyperparameters, num_processes: int) -> dict[str, object]:
+    return {
+        "global_batch_size": hyperparameters.global_batch_size,
+        "crop_size_px": hyperparameters.crop_size_px,
+        "num_processes": num_processes,
+    }
+
+
+def _is_for_gpu(hyperparameters: Hyperparameters) -> bool:
+    if hyperparameters.device == "auto":
+        return bool(read_gpus().names)
+    return hyperparameters.device == "cuda"
+
+
+def _build_request(
+    hyperparameters: Hyperparameters,
+    settings: Mapping[str, object],
+    channels: Mapping[str, Path],
+    *,
+    with_trial: bool,
+) -> ProbeRequest:
+    side_px = hyperparameters.crop_size_px
+    small_px = min(_SMALL_SIDE_PX, side_px)
+    points = sorted({(1, small_px), (2, small_px), (1, side_px), (2, side_px)}, key=_num_pixels)
+    return ProbeRequest(
+        settings={name: str(value) for name, value in settings.items()},
+        channels={name: str(path) for name, path in channels.items()},
+        points=() if with_trial else tuple(points),
+        with_loading=not with_trial and hyperparameters.num_workers > 0,
+        with_trial=with_trial,
+    )
+
+
+def _num_pixels(point: tuple[int, int]) -> int:
+    size, side_px = point
+    return size * side_px**2
+
+
+def _with_size(hyperparameters: Hyperparameters, size: int) -> Hyperparameters:
+    return hyperparameters.model_copy(update={"batch_size": size})
+
+
+def _limit_gib() -> float:
+    """What this host's training may use: a container's limit, or what a host has left."""
+    limit_gib = read_memory_limit_gib()
+    assert limit_gib is not None  # where there is no container, that of the host
+    return min(limit_gib, psutil.virtual_memory().available / 2**30)
+
+
+def _describe_smaller(
+    model: CostModel, hyperparameters: Hyperparameters, limit_gib: float, num_local_processes: int
+) -> str:
+    """The largest windows, of one sample a pass, that would fit."""
+    for side_px in range(hyperparameters.crop_size_px - 32, 32, -32):
+        tried = _with_size(hyperparameters, 1).model_copy(update={"crop_size_px": side_px})
+        if model.forecast(tried, {}, num_local_processes).needed_gib <= USABLE_SHARE * limit_gib:
+            return f"batch_size=1 with crop_size_px={side_px} would fit"
+    return "num_workers=0 may fit"

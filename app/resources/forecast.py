@@ -1,0 +1,323 @@
+"""What a run will take, from a few measurements: memory and time, before it is paid for.
+
+Memory of the training process is taken to be a fixed part, one for each sample of a pass, and one
+for each of its pixels; so is the time of a pass. Loader workers, and the batches that wait, come on
+top. Everything is fitted by least squares to what `app.probe` measured, so it is as good as that.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from app.resources.shared_memory import BATCH_BYTES_PER_PX
+from app.settings.hyperparameters import Hyperparameters
+
+# What the kernel and other processes of a container need beside the job, and what a forecast may
+# be wrong by: a limit is filled to this share.
+USABLE_SHARE: Final = 0.85
+
+_GIB: Final = 2**30
+_MPX: Final = 2**20
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was measured of training with one size of pass.
+
+    Attributes:
+        micro_batch_size: Samples of a pass.
+        side_px: Of its windows.
+        trainer_gib: Highest memory of the training process, pages of files included.
+        files_gib: Of it, pages of files, programs mostly, which the kernel drops where it must.
+        cuda_gib: Highest memory reserved on the GPU; None on a CPU.
+        pass_s: Forward, losses and backward.
+        optimizer_s: What else a step does.
+    """
+
+    micro_batch_size: int
+    side_px: int
+    trainer_gib: float
+    files_gib: float
+    cuda_gib: float | None
+    pass_s: float
+    optimizer_s: float
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What was measured of reading samples.
+
+    Attributes:
+        side_px: Of the windows.
+        server_gib: The process that workers are forked from, with what all of them share.
+        worker_gib: Each worker, without the batches that it keeps ready.
+        sample_s: CPU time a worker spends on a sample, by dataset.
+    """
+
+    side_px: int
+    server_gib: float
+    worker_gib: float
+    sample_s: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """All that was measured, and on what.
+
+    Attributes:
+        points: At two sizes of pass and two of windows, or more.
+        loading: None where nothing was read by workers.
+        launcher_gib: The process that starts training.
+        num_cores: Of the machine measured on.
+        device: "cpu" or "cuda".
+        precision: "fp32", "bf16" or "fp16".
+    """
+
+    points: tuple[Point, ...]
+    loading: Loading | None
+    launcher_gib: float
+    num_cores: int
+    device: str
+    precision: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types only."""
+        return {
+            "points": [vars(point) for point in self.points],
+            "loading": vars(self.loading) if self.loading else None,
+            "launcher_gib": self.launcher_gib,
+            "num_cores": self.num_cores,
+            "device": self.device,
+            "precision": self.precision,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Measurements":
+        """The measurements that `to_json` was taken of."""
+        loading = document["loading"]
+        return cls(
+            points=tuple(Point(**point) for point in document["points"]),
+            loading=Loading(**loading) if loading else None,
+            launcher_gib=document["launcher_gib"],
+            num_cores=document["num_cores"],
+            device=document["device"],
+            precision=document["precision"],
+        )
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run with certain settings is expected to take.
+
+    Attributes:
+        host_gib: Highest memory of all its processes, pages they share counted once.
+        needed_gib: Of it, what the kernel cannot drop: all but pages of files.
+        trainer_gib: Of it, one training process.
+        loading_gib: Of it, the workers of one training process, with the batches they keep ready.
+        cuda_gib: On each GPU; None on a CPU.
+        pass_s: Forward, losses and backward of one micro-batch.
+        load_s: CPU time of reading one micro-batch.
+        step_s: A whole step.
+        wait_s: Of it, waiting for data.
+        samples_per_step: Of all training processes.
+    """
+
+    host_gib: float
+    needed_gib: float
+    trainer_gib: float
+    loading_gib: float
+    cuda_gib: float | None
+    pass_s: float
+    load_s: float
+    step_s: float
+    wait_s: float
+    samples_per_step: int
+
+    @property
+    def samples_per_s(self) -> float:
+        """Of all training processes."""
+        return self.samples_per_step / self.step_s
+
+
+class CostModel:
+    """Memory and time as functions of the settings, fitted to measurements."""
+
+    def __init__(self, measurements: Measurements) -> None:
+        """Fit.
+
+        Args:
+            measurements: At least two sizes of pass; of windows, at least two or it is only good
+                for the one.
+        """
+        self.measurements = measurements
+        points = measurements.points
+        self._trainer_gib = _fit(points, [point.trainer_gib for point in points])
+        self._pass_s = _fit(points, [point.pass_s for point in points], is_relative=True)
+        cuda_gib = [point.cuda_gib for point in points if point.cuda_gib is not None]
+        self._cuda_gib = _fit(points, cuda_gib) if len(cuda_gib) == len(points) else None
+        self._files_gib = max(point.files_gib for point in points)
+        self._optimizer_s = float(np.median([point.optimizer_s for point in points]))
+
+    def forecast(
+        self,
+        hyperparameters: Hyperparameters,
+        shares: Mapping[str, float],
+        num_processes: int = 1,
+        num_cores: int | None = None,
+    ) -> Forecast:
+        """What a run takes on a machine that computes as fast as the one measured on.
+
+        Args:
+            hyperparameters: With a number as batch_size.
+            shares: Of the datasets trained on, by name; they add up to 1.
+            num_processes: Training processes on the host, which share its cores or have a GPU each.
+            num_cores: Of the host; those of the machine measured on by default.
+        """
+        size, side_px = hyperparameters.micro_batch_size, hyperparameters.crop_size_px
+        cores = (num_cores or self.measurements.num_cores) / num_processes
+        trainer_gib = _evaluate(self._trainer_gib, size, side_px)
+        pass_s = _evaluate(self._pass_s, size, side_px)
+        load_s = size * self._sample_s(shares, side_px)
+        loading_gib = self._loading_gib(hyperparameters)
+        num_passes = hyperparameters.grad_accum_steps
+        busy_s = num_passes * pass_s + self._optimizer_s
+        reading_s = num_passes * load_s
+        num_workers = hyperparameters.num_workers
+        if num_workers == 0:
+            wait_s = reading_s
+        else:
+            if self.measurements.device == "cpu":
+                # A worker displaces one of the threads that compute, and the others wait for it.
+                busy_s += reading_s
+            wait_s = max(0.0, reading_s / min(num_workers, cores) - busy_s)
+        host_gib = self.measurements.launcher_gib + num_processes * (trainer_gib + loading_gib)
+        return Forecast(
+            host_gib=host_gib,
+            needed_gib=host_gib - num_processes * self._files_gib,
+            trainer_gib=trainer_gib,
+            loading_gib=loading_gib,
+            cuda_gib=None if self._cuda_gib is None else _evaluate(self._cuda_gib, size, side_px),
+            pass_s=pass_s,
+            load_s=load_s,
+            step_s=busy_s + wait_s,
+            wait_s=wait_s,
+            samples_per_step=size * num_passes * num_processes,
+        )
+
+    def fixed_gib(self) -> float:
+        """Of the training process, what is there without a single sample."""
+        return float(self._trainer_gib[0])
+
+    def largest_micro_batch(
+        self,
+        hyperparameters: Hyperparameters,
+        host_limit_gib: float,
+        cuda_limit_gib: float | None = None,
+        num_processes: int = 1,
+        max_size: int = 256,
+        total: int | None = None,
+    ) -> int:
+        """The most samples of a pass that memory holds; 0 if not even one.
+
+        Args:
+            hyperparameters: Any batch_size; the other settings count.
+            host_limit_gib: What all processes of the host may use, to be filled to USABLE_SHARE.
+            cuda_limit_gib: What each GPU has, likewise.
+            num_processes: Training processes on the host.
+            max_size: No more than these.
+            total: Samples of a step that passes make up; None keeps grad_accum_steps.
+        """
+        for size in range(max_size, 0, -1):
+            update = {"batch_size": size}
+            if total is not None:
+                update["grad_accum_steps"] = -(-total // (size * num_processes))
+            tried = hyperparameters.model_copy(update=update)
+            forecast = self.forecast(tried, {}, num_processes)
+            if forecast.needed_gib > USABLE_SHARE * host_limit_gib:
+                continue
+            if (
+                cuda_limit_gib is not None
+                and forecast.cuda_gib is not None
+                and forecast.cuda_gib > USABLE_SHARE * cuda_limit_gib
+            ):
+                continue
+            return size
+        return 0
+
+    def _sample_s(self, shares: Mapping[str, float], side_px: int) -> float:
+        loading = self.measurements.loading
+        if loading is None:
+            return 0.0
+        scale = (side_px / loading.side_px) ** 2
+        return scale * sum(share * loading.sample_s[name] for name, share in shares.items())
+
+    def _loading_gib(self, hyperparameters: Hyperparameters) -> float:
+        """Workers, and the batches that lie between them and the step."""
+        batch_gib = (
+            BATCH_BYTES_PER_PX
+            * hyperparameters.crop_size_px**2
+            * hyperparameters.micro_batch_size
+            / _GIB
+        )
+        num_workers, loading = hyperparameters.num_workers, self.measurements.loading
+        # Of a step's micro-batches one is part of what was measured.
+        waiting_gib = (hyperparameters.grad_accum_steps - 1) * batch_gib
+        if num_workers == 0 or loading is None:
+            return waiting_gib
+        ready_gib = num_workers * hyperparameters.prefetch_factor * batch_gib
+        # A worker's own memory is that of windows on their way through its hands.
+        worker_gib = loading.worker_gib
+        return loading.server_gib + num_workers * worker_gib + waiting_gib + ready_gib
+
+
+def split_global_batch(global_batch_size: int, num_processes: int, largest: int) -> tuple[int, int]:
+    """A micro-batch and a number of passes that make up the global batch exactly.
+
+    Args:
+        global_batch_size: Samples of a step of all processes; a multiple of num_processes.
+        num_processes: Training processes.
+        largest: The most samples of a pass, at least 1.
+
+    Returns:
+        Samples of a pass, as many as possible, and passes a step.
+    """
+    per_process = global_batch_size // num_processes
+    size = max(size for size in range(1, min(largest, per_process) + 1) if per_process % size == 0)
+    return size, per_process // size
+
+
+def _fit(
+    points: Sequence[Point], values: Sequence[float], *, is_relative: bool = False
+) -> npt.NDArray[np.float64]:
+    """(3,) what is fixed, per sample and per sample and Mpx; no part is negative.
+
+    With windows of one size the last two cannot be told apart, and all of it is taken per pixel.
+    """
+    design = np.array([_terms(point.micro_batch_size, point.side_px) for point in points])
+    target = np.asarray(values, dtype=np.float64)
+    weights = 1 / target if is_relative else np.ones_like(target)
+    columns = [0, 1, 2] if len({point.side_px for point in points}) > 1 else [0, 2]
+    while True:
+        solution = np.zeros(3)
+        solved = np.linalg.lstsq(
+            design[:, columns] * weights[:, None], target * weights, rcond=None
+        )[0]
+        solution[columns] = solved
+        negative = [column for column in columns if solution[column] < 0 and column != 2]
+        if not negative:
+            return solution
+        columns.remove(min(negative, key=lambda column: solution[column]))
+
+
+def _terms(micro_batch_size: int, side_px: int) -> tuple[float, float, float]:
+    return 1.0, float(micro_batch_size), micro_batch_size * side_px**2 / _MPX
+
+
+def _evaluate(coefficients: npt.NDArray[np.float64], micro_batch_size: int, side_px: int) -> float:
+    value = float(np.dot(coefficients, _terms(micro_batch_size, side_px)))
+    assert math.isfinite(value)
+    return value

@@ -1,0 +1,320 @@
+"""Memory of a job over time: the process tree, the container, shared memory, CUDA. All in GiB.
+
+Imports no torch, so that a process that only watches others stays small.
+"""
+
+import csv
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import psutil
+
+from app.resources.cgroup import (
+    CGROUP_ROOT,
+    OWN_CGROUP,
+    find_cgroup,
+    read_cgroup_peak_gib,
+    read_memory_limit_gib,
+)
+from app.resources.memory_watch import MemoryWatch
+from app.resources.process_memory import (
+    cuda_peaks_gib,
+    own_sizes_gib,
+    own_tree,
+    reset_cuda_peaks,
+    reset_own_peak,
+    shm_gib,
+    sum_rss_gib,
+    walk_gib,
+)
+
+_log = logging.getLogger(__name__)
+
+# In the order of memory.csv. Of these the highest value matters, of host_available_gib the lowest.
+PEAK_COLUMNS: Final = (
+    "rss_gib",
+    "uss_gib",
+    "pss_gib",
+    "peak_gib",
+    "cgroup_use_gib",
+    "shm_gib",
+    "cuda_allocated_gib",
+    "cuda_reserved_gib",
+)
+COLUMNS: Final = (*PEAK_COLUMNS, "cgroup_limit_gib", "host_total_gib", "host_available_gib")
+
+_GIB: Final = 2**30
+# USS and PSS walk all page tables: 39 ms for phase 1 and its workers, where RSS takes 0.1 ms.
+_MAX_WALK_SHARE: Final = 0.002
+_MAX_PHASE_WALK_SHARE: Final = 0.003
+# Finding the tree's processes reads a file of every process there is: 1 to 2 ms for 150 of them.
+_MAX_LISTING_SHARE: Final = 0.001
+_FULL_SHARE: Final = 0.95  # from here on a kill was likely for memory
+
+Values = dict[str, float | None]
+
+
+@dataclass
+class _Row:
+    time_s: float
+    phase: str
+    values: Values
+    num_samples: int = 1
+
+
+def _merge_rows(first: _Row, second: _Row) -> _Row:
+    """One row for both, with the worse of each value, so that a spike outlives the thinning."""
+    merged: Values = {}
+    for column in COLUMNS:
+        known = [value for row in (first, second) if (value := row.values[column]) is not None]
+        worst = min if column == "host_available_gib" else max
+        merged[column] = worst(known) if known else None
+    num_samples = first.num_samples + second.num_samples
+    return _Row(first.time_s, first.phase, merged, num_samples)
+
+
+class MemorySampler:
+    """A thread that notes every `interval_s` what the process and its children use.
+
+    Use as a context manager; name the phases with `enter_phase`. A failure in here is logged once
+    and never reaches the job. `peaks` sees every sample; the series is thinned to `max_rows`.
+    """
+
+    def __init__(
+        self,
+        interval_s: float,
+        *,
+        max_rows: int = 5000,
+        cgroup_root: Path = CGROUP_ROOT,
+        own_cgroup: Path = OWN_CGROUP,
+        is_watched: bool = False,
+        with_walks: bool = True,
+    ) -> None:
+        """Prepare; nothing is sampled before the context is entered.
+
+        Args:
+            interval_s: Time between samples, > 0.
+            max_rows: Length at which the series is thinned to half.
+            cgroup_root: Where cgroups are mounted.
+            own_cgroup: This process's groups.
+            is_watched: Whether what is found is warned of.
+            with_walks: Whether USS, PSS and the peak are of interest, which cost most.
+        """
+        self._interval_s = interval_s
+        self._max_rows = max_rows
+        self._cgroup = find_cgroup(cgroup_root, own_cgroup)
+        self._limit_gib = read_memory_limit_gib(cgroup_root, own_cgroup)
+        self._watch = MemoryWatch(self._limit_gib) if is_watched else None
+        if is_watched and self._cgroup is None:
+            _log.info(
+                "memory: no control groups under %s: the limit is taken to be the host's memory",
+                cgroup_root,
+            )
+        self._phase = "start"
+        self._rows: list[_Row] = []
+        self._samples_per_row = 1
+        self._peaks: dict[str, Values] = {}
+        self._start_s = 0.0
+        self._processes: list[psutil.Process] = []
+        self._next_listing_s = 0.0
+        self._with_walks = with_walks
+        self._next_walk_s = self._next_phase_walk_s = 0.0
+        # PSS of the tree and this process's RSS, at the last walk.
+        self._walked_gib: tuple[float, float] | None = None
+        self._told_denied = self._failed = False
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="memory-sampler", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._start_s = time.monotonic()
+        reset_own_peak()
+        self._sample(walk_due=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10.0)
+        self._sample(walk_due=True)
+
+    def enter_phase(self, name: str) -> None:
+        """Close the phase before with one last sample and name the next one.
+
+        Args:
+            name: "load", "train", "val" or "export"; a sampler begins in "start".
+        """
+        self._sample_phase()
+        with self._lock:
+            self._phase = name
+            reset_own_peak()
+            try:
+                reset_cuda_peaks()
+            except Exception:
+                self._log_once()
+
+    def close_epoch(self, num_epochs_left: int) -> None:
+        """Let the watch compare epochs, of which so many are still to come."""
+        if self._watch is not None:
+            self._watch.close_epoch(num_epochs_left)
+
+    def sample_now(self) -> None:
+        """Take a sample in between, so that a phase shorter than the interval has one."""
+        self._sample_phase()
+
+    def peaks(self) -> dict[str, Values]:
+        """The highest value of every column of PEAK_COLUMNS in each phase; None: never known."""
+        with self._lock:
+            return {
+                phase: {name: None if v is None else round(v, 4) for name, v in values.items()}
+                for phase, values in self._peaks.items()
+            }
+
+    def peak_rss_gib(self) -> float:
+        """The highest resident memory of the process tree in any phase."""
+        values = [peaks["rss_gib"] for peaks in self.peaks().values()]
+        return max((value for value in values if value is not None), default=0.0)
+
+    def describe_peak(self) -> str:
+        """For error messages: the peak, by the kernel's own count if it kept one, and the limit."""
+        limit = "unknown" if self._limit_gib is None else f"{self._limit_gib:.2f} GiB"
+        return f"peak {self._highest_gib():.2f} GiB of a limit of {limit}"
+
+    def was_full(self) -> bool:
+        """Whether the peak came so near to the limit that the kernel may have acted."""
+        return self._limit_gib is not None and self._highest_gib() >= _FULL_SHARE * self._limit_gib
+
+    def _highest_gib(self) -> float:
+        peak_gib = read_cgroup_peak_gib()
+        return self.peak_rss_gib() if peak_gib is None else peak_gib
+
+    def limit_gib(self) -> float | None:
+        """The container's limit or the host's memory, whichever is less."""
+        return self._limit_gib
+
+    def write_csv(self, path: Path) -> None:
+        """Write the series: time_s since the start, phase, COLUMNS; empty where unknown."""
+        with self._lock:
+            rows = list(self._rows)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["time_s", "phase", *COLUMNS])
+            for row in rows:
+                values = (row.values[column] for column in COLUMNS)
+                cells = ["" if value is None else f"{value:.4f}" for value in values]
+                writer.writerow([f"{row.time_s:.2f}", row.phase, *cells])
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self._sample(walk_due=time.monotonic() >= self._next_walk_s)
+
+    def _sample_phase(self) -> None:
+        """A sample that knows the phase's peak; with a walk, unless the last is too recent."""
+        known = self._peaks.get(self._phase, {}).get("pss_gib") is not None
+        self._sample(not known or time.monotonic() >= self._next_phase_walk_s, with_peak=True)
+
+    def _sample(self, walk_due: bool, with_peak: bool = False) -> None:
+        with self._lock:
+            try:
+                values = self._read(walk_due, with_peak)
+                self._add(_Row(time.monotonic() - self._start_s, self._phase, values))
+                self._show_watch(values)
+            except Exception:
+                self._log_once()
+
+    def _show_watch(self, values: Values) -> None:
+        # Without a container's own count, by PSS: RSS counts what workers share once for each.
+        in_container = values["cgroup_limit_gib"] is not None
+        use_gib = values["cgroup_use_gib" if in_container else "peak_gib"]
+        if use_gib is None and self._told_denied:
+            use_gib = values["rss_gib"]
+        if self._watch is not None and use_gib is not None:
+            self._watch.see(use_gib)
+
+    def _log_once(self) -> None:
+        if not self._failed:
+            _log.warning("memory: a sample failed; memory.csv may have gaps", exc_info=True)
+        self._failed = True
+
+    def _read(self, walk_due: bool, with_peak: bool) -> Values:
+        processes = self._list_processes(walk_due)
+        host = psutil.virtual_memory()
+        cuda_allocated_gib, cuda_reserved_gib = cuda_peaks_gib()
+        is_walked = walk_due and self._with_walks
+        uss_gib, pss_gib = (self._timed_walk_gib(processes) if is_walked else None) or (None, None)
+        return {
+            "rss_gib": sum_rss_gib(processes),
+            "uss_gib": uss_gib,
+            "pss_gib": pss_gib,
+            "peak_gib": self._peak_gib(pss_gib, with_peak),
+            "cgroup_use_gib": self._cgroup.use_gib() if self._cgroup else None,
+            "shm_gib": shm_gib(),
+            "cuda_allocated_gib": cuda_allocated_gib,
+            "cuda_reserved_gib": cuda_reserved_gib,
+            "cgroup_limit_gib": self._cgroup.limit_gib() if self._cgroup else None,
+            "host_total_gib": host.total / _GIB,
+            "host_available_gib": host.available / _GIB,
+        }
+
+    def _list_processes(self, anew: bool) -> list[psutil.Process]:
+        before_s = time.monotonic()
+        if anew or before_s >= self._next_listing_s:
+            self._processes = own_tree()
+            after_s = time.monotonic()
+            self._next_listing_s = after_s + (after_s - before_s) / _MAX_LISTING_SHARE
+        return self._processes
+
+    def _timed_walk_gib(self, processes: list[psutil.Process]) -> tuple[float, float] | None:
+        before_s = time.monotonic()
+        walked_gib = walk_gib(processes)
+        after_s = time.monotonic()
+        self._next_walk_s = after_s + (after_s - before_s) / _MAX_WALK_SHARE
+        self._next_phase_walk_s = after_s + (after_s - before_s) / _MAX_PHASE_WALK_SHARE
+        if walked_gib is None and not self._told_denied:
+            self._told_denied = True
+            if self._watch is not None:
+                _log.info(
+                    "memory: the system does not tell what processes share: uss_gib, pss_gib and "
+                    "peak_gib stay empty, and rss_gib counts shared pages once for each process"
+                )
+        return walked_gib
+
+    def _peak_gib(self, pss_gib: float | None, with_peak: bool) -> float | None:
+        """The tree's PSS with this process at its largest; None where that is not looked at.
+
+        Between walks this process alone is taken to have changed since the last one.
+        """
+        if pss_gib is None and (self._walked_gib is None or not with_peak):
+            return None
+        largest_gib, now_gib = own_sizes_gib()
+        if pss_gib is not None:
+            self._walked_gib = (pss_gib, now_gib)
+        assert self._walked_gib is not None
+        walked_pss_gib, walked_rss_gib = self._walked_gib
+        return walked_pss_gib + largest_gib - walked_rss_gib
+
+    def _add(self, row: _Row) -> None:
+        peaks = self._peaks.setdefault(row.phase, dict.fromkeys(PEAK_COLUMNS))
+        for column in PEAK_COLUMNS:
+            value, peak = row.values[column], peaks[column]
+            if value is not None:
+                peaks[column] = value if peak is None else max(value, peak)
+        if self._rows and self._rows[-1].num_samples < self._samples_per_row:
+            self._rows[-1] = _merge_rows(self._rows[-1], row)
+        else:
+            self._rows.append(row)
+        if len(self._rows) > self._max_rows:
+            self._samples_per_row *= 2
+            pairs = zip(self._rows[::2], self._rows[1::2], strict=False)
+            odd_last = self._rows[-1:] if len(self._rows) % 2 else []
+            self._rows = [_merge_rows(first, second) for first, second in pairs] + odd_last

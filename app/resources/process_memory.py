@@ -1,0 +1,101 @@
+"""What the processes of a tree hold, as the kernel and CUDA tell it."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from app.resources.shared_memory import SHM_DIR
+
+_GIB: Final = 2**30
+
+
+def own_tree() -> list[psutil.Process]:
+    """This process and all that descend from it."""
+    own = psutil.Process()
+    return [own, *own.children(recursive=True)]
+
+
+def sum_rss_gib(processes: list[psutil.Process]) -> float:
+    """Resident memory; a page that several processes map counts once for each."""
+    total = 0
+    for process in processes:
+        try:
+            total += process.memory_info().rss
+        except psutil.Error:  # it ended since it was listed
+            continue
+    return total / _GIB
+
+
+def walk_gib(processes: list[psutil.Process]) -> tuple[float, float] | None:
+    """USS and PSS: memory that only one process maps, and with it what several share, once.
+
+    None where the system does not tell of one of them: without it the sums would be of nothing.
+    """
+    uss = pss = 0
+    for process in processes:
+        try:
+            info = process.memory_full_info()
+            uss += info.uss
+            pss += info.pss
+        except (psutil.AccessDenied, AttributeError):  # psutil leaves out what no file tells
+            return None
+        except psutil.Error:
+            continue
+    return uss / _GIB, pss / _GIB
+
+
+def own_sizes_gib() -> tuple[float, float]:
+    """This process's resident memory at its largest since the last reset, and now.
+
+    The largest is the kernel's own count, which no sample misses: a step is at its peak for
+    milliseconds. Where the kernel does not count, it is that of now.
+    """
+    sizes = {}
+    for line in Path("/proc/self/status").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name in ("VmHWM", "VmRSS"):
+            sizes[name] = int(rest.split()[0]) * 1024 / _GIB
+    now_gib = sizes.get("VmRSS", 0.0)
+    return max(sizes.get("VmHWM", 0.0), now_gib), now_gib
+
+
+def reset_own_peak() -> None:
+    """Let the kernel count this process's largest memory from now on."""
+    # Where the kernel does not allow it, later phases keep the peak of earlier ones.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def shm_gib() -> float | None:
+    """Used shared memory; None where there is none."""
+    try:
+        stats = os.statvfs(SHM_DIR)
+    except OSError:
+        return None
+    return (stats.f_blocks - stats.f_bfree) * stats.f_frsize / _GIB
+
+
+def cuda_peaks_gib() -> tuple[float | None, float | None]:
+    """This process's peaks of allocated and reserved memory over all devices, since the last reset.
+
+    A thread's current device is 0, whatever the main thread chose: so every device is asked.
+    """
+    cuda = sys.modules.get("torch.cuda")
+    if cuda is None or not cuda.is_initialized():
+        return None, None
+    devices = range(cuda.device_count())
+    allocated = sum(cuda.max_memory_allocated(device) for device in devices)
+    reserved = sum(cuda.max_memory_reserved(device) for device in devices)
+    return allocated / _GIB, reserved / _GIB
+
+
+def reset_cuda_peaks() -> None:
+    """Let torch count its largest memory on the GPU from now on, where one is in use."""
+    cuda = sys.modules.get("torch.cuda")
+    if cuda is not None and cuda.is_initialized():
+        for device in range(cuda.device_count()):
+            cuda.reset_peak_memory_stats(device)

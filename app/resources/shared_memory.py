@@ -1,0 +1,71 @@
+"""How many data workers /dev/shm has room for: batches go through it from worker to training."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Final
+
+from app.settings.hyperparameters import Hyperparameters
+
+SHM_DIR: Final = Path("/dev/shm")
+
+logger = logging.getLogger(__name__)
+
+# Of a Batch: image 3, segments 1, lines 4, depth 4, superstructures 1.
+BATCH_BYTES_PER_PX = 13
+# Of a photo validated on; RID's have this side.
+_VAL_SIDE_PX = 512
+# For what else lies there.
+_USABLE_SHARE = 0.9
+_GIB = 2**30
+
+
+def fit_workers(hyperparameters: Hyperparameters, num_local_processes: int) -> Hyperparameters:
+    """The settings with as many data workers as /dev/shm has room for, and a warning if fewer.
+
+    A full one ends a worker by SIGBUS. Docker gives 64 MiB, and no image can ask for more.
+
+    Args:
+        hyperparameters: As asked for.
+        num_local_processes: Training processes on this host, which share it.
+    """
+    shm = read_shm_gib()
+    if shm is None or hyperparameters.num_workers == 0:
+        return hyperparameters
+    free_bytes = shm[1] * _GIB * _USABLE_SHARE / num_local_processes
+    num_workers = count_workers(hyperparameters, free_bytes)
+    if num_workers == hyperparameters.num_workers:
+        return hyperparameters
+    logger.warning(
+        "/dev/shm has %.0f MiB free, too little for the batches of num_workers=%d: using %d; give "
+        "the container more (docker run --shm-size=1g, compose shm_size)",
+        shm[1] * 1024,
+        hyperparameters.num_workers,
+        num_workers,
+    )
+    return hyperparameters.model_copy(update={"num_workers": num_workers})
+
+
+def count_workers(hyperparameters: Hyperparameters, free_bytes: float) -> int:
+    """The most workers, up to num_workers, whose batches fit into so many bytes; perhaps none.
+
+    Workers that train go on reading ahead while others validate. Each holds prefetch_factor batches
+    (2 in validation), and the step under way holds its own.
+    """
+    train_bytes = (
+        BATCH_BYTES_PER_PX * hyperparameters.crop_size_px**2 * hyperparameters.micro_batch_size
+    )
+    val_bytes = BATCH_BYTES_PER_PX * max(_VAL_SIDE_PX, hyperparameters.crop_size_px) ** 2
+    fixed_bytes = hyperparameters.grad_accum_steps * train_bytes + val_bytes
+    bytes_per_worker = hyperparameters.prefetch_factor * train_bytes + 2 * val_bytes
+    num_fitting = int(max(0.0, free_bytes - fixed_bytes) // bytes_per_worker)
+    return min(hyperparameters.num_workers, num_fitting)
+
+
+def read_shm_gib() -> tuple[float, float] | None:
+    """Size and free part of shared memory; None where there is none."""
+    try:
+        usage = shutil.disk_usage(SHM_DIR)
+    except OSError:
+        return None
+    return usage.total / _GIB, usage.free / _GIB

@@ -1,0 +1,144 @@
+"""How the texts of a job become hyperparameters.
+
+SageMaker sends a flat map of texts, and every sender writes the same value in another way: `true`
+or `True`, `adam` or `"adam"`, `10` or `10.0`. `parse_hyperparameters` reads them all.
+"""
+
+import ast
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from types import NoneType
+from typing import Final, Literal, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from app.base.errors import ConfigError, join_problems
+from app.settings.hyperparameters import Hyperparameters
+
+_SWITCH_WORDS: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, str]:
+    """The texts of a command line's `--set key=value` as a map; of a key given twice, the last.
+
+    Raises:
+        ConfigError: If a setting has no key or no equals sign.
+    """
+    parts = [setting.partition("=") for setting in settings]
+    problems = [
+        f"--set: expected key=value, got {setting!r:.100}"
+        for setting, (key, equals, _) in zip(settings, parts, strict=True)
+        if not key or not equals
+    ]
+    if problems:
+        raise ConfigError(join_problems(problems))
+    return {key: value for key, _, value in parts}
+
+
+def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
+    """Checked hyperparameters from the texts of a job, or from values already typed.
+
+    Args:
+        raw: Values by name. Keys that SageMaker's SDKs and tuner add are ignored.
+
+    Raises:
+        ConfigError: If a key is unknown or a value cannot be used; names all of them.
+    """
+    fields = Hyperparameters.model_fields
+    own = {name: value for name, value in raw.items() if not _is_platform_key(name)}
+    decoded = {
+        name: _decode(value, fields[name]) if name in fields else value
+        for name, value in own.items()
+    }
+    try:
+        return Hyperparameters.model_validate(decoded)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            name = str(item["loc"][0])
+            if item["type"] == "extra_forbidden":
+                problems.append(_describe_unknown_key(name))
+            else:
+                problems.append(f"{name}: {item['msg']}, got {own[name]!r:.100}")
+        raise ConfigError(join_problems(problems)) from error
+
+
+def _is_platform_key(name: str) -> bool:
+    return name == "_tuning_objective_metric" or name.startswith("sagemaker_")
+
+
+def _describe_unknown_key(name: str) -> str:
+    shown = name if name.isidentifier() else f"{name!r:.100}"
+    normal = name.lower().replace("-", "_")
+    nearest = difflib.get_close_matches(normal, Hyperparameters.model_fields, n=1)
+    if nearest:
+        return f"{shown}: unknown hyperparameter, did you mean {nearest[0]}?"
+    return f"{shown}: unknown hyperparameter, see docs/hyperparameters.md for all names"
+
+
+def _decode(value: object, field: FieldInfo) -> object:
+    """What a sender meant by a text, for a field of that type; the rest is for pydantic to judge.
+
+    Source: value encodings of the SageMaker Python SDK 2 (json.dumps in script mode, str() in the
+    plain Estimator) and 3 (texts as they are, else json.dumps), and of boto3 (as typed).
+    """
+    kind, is_optional = split_optional(field)
+    if _is_text(kind):
+        # A number-like text such as 007 must stay what it is: undo one layer of quotes, no more.
+        return _unquote(value) if isinstance(value, str) else value
+    if kind is bool:
+        return _read_switch(value)
+    if isinstance(value, str):
+        text = str(_unquote(value))
+        if is_optional and text.strip() in ("", "null", "None"):
+            return None
+        literal = _read_literal(text)
+        # Booleans have been read by now, and Literal[1] would take True for 1.
+        value = text if isinstance(literal, bool) else literal
+    if isinstance(value, bool):
+        return str(value)
+    # 1e3 and 10.0 are whole numbers to whoever typed them; float fields take an int as well.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _unquote(text: str) -> str:
+    """The text without its layer of JSON quotes, if it has one."""
+    try:
+        inner = json.loads(text) if text.startswith('"') else text
+    except ValueError:
+        return text
+    return inner if isinstance(inner, str) else text
+
+
+def _read_switch(value: object) -> object:
+    """True or False from any of the ways to write them, else the value as it is."""
+    word = str(_unquote(value) if isinstance(value, str) else value).strip().lower()
+    return _SWITCH_WORDS.get(word, value)
+
+
+def _read_literal(text: str) -> object:
+    """The text as JSON, else as a Python literal, else as it is."""
+    # RecursionError and MemoryError: thousands of brackets. Such a text is simply no value of ours.
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return text
+
+
+def split_optional(field: FieldInfo) -> tuple[object, bool]:
+    """A field's type without `| None`, and whether it had that."""
+    options = get_args(field.annotation)
+    return (options[0], True) if NoneType in options else (field.annotation, False)
+
+
+def _is_text(kind: object) -> bool:
+    return kind is str or (get_origin(kind) is Literal and isinstance(get_args(kind)[0], str))

@@ -1,0 +1,95 @@
+"""Settings with several kinds of values: numbers or auto, switches, presets, lists of datasets."""
+
+import pytest
+
+from app.base.errors import ConfigError
+from app.settings.checks import read_dataset_names
+from app.settings.hyperparameters import Hyperparameters
+from app.settings.presets import overridden_keys
+from app.settings.texts import parse_hyperparameters
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("auto", "auto"), ('"auto"', "auto"), ("4", 4), ("4.0", 4)]
+)
+def test_batch_sizes(text, size):
+    assert parse_hyperparameters({"batch_size": text}).batch_size == size
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "Auto", "2.5", "true", ""])
+def test_a_wrong_batch_size_is_one_problem(text):
+    with pytest.raises(ConfigError) as error:
+        parse_hyperparameters({"batch_size": text})
+    expected = "batch_size: Input should be a whole number of at least 1, or auto, got "
+    assert str(error.value) == f"{expected}{text!r}"
+
+
+def test_an_automatic_batch_size_has_to_be_resolved():
+    assert Hyperparameters(batch_size=3).micro_batch_size == 3
+    with pytest.raises(AssertionError, match="resolved first"):
+        _ = Hyperparameters(batch_size="auto").micro_batch_size
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("auto", "auto"), ('"auto"', "auto"), ("1", 1.0), ("1e-3", 0.001)]
+)
+def test_learning_rates(text, rate):
+    parsed = parse_hyperparameters({"learning_rate": text}).learning_rate
+    assert parsed == rate
+    assert type(parsed) is type(rate)
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "1.5", "Auto", "nan", "NaN", "1e999", "true", "", True, None, [1]]
+)
+def test_a_wrong_learning_rate_is_one_problem(value):
+    with pytest.raises(ConfigError) as error:
+        parse_hyperparameters({"learning_rate": value})
+    expected = "learning_rate: Input should be a number above 0 and at most 1, or auto, got "
+    assert str(error.value) == f"{expected}{value!r}"
+
+
+def test_an_automatic_learning_rate_has_to_be_resolved():
+    assert Hyperparameters(learning_rate=0.5).settled_learning_rate == 0.5
+    with pytest.raises(AssertionError, match="resolved first"):
+        _ = Hyperparameters(learning_rate="auto").settled_learning_rate
+
+
+@pytest.mark.parametrize("text", ["1", "true", "True", '"true"', "yes", "on"])
+def test_switches_on(text):
+    assert parse_hyperparameters({"memory_profile": text}).memory_profile is True
+
+
+@pytest.mark.parametrize("text", ["0", "false", "False", "no", "off"])
+def test_switches_off(text):
+    assert parse_hyperparameters({"memory_profile": text}).memory_profile is False
+
+
+def test_a_switch_is_neither_on_nor_off():
+    with pytest.raises(ConfigError, match=r"^memory_profile: Input should be a valid boolean"):
+        parse_hyperparameters({"memory_profile": "maybe"})
+
+
+def test_phase_5_on_a_cpu_contradicts_itself():
+    with pytest.raises(
+        ConfigError,
+        match=r"^epochs: .*; device: Input contradicts phase=5, .* take phase=4, got 'cpu'$",
+    ):
+        parse_hyperparameters({"phase": "5", "device": "cpu", "epochs": "0"})
+    assert parse_hyperparameters({"phase": "5"}).device == "cuda"
+
+
+def test_keys_that_override_a_preset():
+    given = {"batch_size": 8, "epochs": 5, "seed": 3}
+    assert overridden_keys(1, given) == {"batch_size": (2, 8)}
+
+
+@pytest.mark.parametrize("text", ["airs,airs", "rid;airs", "all,rid", "RID", ","])
+def test_wrong_names_of_datasets(text):
+    with pytest.raises(ConfigError, match=r"^datasets: Input should be all, or names of rid, "):
+        parse_hyperparameters({"datasets": text})
+
+
+def test_names_of_datasets():
+    assert read_dataset_names("all") == ("rid", "roofline", "airs")
+    assert read_dataset_names("airs, rid") == ("rid", "airs")
