@@ -3,27 +3,23 @@
 import json
 import logging
 import math
-import platform
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from app import __version__
-from app.base.tasks import LINE_KINDS, Task, TaskName, find_task
-from app.checkpoint import DESCRIPTION_FILE, MODEL_FILE, export_model
+from app.base.tasks import LINE_KINDS, Task, TaskName
 from app.data.loading import Batch, EvalDataset, collate
 from app.engine import predict
-from app.metrics import ConfusionMatrix, MetricValue
-from app.model import IMAGE_MEAN, IMAGE_STD, HybridRoofModel
-from app.report import Image8, Panel, write_report
+from app.metrics.roof_metrics import ConfusionMatrix, MetricValue
+from app.model.export import DESCRIPTION_FILE, MODEL_FILE, export_model
+from app.model.network import HybridRoofModel
+from app.report.report import Image8, Panel, write_report
+from app.report.steps import StepSeries
 from app.resources.memory_sampler import MemorySampler
-from app.settings.hyperparameters import Hyperparameters
-from app.step_times import StepSeries
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +34,6 @@ _ARTIFACTS = (
 
 _NUM_PANELS = 6
 _LINE_THRESHOLD = 0.5
-_PACKAGES = ("torch", "torchvision", "numpy", "opencv-contrib-python-headless", "rasterio")
-# The numbers a person asks for first: name in a row, words, format.
-_HEADLINES = (
-    ("train/loss", "loss", "{:.3f}"),
-    ("val/segments/roof_iou", "roof IoU", "{:.3f}"),
-    ("val/segments/miou", "plane mIoU", "{:.3f}"),
-    ("val/segments/azimuth_error_deg", "azimuth error", "{:.0f} deg"),
-    ("val/lines/f1_3px", "line F1 at 3 px", "{:.3f}"),
-    ("val/depth/rmse_m", "height RMSE", "{:.2f} m"),
-    ("val/superstructures/miou_no_background", "superstructure mIoU", "{:.3f}"),
-    ("samples_per_s", "speed", "{:.1f} samples/s"),
-)
 # The table at the end of a run.
 _TABLE: Mapping[TaskName, Sequence[str]] = {
     "segments": (
@@ -92,69 +76,6 @@ class Results:
     def state_dict(self) -> dict[str, Any]:
         """Plain types only."""
         return asdict(self)
-
-
-def headline(row: Mapping[str, float | int | None], split: str = "val") -> str:
-    """One line of the numbers a person asks for first; those without a value are left out."""
-    return "  ".join(
-        f"{words} {form.format(value)}"
-        for name, words, form in _HEADLINES
-        if (value := row.get(name.replace("val/", f"{split}/"))) is not None
-    )
-
-
-def describe_model(
-    model: HybridRoofModel,
-    hyperparameters: Hyperparameters,
-    trained_classes: Mapping[TaskName, Collection[str]],
-    gsd_m: float,
-) -> dict[str, Any]:
-    """The content of model.json: what a user of the weights must know.
-
-    Args:
-        model: Whose weights are exported.
-        hyperparameters: It was trained with.
-        trained_classes: Per task that was trained, the classes its labels told apart; what the
-            model says of any other means nothing.
-        gsd_m: Metres per pixel it expects.
-    """
-    names = [task.name for task in model.tasks]
-    return {
-        "architecture": {
-            "name": "HybridRoofModel",
-            "backbone": "resnet50",
-            "decoder_channels": model.decoder_channels,
-            "azimuth_bins": find_task("segments", model.tasks).azimuth_bins or 1,
-            "superstructures": "superstructures" in names,
-        },
-        "tasks": {
-            task.name: {
-                "kind": task.kind,
-                "class_names": task.class_names,
-                "trained": task.name in trained_classes,
-                "trained_classes": [
-                    name for name in task.class_names if name in trained_classes.get(task.name, ())
-                ],
-            }
-            for task in model.tasks
-        },
-        "input": {
-            "bands": ["red", "green", "blue"],
-            "range": [0, 255],
-            "mean": IMAGE_MEAN,
-            "std": IMAGE_STD,
-            "normalisation": "inside the model: give it the image as it is",
-        },
-        "gsd_m": gsd_m,
-        "hyperparameters": hyperparameters.model_dump(mode="json"),
-        "versions": read_versions(),
-    }
-
-
-def read_versions() -> dict[str, str]:
-    """Of this package, Python and the libraries that shape the numbers."""
-    versions = {"roof-model": __version__, "python": platform.python_version()}
-    return versions | {package: version(package) for package in _PACKAGES}
 
 
 def collect_panels(

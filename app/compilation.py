@@ -14,7 +14,7 @@ import torch
 import torch._functorch.config as functorch_config
 from torch import nn
 
-from app.devices import is_out_of_memory
+from app.model.devices import is_out_of_memory
 
 logger = logging.getLogger(__name__)
 

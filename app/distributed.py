@@ -67,11 +67,6 @@ def rank() -> int:
     return dist.get_rank() if _is_distributed() else 0
 
 
-def local_rank() -> int:
-    """Which of its host's training processes this one is."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 def wrap_model(model: nn.Module, device: torch.device) -> nn.Module:
     """The model with gradients averaged over ranks; the model itself where there is one rank."""
     if not _is_distributed():

@@ -15,12 +15,12 @@ from app.batch_statistics import BatchStatistics
 from app.data.listing import shorten
 from app.data.loading import Batch, split_batch
 from app.device_batches import DeviceBatches
-from app.devices import autocast, is_out_of_memory
 from app.distributed import all_reduce_sum, rank, world_size
 from app.freezing import prepare_backbone
 from app.gradient_norms import measure_norms, shared_feature
-from app.losses import RoofLoss, count_known
-from app.metrics import RoofMetrics
+from app.metrics.roof_metrics import RoofMetrics
+from app.model.devices import autocast, is_out_of_memory
+from app.model.losses import RoofLoss, count_known
 from app.step_times import StepClock
 from app.task_weighting import clamp, set_gradients, weigh_tasks
 from app.training_state import LossSums, TrainingState, unwrap

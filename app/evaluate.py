@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from app.artifacts import headline
 from app.base.dataset_names import DatasetName
 from app.base.errors import CheckpointError, ConfigError
 from app.base.tasks import find_task
-from app.checkpoint import load_exported_model
 from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
 from app.data.reader import Split
-from app.devices import choose_autocast_dtype, choose_device
 from app.job.paths import check_writable, scratch_folder
-from app.model import HybridRoofModel
+from app.metrics.headlines import headline
+from app.model.devices import choose_autocast_dtype, choose_device
+from app.model.export import load_exported_model
+from app.model.network import HybridRoofModel
 from app.scoring import Scores, finish_scores, score_datasets
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters

@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from app.backbone_weights import find_pretrained_weights, load_backbone_weights
 from app.base.errors import ConfigError
 from app.base.storage import writing_to
 from app.base.tasks import Task, TaskName
-from app.class_weights import ClassWeights
-from app.devices import choose_autocast_dtype
 from app.distributed import gather_json, rank, world_size
 from app.engine import StepSettings
 from app.gradient_norms import NORM_INTERVAL_STEPS
 from app.job.inputs import PRETRAINED_CHANNEL
 from app.job.paths import Paths
-from app.losses import RoofLoss
-from app.model import HybridRoofModel
+from app.model.backbone_weights import find_pretrained_weights, load_backbone_weights
+from app.model.class_weights import ClassWeights
+from app.model.devices import choose_autocast_dtype
+from app.model.losses import RoofLoss
+from app.model.network import HybridRoofModel
 from app.resources.batch_size import remember_batch_size, settle_batch_size
 from app.resources.shared_memory import fit_workers
 from app.settings.hyperparameters import Hyperparameters

@@ -23,7 +23,7 @@ from app.data.loading import samples_of_one_pass
 from app.data.roofline import split_indices
 from app.data.transforms import windows_per_side
 from app.job.paths import scratch_folder
-from app.model import HybridRoofModel
+from app.model.network import HybridRoofModel
 from app.optimisation import choose_task_weights
 from app.plan_facts import Facts, FactsRequest
 from app.settings.hyperparameters import Hyperparameters

@@ -27,10 +27,10 @@ from app.base.tasks import build_tasks
 from app.data.datasets import Datasets, open_datasets
 from app.data.loading import Batch, TrainOrder, build_train_loader, collate
 from app.data.workers import start_worker_server
-from app.devices import choose_autocast_dtype, choose_device, is_out_of_memory
 from app.engine import StepSettings, train_steps
 from app.job.paths import scratch_folder
-from app.losses import RoofLoss
+from app.model.devices import choose_autocast_dtype, choose_device, is_out_of_memory
+from app.model.losses import RoofLoss
 from app.optimisation import build_state, choose_task_weights
 from app.resources.batch_size import DEFAULT_GLOBAL_BATCH_SIZE
 from app.resources.cores import num_cores

@@ -15,15 +15,15 @@ from app.base.storage import check_space, writing_to
 from app.checkpoint import (
     count_checkpoints,
     find_differences,
-    find_misfits,
     load_latest_checkpoint,
     save_checkpoint,
 )
 from app.data.datasets import Datasets
 from app.distributed import broadcast_bytes, gather_json, rank, world_size
 from app.job.paths import Paths
+from app.model.export import find_misfits
+from app.report.steps import StepSeries
 from app.settings.hyperparameters import Hyperparameters
-from app.step_times import StepSeries
 from app.training_state import LossSums, TrainingState, unwrap
 
 logger = logging.getLogger(__name__)

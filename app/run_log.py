@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from app.artifacts import headline
 from app.base.logs import metric_line
 from app.base.tasks import Task, TaskName
-from app.class_weights import ClassWeights
 from app.data.audit import sample_findings
 from app.data.datasets import Datasets
 from app.data.distribution import Distribution, lines_of_shares
 from app.gradient_norms import find_uneven
+from app.metrics.headlines import headline
+from app.model.class_weights import ClassWeights
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.presets import overridden_keys
 

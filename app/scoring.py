@@ -10,8 +10,8 @@ from app.base.tasks import Task, TaskName
 from app.data.loading import Batch, EvalDataset, build_eval_loader
 from app.distributed import all_reduce_sum, rank, world_size
 from app.engine import evaluate
-from app.metrics import ConfusionMatrix, MetricValue, RoofMetrics
-from app.model import HybridRoofModel
+from app.metrics.roof_metrics import ConfusionMatrix, MetricValue, RoofMetrics
+from app.model.network import HybridRoofModel
 
 
 class Scores:

@@ -13,9 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from app.base.tasks import TASK_NAMES, Task, TaskName
-from app.devices import autocast
-from app.losses import RoofLoss
-from app.model import HybridRoofModel
+from app.model.devices import autocast
+from app.model.losses import RoofLoss
+from app.model.network import HybridRoofModel
 from app.tensor_memory import PERSISTENT, StepMemoryWatch
 
 _GIB: Final = 2**30

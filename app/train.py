@@ -11,16 +11,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from app.artifacts import collect_panels, describe_model, write_artifacts
+from app.artifacts import collect_panels, write_artifacts
 from app.base.errors import DataError, PeerLostError
 from app.base.storage import writing_to
 from app.base.tasks import build_tasks
-from app.class_weights import choose_class_weights
 from app.compilation import CompileTrial
 from app.data.datasets import open_datasets, read_train_batches
 from app.data.distribution import measure_distribution
 from app.data.loading import Batch
-from app.devices import choose_autocast_dtype, choose_device
 from app.distributed import (
     is_any,
     is_lost_peer,
@@ -31,8 +29,11 @@ from app.distributed import (
 )
 from app.engine import StepResult, train_steps
 from app.job.paths import Paths
-from app.metrics import ConfusionMatrix, MetricValue
-from app.model import HybridRoofModel
+from app.metrics.roof_metrics import ConfusionMatrix, MetricValue
+from app.model.class_weights import choose_class_weights
+from app.model.devices import choose_autocast_dtype, choose_device
+from app.model.export import describe_model
+from app.model.network import HybridRoofModel
 from app.optimisation import (
     build_state,
     build_step_settings,

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from app.artifacts import collect_panels, describe_model
+from app.artifacts import collect_panels
 from app.base.tasks import AzimuthBins, build_tasks
-from app.checkpoint import export_model, load_exported_model
-from app.model import HybridRoofModel
+from app.model.export import describe_model, export_model, load_exported_model
+from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
 
 CPU = torch.device("cpu")

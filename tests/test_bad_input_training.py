@@ -8,11 +8,11 @@ import torch
 
 from app.base.errors import CheckpointError, ConfigError
 from app.base.tasks import BACKGROUND_CLASS, TASK_NAMES, build_tasks
-from app.checkpoint import export_model, load_exported_model
-from app.class_weights import choose_class_weights
 from app.engine import predict, train_steps
-from app.losses import RoofLoss, count_known
-from app.model import HybridRoofModel
+from app.model.class_weights import choose_class_weights
+from app.model.export import export_model, load_exported_model
+from app.model.losses import RoofLoss, count_known
+from app.model.network import HybridRoofModel
 from app.optimisation import build_state, build_step_settings
 from app.progress import Progress, resume_run, save_run
 from app.settings.hyperparameters import Hyperparameters

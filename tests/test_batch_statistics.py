@@ -6,7 +6,7 @@ from torch import nn
 
 from app.base.tasks import build_tasks
 from app.batch_statistics import BatchStatistics
-from app.model import HybridRoofModel
+from app.model.network import HybridRoofModel
 from app.training_state import build_ema
 from tests.test_distributed import ask_two_ranks
 from tests.test_engine import OUT_OF_MEMORY, batch, build, part, run, unlabelled

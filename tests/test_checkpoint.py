@@ -5,16 +5,11 @@ import resource
 import pytest
 import torch
 
-from app.artifacts import describe_model
 from app.base.errors import CheckpointError
 from app.base.tasks import build_tasks
-from app.checkpoint import (
-    export_model,
-    load_exported_model,
-    load_latest_checkpoint,
-    save_checkpoint,
-)
-from app.model import HybridRoofModel
+from app.checkpoint import load_latest_checkpoint, save_checkpoint
+from app.model.export import describe_model, export_model, load_exported_model
+from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
 
 

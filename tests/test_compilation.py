@@ -8,7 +8,7 @@ from torch._dynamo.backends.common import aot_autograd
 
 from app import compilation
 from app.compilation import CompileTrial
-from app.model import HybridRoofModel
+from app.model.network import HybridRoofModel
 from tests.test_gradient_equality import assert_alike
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

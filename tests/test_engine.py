@@ -4,9 +4,9 @@ from torch import nn
 
 from app.base.errors import ConfigError, DivergedError
 from app.base.tasks import build_tasks
-from app.devices import choose_autocast_dtype, choose_device
 from app.engine import StepSettings, learning_rate_factor, train_steps
-from app.losses import RoofLoss
+from app.model.devices import choose_autocast_dtype, choose_device
+from app.model.losses import RoofLoss
 from app.training_state import LossSums, TrainingState, build_ema
 
 CPU = torch.device("cpu")

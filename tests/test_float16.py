@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from app.devices import choose_autocast_dtype
 from app.engine import train_steps
+from app.model.devices import choose_autocast_dtype
 from tests.test_engine import CPU, batch, build, run
 from tests.test_task_weighting import build_learned, values
 

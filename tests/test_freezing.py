@@ -6,8 +6,8 @@ from torch import nn
 
 from app.base.tasks import build_tasks
 from app.engine import StepSettings, train_steps
-from app.losses import RoofLoss
-from app.model import HybridRoofModel
+from app.model.losses import RoofLoss
+from app.model.network import HybridRoofModel
 from app.training_state import TrainingState, build_ema
 from tests.test_distributed import ask_two_ranks
 from tests.test_engine import CPU, batch

@@ -6,7 +6,7 @@ from torch import nn
 
 from app.base.tasks import ALL_TASKS, BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, TASK_NAMES
 from app.distributed import wrap_model
-from app.losses import RoofLoss
+from app.model.losses import RoofLoss
 from app.training_state import TrainingState, build_ema, unwrap
 from tests.test_distributed import ask_two_ranks
 from tests.test_engine import CPU, build, run

@@ -11,8 +11,8 @@ import torch
 
 from app import rate_search
 from app.base.tasks import TASK_NAMES, build_tasks
-from app.class_weights import choose_class_weights
 from app.data.datasets import open_datasets
+from app.model.class_weights import choose_class_weights
 from app.optimisation import build_step_settings, choose_task_weights
 from app.rate_search import settle_learning_rate
 from app.settings.hyperparameters import DEFAULT_LEARNING_RATE, Hyperparameters

@@ -5,8 +5,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from app.base.tasks import build_tasks
-from app.losses import RoofLoss
-from app.model import HybridRoofModel
+from app.model.losses import RoofLoss
+from app.model.network import HybridRoofModel
 from app.step_memory import count_step_memory
 from tests.test_tensor_memory import NAMES, TASKS, train_real
 

@@ -4,7 +4,8 @@ import time
 import pytest
 import torch
 
-from app.step_times import COLUMNS, PARTS, StepClock, StepSeries
+from app.report.steps import COLUMNS, PARTS, StepSeries
+from app.step_times import StepClock
 
 CPU = torch.device("cpu")
 

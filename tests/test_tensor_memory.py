@@ -10,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from app.base.tasks import TASK_NAMES, build_tasks
 from app.engine import StepSettings, train_steps
-from app.losses import RoofLoss
-from app.model import HybridRoofModel
+from app.model.losses import RoofLoss
+from app.model.network import HybridRoofModel
 from app.tensor_memory import StepMemoryWatch, read_outside_gib
 from app.training_state import TrainingState, build_ema
 

@@ -10,7 +10,7 @@ from torchvision.models import resnet50
 from torchvision.models.segmentation import deeplabv3_resnet50
 
 from app.base.tasks import TaskName, build_tasks
-from app.model import IMAGE_MEAN, IMAGE_STD, HybridRoofModel
+from app.model.network import IMAGE_MEAN, IMAGE_STD, HybridRoofModel
 
 TASKS = build_tasks()
 _NUM_CHANNELS = sum(task.num_classes for task in TASKS)

@@ -16,12 +16,12 @@ import torch
 from torch import nn
 
 from app.base.tasks import Task, TaskName
-from app.class_weights import ClassWeights, choose_class_weights
 from app.data.distribution import count_labels
 from app.data.loading import Batch
-from app.devices import choose_autocast_dtype
 from app.engine import StepSettings, evaluate, train_steps
-from app.metrics import RoofMetrics
+from app.metrics.roof_metrics import RoofMetrics
+from app.model.class_weights import ClassWeights, choose_class_weights
+from app.model.devices import choose_autocast_dtype
 from app.optimisation import build_step_settings, group_log_variances, split_by_decay
 from app.settings.hyperparameters import Hyperparameters
 from app.task_weighting import build_log_variances

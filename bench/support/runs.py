@@ -20,10 +20,9 @@ CACHE: Final = ROOT / "local" / "bench"
 # What the result of any run depends on, beside the defaults of the hyperparameters: results of
 # other code are not taken for those of this.
 _SOURCES: Final = (
-    "app/base/azimuth.py", "app/batch_statistics.py", "app/class_weights.py", "app/classes_loss.py",
-    "app/device_batches.py", "app/devices.py", "app/engine.py", "app/losses.py", "app/model.py",
-    "app/optimisation.py", "app/task_weighting.py", "app/base/tasks.py", "app/training_state.py",
-    "app/data/*.py", "app/metrics/*.py", "app/synthetic/*.py",
+    "app/base/*.py", "app/data/**/*.py", "app/metrics/*.py", "app/model/*.py", "app/synthetic/*.py",
+    "app/batch_statistics.py", "app/device_batches.py", "app/engine.py", "app/optimisation.py",
+    "app/task_weighting.py", "app/training_state.py",
     "bench/support/designs.py", "bench/support/learn*.py", "bench/support/scenes.py",
     "bench/peers.txt",
 )  # fmt: skip

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.base.tasks import TASK_NAMES, TaskName
-from app.devices import autocast, choose_autocast_dtype
-from app.losses import RoofLoss, count_known
-from app.model import HybridRoofModel
+from app.model.devices import autocast, choose_autocast_dtype
+from app.model.losses import RoofLoss, count_known
+from app.model.network import HybridRoofModel
 from bench.support.designs import TASKS, Design
 from bench.support.variants import find_design
 

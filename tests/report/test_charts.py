@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from app.report_charts import NUM_SERIES_COLOURS, Layer, Series, area_chart, line_chart
-from app.report_page import page_html
+from app.report.charts import NUM_SERIES_COLOURS, Layer, Series, area_chart, line_chart
+from app.report.page import page_html
 
 
 def test_chart_has_no_colour_that_dark_mode_cannot_change() -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from app.base.tasks import build_tasks
-from app.model import HybridRoofModel
+from app.model.network import HybridRoofModel
 
 
 @pytest.fixture(scope="module")

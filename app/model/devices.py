@@ -1,12 +1,12 @@
 """Where a run computes, and in which precision."""
 
 import contextlib
+import os
 from typing import Any
 
 import torch
 
 from app.base.errors import ConfigError
-from app.distributed import local_rank
 
 
 def choose_device(choice: str) -> torch.device:
@@ -66,3 +66,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def local_rank() -> int:
+    """Which of its host's training processes this one is."""
+    return int(os.environ.get("LOCAL_RANK", "0"))

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import IGNORE_INDEX, find_task
-from app.metrics import LinesMetrics
 from app.metrics.definitions import LINE_THRESHOLDS
 from app.metrics.lines import count_matches
+from app.metrics.roof_metrics import LinesMetrics
 
 Mask = npt.NDArray[np.uint8]
 RIDGE = 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.step_times import StepSeries
+from app.report.steps import StepSeries
 from tests.support.report import (
     HOSTILE,
     Page,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.base.tasks import SOME_ROOF, build_tasks
-from app.class_weights import choose_class_weights
+from app.model.class_weights import choose_class_weights
 
 TASKS = build_tasks(superstructures=True)
 

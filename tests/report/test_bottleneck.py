@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.bottleneck import describe_bottleneck, format_s
+from app.report.bottleneck import describe_bottleneck, format_s
 
 
 def step_time(**seconds):

@@ -12,8 +12,8 @@ from app.base.tasks import (
     build_tasks,
     find_task,
 )
-from app.class_weights import choose_class_weights
-from app.losses import RoofLoss, classes_loss, count_known, depth_loss, lines_loss
+from app.model.class_weights import choose_class_weights
+from app.model.losses import RoofLoss, classes_loss, count_known, depth_loss, lines_loss
 
 TASKS = build_tasks(superstructures=True)
 SEGMENTS = find_task("segments")

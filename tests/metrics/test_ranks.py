@@ -13,9 +13,9 @@ from app.data.rid import RidDataset
 from app.data.transforms import EvalTransform
 from app.engine import evaluate
 from app.scoring import Scores, finish_scores, score_datasets
+from tests.metrics.test_roof_metrics import LOGITS, TARGETS
 from tests.test_distributed import ask_two_ranks
 from tests.test_engine import CPU
-from tests.test_metrics import LOGITS, TARGETS
 
 # Which of the images of test_metrics each dataset holds; image 4 is one of which nothing is known.
 IMAGES = {"rid": (0, 1, 2, 3, 4), "roofline": (1, 0, 2)}
@@ -144,7 +144,7 @@ import sys
 import torch
 from app import distributed as d
 from app.job.signals import end_rank
-from tests.test_metrics_ranks import AZIMUTH_BINS, OVER_RANKS, describe, score, score_rid
+from tests.metrics.test_ranks import AZIMUTH_BINS, OVER_RANKS, describe, score, score_rid
 
 found = {}
 with d.joined_ranks(torch.device("cpu")):

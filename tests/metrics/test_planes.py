@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, Task, build_tasks, find_task
-from app.metrics import MetricValue, SegmentsMetrics
 from app.metrics.definitions import MIN_PLANE_PX
+from app.metrics.roof_metrics import MetricValue, SegmentsMetrics
 
 N, NE, E, S = 0, 2, 4, 8
 SEGMENTS = find_task("segments")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from app.base.tasks import IGNORE_INDEX
-from app.losses import depth_loss, lines_loss
+from app.model.losses import depth_loss, lines_loss
 
 Floats = npt.NDArray[np.float64]
 POSITIVE_WEIGHTS = (5.3, 8.0, 1.0, 2.5)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from app.base.tasks import IGNORE_INDEX, build_tasks
-from app.classes_loss import classes_loss
+from app.model.classes_loss import classes_loss
 
 SHAPE = (3, 6, 5)
 

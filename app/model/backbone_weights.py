@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.base.errors import CheckpointError, first_line, join_problems
-from app.checkpoint import find_misfits
-from app.model import HybridRoofModel
+from app.model.export import find_misfits
+from app.model.network import HybridRoofModel
 
 logger = logging.getLogger(__name__)
 

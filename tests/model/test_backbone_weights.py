@@ -13,9 +13,9 @@ from torchvision.models import (
     wide_resnet50_2,
 )
 
-from app.backbone_weights import find_pretrained_weights, load_backbone_weights
 from app.base.errors import CheckpointError
-from app.model import HybridRoofModel
+from app.model.backbone_weights import find_pretrained_weights, load_backbone_weights
+from app.model.network import HybridRoofModel
 
 
 @pytest.fixture(scope="module")

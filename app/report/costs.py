@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from app.bottleneck import describe_bottleneck, format_s
-from app.report_charts import (
+from app.report.bottleneck import describe_bottleneck, format_s
+from app.report.charts import (
     GREY_INDEX,
     NUM_BAND_COLOURS,
     NUM_SERIES_COLOURS,
@@ -18,8 +18,8 @@ from app.report_charts import (
     area_chart,
     line_chart,
 )
-from app.report_tables import finite, table_html
-from app.step_times import PARTS
+from app.report.steps import PARTS
+from app.report.tables import finite, table_html
 
 Row = dict[str, str]
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.base.tasks import IGNORE_INDEX, TASK_NAMES, Task, TaskName, find_task
-from app.class_weights import ClassWeights, choose_class_weights
-from app.classes_loss import DICE_EPSILON, classes_loss
+from app.model.class_weights import ClassWeights, choose_class_weights
+from app.model.classes_loss import DICE_EPSILON, classes_loss
 
 # Errors of 3 m count like a wrong class, so heights neither drown nor drown in the other tasks.
 _DEPTH_SCALE_M = 3.0
@@ -114,7 +114,8 @@ def lines_loss(
         logits: (N, 4, H, W).
         target: (N, 4, H, W) uint8: 1 on a line, 0 off it, 255 unknown, channel by channel.
         positive_weights: What a pixel on a line of each kind weighs; one off it weighs 1.
-            app.class_weights takes min(sqrt(off / on), 8) of the pixels off and on such lines.
+            app.model.class_weights takes min(sqrt(off / on), 8) of the pixels off and on such
+            lines.
         dice_weight: Weight of the Dice term.
 
     Returns:

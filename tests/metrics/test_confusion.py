@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from app.base.azimuth import BIN_NAMES
 from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, Task, build_tasks, find_task
-from app.metrics import SegmentsMetrics, SuperstructuresMetrics
+from app.metrics.roof_metrics import SegmentsMetrics, SuperstructuresMetrics
 
 N, NNE, S, BACKGROUND, UNKNOWN = 0, 1, 8, BACKGROUND_CLASS, IGNORE_INDEX
 SEGMENTS = find_task("segments")

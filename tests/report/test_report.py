@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.base.tasks import build_tasks, find_task
-from app.report import write_report
+from app.report.report import write_report
 from tests.support.report import (
     CLASS_NAMES,
     HOSTILE,

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.base.tasks import LINE_KINDS, Task, find_task
-from app.report_charts import Series, line_chart
-from app.report_page import page_html
-from app.report_pictures import Image8, Panel, compass_svg, legend_html, panel_html
-from app.report_resources import memory_html, time_html
-from app.report_tables import (
+from app.report.charts import Series, line_chart
+from app.report.costs import memory_html, time_html
+from app.report.page import page_html
+from app.report.pictures import Image8, Panel, compass_svg, legend_html, panel_html
+from app.report.tables import (
     NOT_TRAINED,
     TASK_TITLES,
     bad_files_html,

@@ -1,0 +1,165 @@
+"""The trained model as files that anyone can read: safetensors and JSON."""
+
+import json
+import platform
+from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from app import __version__
+from app.base.errors import CheckpointError, first_line, join_problems
+from app.base.storage import replacing
+from app.base.tasks import AzimuthBins, Task, TaskName, build_tasks, find_task
+from app.model.network import IMAGE_MEAN, IMAGE_STD, HybridRoofModel
+from app.settings.hyperparameters import Hyperparameters
+
+_PACKAGES = ("torch", "torchvision", "numpy", "opencv-contrib-python-headless", "rasterio")
+
+MODEL_FILE = "model.safetensors"
+DESCRIPTION_FILE = "model.json"
+# Goes up with every change of the network that gives its tensors other names, shapes or meanings.
+_MODEL_FORMAT = 2
+
+
+def find_misfits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    """In words, which tensors are missing, too many or of another shape."""
+    problems = [f"{name}: missing" for name in expected if name not in tensors]
+    problems += [f"{name}: not in this network" for name in tensors if name not in expected]
+    problems += [
+        f"{name}: shape {tuple(tensors[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    return problems
+
+
+def export_model(directory: Path, model: HybridRoofModel, description: Mapping[str, Any]) -> None:
+    """Write model.safetensors and model.json.
+
+    Args:
+        directory: Made if it is not there.
+        model: What to export.
+        description: What a user of the weights must know; JSON types. `format_version` is added.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(directory / MODEL_FILE) as file:
+        file.write(save(tensors))
+    text = json.dumps({"format_version": _MODEL_FORMAT, **description}, indent=2) + "\n"
+    (directory / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+
+
+def load_exported_model(directory: Path) -> tuple[HybridRoofModel, dict[str, Any]]:
+    """The model of an export, and its description.
+
+    Raises:
+        CheckpointError: If a file is missing, damaged, of another format or architecture.
+    """
+    missing = [name for name in (MODEL_FILE, DESCRIPTION_FILE) if not (directory / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{directory} holds no trained model: {', '.join(missing)} missing; give the model "
+            "folder that a training run has written"
+        )
+    remedy = f"copy {MODEL_FILE} and {DESCRIPTION_FILE} again, both from one run"
+    try:
+        description = json.loads((directory / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        if (found := description["format_version"]) != _MODEL_FORMAT:
+            remedy = f"use the version of roof-model that {DESCRIPTION_FILE} names, or train again"
+            raise ValueError(f"its format_version is {found!r}, expected {_MODEL_FORMAT}")
+        architecture = description["architecture"]
+        tasks = _read_tasks(architecture)
+        _check_class_names(tasks, description["tasks"])
+        model = HybridRoofModel(tasks, decoder_channels=int(architecture["decoder_channels"]))
+        tensors = load_file(directory / MODEL_FILE)
+        if problems := find_misfits(model.state_dict(), tensors):
+            raise ValueError(
+                f"{MODEL_FILE} is not of the network that {DESCRIPTION_FILE} describes: "
+                f"{join_problems(problems)}"
+            )
+        model.load_state_dict(tensors)
+    except (
+        ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError, SafetensorError,
+    ) as error:  # fmt: skip
+        raise CheckpointError(
+            f"the model in {directory} cannot be loaded: {first_line(error)}; {remedy}"
+        ) from error
+    return model, description
+
+
+def _read_tasks(architecture: Mapping[str, Any]) -> tuple[Task, ...]:
+    azimuth_bins = architecture["azimuth_bins"]
+    if azimuth_bins not in get_args(AzimuthBins):
+        choices = ", ".join(str(choice) for choice in get_args(AzimuthBins))
+        raise ValueError(f"azimuth_bins is {azimuth_bins!r}, expected one of {choices}")
+    return build_tasks(azimuth_bins, superstructures=bool(architecture["superstructures"]))
+
+
+def _check_class_names(tasks: Sequence[Task], described: Mapping[str, Any]) -> None:
+    """See that a description means by its classes what the network of its architecture does."""
+    for task in tasks:
+        names = described[task.name]["class_names"]
+        if tuple(names) != task.class_names:
+            raise ValueError(
+                f"{DESCRIPTION_FILE} names the classes of {task.name} {', '.join(names)}, but its "
+                f"architecture has {', '.join(task.class_names)}"
+            )
+
+
+def describe_model(
+    model: HybridRoofModel,
+    hyperparameters: Hyperparameters,
+    trained_classes: Mapping[TaskName, Collection[str]],
+    gsd_m: float,
+) -> dict[str, Any]:
+    """The content of model.json: what a user of the weights must know.
+
+    Args:
+        model: Whose weights are exported.
+        hyperparameters: It was trained with.
+        trained_classes: Per task that was trained, the classes its labels told apart; what the
+            model says of any other means nothing.
+        gsd_m: Metres per pixel it expects.
+    """
+    names = [task.name for task in model.tasks]
+    return {
+        "architecture": {
+            "name": "HybridRoofModel",
+            "backbone": "resnet50",
+            "decoder_channels": model.decoder_channels,
+            "azimuth_bins": find_task("segments", model.tasks).azimuth_bins or 1,
+            "superstructures": "superstructures" in names,
+        },
+        "tasks": {
+            task.name: {
+                "kind": task.kind,
+                "class_names": task.class_names,
+                "trained": task.name in trained_classes,
+                "trained_classes": [
+                    name for name in task.class_names if name in trained_classes.get(task.name, ())
+                ],
+            }
+            for task in model.tasks
+        },
+        "input": {
+            "bands": ["red", "green", "blue"],
+            "range": [0, 255],
+            "mean": IMAGE_MEAN,
+            "std": IMAGE_STD,
+            "normalisation": "inside the model: give it the image as it is",
+        },
+        "gsd_m": gsd_m,
+        "hyperparameters": hyperparameters.model_dump(mode="json"),
+        "versions": read_versions(),
+    }
+
+
+def read_versions() -> dict[str, str]:
+    """Of this package, Python and the libraries that shape the numbers."""
+    versions = {"roof-model": __version__, "python": platform.python_version()}
+    return versions | {package: version(package) for package in _PACKAGES}
