@@ -190,7 +190,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _check_data(options: argparse.Namespace) -> int:
-    from app.check_data import check_data
+    from app.data.check import check_data
     from app.settings.texts import parse_hyperparameters, parse_settings
 
     hyperparameters = parse_hyperparameters(parse_settings(options.set))

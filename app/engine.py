@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from app.base.errors import ConfigError, DivergedError, join_problems
 from app.base.tasks import TASK_NAMES, TaskName
 from app.batch_statistics import BatchStatistics
-from app.data.listing import shorten
+from app.data.files.listing import shorten
 from app.data.loading import Batch, split_batch
 from app.device_batches import DeviceBatches
 from app.distributed import all_reduce_sum, rank, world_size

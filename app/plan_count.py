@@ -20,7 +20,7 @@ from app.base.errors import RoofError
 from app.base.tasks import Task, TaskName, build_tasks
 from app.data.datasets import Datasets, open_datasets
 from app.data.loading import samples_of_one_pass
-from app.data.roofline import split_indices
+from app.data.roofline.dataset import split_indices
 from app.data.transforms import windows_per_side
 from app.job.paths import scratch_folder
 from app.model.network import HybridRoofModel

@@ -20,9 +20,9 @@ if __name__ == "__main__":  # a script sees its own folder, where neither app no
     sys.path[0] = str(ROOT)
 
 from app.base.logs import ignore_expected_warnings  # noqa: E402
-from app.data.rid import RidDataset  # noqa: E402
+from app.data.lines import lines_from_segments  # noqa: E402
+from app.data.rid.dataset import RidDataset  # noqa: E402
 from app.data.sample import Sample  # noqa: E402
-from app.data.targets import lines_from_segments  # noqa: E402
 from bench.support.environment import describe_machine, load_average  # noqa: E402
 from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
 from bench.support.vector_lines import (  # noqa: E402

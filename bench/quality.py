@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
     sys.path[0] = str(ROOT)
 
-from app.data.rid import RidDataset  # noqa: E402
+from app.data.rid.dataset import RidDataset  # noqa: E402
 from bench.support.environment import (  # noqa: E402
     describe_machine,
     load_average,

@@ -3,8 +3,8 @@ import pytest
 from app.base.errors import DataError
 from app.base.tasks import build_tasks
 from app.data.loading import EvalDataset
-from app.data.rid import RidDataset
-from app.data.roofline import RooflineDataset
+from app.data.rid.dataset import RidDataset
+from app.data.roofline.dataset import RooflineDataset
 from app.data.transforms import EvalTransform
 from app.scoring import Scores, finish_scores
 

@@ -12,20 +12,14 @@ import numpy as np
 from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, SampleError
 from app.base.tasks import BACKGROUND_CLASS
-from app.data.audit_airs import audit_airs
-from app.data.audit_report import (
-    AuditReport,
-    Finding,
-    is_constant,
-    num_known,
-    tally_sample,
-)
-from app.data.audit_rid import audit_rid
-from app.data.audit_roofline import audit_roofline
-from app.data.audit_tools import Track, no_track
+from app.data.airs.audit import audit_airs
 from app.data.datasets import open_reader
+from app.data.findings.report import AuditReport, Finding, is_constant, num_known, tally_sample
+from app.data.findings.tools import Track, no_track
 from app.data.quarantine import Quarantine
 from app.data.reader import TrainReader
+from app.data.rid.audit import audit_rid
+from app.data.roofline.audit import audit_roofline
 from app.settings.hyperparameters import Hyperparameters
 
 Audit = Callable[[AuditReport, Hyperparameters, Path, int | None, Track], None]

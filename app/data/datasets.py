@@ -11,8 +11,7 @@ from typing import Any
 from app.base.dataset_names import DATASET_NAMES, DatasetName
 from app.base.errors import ConfigError, DataError, join_problems
 from app.base.tasks import Task, TaskName
-from app.data.airs import AirsDataset, AirsWindows
-from app.data.audit_tools import spread
+from app.data.airs.dataset import AirsDataset, AirsWindows
 from app.data.loading import (
     BadFiles,
     Batch,
@@ -26,9 +25,9 @@ from app.data.loading import (
     samples_of_one_pass,
 )
 from app.data.quarantine import Quarantine
-from app.data.reader import Reader, Split, TrainReader
-from app.data.rid import RidDataset
-from app.data.roofline import RooflineDataset
+from app.data.reader import Reader, Split, TrainReader, spread
+from app.data.rid.dataset import RidDataset
+from app.data.roofline.dataset import RooflineDataset
 from app.data.sample import BadFile
 from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
 from app.distributed import rank, world_size

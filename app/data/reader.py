@@ -1,7 +1,7 @@
 """What every reader of a dataset offers; nothing that uses one asks which it is."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,8 @@ import numpy.typing as npt
 from app.base.dataset_names import DatasetName
 from app.base.tasks import TaskName
 from app.data.sample import BadFile, Sample
+
+Item = TypeVar("Item")
 
 Split = Literal["train", "val", "test", "all"]
 
@@ -75,3 +77,10 @@ class TrainReader(Reader, Protocol):
 
     def pass_order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """(len,) indices in which one pass visits the samples; some datasets prefer some."""
+
+
+def spread(items: Sequence[Item], max_items: int | None) -> Sequence[Item]:
+    """At most so many, evenly spread over all; None is all."""
+    if max_items is None or max_items >= len(items):
+        return items
+    return [items[number * len(items) // max_items] for number in range(max_items)]

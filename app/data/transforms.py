@@ -13,10 +13,10 @@ from torch import Tensor
 
 from app.base.tasks import IGNORE_INDEX, AzimuthBins, relabelling
 from app.data.geometry import cut_window, draw_centre, draw_pose, resample_whole
+from app.data.lines import draw_lines, line_reach_px
 from app.data.photometry import change_light
 from app.data.reader import TrainReader
 from app.data.sample import Sample, unknown_depth, unknown_labels
-from app.data.targets import draw_lines, line_reach_px
 
 # Where windows of different photos meet, the network sees an edge that is none.
 _SEAM_PX = 4

@@ -15,7 +15,7 @@ from app.base.logs import ignore_expected_warnings
 from app.base.tasks import TaskName
 from app.data.loading import Batch, EvalDataset, build_eval_loader
 from app.data.reader import Reader
-from app.data.rid import RidDataset
+from app.data.rid.dataset import RidDataset
 from app.data.transforms import EvalTransform
 from app.settings.hyperparameters import Hyperparameters
 from bench.support import learning

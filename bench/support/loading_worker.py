@@ -21,7 +21,7 @@ from rasterio.windows import Window
 from app.base.logs import ignore_expected_warnings
 
 if TYPE_CHECKING:
-    from app.data.airs import AirsDataset
+    from app.data.airs.dataset import AirsDataset
 
 GSD_M, SIZE_PX = 0.10, 512
 _TILE_GSD_M = 0.075
@@ -37,8 +37,8 @@ def ours(root: Path) -> Iterator[Sample]:
 
     Colours are put side by side and made smaller as app/data/geometry.py does it.
     """
-    from app.data.airs_layout import TILE_REMEDY
-    from app.data.files import OpenRasters
+    from app.data.airs.layout import TILE_REMEDY
+    from app.data.files.rasters import OpenRasters
     from app.data.geometry import shrink
 
     dataset = _open_airs(root)
@@ -67,7 +67,7 @@ def ours_sample(root: Path) -> Iterator[Sample]:
 
 
 def _open_airs(root: Path) -> "AirsDataset":
-    from app.data.airs import AirsDataset
+    from app.data.airs.dataset import AirsDataset
     from app.data.workers import keep_heap_small
 
     keep_heap_small()
@@ -114,7 +114,7 @@ def whole_tile(root: Path) -> Iterator[Sample]:
 def rid(root: Path) -> Iterator[Sample]:
     """Training samples of RID, all of a data worker's work on them, in batches of four."""
     from app.data.loading import SampleKey, TrainDataset, TrainSource, collate
-    from app.data.rid import RidDataset
+    from app.data.rid.dataset import RidDataset
     from app.data.transforms import TrainTransform
     from app.data.workers import keep_heap_small
 
@@ -134,8 +134,8 @@ def rid(root: Path) -> Iterator[Sample]:
 
 def start(root: Path) -> Iterator[Sample]:
     """Opening of both splits of rid/ and airs/; one for every time asked."""
-    from app.data.airs import AirsDataset
-    from app.data.rid import RidDataset
+    from app.data.airs.dataset import AirsDataset
+    from app.data.rid.dataset import RidDataset
 
     for number in range(10**6):
         readers = [RidDataset(root / "rid", split) for split in ("train", "val")]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.data.airs import AirsDataset
+from app.data.airs.dataset import AirsDataset
 from app.synthetic.write_airs import write_airs
 from app.synthetic.write_rid import write_rid
 from bench.loading import Comparison, lowest_ratio

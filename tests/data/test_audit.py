@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rasterio import Affine
 
-from app.data.airs import Tile
+from app.data.airs.dataset import Tile
 from app.data.audit import sample_findings
 from app.data.datasets import open_reader
 from app.settings.hyperparameters import Hyperparameters

@@ -19,7 +19,7 @@ from app.data.loading import (
     collate,
     samples_of_one_pass,
 )
-from app.data.rid import RidDataset
+from app.data.rid.dataset import RidDataset
 from app.data.sample import BadFile, check_sample
 from app.data.transforms import EvalTransform, TrainTransform
 from tests.support.fakes import write_raster

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from app.base.tasks import IGNORE_INDEX
+from app.data.lines import draw_lines
 from app.data.sample import check_sample
-from app.data.targets import draw_lines
 from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from app.base.tasks import ALL_TASKS, TASK_NAMES, build_tasks, relabelling
 from app.data.loading import EvalDataset
-from app.data.rid import RidDataset
+from app.data.rid.dataset import RidDataset
 from app.data.transforms import EvalTransform
 from app.engine import evaluate
 from app.scoring import Scores, finish_scores, score_datasets

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from app.data.loading import SampleKey, TrainDataset, TrainSource, collate
-from app.data.rid import RidDataset
+from app.data.rid.dataset import RidDataset
 from app.data.transforms import TrainTransform
 from app.resources import shared_memory
 from app.resources.shared_memory import count_workers, fit_workers

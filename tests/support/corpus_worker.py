@@ -106,8 +106,8 @@ def _serve(connection: Connection, work_dir: Path) -> None:
 def _examine(dataset: str, root: Path, work_dir: Path) -> Outcome:
     """Read all samples of all splits, as training and evaluation do, and audit the tree."""
     from app.base.errors import DataError, SampleError
-    from app.check_data import describe
     from app.data.audit import audit_dataset
+    from app.data.check import describe
     from app.data.datasets import open_reader
     from app.data.sample import check_sample
     from app.settings.hyperparameters import Hyperparameters

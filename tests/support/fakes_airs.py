@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from rasterio import Affine
 
-from app.data.airs import AirsDataset
+from app.data.airs.dataset import AirsDataset
 from tests.support.fakes import write_raster
 
 # New Zealand Transverse Mercator, metres.

@@ -5,7 +5,7 @@ import pytest
 import rasterio
 
 from app.base.errors import ConfigError
-from app.data.airs import AirsDataset
+from app.data.airs.dataset import AirsDataset
 from app.data.sample import check_sample
 from app.synthetic import write_airs as module
 from app.synthetic.scene import make_scene

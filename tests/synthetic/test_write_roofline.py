@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.base.errors import ConfigError
-from app.data.roofline import RooflineDataset
+from app.data.roofline.dataset import RooflineDataset
 from app.data.sample import check_sample
 from app.synthetic import staging
 from app.synthetic import write_roofline as module

@@ -1,0 +1,325 @@
+"""AirsDataset: windows of the large tiles of Aerial Imagery for Roof Segmentation."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Final, NamedTuple, TypeGuard, overload
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from rasterio.windows import Window
+from torch.utils.data import Dataset
+
+from app.base.dataset_names import DatasetName
+from app.base.errors import DataError, join_problems
+from app.base.tasks import BACKGROUND_CLASS, SOME_ROOF, TaskName
+from app.data.airs.index import CELL_M, TileFacts, index_tiles
+from app.data.airs.layout import TILE_REMEDY, TITLE, find_tiles
+from app.data.airs.tile import Tile
+from app.data.files.rasters import FileProblem, OpenRasters
+from app.data.reader import Split
+from app.data.sample import BadFile, Sample, unknown_depth, unknown_labels
+
+# Of a pass, this share is of cells with roof edges, spread evenly over shares of roof: half of all
+# cells show roofs of a few per cent, and some nothing but grass.
+_EDGE_SHARE: Final = 0.7
+_EDGE_LOWEST, _EDGE_HIGHEST = 0.05, 0.9
+_NUM_EDGE_BINS: Final = 6
+# Roofs drawn with a slit between them still meet, as in the lines of other datasets.
+_MAX_GAP_M: Final = 0.4
+_EAVE: Final = 0
+_CROSS: Final = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+
+_Ints = npt.NDArray[np.int64]
+_Mask = npt.NDArray[np.uint8]
+
+
+class AirsDataset(Dataset[Sample]):
+    """Aerial photos of a city, and where roofs are.
+
+    Source: Chen et al. 2019, ISPRS Journal of Photogrammetry and Remote Sensing 147, 42-55
+    (arXiv 1807.09532); images of Land Information New Zealand. The original release, or the mirror
+    of it that has labels of the test tiles as well.
+
+    Folders (see app/data/airs/layout.py):
+
+        [trainval/]{train,val,test}/image/christchurch_N.tif    RGB, uint8, 10000 x 10000 px
+        [trainval/]{train,val,test}/label/christchurch_N.tif    0 and 1 (or 255) on roofs
+        [trainval/]{train,val,test}/label/christchurch_N_vis.tif    for people; not read
+        [trainval/]{train,val}.txt                              names, with .tif or without
+
+    0.075 m per pixel; 857 tiles to train on, 94 to validate, 96 to test.
+
+    A sample is a cell: tiles are divided into cells of about 51.2 m, and nothing larger than what
+    is asked for is read. On roofs the segments are "some roof", eaves are the roofs' outline, and
+    all other lines are unknown.
+
+    Known defects: neighbouring tiles overlap by a tenth, also those of different splits; tiles of
+    the mirror may be truncated; other mirrors are smaller by a factor that no file tells.
+
+    Attributes:
+        sample_ids: Cells by tile, row and column of their first pixel: "christchurch_3@683,0".
+        missing: Tiles that lack a file, and tiles found to be damaged. They have no cells.
+        num_files: Tiles, those in `missing` included.
+        span_m: Smallest side of a tile, metres.
+        tiles: The tiles that have cells.
+        folder: Holds all of their files.
+    """
+
+    name: ClassVar[DatasetName] = "airs"
+    title: ClassVar[str] = TITLE
+    # A label says that something is a roof, not which plane; and of its lines only the outline.
+    labels: ClassVar[Mapping[TaskName, tuple[str, ...]]] = {
+        "segments": ("background",),
+        "lines": ("eave",),
+    }
+
+    def __init__(self, root: Path, split: Split, scratch_dir: Path) -> None:
+        """Find the tiles of a split, and where in them roofs are.
+
+        Args:
+            root: Folder that holds `train/`, `val/` and `test/`, or `trainval/` with these, or one
+                folder around them.
+            split: One of the three, or "all" for those that have images and labels.
+            scratch_dir: Where what was found out is kept for the next time; not below root.
+
+        Raises:
+            DataError: If a folder is absent or empty, a list cannot be read, or no tile is usable.
+        """
+        tiles = find_tiles(root, split)
+        found = index_tiles(tiles.files, tiles.folder, scratch_dir / f"airs_index_{split}.json")
+        damaged = [result for result in found if isinstance(result, BadFile)]
+        self.missing = [*tiles.missing, *damaged]
+        self.num_files = len(tiles.files) + len(tiles.missing)
+        self.folder = tiles.folder
+        pairs = list(zip(tiles.files, found, strict=True))
+        self.tiles = [Tile.of(files, facts) for files, facts in pairs if _is_good(facts)]
+        if not self.tiles:
+            reasons = join_problems([bad.reason for bad in self.missing])
+            raise DataError(f"{TITLE}: no tile of split {split} can be used: {reasons}")
+
+        num_cells = [tile.num_rows * tile.num_columns for tile in self.tiles]
+        self._first_cells: _Ints = np.cumsum([0, *num_cells])
+        shares = [np.ravel(facts.roof_share) for _, facts in pairs if _is_good(facts)]
+        self._edge_cells, self._edge_starts = _bins_of_edges(np.concatenate(shares))
+        self.span_m = min(min(t.height_px, t.width_px) * t.gsd_m for t in self.tiles)
+        self.sample_ids: Sequence[str] = _Names(self._name_cell, len(self))
+        self._rasters = OpenRasters(self.folder, TILE_REMEDY)
+
+    def __len__(self) -> int:
+        return int(self._first_cells[-1])
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one cell.
+
+        Raises:
+            SampleError: If a file of its tile cannot be read or is not what AIRS's files are. It
+                bears the tile's name.
+        """
+        place = self._place(index)
+        return self._read(place.tile_index, place.window)
+
+    def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:
+        """Read a square around a place drawn within a cell.
+
+        Args:
+            index: Which cell.
+            span_m: Least side of the square, metres; the whole tile where that is smaller. At the
+                border of the tile the square is moved inside.
+            rng: Draws the place, which then gives way to the blocks of the file by some pixels.
+
+        Raises:
+            SampleError: As __getitem__.
+        """
+        place = self._place(index)
+        square = self._square(place, span_m, rng.random(2))
+        return self._read(place.tile_index, self.tiles[place.tile_index].fit_to_blocks(square))
+
+    def pass_order(self, rng: np.random.Generator) -> _Ints:
+        """(len,) cells of one pass, some twice, some not at all.
+
+        70 % are cells with roof edges (5 to 90 % of roof), drawn so that each of several ranges of
+        that share, on a logarithmic scale, comes as often; 30 % are any cells.
+        """
+        order = rng.integers(len(self), size=len(self))
+        if len(self._edge_cells):
+            places = np.flatnonzero(rng.random(len(self)) < _EDGE_SHARE)
+            counts = np.diff(self._edge_starts)
+            edge_bin = rng.integers(len(counts), size=len(places))
+            position = self._edge_starts[edge_bin] + rng.integers(counts[edge_bin])
+            order[places] = self._edge_cells[position]
+        return order
+
+    def read_square(self, index: int, span_m: float) -> Sample:
+        """The square of that side, or the whole tile where it is smaller, around a cell's middle.
+
+        Raises:
+            SampleError: As __getitem__.
+        """
+        place = self._place(index)
+        return self._read(place.tile_index, self._square(place, span_m, np.full(2, 0.5)))
+
+    def name_square(self, index: int, span_m: float) -> str:
+        """The sample_id of read_square's result."""
+        place = self._place(index)
+        square = self._square(place, span_m, np.full(2, 0.5))
+        return _name(self.tiles[place.tile_index], square)
+
+    def _place(self, index: int) -> "_Place":
+        index = range(len(self))[index]  # IndexError, and negative indices, as of a list
+        tile_index = int(np.searchsorted(self._first_cells, index, side="right")) - 1
+        tile = self.tiles[tile_index]
+        row, column = divmod(index - int(self._first_cells[tile_index]), tile.num_columns)
+        top, bottom = (tile.height_px * i // tile.num_rows for i in (row, row + 1))
+        left, right = (tile.width_px * i // tile.num_columns for i in (column, column + 1))
+        return _Place(tile_index, Window(left, top, right - left, bottom - top))
+
+    def _square(self, place: "_Place", span_m: float, fractions: npt.NDArray[np.float64]) -> Window:
+        """The window around a point of a cell, given as fractions of its height and width."""
+        tile, cell = self.tiles[place.tile_index], place.window
+        span_px = math.ceil(round(span_m / tile.gsd_m, 6))
+        height, width = min(span_px, tile.height_px), min(span_px, tile.width_px)
+        top = round(cell.row_off + fractions[0] * cell.height - height / 2)
+        left = round(cell.col_off + fractions[1] * cell.width - width / 2)
+        top = min(max(top, 0), tile.height_px - height)
+        left = min(max(left, 0), tile.width_px - width)
+        return Window(left, top, width, height)
+
+    def _name_cell(self, index: int) -> str:
+        place = self._place(index)
+        return _name(self.tiles[place.tile_index], place.window)
+
+    def _read(self, tile_index: int, window: Window) -> Sample:
+        tile = self.tiles[tile_index]
+        try:
+            image, roof = tile.read(window, self._rasters)
+        except FileProblem as problem:
+            raise problem.to_sample_error(self.title, tile.files.name) from problem
+        height, width = roof.shape
+        lines = unknown_labels(4, height, width)
+        lines[_EAVE] = torch.from_numpy(_outline(roof, tile.gsd_m))
+        segments = np.where(roof.view(np.bool_), np.uint8(SOME_ROOF), np.uint8(BACKGROUND_CLASS))
+        return Sample(
+            image=torch.from_numpy(image),
+            segments=torch.from_numpy(segments),
+            lines=lines,
+            depth=unknown_depth(height, width),
+            superstructures=unknown_labels(height, width),
+            dataset=self.name,
+            sample_id=_name(tile, window),
+            gsd_m=tile.gsd_m,
+        )
+
+
+class AirsWindows(Dataset[Sample]):
+    """Squares of 51.2 m to validate on: always the same ones, spread evenly over all tiles.
+
+    Args:
+        dataset: The tiles.
+        max_windows: How many at most; None for one in every cell, which covers all tiles.
+
+    Attributes:
+        sample_ids: By tile, row and column of their first pixel: "christchurch_3@683,0".
+        missing: As the dataset's.
+        num_files: As the dataset's.
+        span_m: As the dataset's.
+    """
+
+    name: ClassVar[DatasetName] = AirsDataset.name
+    title: ClassVar[str] = TITLE
+    labels: ClassVar[Mapping[TaskName, tuple[str, ...]]] = AirsDataset.labels
+
+    def __init__(self, dataset: AirsDataset, max_windows: int | None = None) -> None:
+        self._dataset = dataset
+        self.missing = dataset.missing
+        self.num_files = dataset.num_files
+        self.span_m = dataset.span_m
+        num_cells = len(dataset)
+        num_windows = num_cells if max_windows is None else min(max_windows, num_cells)
+        # One from each of as many equal runs of cells. Where in its run is drawn, once for all:
+        # every so many-th cell would be the same column of every tile.
+        starts = np.arange(num_windows + 1) * num_cells // num_windows
+        self._cells: _Ints = np.random.default_rng(0).integers(starts[:-1], starts[1:])
+        self.sample_ids: Sequence[str] = _Names(self._name_window, len(self))
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one square.
+
+        Raises:
+            SampleError: As of AirsDataset.
+        """
+        return self._dataset.read_square(int(self._cells[index]), CELL_M)
+
+    def _name_window(self, index: int) -> str:
+        return self._dataset.name_square(int(self._cells[index]), CELL_M)
+
+
+class _Place(NamedTuple):
+    """A cell: of which tile, and where in it."""
+
+    tile_index: int
+    window: Window
+
+
+class _Names(Sequence[str]):
+    """Names made when asked for: there are 200,000 cells, and workers get a copy of the dataset."""
+
+    def __init__(self, name: Callable[[int], str], length: int) -> None:
+        self._name = name
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return [self._name(i) for i in range(self._length)[index]]
+        return self._name(range(self._length)[index])
+
+
+def _is_good(result: TileFacts | BadFile) -> TypeGuard[TileFacts]:
+    return isinstance(result, TileFacts)
+
+
+def _name(tile: Tile, window: Window) -> str:
+    return f"{tile.files.name}@{window.row_off},{window.col_off}"
+
+
+def _bins_of_edges(roof_share: npt.NDArray[np.float64]) -> tuple[_Ints, _Ints]:
+    """The cells with roof edges, ordered by ranges of their share of roof.
+
+    Returns:
+        (E,) indices of cells, and (B + 1,) where among them each of B ranges starts and the last
+        one ends. Ranges without cells are left out.
+    """
+    edges = np.geomspace(_EDGE_LOWEST, _EDGE_HIGHEST, _NUM_EDGE_BINS + 1)
+    cells = np.flatnonzero((roof_share >= _EDGE_LOWEST) & (roof_share <= _EDGE_HIGHEST))
+    bins = np.searchsorted(edges[1:-1], roof_share[cells], side="right")
+    counts = np.bincount(bins)
+    starts = np.cumsum([0, *counts[counts > 0]])
+    return cells[np.argsort(bins, kind="stable")], starts
+
+
+def _outline(roof: _Mask, gsd_m: float) -> _Mask:
+    """The roofs' outline: (H, W) uint8, 1 on the outermost pixels of roofs.
+
+    What lines_from_segments makes of eaves where all planes are of unknown direction, without its
+    search for creases, which takes five times as long. The border of the window is no outline.
+
+    Args:
+        roof: (H, W) uint8 0/1.
+        gsd_m: Metres per pixel.
+    """
+    side_px = 2 * max(1, round(_MAX_GAP_M / gsd_m / 2)) + 1
+    closed = cv2.morphologyEx(roof, cv2.MORPH_CLOSE, np.ones((side_px, side_px), np.uint8))
+    beside_ground = np.asarray(cv2.dilate(1 - closed, _CROSS), np.uint8)
+    return np.asarray(closed, np.uint8) & beside_ground

@@ -1,0 +1,334 @@
+"""What must be known of AIRS's tiles before windows of them can be drawn, found once and kept.
+
+A tile is read thinly: its headers, every 32nd pixel of every 32nd row of its label, and the last
+pixel of both files, which is what a truncated file lacks.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rasterio.windows import Window
+from tqdm import tqdm
+
+from app.base.errors import printable
+from app.data.airs.layout import TILE_REMEDY, TITLE, TileFiles
+from app.data.files.rasters import MAX_GSD_M, MIN_GSD_M, FileProblem, RasterHeader, open_raster
+from app.data.files.threads import run_in_threads
+from app.data.sample import BadFile
+from app.resources.cores import num_cores
+
+# A tile is divided into cells of about this side: RID's images have it.
+CELL_M: Final = 51.2
+# Of the release; its tiles may come without georeference.
+_DEFAULT_GSD_M: Final = 0.075
+# Mirrors for quick looks hold the tiles at a tenth of their size, and nothing in them says so.
+_RESIZED_SIDE_PX: Final = 1024
+# A header may promise anything.
+_MAX_SIDE_PX: Final = 32768
+_MAX_STEP_PX: Final = 32
+_MIN_SAMPLES_PER_CELL_SIDE: Final = 16
+_MAX_THREADS: Final = 8
+_LABEL_BANDS: Final = (1, 3)
+
+logger = logging.getLogger(__name__)
+
+
+class TileFacts(BaseModel):
+    """What is known of a tile.
+
+    Attributes:
+        height_px: Rows.
+        width_px: Columns.
+        gsd_m: Metres per pixel.
+        block_px: Rows and columns in which the image is packed, at most those of the tile.
+        roof_value: What the label holds on roofs: 1 or 255, or 0 if no roof was seen.
+        image_size_bytes: Of the file, all of which was there.
+        label_size_bytes: Likewise.
+        roof_share: Share of roof in each cell, by row and column of cells.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    height_px: int = Field(ge=1)
+    width_px: int = Field(ge=1)
+    gsd_m: float = Field(ge=MIN_GSD_M, le=MAX_GSD_M)
+    block_px: tuple[int, int]
+    roof_value: Literal[0, 1, 255]
+    image_size_bytes: int
+    label_size_bytes: int
+    roof_share: list[list[float]]
+
+    @property
+    def num_cells(self) -> tuple[int, int]:
+        """Rows and columns of cells."""
+        return num_cells(self.height_px, self.gsd_m), num_cells(self.width_px, self.gsd_m)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is a share of roof for every cell."""
+        rows, columns = self.num_cells
+        return len(self.roof_share) == rows and all(
+            len(row) == columns and all(0 <= share <= 1 for share in row) for row in self.roof_share
+        )
+
+
+class _Stamp(NamedTuple):
+    """By which a file is known to be the one that was read."""
+
+    relative_path: str
+    size_bytes: int
+    modified_ns: int
+
+
+class _KeptTile(BaseModel):
+    """A tile in the file that keeps the index."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    stamps: list[_Stamp]
+    facts: TileFacts
+
+
+class _KeptIndex(BaseModel):
+    """The file that keeps the index."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal["airs index 2"] = "airs index 2"
+    tiles: list[_KeptTile]
+
+
+def num_cells(side_px: int, gsd_m: float) -> int:
+    """How many cells of about CELL_M stand along a side of a tile."""
+    return max(1, round(side_px * gsd_m / CELL_M))
+
+
+def index_tiles(
+    tiles: Sequence[TileFiles], folder: Path, index_path: Path
+) -> list[TileFacts | BadFile]:
+    """What is known of each tile, or why it cannot be used.
+
+    Args:
+        tiles: The tiles.
+        folder: The dataset's, which no file may leave through a link.
+        index_path: Where facts are kept for the next time; may be absent, damaged or of other
+            files. Bad tiles are not kept: they are looked at again.
+
+    Returns:
+        One for each tile, in their order.
+    """
+    kept = _read_kept(index_path)
+    stamps = [_stamps(tile, folder) for tile in tiles]
+    results: list[TileFacts | BadFile | None] = [kept.get(stamp) for stamp in stamps]
+    unknown = [index for index, result in enumerate(results) if result is None]
+    found = run_in_threads(
+        lambda place: _index_tile(tiles[unknown[place]], folder),
+        len(unknown),
+        min(_MAX_THREADS, num_cores()),
+    )
+    # disable=None: no bar where stderr is no terminal, as in a job's log.
+    bar = tqdm(found, total=len(unknown), desc="AIRS tiles", disable=None, leave=False)
+    for index, result in zip(unknown, bar, strict=True):
+        results[index] = result
+    known = [result for result in results if result is not None]
+    if unknown:
+        _keep(index_path, zip(stamps, known, strict=True))
+    return known
+
+
+def _index_tile(tile: TileFiles, folder: Path) -> TileFacts | BadFile:
+    try:
+        return _read_facts(tile, folder)
+    except FileProblem as problem:
+        return BadFile(tile.name, problem.path, printable(f"{TITLE}: {problem}"))
+
+
+def _read_facts(tile: TileFiles, folder: Path) -> TileFacts:
+    """Facts of a tile.
+
+    Raises:
+        FileProblem: If one of its files is damaged or not what AIRS's files are.
+    """
+    with open_raster(tile.image_path, folder, TILE_REMEDY) as (header, image):
+        _read_last_pixel(image)
+        block_height, block_width = image.block_shapes[0]
+    if not header.is_rgb:
+        expected = "3 bands (R, G, B) of uint8, or these and an alpha band"
+        raise FileProblem(tile.image_path, header.bands, expected, TILE_REMEDY)
+    if max(header.height_px, header.width_px) > _MAX_SIDE_PX:
+        expected = f"at most {_MAX_SIDE_PX} x {_MAX_SIDE_PX}"
+        raise FileProblem(tile.image_path, f"{header.size} pixels", expected, TILE_REMEDY)
+    gsd_m = _gsd_m(tile.image_path, header)
+    cells = num_cells(header.height_px, gsd_m), num_cells(header.width_px, gsd_m)
+    with open_raster(tile.label_path, folder, TILE_REMEDY) as (label_header, label):
+        _check_label(tile, label_header, header)
+        _read_last_pixel(label)
+        sampled = _sample(label, cells)
+    roof_value = _roof_value(tile.label_path, sampled)
+    return TileFacts(
+        height_px=header.height_px,
+        width_px=header.width_px,
+        gsd_m=gsd_m,
+        block_px=(min(block_height, header.height_px), min(block_width, header.width_px)),
+        roof_value=roof_value,
+        image_size_bytes=tile.image_path.stat().st_size,
+        label_size_bytes=tile.label_path.stat().st_size,
+        roof_share=_mean_by_cell(sampled != 0, cells),
+    )
+
+
+def _read_last_pixel(source: rasterio.DatasetReader) -> None:
+    """Raise rasterio's error if the file ends before its pixels do."""
+    source.read(source.count, window=Window(source.width - 1, source.height - 1, 1, 1))
+
+
+def _gsd_m(path: Path, header: RasterHeader) -> float:
+    """Metres per pixel, from the georeference or assumed."""
+    if header.gsd_m is None:
+        if header.height_px == header.width_px == _RESIZED_SIDE_PX:
+            raise FileProblem(
+                path,
+                f"{header.size} pixels and no georeference, as in a mirror whose tiles were made "
+                "smaller",
+                "tiles of 10000 x 10000 pixels, or a georeference",
+                "use the dataset at its full size",
+            )
+        return _DEFAULT_GSD_M
+    if not MIN_GSD_M <= header.gsd_m <= MAX_GSD_M:
+        raise FileProblem(
+            path,
+            f"a georeference of {header.gsd_m:.6g} m per pixel",
+            f"{MIN_GSD_M} to {MAX_GSD_M} m (AIRS has {_DEFAULT_GSD_M})",
+            TILE_REMEDY,
+        )
+    return header.gsd_m
+
+
+def _check_label(tile: TileFiles, label: RasterHeader, image: RasterHeader) -> None:
+    if label.num_bands not in _LABEL_BANDS or label.dtype != "uint8":
+        expected = "1 or 3 bands of uint8, the first of them 0 or 1, or 0 or 255"
+        raise FileProblem(tile.label_path, label.bands, expected, TILE_REMEDY)
+    if label.size != image.size:
+        expected = f"{image.size}, the size of {tile.image_path}"
+        raise FileProblem(tile.label_path, f"{label.size} pixels", expected, TILE_REMEDY)
+
+
+def _sample(label: rasterio.DatasetReader, cells: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Band 1 of a label, thinned to at most every 32nd pixel, with several in every cell."""
+    sides_px = (label.height, label.width)
+    step_px = min(side // num for side, num in zip(sides_px, cells, strict=True))
+    step_px = max(1, min(_MAX_STEP_PX, step_px // _MIN_SAMPLES_PER_CELL_SIDE))
+    shape = tuple(-(-side // step_px) for side in sides_px)
+    # The nearest pixel, of an overview where there is one.
+    sampled = label.read(1, out_shape=shape)
+    if label.overviews(1) and not _is_two_valued(sampled):
+        # The overview may hold averages, which say nothing about the label's own values. One row
+        # at a time comes from the label itself.
+        rows = [Window(0, y, label.width, 1) for y in range(0, label.height, step_px)]
+        sampled = np.concatenate([label.read(1, window=row)[:, ::step_px] for row in rows])
+    return np.asarray(sampled, np.uint8)
+
+
+def _is_two_valued(label: npt.NDArray[np.uint8]) -> bool:
+    values = np.unique(label)
+    return bool(np.isin(values, (0, 1)).all() or np.isin(values, (0, 255)).all())
+
+
+def _roof_value(path: Path, label: npt.NDArray[np.uint8]) -> Literal[0, 1, 255]:
+    """What stands for roof among pixels of a label: 1 or 255; 0 if no roof is among them."""
+    if not _is_two_valued(label):
+        raise wrong_values(path, label)
+    top = int(label.max())
+    return 0 if top == 0 else 1 if top == 1 else 255
+
+
+def wrong_values(path: Path, label: npt.NDArray[np.uint8], roof_value: int = 0) -> FileProblem:
+    """The problem of a label that holds something else than 0 and one value for roof.
+
+    Args:
+        path: The label.
+        label: Pixels of it.
+        roof_value: What stands for roof elsewhere in the tile; 0 if that is not known.
+    """
+    values = [str(value) for value in np.unique(label)]
+    got = f"label values {', '.join(values[:10])}"
+    if len(values) > 10:
+        got += f" and {len(values) - 10} more"
+    expected = "0 and 1, or 0 and 255 (roof)"
+    if roof_value:
+        expected = f"0 and {roof_value}, as elsewhere in the tile"
+    return FileProblem(path, got, expected, TILE_REMEDY)
+
+
+def _mean_by_cell(is_roof: npt.NDArray[np.bool_], cells: tuple[int, int]) -> list[list[float]]:
+    """Mean of what lies in each cell, in four decimals."""
+    starts = [
+        np.arange(num) * length // num for length, num in zip(is_roof.shape, cells, strict=True)
+    ]
+    sums = np.add.reduceat(is_roof.astype(np.int64), starts[0], axis=0)
+    sums = np.add.reduceat(sums, starts[1], axis=1)
+    counts = [
+        np.diff(start, append=length) for start, length in zip(starts, is_roof.shape, strict=True)
+    ]
+    shares: list[list[float]] = (sums / np.outer(*counts)).round(4).tolist()
+    return shares
+
+
+def _stamps(tile: TileFiles, folder: Path) -> tuple[_Stamp, ...]:
+    """By which a tile is found again; nothing where a file cannot be looked at, or kept."""
+    stamps = []
+    for path in (tile.image_path, tile.label_path):
+        try:
+            status = path.stat()
+            relative_path = path.relative_to(folder).as_posix()
+            relative_path.encode()
+        except (OSError, UnicodeEncodeError):
+            return ()
+        stamps.append(_Stamp(relative_path, status.st_size, status.st_mtime_ns))
+    return tuple(stamps)
+
+
+def _read_kept(index_path: Path) -> dict[tuple[_Stamp, ...], TileFacts]:
+    """The facts of an earlier time, by stamps; none if there are none that can be used."""
+    try:
+        kept = _KeptIndex.model_validate_json(index_path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        logger.info("%s cannot be used (%s): looking at the tiles again", index_path, reason)
+        return {}
+    return {
+        tuple(tile.stamps): tile.facts for tile in kept.tiles if tile.stamps and tile.facts.is_whole
+    }
+
+
+def _keep(
+    index_path: Path, results: Iterable[tuple[tuple[_Stamp, ...], TileFacts | BadFile]]
+) -> None:
+    """Write facts for the next time, whole or not at all; to do without costs time only."""
+    tiles = [
+        _KeptTile(stamps=list(stamps), facts=facts)
+        for stamps, facts in results
+        if stamps and isinstance(facts, TileFacts)
+    ]
+    content = _KeptIndex(tiles=tiles).model_dump_json()
+    try:
+        index_path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".airs-", dir=index_path.parent) as temporary:
+            path = Path(temporary) / index_path.name
+            path.write_text(content, encoding="utf-8")
+            path.replace(index_path)
+    except OSError as error:
+        logger.warning(
+            "%s cannot be written (%s): the tiles will be looked at again next time",
+            index_path,
+            error,
+        )

@@ -1,0 +1,219 @@
+"""The command check-data: audits datasets and says what it found, to people and as JSON."""
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from tqdm import tqdm
+
+from app.base.dataset_names import DATASET_TITLES, DatasetName
+from app.base.errors import EXIT_OK, EXIT_USER_ERROR, ConfigError, printable
+from app.data.audit import audit_dataset
+from app.data.findings.report import SEVERITIES, AuditReport, Finding
+from app.data.findings.tools import Result
+from app.job.paths import check_writable, scratch_folder
+from app.settings.hyperparameters import Hyperparameters
+
+logger = logging.getLogger(__name__)
+
+# Findings that a run survives; the number is also that of a bug, which says so in its message.
+EXIT_FINDINGS: Final = 1
+
+_MAX_SHOWN: Final = 20
+_NUM_PROGRESS_LINES: Final = 4
+_LINE_WIDTH: Final = 100
+_NAME_WIDTH: Final = 16
+
+
+def check_data(
+    dataset_dirs: Mapping[DatasetName, Path],
+    hyperparameters: Hyperparameters,
+    json_path: Path | None = None,
+    max_files: int | None = None,
+) -> int:
+    """Audit datasets, print a summary, and say in the exit code how bad it is.
+
+    Args:
+        dataset_dirs: The folders.
+        hyperparameters: Of the run to come.
+        json_path: Where everything that was found goes; its folder is made if it is not there.
+        max_files: Read so many files of each dataset; None reads all.
+
+    Returns:
+        0: nothing to act on. 1: errors in single files, or warnings; training would run. 2: a
+        dataset that training could not use.
+
+    Raises:
+        ConfigError: If no dataset is named, or the JSON cannot be written.
+    """
+    if not dataset_dirs:
+        raise ConfigError(
+            "check-data: no dataset named; add --rid DIR, --roofline DIR or --airs DIR"
+        )
+    if json_path is not None:
+        _check_writable(json_path)  # to find out now rather than when all is read
+    reports = []
+    with scratch_folder() as scratch_dir:
+        for name, root in dataset_dirs.items():
+            report = audit_dataset(name, root, hyperparameters, scratch_dir, max_files, _track)
+            reports.append(report)
+            sys.stdout.write(f"\n{describe(report)}\n")
+            sys.stdout.flush()
+    exit_code = _exit_code(reports)
+    if json_path is not None:
+        document = {
+            "exit_code": exit_code,
+            "datasets": {report.dataset: report.to_json() for report in reports},
+        }
+        _write(json_path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    for report in reports:
+        if report.unusable is not None:
+            logger.error("%s", report.unusable)
+    return exit_code
+
+
+def describe(report: AuditReport) -> str:
+    """A report as lines of text: what the dataset consists of, then the findings by kind."""
+    tally = report.tally
+    num_findings = {
+        severity: sum(finding.severity == severity for finding in report.findings)
+        for severity in SEVERITIES
+    }
+    rows = {
+        "files": ", ".join(f"{count:,} {what}" for what, count in report.counts.items()),
+        "layout": report.layout,
+        "sizes": ", ".join(f"{size} px" for size, _ in tally.sizes_px.most_common(5)),
+        "scale": _scale(report),
+        **{
+            task: ", ".join(f"{name} {_percent(share)}" for name, share in shares.items() if share)
+            for task, shares in tally.class_shares().items()
+        },
+        "known": ", ".join(
+            f"{task} {_percent(share)}" for task, share in tally.known_shares().items() if share
+        ),
+        "heights": _heights(report),
+        "result": "cannot be used" if report.unusable is not None else "can be used",
+    }
+    rows["result"] += ": " + ", ".join(
+        f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in num_findings.items()
+    )
+    lines = [printable(f"{DATASET_TITLES[report.dataset]} in {report.root}")]
+    for name, text in rows.items():
+        if text:
+            lines += _wrap(name, text)
+    for (severity, kind), group in groupby(report.findings, lambda f: (f.severity, f.kind)):
+        lines += ["", *_describe_group(f"{severity}, {kind}", list(group))]
+    return "\n".join(lines)
+
+
+def _check_writable(json_path: Path) -> None:
+    """Raise ConfigError if the report could not be written; an earlier one stays as it is."""
+    with _json_problems(json_path):
+        if json_path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not _is_device(json_path):
+            check_writable(json_path.resolve().parent)
+
+
+def _write(json_path: Path, text: str) -> None:
+    with _json_problems(json_path):
+        if _is_device(json_path):
+            json_path.write_text(text, encoding="utf-8")
+            return
+        # Beside it and renamed: who reads it finds a whole report, the last one or this.
+        path = json_path.resolve()
+        temporary = path.with_name(f".check-data.{os.getpid()}")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether something else than a file is there, such as /dev/stdout: it cannot be renamed to."""
+    return path.exists() and not path.is_file()
+
+
+@contextlib.contextmanager
+def _json_problems(json_path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # of /dev/stdout
+        raise
+    # RuntimeError: pathlib's for links that lead in a circle.
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"--json {json_path}: cannot be written: {reason}") from error
+
+
+def _scale(report: AuditReport) -> str:
+    gsds_m = sorted(report.tally.gsds_m)
+    if not gsds_m:
+        return ""
+    text = f"{gsds_m[len(gsds_m) // 2]:.4f} m per pixel"
+    if gsds_m[-1] - gsds_m[0] > 1e-3 * gsds_m[0]:
+        text += f" ({gsds_m[0]:.4f} to {gsds_m[-1]:.4f})"
+    systems = ", ".join(name for name, _ in report.crs.most_common(5) if name != "none")
+    return f"{text}, {systems}" if systems else text
+
+
+def _heights(report: AuditReport) -> str:
+    tally = report.tally
+    if not tally.num_heights:
+        return ""
+    lowest_m, highest_m = tally.height_range_m
+    mean_m = tally.height_sum_m / tally.num_heights
+    return f"{lowest_m:.1f} to {highest_m:.1f} m, {mean_m:.1f} m on average"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}%"
+
+
+def _wrap(name: str, text: str) -> list[str]:
+    indent = " " * (2 + _NAME_WIDTH)
+    first = f"  {name:{_NAME_WIDTH}}"
+    return textwrap.wrap(
+        printable(text), _LINE_WIDTH, initial_indent=first, subsequent_indent=indent
+    )
+
+
+def _describe_group(title: str, findings: list[Finding]) -> list[str]:
+    """Findings of one kind: what each is, and each remedy once."""
+    lines = [f"  {title} ({len(findings)})"]
+    shown = findings[:_MAX_SHOWN]
+    for finding in shown:
+        # Messages of readers name the file themselves.
+        path = "" if str(finding.path) in finding.what else f"{finding.path}: "
+        lines.append(printable(f"    {path}{finding.what}"))
+    if len(findings) > len(shown):
+        lines.append(f"    and {len(findings) - len(shown)} more (all in --json)")
+    remedies = dict.fromkeys(finding.remedy for finding in shown if finding.remedy)
+    return [*lines, *(printable(f"    -> {remedy}") for remedy in remedies)]
+
+
+def _exit_code(reports: list[AuditReport]) -> int:
+    if any(report.unusable is not None for report in reports):
+        return EXIT_USER_ERROR
+    severities = {finding.severity for report in reports for finding in report.findings}
+    return EXIT_FINDINGS if severities & {"error", "warning"} else EXIT_OK
+
+
+def _track(results: Iterable[Result], num_results: int, title: str) -> Iterator[Result]:
+    """A bar on a terminal, a few lines elsewhere."""
+    # disable=None: no bar where stderr is no terminal.
+    bar = tqdm(results, total=num_results, desc=title, disable=None, leave=False)
+    lines_at = {num_results * line // _NUM_PROGRESS_LINES for line in range(1, _NUM_PROGRESS_LINES)}
+    for number, result in enumerate(bar, start=1):
+        yield result
+        if bar.disable and number in lines_at:
+            logger.info("%s: read %d of %d", title, number, num_results)

@@ -1,0 +1,34 @@
+"""What audits of all datasets share: samples of many, names of many, progress."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol, TypeVar
+
+Result = TypeVar("Result")
+
+_MAX_NAMES: Final = 10
+
+
+class Track(Protocol):
+    """Passes results on while it shows how many of them have come."""
+
+    def __call__(self, results: Iterable[Result], num_results: int, title: str) -> Iterable[Result]:
+        """The same results."""
+
+
+def no_track(results: Iterable[Result], num_results: int, title: str) -> Iterable[Result]:  # noqa: ARG001
+    """Shows nothing."""
+    return results
+
+
+def name_some(names: Sequence[str]) -> str:
+    """The first ten names, and how many more there are."""
+    num_hidden = len(names) - _MAX_NAMES
+    shown = ", ".join(names[:_MAX_NAMES])
+    return f"{shown} and {num_hidden} more" if num_hidden > 0 else shown
+
+
+def natural_order(name: str) -> list[tuple[int, int, str]]:
+    """Sort key by which 2.tif stands before 10.tif."""
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
+    return [(0, int(digits), "") if digits else (1, 0, text) for digits, text in parts]

@@ -1,0 +1,252 @@
+"""RidDataset: the Roof Information Dataset, read from the folders of its release."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from app.base.dataset_names import DatasetName
+from app.base.errors import DataError, join_problems
+from app.base.tasks import TaskName, find_task
+from app.data.files.rasters import (
+    MAX_GSD_M,
+    MIN_GSD_M,
+    FileProblem,
+    RasterHeader,
+    read_header,
+    read_raster,
+)
+from app.data.lines import lines_from_segments
+from app.data.reader import Split
+from app.data.rid.files import FILE_REMEDY, LIST_NAMES, ListName, find_rid_files
+from app.data.rid.split import RIVALS, RidSplit, SplitReport, leave_out_shared
+from app.data.sample import Sample, unknown_depth, unknown_labels
+
+__all__ = ["RidDataset", "RidSplit"]
+
+# RID's documented scale and size, for images that do not say.
+_DEFAULT_GSD_M: Final = 0.1
+_DEFAULT_SIZE_PX: Final = 512
+
+
+class RidDataset(Dataset[Sample]):
+    """Aerial images of houses, and the azimuth class of every roof plane.
+
+    Source: Krapf et al. 2022, "RID - Roof Information Dataset for Computer Vision-Based
+    Photovoltaic Potential Assessment", Remote Sens. 14, 2299; release 1.0, doi
+    10.14459/2022mp1655470. Licence CC BY-NC; the images are from the Google Maps Static API, for
+    non-commercial research only.
+
+    Folders, at the root or in `RID_dataset/` inside it::
+
+        images_roof_centered_geotiff/    ID.tif; or images_roof_centered_png/ with ID.png
+        masks_segments_reviewed/         ID.png; or masks_segments/ with ID.png
+        masks_superstructures_reviewed/  ID.png; or masks_superstructures/; only if asked for
+        filenames_train_val_test_split/  {train,val,test}_filenames_{1..5}_rev.txt
+
+    ID is a whole number, 2..2074 with gaps. A list holds one `ID.png` a line, even where the images
+    are .tif, often with CR LF; images, masks and lines are paired by ID, leading zeros aside. The
+    folds 1..5 differ in the part of the village that is val; test is the same in all.
+
+    Images (1880) are 512 x 512 RGB uint8, north up, EPSG:4326, 0.099 m per pixel. Masks are one
+    band of uint8 of the same size. Segments:
+
+    ======  ================================================================
+    value   meaning
+    ======  ================================================================
+    0..15   roof plane that runs down to N, NNE, NE .. NNW (compass, clockwise)
+    16      flat roof plane
+    17      background: the last value, not 0
+    ======  ================================================================
+
+    Superstructures: 0 pvmodule, 1 dormer, 2 window, 3 ladder, 4 chimney, 5 shadow, 6 tree,
+    7 unknown, 8 background. Lines are derived from the segments (app.data.lines); depth is not
+    labelled.
+
+    Known defects: images of neighbouring houses overlap, also train with test; 16 groups of images
+    are identical; some sheds, garages and large flat roofs are background; the village's streets
+    run along the edges of the azimuth bins, so planes of one row may differ by one class.
+
+    Attributes:
+        sample_ids: The samples of the split, in the order of its list.
+        missing: Files of listed samples that are not there. Those samples are not in sample_ids.
+        num_files: Samples of the split, those that lack a file among them.
+        split_report: How many samples were left out so that the splits share no ground.
+        labels: Class names by labelled task.
+        root: As given; no file leads outside of it.
+        span_m: Smaller side of the first image that can be read, metres.
+    """
+
+    name: ClassVar[DatasetName] = "rid"
+    title: ClassVar[str] = "RID"
+
+    def __init__(
+        self,
+        root: Path,
+        split: Split,
+        fold: int = 1,
+        rid_split: RidSplit = "disjoint",
+        superstructures: bool = False,
+    ) -> None:
+        """Find the files of a split. Of images the headers are read, for where they lie.
+
+        Args:
+            root: Folder that holds the folders above, or holds `RID_dataset/` with them.
+            split: Name of a list, or "all" for the three lists together.
+            fold: Which of the five splits.
+            rid_split: "disjoint" leaves out of train what shows ground of a val or test image, and
+                out of val what shows ground of a test image; "release" is the lists as they are.
+            superstructures: Whether to read their masks. A sample without one has them unknown; a
+                dataset without the folder does not label the task.
+
+        Raises:
+            DataError: If a folder or a list is absent or empty, or no listed sample is complete,
+                or none is left that shares no ground.
+        """
+        names: tuple[ListName, ...] = LIST_NAMES if split == "all" else (split,)
+        rivals = RIVALS[split] if rid_split == "disjoint" else ()
+        files = find_rid_files(root, fold, names, rivals, superstructures)
+        listed_ids = list(dict.fromkeys(id_ for name in names for id_ in files.lists[name]))
+        missing = {sample_id: files.missing(sample_id) for sample_id in listed_ids}
+        self.missing = [bad_file for bad_files in missing.values() for bad_file in bad_files]
+        complete_ids = [sample_id for sample_id in listed_ids if not missing[sample_id]]
+        if not complete_ids:
+            lists = join_problems([str(files.list_paths[name]) for name in names])
+            paths = join_problems([str(bad.path) for bad in self.missing])
+            raise DataError(
+                f"RID: none of the {len(listed_ids)} samples of split {split}, fold {fold} "
+                f"({lists}), has an image and a mask: not found: {paths}; "
+                "copy all folders from the same release"
+            )
+        self.root = root
+        self.sample_ids = complete_ids
+        self.split_report = SplitReport(split, rid_split, len(listed_ids))
+        if rivals:
+            self.sample_ids, report = leave_out_shared(root, files, split, complete_ids)
+            self.split_report = dataclasses.replace(report, num_listed=len(listed_ids))
+        if not self.sample_ids:
+            raise DataError(
+                f"RID: no sample of split {split}, fold {fold}, is left of {len(complete_ids)} in "
+                f"{files.list_paths[names[0]]}: all show ground of a {' or '.join(rivals)} image, "
+                "expected some that do not; set rid_split=release to use the lists as they are"
+            )
+        self.num_files = len(self.sample_ids) + len(listed_ids) - len(complete_ids)
+        self._image_paths = [files.images.by_id[id_] for id_ in self.sample_ids]
+        self._segments_paths = [files.segments.by_id[id_] for id_ in self.sample_ids]
+        labelled: list[TaskName] = ["segments", "lines"]
+        self._superstructures_paths: list[Path | None] = [None] * len(self.sample_ids)
+        if files.superstructures is not None:
+            by_id = files.superstructures.by_id
+            self._superstructures_paths = [by_id.get(id_) for id_ in self.sample_ids]
+            labelled.append("superstructures")
+        self.labels: Mapping[TaskName, tuple[str, ...]] = {
+            task: find_task(task).class_names for task in labelled
+        }
+        self.span_m = self._find_span_m()
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def paths(self, index: int) -> tuple[Path, ...]:
+        """The files of a sample: image, segments, and superstructures if it has them."""
+        superstructures_path = self._superstructures_paths[index]
+        paths = (self._image_paths[index], self._segments_paths[index])
+        return paths if superstructures_path is None else (*paths, superstructures_path)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample, whole.
+
+        Raises:
+            SampleError: If one of its files cannot be read or is not what RID's files are.
+        """
+        try:
+            return self._read(index)
+        except FileProblem as problem:
+            raise problem.to_sample_error(self.title, self.sample_ids[index]) from problem
+
+    def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:  # noqa: ARG002
+        """The whole sample: RID's images are no larger than a training window."""
+        return self[index]
+
+    def pass_order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """(len,) indices in which one pass visits the samples: each once."""
+        return rng.permutation(len(self))
+
+    def _read(self, index: int) -> Sample:
+        image_path = self._image_paths[index]
+        image, gsd_m = _read_image(image_path, self.root)
+        size_px = image.shape[1:]
+        segments = _read_mask(
+            self._segments_paths[index], self.root, "segments", image_path, size_px
+        )
+        superstructures = unknown_labels(*size_px)
+        superstructures_path = self._superstructures_paths[index]
+        if superstructures_path is not None:
+            mask = _read_mask(
+                superstructures_path, self.root, "superstructures", image_path, size_px
+            )
+            superstructures = torch.from_numpy(mask)
+        return Sample(
+            image=torch.from_numpy(image),
+            segments=torch.from_numpy(segments),
+            lines=torch.from_numpy(lines_from_segments(segments, gsd_m)),
+            depth=unknown_depth(*size_px),
+            superstructures=superstructures,
+            dataset=self.name,
+            sample_id=self.sample_ids[index],
+            gsd_m=gsd_m,
+        )
+
+    def _find_span_m(self) -> float:
+        for path in self._image_paths:
+            try:
+                header = read_header(path, self.root, FILE_REMEDY)
+                return min(header.height_px, header.width_px) * _gsd_m(path, header)
+            except FileProblem:
+                continue  # found out when the sample is read
+        return _DEFAULT_SIZE_PX * _DEFAULT_GSD_M
+
+
+def _read_image(path: Path, root: Path) -> tuple[npt.NDArray[np.uint8], float]:
+    """(3, H, W) uint8 RGB, and metres per pixel."""
+    header, bands = read_raster(path, root, FILE_REMEDY)
+    if not header.is_rgb:
+        expected = "3 bands (R, G, B) of uint8, or these and an alpha band"
+        raise FileProblem(path, header.bands, expected, FILE_REMEDY)
+    return np.ascontiguousarray(bands[:3], np.uint8), _gsd_m(path, header)
+
+
+def _gsd_m(path: Path, header: RasterHeader) -> float:
+    """Metres per pixel of an image, which must be possible ones."""
+    if header.gsd_m is None:
+        return _DEFAULT_GSD_M
+    if not MIN_GSD_M <= header.gsd_m <= MAX_GSD_M:
+        got = f"a georeference of {header.gsd_m:.6g} m per pixel"
+        raise FileProblem(path, got, f"{MIN_GSD_M} to {MAX_GSD_M} m (RID has 0.099)", FILE_REMEDY)
+    return header.gsd_m
+
+
+def _read_mask(
+    path: Path, root: Path, task: TaskName, image_path: Path, size_px: tuple[int, ...]
+) -> npt.NDArray[np.uint8]:
+    """(H, W) uint8, classes of the task, of the image's size. Of a palette image its indices."""
+    header, bands = read_raster(path, root, FILE_REMEDY)
+    if header.dtype != "uint8" or header.num_bands != 1:
+        raise FileProblem(path, header.bands, "1 band of uint8, class numbers", FILE_REMEDY)
+    mask = np.ascontiguousarray(bands[0], np.uint8)
+    background = find_task(task).background_class
+    if mask.max() > background:
+        values, counts = np.unique(mask[mask > background], return_counts=True)
+        found = [f"{value} in {count} pixels" for value, count in zip(values, counts, strict=True)]
+        expected = f"0..{background} ({background} is background)"
+        raise FileProblem(path, f"class {join_problems(found)}", expected, FILE_REMEDY)
+    if mask.shape != size_px:
+        height_px, width_px = size_px
+        expected = f"{width_px} x {height_px}, the size of {image_path}"
+        raise FileProblem(path, f"{header.size} pixels", expected, FILE_REMEDY)
+    return mask

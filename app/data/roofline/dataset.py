@@ -1,0 +1,298 @@
+"""RooflineDataset: Roofline-Extraction, read from its one MATLAB file."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from app.base.dataset_names import DatasetName
+from app.base.errors import DataError, SampleError, join_problems
+from app.base.tasks import IGNORE_INDEX, TaskName, find_task
+from app.data.files.listing import Listings
+from app.data.files.rasters import FileProblem, check_inside
+from app.data.reader import Split
+from app.data.roofline.arrays import (
+    CHANNELS,
+    MAX_OVERSHOOT,
+    STRUCT,
+    check_arrays,
+    find_scale,
+    read_sample,
+)
+from app.data.roofline.matlab import ArrayInfo, MatArrays, open_mat
+from app.data.sample import BadFile, Sample, unknown_depth, unknown_labels
+
+# Crops that stand beside each other in the file may be of one scene and overlap.
+_BLOCK_SAMPLES: Final = 10
+_MIN_BLOCKS: Final = 10
+_HELD_OUT_SHARE: Final = 0.1
+
+# As in the loss: below and above, a height is a mistake.
+_MIN_DEPTH_M, _MAX_DEPTH_M = -0.5, 60.0
+# About half a second of unpacking.
+_SLOW_BYTES: Final = 128 * 2**20
+
+_Mask = npt.NDArray[np.uint8]
+
+logger = logging.getLogger(__name__)
+
+
+class RooflineDataset(Dataset[Sample]):
+    """Crops of roofs with their eaves, ridges, hips and heights.
+
+    Source: Alidoost et al. 2019, "2D Image-To-3D Model: Knowledge-Based 3D Building Reconstruction
+    (3DBR) Using Single Aerial Images and CNNs", Remote Sens. 11, 2219; the authors' repository
+    Roofline-Extraction. Potsdam and Zeebrugge.
+
+    One file, `imdb.mat`, holds a struct `imdb` (or these as variables of their own):
+
+    ========  =================  ===========================================================
+    field     MATLAB's axes      values
+    ========  =================  ===========================================================
+    images    (y, x, 3, N)       R, G, B, 0..255 (or 0..1)
+    elements  (y, x, 3, N)       eave, ridge, hip, 0..1 (or 0..255)
+    depths    (y, x, N)          metres above ground
+    ========  =================  ===========================================================
+
+    N is 1670, a crop 224 x 224 px, all are float32, the file is of version 7.3. HDF5 shows the axes
+    reversed. Where an array's axes stand otherwise they are found by their sizes: channels are the
+    axis of 3 (heights: none, or 1), samples the one that leaves two of equal length; of the axes
+    that are left, the first in MATLAB's order runs down the rows. Where sizes allow MATLAB's order
+    above, it is taken.
+
+    Elements are drawn in blocks of 9 px on a lattice, so a line's place is known to about 4.5 px.
+    Its target is the centre line of the blocks, and unknown in the rest of them. Valleys are not
+    labelled, nor are planes. The file holds no split, no names and no place: a split here is one of
+    blocks of neighbouring samples.
+
+    Known defects: metres per pixel are not published; heights are of a surface model, with trees.
+
+    Attributes:
+        sample_ids: `roofline:K` for imdb.images(:, :, :, K), from 1 as MATLAB counts.
+        labels: Class names that it teaches, by task.
+        span_m: Side of a crop, metres.
+        num_files: Samples of the split, of which a share may be bad.
+        missing: Empty: one file holds all.
+    """
+
+    name: ClassVar[DatasetName] = "roofline"
+    title: ClassVar[str] = "Roofline"
+    line_names: ClassVar[tuple[str, ...]] = ("eave", "ridge", "hip")
+
+    def __init__(self, root: Path, split: Split, gsd_m: float = 0.05, seed: int = 0) -> None:
+        """Open the file and see what its arrays hold.
+
+        Args:
+            root: Folder with `imdb.mat` or a single other .mat file, or the file.
+            split: About 8, 1 and 1 tenths of the samples, or "all".
+            gsd_m: Metres per pixel.
+            seed: Of the split.
+
+        Raises:
+            DataError: If the file or its images cannot be used, or arrays do not fit together.
+        """
+        self.path = _find_file(root)
+        self._gsd_m = gsd_m
+        self._scales: dict[str, float] = {}
+        try:
+            self._file: MatArrays = open_mat(self.path, STRUCT, tuple(CHANNELS))
+            self._axes = check_arrays(self.path, self._file)
+            for name in ("images", "elements"):
+                if name in self._axes:
+                    self._scales[name] = find_scale(self.path, self._file, name, self._axes[name])
+        except FileProblem as problem:
+            raise DataError(f"{self.title}: {problem}") from problem
+
+        self._warn_if_slow()
+        images = self._axes["images"]
+        self._indices = split_indices(images.num_samples, split, seed)
+        if not self._indices:
+            raise DataError(
+                f"{self.title}: no sample for split {split}: {self.path} holds "
+                f"{images.num_samples}, expected at least 3; add samples"
+            )
+        self.sample_ids: Sequence[str] = [f"{self.name}:{index + 1}" for index in self._indices]
+        self.span_m = images.size_px * gsd_m
+        self.num_files = len(self._indices)
+        self.missing: list[BadFile] = []
+        self.labels: Mapping[TaskName, tuple[str, ...]] = self._find_labels()
+
+    def _warn_if_slow(self) -> None:
+        """MATLAB may store many samples in one piece, each of which is unpacked for one of them."""
+        try:
+            unpacked = [
+                self._file.unpacked_bytes(name, axes.sample) for name, axes in self._axes.items()
+            ]
+        except FileProblem as problem:
+            raise DataError(f"{self.title}: {problem}") from problem
+        if sum(unpacked) > _SLOW_BYTES:
+            logger.warning(
+                "%s: %s unpacks %.0f MiB for every sample drawn, which may hold training up; "
+                "docs/datasets.md shows how to store its samples apart",
+                self.title,
+                self.path,
+                sum(unpacked) / 2**20,
+            )
+
+    def _find_labels(self) -> dict[TaskName, tuple[str, ...]]:
+        labels: dict[TaskName, tuple[str, ...]] = {}
+        if "elements" in self._axes:
+            labels["lines"] = self.line_names
+        if "depths" in self._axes:
+            labels["depth"] = find_task("depth").class_names
+        return labels
+
+    @property
+    def arrays(self) -> Mapping[str, ArrayInfo]:
+        """What the file holds, by name."""
+        return self._file.arrays
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample, whole.
+
+        Raises:
+            SampleError: If its values cannot be read or are impossible.
+        """
+        sample_id = self.sample_ids[index]
+        size_px = self._axes["images"].size_px
+        try:
+            image = self._read_scaled("images", index, sample_id)
+            lines, depth = unknown_labels(4, size_px, size_px), unknown_depth(size_px, size_px)
+            if "elements" in self._axes:
+                elements = self._read_scaled("elements", index, sample_id)
+                lines = torch.from_numpy(centre_lines(elements > 0.5))
+            if "depths" in self._axes:
+                depth = torch.from_numpy(_known_depth(self._read("depths", index)[0]))
+        except FileProblem as problem:
+            raise problem.to_sample_error(self.title, sample_id) from problem
+        return Sample(
+            image=torch.from_numpy(np.rint(image * 255).clip(0, 255).astype(np.uint8)),
+            segments=unknown_labels(size_px, size_px),
+            lines=lines,
+            depth=depth,
+            superstructures=unknown_labels(size_px, size_px),
+            dataset=self.name,
+            sample_id=sample_id,
+            gsd_m=self._gsd_m,
+        )
+
+    def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:  # noqa: ARG002
+        """The whole sample: crops are smaller than what training cuts out."""
+        return self[index]
+
+    def pass_order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """All samples, each once, in drawn order: (len(self),) int64."""
+        return rng.permutation(len(self)).astype(np.int64)
+
+    def _read(self, name: str, index: int) -> npt.NDArray[np.float32]:
+        """(C, H, W) float32."""
+        return read_sample(self._file, name, self._axes[name], self._indices[index])
+
+    def _read_scaled(self, name: str, index: int, sample_id: str) -> npt.NDArray[np.float32]:
+        """(C, H, W) float32 in 0..1, perhaps a little beyond."""
+        scale = self._scales[name]
+        with np.errstate(invalid="ignore"):  # damaged values may be signalling NaN
+            values = self._read(name, index) / np.float32(scale)
+        found = None
+        if not np.isfinite(values).all():
+            found = f"NaN or infinity in {np.count_nonzero(~np.isfinite(values))} values"
+        elif values.min() < -MAX_OVERSHOOT or values.max() > 1 + MAX_OVERSHOOT:
+            found = f"values from {values.min() * scale:.6g} to {values.max() * scale:.6g}"
+        if found is not None:
+            raise SampleError(
+                sample_id,
+                self.path,
+                f"{self.title}: {name} of {sample_id} in {self.path}: got {found}, expected "
+                f"0..{scale:.0f}, as most samples have; correct it and save the file again",
+            )
+        return values
+
+
+def _find_file(root: Path) -> Path:
+    """The .mat file of a folder, or the one that root is."""
+    listings = Listings("Roofline")
+    expected = "expected imdb.mat or a single other .mat file"
+    if not listings.is_folder(root):
+        if listings.is_file(root):
+            return root.resolve()
+        raise DataError(f"Roofline: not found: {root}: {expected}; correct the path")
+    names = listings.names(root)
+    found = [
+        name for name in names if name.lower().endswith(".mat") and listings.is_file(root / name)
+    ]
+    chosen = [name for name in found if name.lower() == "imdb.mat"] or found
+    if len(chosen) != 1:
+        what = "several files" if chosen else "no .mat file"
+        raise DataError(
+            f"Roofline: {what} in {root}: found "
+            f"{join_problems(chosen) or listings.describe(root)}, {expected}; "
+            f"{'remove the others' if chosen else 'copy the dataset there'}"
+        )
+    try:
+        check_inside(root / chosen[0], root, "copy the file itself there")
+    except FileProblem as problem:
+        raise DataError(f"Roofline: {problem}") from problem
+    return root / chosen[0]
+
+
+def split_indices(num_samples: int, split: Split, seed: int) -> list[int]:
+    """The samples of a split, ascending: blocks of neighbours, dealt out by a seed.
+
+    Blocks hold ten samples, and fewer below a hundred, so that there are enough to deal out. Of
+    three samples or more, no split is empty.
+    """
+    block = min(_BLOCK_SAMPLES, max(1, num_samples // _MIN_BLOCKS))
+    num_blocks = -(-num_samples // block)
+    num_held_out = max(1, round(_HELD_OUT_SHARE * num_blocks))
+    shuffled = np.random.default_rng(seed).permutation(num_blocks)
+    num_test = num_held_out if num_blocks > 2 else 0
+    num_val = num_held_out if num_blocks > 1 else 0
+    test, val, train = np.split(shuffled, [num_test, num_test + num_val])
+    chosen = {"train": train, "val": val, "test": test, "all": shuffled}[split]
+    return [
+        index
+        for first in sorted(chosen * block)
+        for index in range(int(first), min(int(first) + block, num_samples))
+    ]
+
+
+def centre_lines(blocks: npt.NDArray[np.bool_]) -> _Mask:
+    """Line targets of lines drawn in blocks.
+
+    Args:
+        blocks: (3, H, W), where eaves, ridges and hips are drawn.
+
+    Returns:
+        (4, H, W) uint8, eave, ridge, hip, valley: 1 on the blocks' centre line, one pixel thick,
+        255 in the rest of the blocks and for valleys, else 0.
+    """
+    lines = np.full((4, *blocks.shape[1:]), IGNORE_INDEX, np.uint8)
+    for target, drawn in zip(lines, blocks, strict=False):
+        target[:] = np.where(drawn, np.uint8(IGNORE_INDEX), np.uint8(0))
+        if drawn.any():
+            # The border of what it is given is left as it is, hence the padding.
+            thin = cv2.ximgproc.thinning(
+                np.pad(drawn.astype(np.uint8) * np.uint8(255), 1),
+                thinningType=cv2.ximgproc.THINNING_GUOHALL,
+            )
+            target[thin[1:-1, 1:-1] > 0] = 1
+    return lines
+
+
+def _known_depth(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Metres, NaN where they cannot be; all NaN if all are the same, which no crop of a roof is."""
+    with np.errstate(invalid="ignore"):
+        possible = (depth >= _MIN_DEPTH_M) & (depth <= _MAX_DEPTH_M)
+    known = depth[possible]
+    if not known.size or known.min() == known.max():
+        return np.full_like(depth, np.nan)
+    return np.where(possible, depth, np.float32(np.nan))
