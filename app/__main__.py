@@ -172,13 +172,13 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
 
     if hyperparameters.num_workers > 0:
         start_worker_server()
-    from app.train import train
+    from app.training.train import train
 
     train(paths, hyperparameters, channels, stop_flag, largest_pass, recalled_pass)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from app.evaluate import evaluate_model
+    from app.inference.evaluate import evaluate_model
     from app.settings.texts import parse_hyperparameters, parse_settings
 
     settings = parse_settings(options.set)

@@ -15,7 +15,7 @@ from app.resources.cores import num_cores
 from app.resources.gpus import read_gpus, read_torch_build
 from app.trend import find_trend
 
-# Of a step, in their order, as app/step_times.py has them, which imports torch.
+# Of a step, in their order, as app/training/watch/step_clock.py has them, which imports torch.
 PARTS: Final = ("wait", "transfer", "forward", "backward", "optimizer")
 # Memory by phase of a job; "peak" counts shared pages once and misses no moment.
 MEMORY_PHASES: Final = ("load", "train", "val", "export")

@@ -24,11 +24,11 @@ from app.data.roofline.dataset import split_indices
 from app.data.transforms import windows_per_side
 from app.job.paths import scratch_folder
 from app.model.network import HybridRoofModel
-from app.optimisation import choose_task_weights
 from app.plan_facts import Facts, FactsRequest
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters
 from app.step_memory import count_step_memory
+from app.training.build import choose_task_weights
 
 _SIZES: Final = (1, 2)
 _COUNTED_SIDE_PX: Final = 512

@@ -27,11 +27,9 @@ from app.base.tasks import build_tasks
 from app.data.datasets import Datasets, open_datasets
 from app.data.loading import Batch, TrainOrder, build_train_loader, collate
 from app.data.workers import start_worker_server
-from app.engine import StepSettings, train_steps
 from app.job.paths import scratch_folder
 from app.model.devices import choose_autocast_dtype, choose_device, is_out_of_memory
 from app.model.losses import RoofLoss
-from app.optimisation import build_state, choose_task_weights
 from app.resources.batch_size import DEFAULT_GLOBAL_BATCH_SIZE
 from app.resources.cores import num_cores
 from app.resources.forecast import Loading, Point
@@ -39,7 +37,9 @@ from app.resources.measuring import ProbeRequest
 from app.resources.shared_memory import BATCH_BYTES_PER_PX
 from app.settings.hyperparameters import DEFAULT_LEARNING_RATE, Hyperparameters
 from app.settings.texts import parse_hyperparameters
-from app.training_state import TrainingState
+from app.training.build import build_state, choose_task_weights
+from app.training.state import TrainingState
+from app.training.step import StepSettings, train_steps
 
 _GIB: Final = 2**30
 # The first step of a size pays for what is done once.

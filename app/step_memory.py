@@ -16,7 +16,7 @@ from app.base.tasks import TASK_NAMES, Task, TaskName
 from app.model.devices import autocast
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
-from app.tensor_memory import PERSISTENT, StepMemoryWatch
+from app.training.watch.tensor_memory import PERSISTENT, StepMemoryWatch
 
 _GIB: Final = 2**30
 

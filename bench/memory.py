@@ -68,7 +68,7 @@ class Watch:
         """When the first optimizer step was done."""
         times_s = [line.time_s for line in self.lines if _FIRST_STEP in line.text]
         if not times_s:
-            sys.exit(f'memory: the log has no line "{_FIRST_STEP}"; expected it from app/train.py')
+            sys.exit(f'memory: the log has no line "{_FIRST_STEP}"; expected it of a training')
         return times_s[0]
 
     def epochs_mib(self) -> list[list[float]]:

@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from app import step_times
 from app.base.errors import ConfigError
 from app.ladder_page import END, START, check_page, render_tables, write_page
 from app.ladder_plots import write_plots
 from app.ladder_rows import MEMORY_PHASES, METRICS, PARTS, describe_run
 from app.report.steps import StepSeries
+from app.training.watch import step_clock as step_times
 
 PARTS_S = {"wait": 0.25, "transfer": 0.0, "forward": 0.5, "backward": 1.0, "optimizer": 0.125}
 

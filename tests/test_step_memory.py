@@ -8,7 +8,7 @@ from app.base.tasks import build_tasks
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
 from app.step_memory import count_step_memory
-from tests.test_tensor_memory import NAMES, TASKS, train_real
+from tests.training.watch.test_tensor_memory import NAMES, TASKS, train_real
 
 
 def count(size, side_px, dtype=None, recompute=False, names=NAMES, tasks=TASKS):

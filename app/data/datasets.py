@@ -30,9 +30,9 @@ from app.data.rid.dataset import RidDataset
 from app.data.roofline.dataset import RooflineDataset
 from app.data.sample import BadFile
 from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
-from app.distributed import rank, world_size
 from app.settings.checks import read_dataset_names, read_dataset_weights
 from app.settings.hyperparameters import Hyperparameters
+from app.training.ranks.distributed import rank, world_size
 
 logger = logging.getLogger(__name__)
 

@@ -339,7 +339,7 @@ class Hyperparameters(BaseModel):
 
     @property
     def settled_learning_rate(self) -> float:
-        """The learning_rate, once app.rate_search has put a number in the place of "auto"."""
+        """The learning_rate, once a number is in the place of "auto"."""
         assert self.learning_rate != "auto", "learning_rate=auto is to be resolved first"
         return self.learning_rate
 

@@ -10,7 +10,7 @@ from typing import Final
 from app.base.storage import replacing
 
 _FILE: Final = "settled.json"
-# As app.checkpoint names them, which needs torch. Without one there is nothing to go on from.
+# As app.training.checkpoints names them. Without one there is nothing to resume.
 _CHECKPOINTS: Final = "step-*.pt"
 
 

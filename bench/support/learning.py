@@ -18,14 +18,15 @@ from torch import nn
 from app.base.tasks import Task, TaskName
 from app.data.distribution import count_labels
 from app.data.loading import Batch
-from app.engine import StepSettings, evaluate, train_steps
+from app.inference.scoring import evaluate
 from app.metrics.roof_metrics import RoofMetrics
 from app.model.class_weights import ClassWeights, choose_class_weights
 from app.model.devices import choose_autocast_dtype
-from app.optimisation import build_step_settings, group_log_variances, split_by_decay
 from app.settings.hyperparameters import Hyperparameters
-from app.task_weighting import build_log_variances
-from app.training_state import TrainingState, build_ema
+from app.training.build import build_step_settings, group_log_variances, split_by_decay
+from app.training.state import TrainingState, build_ema
+from app.training.step import StepSettings, train_steps
+from app.training.task_weighting import build_log_variances
 from bench.support.designs import TASKS, Design
 
 CPU: Final = torch.device("cpu")

@@ -20,9 +20,8 @@ CACHE: Final = ROOT / "local" / "bench"
 # What the result of any run depends on, beside the defaults of the hyperparameters: results of
 # other code are not taken for those of this.
 _SOURCES: Final = (
-    "app/base/*.py", "app/data/**/*.py", "app/metrics/*.py", "app/model/*.py", "app/synthetic/*.py",
-    "app/batch_statistics.py", "app/device_batches.py", "app/engine.py", "app/optimisation.py",
-    "app/task_weighting.py", "app/training_state.py",
+    "app/base/*.py", "app/data/**/*.py", "app/inference/*.py", "app/metrics/*.py", "app/model/*.py",
+    "app/synthetic/*.py", "app/training/**/*.py",
     "bench/support/designs.py", "bench/support/learn*.py", "bench/support/scenes.py",
     "bench/peers.txt",
 )  # fmt: skip

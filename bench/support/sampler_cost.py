@@ -120,10 +120,10 @@ def measure_sampler_cost(num_epochs: int = 8, settings: Mapping[str, str] | None
 
 def _train(answer: Path, arguments: list[str]) -> int:
     """The training process, with a sampler that counts; returns its exit code."""
-    import app.train
+    import app.training.train
     from app.__main__ import main as run_app
 
-    app.train.MemorySampler = TimedSampler  # type: ignore[misc]
+    app.training.train.MemorySampler = TimedSampler  # type: ignore[misc]
     exit_code = run_app(arguments)
     if TimedSampler.last is not None:
         answer.write_text(json.dumps(TimedSampler.last.figures()))

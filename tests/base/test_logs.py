@@ -37,17 +37,22 @@ def _tokyo(monkeypatch):
 def test_times_are_utc(capsys):
     configure_logging()
     record = logging.makeLogRecord(
-        {"name": "app.train", "levelno": logging.INFO, "levelname": "INFO", "msg": "epoch 3"}
+        {
+            "name": "app.training.train",
+            "levelno": logging.INFO,
+            "levelname": "INFO",
+            "msg": "epoch 3",
+        }
         | {"created": 86_399.25, "msecs": 250.0}
     )
-    logging.getLogger("app.train").handle(record)
-    assert capsys.readouterr().out == "1970-01-01T23:59:59.250Z INFO app.train: epoch 3\n"
+    logging.getLogger("app.training.train").handle(record)
+    assert capsys.readouterr().out == "1970-01-01T23:59:59.250Z INFO app.training.train: epoch 3\n"
 
 
 def test_rank_0_logs_info_to_stdout(capsys):
     configure_logging()
-    logging.getLogger("app.train").info("epoch %d", 3)
-    logging.getLogger("app.train").debug("detail")
+    logging.getLogger("app.training.train").info("epoch %d", 3)
+    logging.getLogger("app.training.train").debug("detail")
     captured = capsys.readouterr()
     assert re.fullmatch(r"\S+Z INFO app\.train: epoch 3\n", captured.out)
     assert captured.err == ""
@@ -55,8 +60,8 @@ def test_rank_0_logs_info_to_stdout(capsys):
 
 def test_other_ranks_log_warnings_with_their_rank(capsys):
     configure_logging(rank=3)
-    logging.getLogger("app.train").info("epoch 3")
-    logging.getLogger("app.train").warning("slow disk")
+    logging.getLogger("app.training.train").info("epoch 3")
+    logging.getLogger("app.training.train").warning("slow disk")
     out = capsys.readouterr().out
     assert re.fullmatch(r"\S+Z WARNING \[rank 3\] app\.train: slow disk\n", out)
 

@@ -59,11 +59,13 @@ def test_watch_splits_samples_by_epoch() -> None:
             Sample(t, mib * MIB, 0) for t, mib in ((1, 9), (3, 10), (5, 12), (6, 13), (9, 99))
         ],
         lines=[
-            LogLine(0.5, "INFO app.train: training segments and lines on 10 samples of rid"),
-            LogLine(2.0, "INFO app.train: first step done"),
-            LogLine(4.0, "INFO app.train: epoch 1/2  loss 2.1"),
-            LogLine(4.0, "INFO app.train: metric epoch=1 step=5 train/loss=2.1"),
-            LogLine(8.0, "INFO app.train: epoch 2/2  loss 1.9"),
+            LogLine(
+                0.5, "INFO app.training.train: training segments and lines on 10 samples of rid"
+            ),
+            LogLine(2.0, "INFO app.training.train: first step done"),
+            LogLine(4.0, "INFO app.training.train: epoch 1/2  loss 2.1"),
+            LogLine(4.0, "INFO app.training.train: metric epoch=1 step=5 train/loss=2.1"),
+            LogLine(8.0, "INFO app.training.train: epoch 2/2  loss 1.9"),
         ],
     )
     assert watch.first_step_s() == 2.0
@@ -72,7 +74,7 @@ def test_watch_splits_samples_by_epoch() -> None:
 
 def test_watch_needs_the_line_of_the_first_step() -> None:
     with pytest.raises(SystemExit, match='the log has no line "first step done"'):
-        Watch(lines=[LogLine(1.0, "INFO app.train: epoch 1/2  loss 2.1")]).first_step_s()
+        Watch(lines=[LogLine(1.0, "INFO app.training.train: epoch 1/2  loss 2.1")]).first_step_s()
 
 
 def test_ratio_is_that_of_medians() -> None:

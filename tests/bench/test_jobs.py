@@ -9,9 +9,9 @@ from bench.stop import read_step_s
 from bench.support.gpu_training import read_figures
 
 LOG = """\
-2026-11-25T08:00:00.000Z INFO app.train: training segments, 100 steps an epoch
-2026-11-25T08:00:05.500Z INFO app.train: first step done
-2026-11-25T08:00:15.500Z INFO app.train: asked to stop at step 6: saving what there is
+2026-11-25T08:00:00.000Z INFO app.training.train: training segments, 100 steps an epoch
+2026-11-25T08:00:05.500Z INFO app.training.train: first step done
+2026-11-25T08:00:15.500Z INFO app.training.train: asked to stop at step 6: saving what there is
 """
 
 

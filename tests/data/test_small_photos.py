@@ -9,9 +9,9 @@ from app.base.azimuth import turn_class
 from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, build_tasks
 from app.data.datasets import open_datasets, read_train_batches
 from app.data.geometry import draw_pose
+from app.inference.scoring import Scores, finish_scores, score_datasets
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
-from app.scoring import Scores, finish_scores, score_datasets
 from app.settings.hyperparameters import Hyperparameters
 from tests.support.fakes import RID_IDS, write_rid_image, write_rid_list, write_rid_mask
 from tests.support.fakes_airs import write_tile

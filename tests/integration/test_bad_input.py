@@ -154,7 +154,7 @@ def test_our_own_bug_is_exit_1_with_the_message_first(ml, capsys, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("by hand")
 
-    monkeypatch.setattr("app.train.train_steps", fail)
+    monkeypatch.setattr("app.training.train.train_steps", fail)
     assert run(ml) == 1
     lines = (ml / "output/failure").read_text().splitlines()
     assert lines[0] == "internal error: ZeroDivisionError: by hand"

@@ -36,7 +36,7 @@ def read(line):
 
 
 def in_log(line):
-    return f"2026-11-25T07:20:26.005Z INFO app.train: {line}"
+    return f"2026-11-25T07:20:26.005Z INFO app.training.train: {line}"
 
 
 def test_limits_of_the_api():
@@ -90,9 +90,9 @@ def test_a_value_that_is_not_there_is_not_read(value):
 @pytest.mark.parametrize(
     "line",
     [
-        "INFO app.train: epoch 1/3  val/segments/miou 0.5  learning_rate=0.1",
+        "INFO app.training.train: epoch 1/3  val/segments/miou 0.5  learning_rate=0.1",
         "ERROR app: checkpoint belongs to another run: learning_rate=0.1, now 0.2; epoch=3",
-        "INFO app.train: hyperparameters: {'epochs': 3}",
+        "INFO app.training.train: hyperparameters: {'epochs': 3}",
         # Of one dataset by itself; such lines are not written, and would not be mistaken.
         "metric epoch=3 step=12 val/rid/segments/miou=0.5",
     ],

@@ -11,11 +11,10 @@ from app.base.tasks import ALL_TASKS, TASK_NAMES, build_tasks, relabelling
 from app.data.loading import EvalDataset
 from app.data.rid.dataset import RidDataset
 from app.data.transforms import EvalTransform
-from app.engine import evaluate
-from app.scoring import Scores, finish_scores, score_datasets
+from app.inference.scoring import Scores, evaluate, finish_scores, score_datasets
 from tests.metrics.test_roof_metrics import LOGITS, TARGETS
-from tests.test_distributed import ask_two_ranks
-from tests.test_engine import CPU
+from tests.training.ranks.test_distributed import ask_two_ranks
+from tests.training.test_step import CPU
 
 # Which of the images of test_metrics each dataset holds; image 4 is one of which nothing is known.
 IMAGES = {"rid": (0, 1, 2, 3, 4), "roofline": (1, 0, 2)}
@@ -142,7 +141,7 @@ TWO_RANKS = """
 import json
 import sys
 import torch
-from app import distributed as d
+from app.training.ranks import distributed as d
 from app.job.signals import end_rank
 from tests.metrics.test_ranks import AZIMUTH_BINS, OVER_RANKS, describe, score, score_rid
 

@@ -40,7 +40,7 @@ def stand_in(kind):
 def write_run(model_dir, *, stopped=False):
     """The model folder of a job of four steps, of which only the files with numbers are there.
 
-    Without app.step_times, whose torch a stand-in would wait for.
+    Without app.training.watch.step_clock, whose torch a stand-in would wait for.
     """
     model_dir.mkdir(parents=True, exist_ok=True)
     seconds = {"step_s": 0.5, **{f"{part}_s": 0.05 for part in PARTS}}

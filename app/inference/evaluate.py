@@ -1,0 +1,125 @@
+"""Score a trained model on datasets in their releases' layouts."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from app.base.dataset_names import DatasetName
+from app.base.errors import CheckpointError, ConfigError
+from app.base.tasks import find_task
+from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
+from app.data.reader import Split
+from app.inference.scoring import Scores, finish_scores, score_datasets
+from app.job.paths import check_writable, scratch_folder
+from app.metrics.headlines import headline
+from app.model.devices import choose_autocast_dtype, choose_device
+from app.model.export import load_exported_model
+from app.model.network import HybridRoofModel
+from app.settings.hyperparameters import Hyperparameters
+from app.settings.texts import parse_hyperparameters
+
+logger = logging.getLogger(__name__)
+
+# What says which samples a split holds, and how large they are.
+_SPLIT_SETTINGS = ("seed", "rid_fold", "rid_split", "roofline_gsd_m")
+
+
+def evaluate_model(
+    model_dir: Path,
+    dataset_dirs: Mapping[DatasetName, Path],
+    split: Split,
+    output: Path,
+    settings: Mapping[str, object],
+) -> None:
+    """Write the metrics of the model on one split to a JSON file.
+
+    Args:
+        model_dir: Folder that a training run has written.
+        dataset_dirs: Folders in the layouts of the datasets.
+        split: Which split to score; "all" is all of a dataset together.
+        output: The JSON file; its folder is made if it is not there.
+        settings: Hyperparameters given by the user: device, precision, workers, the number of
+            samples and the limit on bad files. Sampling distance and classes are the model's own;
+            what parts the datasets into splits is too, unless it is given here.
+
+    Raises:
+        RoofError: If the model or the data cannot be used.
+    """
+    if output.is_dir():
+        raise ConfigError(f"--out {output}: got a folder, expected the name of a JSON file")
+    check_writable(output.parent)
+    model, description = load_exported_model(model_dir)
+    described = description.get("tasks", {})
+    trained = [task.name for task in model.tasks if described.get(task.name, {}).get("trained")]
+    if not trained:
+        raise CheckpointError(f"the model in {model_dir} was trained on no task; train it first")
+    hyperparameters = _choose_settings(model, description, settings)
+    device = choose_device(hyperparameters.device)
+    dtype = choose_autocast_dtype(hyperparameters.precision, device)
+    with scratch_folder() as scratch_dir:
+        readers = {
+            name: open_reader(name, path, split, hyperparameters, scratch_dir)
+            for name, path in dataset_dirs.items()
+        }
+        datasets = {
+            name: build_eval_dataset(reader, hyperparameters) for name, reader in readers.items()
+        }
+        quarantines = {
+            name: build_quarantine([reader], hyperparameters) for name, reader in readers.items()
+        }
+        scores = Scores(model.tasks, list(datasets))
+        scored = score_datasets(
+            model.to(device), datasets, scores, trained, device, dtype, hyperparameters.num_workers
+        )
+        for batch in scored:
+            for name, bad_files in batch["bad_files"].items():
+                quarantines[name].add(bad_files)
+        finish_scores(scores, datasets)
+    values = scores.compute(split)
+    document: dict[str, Any] = {
+        "format_version": 1,
+        "model": str(model_dir),
+        "data": {name: str(path) for name, path in dataset_dirs.items()},
+        "split": split,
+        "hyperparameters": hyperparameters.non_default(),
+        "num_samples": scores.num_samples,
+        "quarantined": {name: quarantine.to_json() for name, quarantine in quarantines.items()},
+        "metrics": {name: value.to_json() for name, value in values.items()},
+        "confusion_matrix": scores.confusion_matrices(split),
+    }
+    output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    row = {name: value.value for name, value in values.items()}
+    num_samples = sum(scores.num_samples.values())
+    logger.info("%s on %d samples: %s", split, num_samples, headline(row, split))
+    logger.info("metrics written to %s", output)
+
+
+def _choose_settings(
+    model: HybridRoofModel, description: Mapping[str, Any], given: Mapping[str, object]
+) -> Hyperparameters:
+    """The settings to score with.
+
+    The model's own seed, fold and split rule hold unless others are given: with others, what is
+    "test" here may have been trained on.
+    """
+    trained_with = description.get("hyperparameters", {})
+    own = {name: trained_with[name] for name in _SPLIT_SETTINGS if name in trained_with}
+    for name in own.keys() & given.keys():
+        if str(own[name]) != str(given[name]):
+            logger.warning(
+                "%s=%s, but the model was trained with %s: it may have seen these samples",
+                name,
+                given[name],
+                own[name],
+            )
+    return parse_hyperparameters({**own, **given}).model_copy(
+        update={
+            "gsd_m": description.get("gsd_m", Hyperparameters().gsd_m),
+            "azimuth_bins": find_task("segments", model.tasks).azimuth_bins or 1,
+            "superstructures_weight": float(
+                any(task.name == "superstructures" for task in model.tasks)
+            ),
+        }
+    )

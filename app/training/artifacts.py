@@ -1,0 +1,149 @@
+"""What a run leaves in the model folder, and the words in which it sums itself up."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.base.tasks import LINE_KINDS, Task, TaskName
+from app.metrics.roof_metrics import ConfusionMatrix, MetricValue
+from app.model.export import DESCRIPTION_FILE, MODEL_FILE, export_model
+from app.model.network import HybridRoofModel
+from app.report.report import Panel, write_report
+from app.report.steps import StepSeries
+from app.resources.memory_sampler import MemorySampler
+
+logger = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.json"
+HISTORY_FILE = "metrics.jsonl"
+MEMORY_FILE = "memory.csv"
+STEPS_FILE = "steps.csv"
+REPORT_FILE = "report.html"
+_ARTIFACTS = (
+    MODEL_FILE, DESCRIPTION_FILE, METRICS_FILE, HISTORY_FILE, MEMORY_FILE, STEPS_FILE, REPORT_FILE,
+)  # fmt: skip
+
+# The table at the end of a run.
+_TABLE: Mapping[TaskName, Sequence[str]] = {
+    "segments": (
+        "roof_iou", "miou", "miou_no_background", "azimuth_error_deg", "azimuth_coverage",
+    ),
+    "lines": (
+        "precision_3px", "recall_3px", "f1_2px", "f1_3px", "f1_5px",
+        *(f"{kind}_f1_3px" for kind in LINE_KINDS),
+    ),
+    "depth": ("mae_m", "rmse_m", "roof_rmse_m"),
+    "superstructures": ("miou", "miou_no_background", "any_superstructure_iou"),
+}  # fmt: skip
+
+
+@dataclass
+class Results:
+    """What validations have found so far.
+
+    Attributes:
+        history: Rows of metrics.jsonl, one per epoch.
+        metrics: Last validation, by metric name: value, unit, support, definition.
+        confusion: Last validation's confusion matrices, as RoofMetrics.confusion_matrices.
+    """
+
+    history: list[dict[str, float | int | None]] = field(default_factory=list)
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    confusion: dict[str, ConfusionMatrix] = field(default_factory=dict)
+
+    def close_epoch(
+        self,
+        row: dict[str, float | int | None],
+        values: Mapping[str, MetricValue],
+        confusion: Mapping[str, ConfusionMatrix],
+    ) -> None:
+        """Take in the row and the validation of an epoch."""
+        self.history.append(row)
+        self.metrics = {name: value.to_json() for name, value in values.items()}
+        self.confusion = dict(confusion)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain types only."""
+        return asdict(self)
+
+
+def write_artifacts(
+    model_dir: Path,
+    model: HybridRoofModel,
+    description: Mapping[str, Any],
+    document: Mapping[str, Any],
+    results: Results,
+    steps: StepSeries,
+    memory: MemorySampler,
+    panels: Sequence[Panel],
+) -> None:
+    """Write the model folder and check that all of it is there.
+
+    Args:
+        model_dir: Made if it is not there.
+        model: The weights to export.
+        description: Content of model.json.
+        document: Content of metrics.json but for metrics, confusion matrices and memory.
+        results: What validations have found.
+        steps: Time and loss of every step.
+        memory: The run's sampler.
+        panels: Pictures of the report.
+    """
+    export_model(model_dir, model, description)
+    memory.sample_now()
+    memory.write_csv(model_dir / MEMORY_FILE)
+    steps.write_csv(model_dir / STEPS_FILE)
+    rows = "".join(json.dumps(row) + "\n" for row in results.history)
+    (model_dir / HISTORY_FILE).write_text(rows, encoding="utf-8")
+    metrics = {
+        **document,
+        "metrics": results.metrics,
+        "confusion_matrix": results.confusion,
+        "memory": {"peaks": memory.peaks(), "limit_gib": memory.limit_gib()},
+        "hyperparameters": description["hyperparameters"],
+        "versions": description["versions"],
+    }
+    text = json.dumps(metrics, indent=2) + "\n"
+    (model_dir / METRICS_FILE).write_text(text, encoding="utf-8")
+    write_report(
+        model_dir / REPORT_FILE,
+        results.history,
+        metrics,
+        model_dir / MEMORY_FILE,
+        panels,
+        model.tasks,
+        model_dir / STEPS_FILE,
+    )
+    # A history without a row is legitimate: a run stopped in its first epoch.
+    empty = [
+        name
+        for name in _ARTIFACTS
+        if not (model_dir / name).is_file()
+        or ((model_dir / name).stat().st_size == 0 and name != HISTORY_FILE)
+    ]
+    if empty:
+        raise RuntimeError(f"artifacts missing or empty in {model_dir}: {', '.join(empty)}")
+    table = _render_table(results, model.tasks)
+    for line in table:
+        logger.info("%s", line)
+    logger.info("report: %s", model_dir / REPORT_FILE)
+
+
+def _render_table(results: Results, tasks: Sequence[Task]) -> list[str]:
+    """What the last validation found, one metric a line."""
+    if not results.metrics:
+        return ["no epoch was validated"]
+    lines = [f"last validation (all {len(results.metrics)} metrics: {METRICS_FILE})"]
+    for task in (task.name for task in tasks):
+        metrics = {name: results.metrics[f"val/{task}/{name}"] for name in _TABLE[task]}
+        if all(metric["value"] is None for metric in metrics.values()):
+            lines.append(f"  {task:<17}not trained: no labels")
+            continue
+        for name, metric in metrics.items():
+            value = metric["value"]
+            text = "not defined" if value is None else f"{value:.3f} {metric['unit']}".rstrip()
+            lines.append(f"  {task:<17}{name:<24}{text}")
+    return lines

@@ -1,0 +1,56 @@
+"""What batch normalisations gather of images: kept, undone, made alike on all ranks."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from app.training.ranks.distributed import all_reduce_sum, world_size
+
+
+class BatchStatistics:
+    """Running means, variances and counters of a network's batch normalisations.
+
+    A forward pass changes them before anyone knows whether the step that it belongs to is taken.
+
+    Args:
+        model: Its buffers are those looked after; they stay where they lie.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        self._buffers = [buffer for norm in self._norms for buffer in norm.buffers()]
+        self._kept = [buffer.clone() for buffer in self._buffers]
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Remember them as they are now."""
+        if self._buffers:
+            torch._foreach_copy_(self._kept, self._buffers)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Make them what they were when they were kept, to the last bit."""
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._kept)
+
+    @torch.no_grad()
+    def average_over_ranks(self) -> None:
+        """Make them the mean over ranks, alike on all.
+
+        Those that do not change are alike already, and a mean of three would be off by a bit.
+        """
+        if world_size() == 1:
+            return
+        buffers: list[Tensor] = [
+            buffer
+            for norm in self._norms
+            if norm.training
+            for buffer in norm.buffers()
+            if buffer.is_floating_point()
+        ]
+        if not buffers:
+            return
+        flat = all_reduce_sum(torch.cat([buffer.flatten() for buffer in buffers]))
+        flat /= world_size()
+        parts = torch.split(flat, [buffer.numel() for buffer in buffers])
+        torch._foreach_copy_(buffers, [p.view_as(b) for p, b in zip(parts, buffers, strict=True)])

@@ -1,0 +1,88 @@
+"""What the model folder says of a model, and which pictures are drawn."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from app.base.tasks import AzimuthBins, build_tasks
+from app.inference.panels import collect_panels
+from app.model.export import describe_model, export_model, load_exported_model
+from app.model.network import HybridRoofModel
+from app.settings.hyperparameters import Hyperparameters
+
+CPU = torch.device("cpu")
+
+
+class Photos:
+    """Stands in for EvalDataset: photos of 32 px, numbered; some cannot be read."""
+
+    def __init__(self, title: str, num_photos: int, bad: tuple[int, ...] = ()) -> None:
+        self.reader = SimpleNamespace(title=title)
+        self.num_photos = num_photos
+        self.bad = bad
+
+    def __len__(self) -> int:
+        return self.num_photos
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        if index in self.bad:
+            return None, {}
+        unknown = torch.full((32, 32), 255, dtype=torch.uint8)
+        sample = {
+            "image": torch.full((3, 32, 32), 99, dtype=torch.uint8),
+            "segments": unknown,
+            "lines": unknown.expand(4, 32, 32).clone(),
+            "depth": torch.full((32, 32), torch.nan),
+            "superstructures": unknown,
+            "dataset": "rid",
+            "sample_id": str(index),
+            "gsd_m": 0.1,
+        }
+        return sample, {}
+
+
+def drawn(*datasets: Photos) -> list[str]:
+    model = HybridRoofModel(decoder_channels=32)
+    panels = collect_panels(model, datasets, ["lines"], CPU, None)  # type: ignore[arg-type]
+    assert all(panel.segments_prediction is None for panel in panels)
+    assert all(panel.lines_prediction.shape == (4, 32, 32) for panel in panels)
+    return [f"{panel.dataset} {panel.sample_id}" for panel in panels]
+
+
+def test_six_pictures_are_spread_over_one_dataset() -> None:
+    assert drawn(Photos("RID", 12)) == [f"RID {i}" for i in (0, 2, 4, 6, 8, 10)]
+
+
+def test_pictures_are_shared_among_datasets_small_ones_included() -> None:
+    datasets = Photos("RID", 100), Photos("Roofline", 1), Photos("AIRS", 4)
+    assert drawn(*datasets) == ["RID 0", "RID 50", "Roofline 0", "AIRS 0", "AIRS 2"]
+
+
+def test_a_picture_that_cannot_be_read_is_left_out() -> None:
+    assert drawn(Photos("RID", 3, bad=(1,))) == ["RID 0", "RID 2"]
+
+
+@pytest.mark.parametrize("azimuth_bins", [16, 8, 4, 1])
+def test_the_description_rebuilds_the_model_and_names_what_was_taught(
+    azimuth_bins: AzimuthBins, tmp_path: Path
+) -> None:
+    tasks = build_tasks(azimuth_bins, superstructures=True)
+    model = HybridRoofModel(tasks, decoder_channels=32)
+    taught = {"segments": tasks[0].class_names, "lines": ("ridge", "eave")}
+    description = describe_model(model, Hyperparameters(), taught, 0.1)  # type: ignore[arg-type]
+    export_model(tmp_path, model, description)
+    loaded, read = load_exported_model(tmp_path)
+    assert loaded.tasks == tasks
+    assert read == json.loads(json.dumps({"format_version": 2, **description}))
+    trained = {name: task["trained_classes"] for name, task in read["tasks"].items()}
+    assert trained == {
+        "segments": list(tasks[0].class_names),
+        "lines": ["eave", "ridge"],
+        "depth": [],
+        "superstructures": [],
+    }
+    assert [name for name, task in read["tasks"].items() if task["trained"]] == list(taught)

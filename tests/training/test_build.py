@@ -1,0 +1,157 @@
+import logging
+
+import pytest
+import torch
+from torchvision.models import resnet50
+
+from app.base.errors import ConfigError
+from app.base.tasks import build_tasks
+from app.job.paths import Paths
+from app.settings.hyperparameters import Hyperparameters
+from app.training.build import build_state, choose_task_weights, settle_settings
+
+CPU = torch.device("cpu")
+TASKS = build_tasks()
+ALL = ("segments", "lines", "depth")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """Channels with weights of a backbone."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    torch.manual_seed(1)
+    torch.save(resnet50().state_dict(), folder / "resnet50.pth")
+    return {"pretrained": folder}
+
+
+def build(channels=None, trained=ALL, **settings):
+    return build_state(Hyperparameters(**settings), channels or {}, TASKS, trained, CPU)
+
+
+def describe(state):
+    """Of each group: its peak rate, its weight decay, and which part its first parameter is of."""
+    names = {id(p): name for name, p in state.model.named_parameters()}
+    return [
+        (
+            pytest.approx(group["peak_lr"]),
+            group["weight_decay"],
+            ".".join(names[id(group["params"][0])].split(".")[:2]),
+        )
+        for group in state.optimizer.param_groups
+    ]
+
+
+def test_four_groups_of_random_weights():
+    assert describe(build()) == [
+        (1e-3, 0.02, "pyramid.laterals"),
+        (1e-3, 0.0, "pyramid.laterals"),
+        (1e-3, 0.02, "backbone.conv1"),
+        (1e-3, 0.0, "backbone.bn1"),
+    ]
+
+
+def test_each_part_of_the_backbone_learns_faster_than_the_one_before(pretrained):
+    state = build(pretrained, learning_rate=0.01, backbone_lr_decay=0.5)
+    backbone = [
+        (rate, decay, f"backbone.{name}")
+        for rate, names in (
+            (1e-3 / 16, ("conv1", "bn1")),
+            (1e-3 / 8, ("layer1", "layer1")),
+            (1e-3 / 4, ("layer2", "layer2")),
+            (1e-3 / 2, ("layer3", "layer3")),
+            (1e-3, ("layer4", "layer4")),
+        )
+        for decay, name in zip((0.02, 0.0), names, strict=True)
+    ]
+    decoder = [(0.01, 0.02, "pyramid.laterals"), (0.01, 0.0, "pyramid.laterals")]
+    assert describe(state) == decoder + backbone
+    # What a run that goes on compares.
+    assert state.optimizer.param_groups[-1]["peak_lr"] == pytest.approx(1e-3)
+
+
+def test_learned_weights_of_losses_are_a_group_before_the_backbone():
+    state = build(trained=("depth", "segments"), task_weighting="uncertainty")
+    assert list(state.log_variances) == ["segments", "depth"]
+    group = state.optimizer.param_groups[2]
+    assert group["params"] == list(state.log_variances.values())
+    assert (group["peak_lr"], group["weight_decay"]) == (0.01, 0.0)
+    assert len(state.optimizer.param_groups) == 5
+    assert build().log_variances == {}
+
+
+@pytest.mark.parametrize("lr_decay", [1.0, 0.7])
+def test_every_parameter_that_learns_is_in_one_group(lr_decay):
+    state = build(trained=("lines",), backbone_lr_decay=lr_decay)
+    grouped = [id(p) for group in state.optimizer.param_groups for p in group["params"]]
+    learns = {id(p) for p in state.model.parameters() if p.requires_grad}
+    assert len(grouped) == len(set(grouped))
+    assert set(grouped) == learns
+    decayed = [p for g in state.optimizer.param_groups if g["weight_decay"] for p in g["params"]]
+    assert {p.ndim for p in decayed} == {4}
+
+
+def test_a_given_rate_of_the_backbone_is_that_of_its_last_part(pretrained):
+    state = build(pretrained, backbone_learning_rate=0.003, backbone_lr_decay=0.1)
+    rates = [group["peak_lr"] for group in state.optimizer.param_groups[2::2]]
+    assert rates == pytest.approx([3e-7, 3e-6, 3e-5, 3e-4, 3e-3])
+
+
+def test_other_groups_are_no_state_to_go_on_from():
+    saved, other = build().state_dict(), build(backbone_lr_decay=0.9)
+    with pytest.raises(ValueError, match=r"it has 4 groups of parameters, these settings make 12"):
+        other.load_state_dict(saved)
+
+
+def settle(tmp_path, channels, **settings):
+    return settle_settings(Hyperparameters(**settings), None, None, Paths(tmp_path), channels)
+
+
+def test_random_weights_have_to_learn_at_once(tmp_path, caplog):
+    given = {"freeze_backbone_fraction": 0.2, "backbone_batchnorm": "frozen"}
+    settled = settle(tmp_path, {}, **given)
+    assert settled.freeze_backbone_fraction == 0
+    assert settled.backbone_batchnorm == "train"
+    for name, value in given.items():
+        assert f"{name}={value} has no effect: the backbone starts from random weights" in (
+            caplog.text
+        )
+
+
+def test_pretrained_weights_keep_what_was_asked_for(tmp_path, pretrained, caplog):
+    caplog.set_level(logging.INFO)
+    given = {"freeze_backbone_fraction": 0.2, "backbone_batchnorm": "frozen", "batch_size": 2}
+    settled = settle(tmp_path, pretrained, **given)
+    assert (settled.freeze_backbone_fraction, settled.backbone_batchnorm) == (0.2, "frozen")
+    by_path = settle(tmp_path, {}, backbone_weights="some/file.pth", **given)
+    assert by_path.freeze_backbone_fraction == 0.2
+    ignored = settle(tmp_path, pretrained, backbone_weights="none", **given)
+    assert ignored.freeze_backbone_fraction == 0
+
+
+@pytest.mark.parametrize(("size", "is_told"), [(7, True), (8, False)])
+def test_small_passes_of_a_pretrained_backbone_get_a_hint(
+    tmp_path, pretrained, size, is_told, caplog
+):
+    caplog.set_level(logging.INFO)
+    settle(tmp_path, pretrained, batch_size=size)
+    assert ("backbone_batchnorm=frozen keeps those of the pretrained" in caplog.text) is is_told
+
+
+def test_pretrained_without_its_channel():
+    with pytest.raises(ConfigError, match="the job has no channel named pretrained"):
+        build(backbone_weights="pretrained")
+
+
+def test_tasks_without_a_weight_are_not_trained():
+    given = Hyperparameters(lines_weight=0, depth_weight=2)
+    assert choose_task_weights(given, ALL) == {"segments": 1.0, "depth": 2.0}
+
+
+def test_nothing_to_train():
+    given = Hyperparameters(segments_weight=0, lines_weight=0)
+    with pytest.raises(
+        ConfigError,
+        match=r"^nothing to train: the datasets label segments, lines, but the weights of these "
+        r"tasks are 0; set segments_weight or lines_weight above 0, or add a dataset",
+    ):
+        choose_task_weights(given, ("segments", "lines"))

@@ -1,0 +1,189 @@
+"""The backbone's modes, in one process and in two."""
+
+import pytest
+import torch
+from torch import nn
+
+from app.base.tasks import build_tasks
+from app.model.losses import RoofLoss
+from app.model.network import HybridRoofModel
+from app.training.state import TrainingState, build_ema
+from app.training.step import StepSettings, train_steps
+from tests.training.ranks.test_distributed import ask_two_ranks
+from tests.training.test_step import CPU, batch
+
+SIDE_PX = 32
+
+
+def build(num_frozen_steps=2, checkpoint_activations=False, make=torch.optim.AdamW, **overrides):
+    torch.manual_seed(0)
+    model = HybridRoofModel(decoder_channels=32, checkpoint_activations=checkpoint_activations)
+    model.heads["depth"].requires_grad_(False)
+    # In the decoder groups instead of the batch: any split of a step then gives the same.
+    for part in (model.pyramid, model.heads):
+        for parent in list(part.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(parent, name, nn.GroupNorm(8, child.num_features))
+    groups = [
+        {"params": list(part.parameters()), "lr": 1e-3, "peak_lr": 1e-3, "weight_decay": 0.1}
+        for part in (model.pyramid, model.heads, model.backbone)
+    ]
+    state = TrainingState(
+        model,
+        build_ema(model, 0.9),
+        make(groups, fused=True),
+        torch.amp.GradScaler("cpu", enabled=False),
+    )
+    settings = {
+        "task_weights": {"segments": 1.0, "lines": 1.0},
+        "loss": RoofLoss(build_tasks()),
+        "grad_accum_steps": 1,
+        "grad_clip_norm": 1.0,
+        "num_steps": 100,
+        "num_warmup_steps": 0,
+        "device": CPU,
+        "autocast_dtype": None,
+        "num_frozen_steps": num_frozen_steps,
+    }
+    return state, StepSettings(**{**settings, **overrides})
+
+
+def run(state, settings, num_batches, first=0, batches=None):
+    if batches is None:
+        batches = [batch(4, seed, SIDE_PX) for seed in range(first, first + num_batches)]
+    return list(train_steps(state, iter(batches), num_batches, settings, lambda: False))
+
+
+def snapshot(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(module, before):
+    return {name for name, value in module.state_dict().items() if not value.equal(before[name])}
+
+
+@pytest.mark.parametrize("checkpoint_activations", [False, True])
+def test_a_frozen_backbone_keeps_every_bit_and_learns_afterwards(checkpoint_activations):
+    state, settings = build(2, checkpoint_activations)
+    backbone, before = state.model.backbone, snapshot(state.model.backbone)
+    heads_before = snapshot(state.model.heads)
+    run(state, settings, 2)
+    assert changed(backbone, before) == set()
+    assert changed(state.ema.module.backbone, before) == set()
+    assert len(changed(state.model.heads, heads_before)) > 10
+    # Not even decay has touched it, and there are no moments yet.
+    assert not any(p in state.optimizer.state for p in backbone.parameters())
+    run(state, settings, 1, first=2)
+    names = {name for name, _ in backbone.named_parameters()}
+    assert names <= changed(backbone, before)
+    assert "bn1.running_mean" in changed(backbone, before)
+    assert state.optimizer.state[backbone.conv1.weight]["step"] == 1
+
+
+def test_statistics_stay_while_weights_learn():
+    state, settings = build(0, keeps_statistics=True)
+    backbone, before = state.model.backbone, snapshot(state.model.backbone)
+    run(state, settings, 1)
+    assert changed(backbone, before) == {name for name, _ in backbone.named_parameters()}
+    assert state.model.training
+    assert not backbone.training
+
+
+def count_kept_bytes(state, settings):
+    """Bytes that the forward pass of a step keeps for its backward pass, without the weights."""
+    sizes = {}
+
+    def pack(tensor):
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    weights = {p.untyped_storage().data_ptr() for p in state.model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run(state, settings, 1)
+    return sum(size for pointer, size in sizes.items() if pointer not in weights)
+
+
+@pytest.mark.parametrize("checkpoint_activations", [False, True])
+def test_nothing_of_a_frozen_backbone_is_kept_for_a_backward_pass(checkpoint_activations):
+    frozen, thawed = (
+        count_kept_bytes(*build(num_frozen, checkpoint_activations)) for num_frozen in (1, 0)
+    )
+    assert frozen < (0.9 if checkpoint_activations else 0.3) * thawed
+
+
+@pytest.mark.parametrize("num_before", [1, 2, 3])
+def test_a_run_that_goes_on_before_or_after_the_thaw_ends_alike(num_before):
+    whole, settings = build()
+    run(whole, settings, 4)
+    first, _ = build()
+    run(first, settings, num_before)
+    resumed, _ = build()
+    resumed.load_state_dict(first.state_dict())
+    run(resumed, settings, 4 - num_before, first=num_before)
+    assert changed(resumed.model, snapshot(whole.model)) == set()
+    assert changed(resumed.ema, snapshot(whole.ema)) == set()
+
+
+def test_a_network_without_a_backbone_is_none_to_freeze():
+    state, settings = build()
+    state.model = nn.Linear(1, 1)
+    with pytest.raises(AttributeError, match="backbone"):
+        run(state, settings, 1)
+
+
+# A plain descent, since Adam would hide a gradient that is twice as long as it should be.
+DESCENT = {"make": torch.optim.SGD, "keeps_statistics": True, "grad_clip_norm": 1e9}
+
+
+def distances(module, before):
+    """How far each parameter has moved."""
+    with torch.no_grad():
+        return [(p - before[name]).norm().item() for name, p in module.named_parameters()]
+
+
+TWO_RANKS = """
+import json
+import torch
+from app.training.ranks import distributed as d
+from app.training.step import train_steps
+from app.job.signals import end_rank
+from tests.training.test_step import batch
+from tests.training.test_freezing import DESCENT, SIDE_PX, build, changed, distances, snapshot
+
+with d.joined_ranks(torch.device("cpu")):
+    state, settings = build(**DESCENT)
+    state.model = d.wrap_model(state.model, torch.device("cpu"))
+    network = state.model.module
+    before = snapshot(network)
+    backbone_before = snapshot(network.backbone)
+    found = {"wrappers": [], "changed": [], "distances": []}
+    part = [slice(0, 1), slice(1, 4)][d.rank()]
+    for seed in range(4):
+        whole = batch(4, seed, SIDE_PX)
+        own = {k: v[part] for k, v in whole.items() if k != "bad_files"} | {"bad_files": {}}
+        list(train_steps(state, iter([own]), 1, settings, lambda: False))
+        found["wrappers"].append(id(state.model))
+        found["changed"].append(len(changed(network.backbone, backbone_before)))
+        found["distances"].append(distances(network, before))
+print(json.dumps(found))
+end_rank(0)
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_thaw_together_and_train_as_one_does():
+    first, second = ask_two_ranks(TWO_RANKS)
+    state, settings = build(**DESCENT)
+    num_weights = len(list(state.model.backbone.parameters()))
+    for rank in (first, second):
+        assert rank["changed"] == [0, 0, num_weights, num_weights]
+        # Wrapped anew for the step in which it thaws.
+        same, thawed = {*rank["wrappers"][:2]}, {*rank["wrappers"][2:]}
+        assert len(same) == len(thawed) == 1
+        assert same != thawed
+    assert first["distances"] == second["distances"]
+    before = snapshot(state.model)
+    for seed, expected in enumerate(first["distances"]):
+        run(state, settings, 1, first=seed)
+        assert distances(state.model, before) == pytest.approx(expected, rel=0.01, abs=1e-7)
