@@ -18,9 +18,9 @@ if __name__ == "__main__":  # a script sees its own folder, where neither app no
     sys.path[0] = str(ROOT)
 
 from app.base.logs import configure_logging  # noqa: E402
-from app.forecaster import build_forecaster  # noqa: E402
+from app.commands.phases.phases import RUNGS, Ladder, climb, read_rows  # noqa: E402
+from app.commands.phases.prediction import build_forecaster  # noqa: E402
 from app.job.signals import StopRequests  # noqa: E402
-from app.ladder import RUNGS, Ladder, climb, read_rows  # noqa: E402
 from app.synthetic.sample import make_sample  # noqa: E402
 from bench.support.environment import describe_machine, load_average  # noqa: E402
 from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402

@@ -2,7 +2,8 @@
 
 Memory of the training process is taken to be a fixed part, one for each sample of a pass, and one
 for each of its pixels; so is the time of a pass. Loader workers, and the batches that wait, come on
-top. Everything is fitted by least squares to what `app.probe` measured, so it is as good as that.
+top. Everything is fitted by least squares to what `app.commands.probe` measured, so it is as good
+as that.
 """
 
 import math

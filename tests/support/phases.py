@@ -3,7 +3,7 @@
 import csv
 import json
 
-from app.ladder_rows import PARTS
+from app.commands.phases.rows import PARTS
 
 # Plays `python -m app train` where KIND is "train": its first run waits until it is asked to stop,
 # saves and ends; its second goes on to the end. "deaf" does not hear, "early" has trained nothing

@@ -1,8 +1,8 @@
 """What plans are made of in tests: a measured machine, and what is counted for a GPU."""
 
-from app.instances import INSTANCES
-from app.plan_estimate import Host, Request, estimate, transfer
-from app.plan_facts import Facts
+from app.commands.plan.estimate import Host, Request, estimate, transfer
+from app.commands.plan.facts import Facts
+from app.commands.plan.instances import INSTANCES
 from app.resources.forecast import Loading, Measurements, Point
 from app.settings.texts import parse_hyperparameters
 

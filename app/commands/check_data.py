@@ -1,0 +1,38 @@
+"""`check-data`: what a dataset holds and what is wrong with it."""
+
+import argparse
+from pathlib import Path
+
+from app.commands.options import Commands, add_dataset_dirs, add_settings, dataset_dirs, positive
+
+
+def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command and its options."""
+    check = commands.add_parser(
+        "check-data",
+        help="see what a dataset holds and what is wrong with it, before training",
+        description="Read datasets as training does, and say what they hold and what is wrong.",
+        epilog="Exit code: 0, nothing to act on (infos are traits that the readers take care of, "
+        "such as RID's overlapping images); 1, warnings, or files that training leaves out; 2, a "
+        "dataset that training cannot use, or more bad files than max_bad_fraction.",
+    )
+    add_dataset_dirs(check, "check this {title} folder")
+    check.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every finding and number there"
+    )
+    check.add_argument(
+        "--max-files",
+        type=positive,
+        metavar="N",
+        help="read so many files of each, for a quick look; overlaps and copies are not looked for",
+    )
+    add_settings(check)
+    check.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from app.data.check import check_data
+    from app.settings.texts import parse_hyperparameters, parse_settings
+
+    hyperparameters = parse_hyperparameters(parse_settings(options.set))
+    return check_data(dataset_dirs(options), hyperparameters, options.json, options.max_files)

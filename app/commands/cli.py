@@ -1,0 +1,23 @@
+"""The parser of `python -m app COMMAND`; each command's options stand beside it."""
+
+import argparse
+
+from app import __version__
+from app.commands import check_data, evaluate, make_sample, train
+from app.commands.launch import options as launch
+from app.commands.phases import options as phases
+from app.commands.plan import options as plan
+from app.commands.probe import options as probe
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command with its options; `run` of what it parses starts the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m app",
+        description="Train HybridRoofModel: roof planes by direction, roof lines and heights.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in (train, evaluate, check_data, make_sample, phases, probe, plan, launch):
+        command.add_parser(commands)
+    return parser

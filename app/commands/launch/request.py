@@ -1,0 +1,295 @@
+"""What CreateTrainingJob is asked for, checked so far as that can be done without AWS.
+
+Source of limits and patterns: the service model of botocore, shape CreateTrainingJobRequest.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from app.base.errors import ConfigError, join_problems
+from app.commands.launch.metric_names import metric_definitions
+from app.commands.launch.options import LaunchOptions
+from app.job.inputs import DATASET_CHANNELS
+from app.job.paths import Paths
+from app.settings.texts import parse_hyperparameters, parse_settings
+
+_JOB_NAME: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+_ROLE: Final = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/[a-zA-Z_0-9+=,.@\-_/]+")
+_IMAGE: Final = re.compile(r"\d{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.[a-z0-9.]+/[a-z0-9]\S*")
+_INSTANCE_TYPE: Final = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9-]+")
+_HAS_GPU: Final = re.compile(r"ml\.[gp]\d")
+_S3_URI: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
+_TAG: Final = re.compile(r"[\w\s.:/=+\-@]*")
+
+_MAX_S3_URI_CHARS: Final = 1024
+_MAX_ROLE_CHARS: Final = 2048
+_MAX_IMAGE_CHARS: Final = 255
+_MAX_HYPERPARAMETERS: Final = 100
+_MAX_KEY_CHARS: Final = 256
+_MAX_VALUE_CHARS: Final = 2500
+_MAX_TAGS: Final = 50
+_MAX_TAG_KEY_CHARS: Final = 128
+_MAX_TAG_VALUE_CHARS: Final = 256
+_MAX_SUBNETS: Final = 16
+_MAX_SECURITY_GROUPS: Final = 5
+_SECONDS_PER_HOUR: Final = 3600
+
+
+def image_region(image: str) -> str | None:
+    """The region of an image in ECR; None if the text is no address of one."""
+    match = _IMAGE.fullmatch(image)
+    return match[1] if match else None
+
+
+def bucket_of(uri: str) -> str:
+    """The bucket of an S3 URI that was checked."""
+    return uri.removeprefix("s3://").partition("/")[0]
+
+
+def build_request(options: LaunchOptions, region: str, now: datetime) -> dict[str, Any]:
+    """The arguments of CreateTrainingJob.
+
+    Args:
+        options: Of the command line.
+        region: Of the job.
+        now: Becomes a part of the job's name if the options have none.
+
+    Raises:
+        ConfigError: If an option cannot be used; names all problems.
+    """
+    hyperparameters, problems = _read_hyperparameters(options)
+    problems += _find_problems(options, region)
+    if problems:
+        raise ConfigError(join_problems(problems))
+    job_name = options.job_name or f"roof-model-{now.astimezone(UTC):%Y%m%d-%H%M%S}"
+    output = (options.output or _default_output(options.role, region)).rstrip("/")
+    checkpoints = (options.checkpoints or f"{output}/{job_name}/checkpoints").rstrip("/")
+    request: dict[str, Any] = {
+        "TrainingJobName": job_name,
+        "RoleArn": options.role,
+        "AlgorithmSpecification": {
+            "TrainingImage": options.image,
+            "TrainingInputMode": options.input_mode,
+            "MetricDefinitions": metric_definitions(),
+        },
+        "HyperParameters": hyperparameters,
+        "InputDataConfig": [
+            _build_channel(name, uri, options.input_mode) for name, uri in options.channels.items()
+        ],
+        "OutputDataConfig": {"S3OutputPath": output},
+        # The slash: without it, the platform also copies back what lies in `checkpoints-2`.
+        "CheckpointConfig": {
+            "S3Uri": f"{checkpoints}/",
+            "LocalPath": str(Paths().checkpoint_dir),
+        },
+        "ResourceConfig": {
+            "InstanceType": options.instance_type,
+            "InstanceCount": options.instances,
+            "VolumeSizeInGB": options.volume_gib,
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": _seconds(options.max_hours)},
+        "EnableManagedSpotTraining": options.spot,
+        "EnableNetworkIsolation": options.network_isolation,
+    }
+    if options.spot:
+        wait_hours = options.max_wait_hours or 2 * options.max_hours
+        request["StoppingCondition"]["MaxWaitTimeInSeconds"] = _seconds(wait_hours)
+    if options.subnets:
+        request["VpcConfig"] = {
+            "Subnets": options.subnets,
+            "SecurityGroupIds": options.security_groups,
+        }
+    if options.tags:
+        tags = [tag.partition("=") for tag in options.tags]
+        request["Tags"] = [{"Key": key, "Value": value} for key, _, value in tags]
+    return request
+
+
+def find_idle_gpu(request: Mapping[str, Any]) -> str | None:
+    """What to say of a job that pays for a GPU and trains on the CPU, as phase 1 does."""
+    instance_type = request["ResourceConfig"]["InstanceType"]
+    device = parse_hyperparameters(request["HyperParameters"]).device
+    if device != "cpu" or not _HAS_GPU.match(instance_type):
+        return None
+    return (
+        f"{instance_type} has a GPU, which device=cpu leaves idle (phase=1 sets it); take "
+        "--instance-type ml.m5.xlarge, or add --set device=auto"
+    )
+
+
+def _build_channel(name: str, uri: str, input_mode: str) -> dict[str, Any]:
+    source = {
+        "S3DataType": "S3Prefix",
+        "S3Uri": uri,
+        # Sharding by key would part images from their masks.
+        "S3DataDistributionType": "FullyReplicated",
+    }
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "InputMode": input_mode}
+
+
+def _default_output(role: str, region: str) -> str:
+    """Below the bucket that SageMaker's SDKs use as well."""
+    # A job and its role are of one account, so nobody needs to be asked which.
+    match = _ROLE.fullmatch(role)
+    assert match is not None
+    return f"s3://sagemaker-{region}-{match[2]}/roof-model"
+
+
+def _seconds(hours: float) -> int:
+    return round(hours * _SECONDS_PER_HOUR)
+
+
+def _read_hyperparameters(options: LaunchOptions) -> tuple[dict[str, str], list[str]]:
+    """The hyperparameters that were given, as texts, and what is wrong with them."""
+    try:
+        values = parse_settings(options.settings)
+    except ConfigError as error:
+        return {}, [str(error)]
+    problems = []
+    if options.phase is not None:
+        if values.get("phase", options.phase) != options.phase:
+            problems.append(
+                f"--phase {options.phase:.50} and --set phase={values['phase']:.50} contradict "
+                "each other; leave one of them out"
+            )
+        values = {"phase": options.phase, **values}
+    try:
+        hyperparameters = parse_hyperparameters(values)
+    except ConfigError as error:
+        return values, [*problems, str(error)]
+    if hyperparameters.device == "cuda" and not _HAS_GPU.match(options.instance_type):
+        problems.append(
+            f"device=cuda needs a GPU, which --instance-type {options.instance_type:.50} has not; "
+            "take one such as ml.g5.xlarge, or device=auto"
+        )
+    return values, [*problems, *_find_limit_problems(values)]
+
+
+def _find_limit_problems(values: Mapping[str, str]) -> Iterator[str]:
+    if len(values) > _MAX_HYPERPARAMETERS:
+        yield f"--set: SageMaker takes {_MAX_HYPERPARAMETERS} hyperparameters, got {len(values)}"
+    for key, value in values.items():
+        if len(key) > _MAX_KEY_CHARS or len(value) > _MAX_VALUE_CHARS:
+            yield (
+                f"--set {key:.50}: SageMaker takes keys of {_MAX_KEY_CHARS} characters and values "
+                f"of {_MAX_VALUE_CHARS}, got {len(key)} and {len(value)}"
+            )
+        elif not f"{key}{value}".isprintable():
+            yield f"--set {key!r:.50}: SageMaker takes no line breaks, got {value!r:.100}"
+
+
+def _find_problems(options: LaunchOptions, region: str) -> Iterator[str]:
+    yield from _find_image_problems(options.image, region)
+    if len(options.role) > _MAX_ROLE_CHARS or not _ROLE.fullmatch(options.role):
+        yield (
+            f"--role {options.role!r:.100}: expected arn:aws:iam::ACCOUNT:role/NAME; "
+            "`aws iam get-role --role-name NAME --query Role.Arn` prints it"
+        )
+    if not _INSTANCE_TYPE.fullmatch(options.instance_type):
+        yield (
+            f"--instance-type {options.instance_type!r:.100}: expected ml.FAMILY.SIZE, such as "
+            "ml.m5.xlarge or ml.g5.xlarge"
+        )
+    if options.job_name is not None and not _JOB_NAME.fullmatch(options.job_name):
+        yield (
+            f"--job-name {options.job_name!r:.100}: expected 1 to 63 letters, digits and hyphens, "
+            "a hyphen neither first nor last"
+        )
+    if not any(name in DATASET_CHANNELS for name in options.channels):
+        names = " or ".join(f"--{name}" for name in DATASET_CHANNELS)
+        yield f"no dataset to train on; add {names} with an S3 prefix"
+    for name, uri in options.channels.items():
+        yield from _find_prefix_problems(f"--{name}", uri, is_folder=True)
+    for name, place in (("--output", options.output), ("--checkpoints", options.checkpoints)):
+        if place is not None:
+            yield from _find_prefix_problems(name, place, is_folder=False)
+    yield from _find_time_problems(options)
+    yield from _find_network_problems(options)
+    yield from _find_tag_problems(options.tags)
+
+
+def _find_image_problems(image: str, region: str) -> Iterator[str]:
+    found = image_region(image)
+    if found is None or len(image) > _MAX_IMAGE_CHARS:
+        yield (
+            f"--image {image!r:.100}: expected an image in ECR, "
+            "ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG"
+        )
+    elif found != region:
+        yield (
+            f"--image is in {found}, the job would be in {region:.50}, and SageMaker pulls images "
+            f"from its own region only; add --region {found}, or push the image to {region:.50}"
+        )
+
+
+def _find_prefix_problems(option: str, uri: str, *, is_folder: bool) -> Iterator[str]:
+    match = _S3_URI.fullmatch(uri)
+    shown = f"{option} {uri!r:.150}"
+    if match is None:
+        yield f"{shown}: expected s3://BUCKET/PREFIX/" + (
+            f"; to copy a folder there: aws s3 sync DIR s3://BUCKET/{option.strip('-')}/"
+            if is_folder and not uri.startswith("s3:")
+            else ""
+        )
+    elif len(uri) > _MAX_S3_URI_CHARS:
+        yield f"{shown}: SageMaker takes {_MAX_S3_URI_CHARS} characters, got {len(uri)}"
+    elif is_folder and not uri.endswith("/"):
+        if PurePosixPath(match[2] or "").suffix:  # a file: its folder is meant
+            yield f"{shown}: expected the folder the file is in; type {uri.rpartition('/')[0]}/"
+        elif not match[2]:
+            yield f"{shown}: expected a slash at the end; type {uri}/"
+        else:
+            yield (
+                f"{shown}: expected a slash at the end, since the job would also get {uri}-old/ "
+                f"and all else that starts so; type {uri}/"
+            )
+
+
+def _find_time_problems(options: LaunchOptions) -> Iterator[str]:
+    wait_hours = options.max_wait_hours
+    if wait_hours is not None and not options.spot:
+        yield "--max-wait-hours is for jobs on spare capacity; add --spot, or leave it out"
+    elif wait_hours is not None and _seconds(wait_hours) < _seconds(options.max_hours):
+        yield (
+            f"--max-wait-hours {wait_hours:g}: expected at least --max-hours, which is "
+            f"{options.max_hours:g} and is counted in"
+        )
+
+
+def _find_network_problems(options: LaunchOptions) -> Iterator[str]:
+    subnets, groups = options.subnets, options.security_groups
+    if bool(subnets) != bool(groups):
+        missing = "--security-groups" if subnets else "--subnets"
+        yield f"--subnets and --security-groups go together; add {missing}"
+    if len(subnets) > _MAX_SUBNETS or len(groups) > _MAX_SECURITY_GROUPS:
+        yield (
+            f"SageMaker takes {_MAX_SUBNETS} --subnets and {_MAX_SECURITY_GROUPS} "
+            f"--security-groups, got {len(subnets)} and {len(groups)}"
+        )
+
+
+def _find_tag_problems(tags: list[str]) -> Iterator[str]:
+    if len(tags) > _MAX_TAGS:
+        yield f"--tag: SageMaker takes {_MAX_TAGS} tags, got {len(tags)}"
+    seen: set[str] = set()
+    for tag in tags:
+        key, equals, value = tag.partition("=")
+        if not key or not equals:
+            yield f"--tag {tag!r:.100}: expected KEY=VALUE"
+        elif key in seen:
+            yield f"--tag {key!r:.100}: given twice"
+        elif (
+            len(key) > _MAX_TAG_KEY_CHARS
+            or len(value) > _MAX_TAG_VALUE_CHARS
+            or not _TAG.fullmatch(tag)
+            or key.lower().startswith("aws:")
+        ):
+            yield (
+                f"--tag {tag!r:.100}: expected up to {_MAX_TAG_KEY_CHARS} and "
+                f"{_MAX_TAG_VALUE_CHARS} letters, digits, spaces and . : / = + - @ _, and no key "
+                "that starts with aws:"
+            )
+        seen.add(key)

@@ -1,0 +1,67 @@
+"""Options that several commands share.
+
+Nothing heavy is imported in this folder's modules of options: every start builds every parser.
+"""
+
+import argparse
+from pathlib import Path
+
+from app.base.dataset_names import DATASET_TITLES, DatasetName
+from app.job.paths import Paths
+
+Commands = argparse._SubParsersAction  # what add_subparsers() returns; argparse has no public name
+
+
+def add_base_dir(parser: argparse.ArgumentParser) -> None:
+    """Add --base-dir, the tree of a job."""
+    parser.add_argument(
+        "--base-dir",
+        type=Path,
+        metavar="DIR",
+        default=Paths().base_dir,
+        help="the /opt/ml tree (default: %(default)s)",
+    )
+
+
+def add_dataset_dirs(parser: argparse.ArgumentParser, words: str) -> None:
+    """Add an option for the folder of each dataset.
+
+    Args:
+        parser: Of the command.
+        words: What is done with the folder; `{title}` stands for the dataset.
+    """
+    for name, title in DATASET_TITLES.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=words.format(title=title))
+
+
+def add_settings(parser: argparse._ActionsContainer) -> None:
+    """Add --set, which may be given again."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a hyperparameter; may be given again (docs/hyperparameters.md lists them)",
+    )
+
+
+def dataset_dirs(options: argparse.Namespace) -> dict[DatasetName, Path]:
+    """The folders named on the command line, by dataset."""
+    return {name: path for name in DATASET_TITLES if (path := getattr(options, name))}
+
+
+def named_dirs(options: argparse.Namespace) -> dict[str, Path]:
+    """The same, for those who take any channel."""
+    return dict(dataset_dirs(options).items())
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1.
+
+    Raises:
+        ArgumentTypeError: If the text is none.
+    """
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, at least 1, got {text!r:.50}")
+    return number

@@ -1,0 +1,62 @@
+"""The command line of `phases`."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from app.base.errors import ConfigError
+from app.commands.options import Commands, add_base_dir, add_dataset_dirs, add_settings, named_dirs
+from app.job.signals import StopRequests
+
+logger = logging.getLogger(__name__)
+
+
+def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command and its options."""
+    phases = commands.add_parser(
+        "phases",
+        help="climb from ten samples to all data, and say at each step what it took",
+        description="Run the presets phase=1 to 5 one after another (5 where there is a GPU), each "
+        "predicted before it runs and compared with the one before. The same command goes on "
+        "where it was stopped.",
+    )
+    add_base_dir(phases)
+    add_dataset_dirs(phases, "train on this {title} folder; without any, on a synthetic sample")
+    add_settings(phases)
+    phases.add_argument(
+        "--docs", type=Path, metavar="FILE.md", help="write tables and plots between its markers"
+    )
+    phases.add_argument("--fresh", action="store_true", help="run what is done anew, too")
+    phases.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    requests = StopRequests()
+    requests.listen()
+    from app.commands.phases.page import check_page, print_tables, write_page
+    from app.commands.phases.phases import Ladder, climb, read_rows
+    from app.commands.phases.prediction import build_forecaster
+    from app.settings.texts import parse_hyperparameters, parse_settings
+    from app.synthetic.sample import ensure_sample
+
+    settings = parse_settings(options.set)
+    if "phase" in settings:
+        raise ConfigError("--set phase: phases runs all of them; leave it out, or use train")
+    parse_hyperparameters(settings)  # a wrong one should not wait for the first phase
+    if options.docs is not None:
+        check_page(options.docs)
+    channels = named_dirs(options) or dict(ensure_sample(options.base_dir / "sample").items())
+    ladder = Ladder(options.base_dir, channels, settings)
+    forecast = build_forecaster(channels, settings, options.base_dir)
+    exit_code = climb(ladder, requests, forecast, anew=options.fresh)
+    rows = read_rows(options.base_dir)
+    print_tables(rows, sys.stdout.write)
+    if requests.to_stop():
+        return exit_code
+    if not any(row["status"] == "done" for row in rows):
+        raise ConfigError(f"phases: none could be run; the first one: {rows[0]['reason']}")
+    if options.docs is not None:
+        write_page(options.docs, rows)
+        logger.info("written: %s", options.docs)
+    return exit_code

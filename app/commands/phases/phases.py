@@ -1,0 +1,305 @@
+"""The ladder: one short job for each preset, from ten samples on a CPU to all data on a GPU.
+
+Each rung is the real command in a process of its own, with a folder of its own. A rung that is done
+is not run again, one that was interrupted goes on from its checkpoint, and one that fails is a line
+of the result like any other. This process imports no torch: rungs have the memory to themselves.
+"""
+
+import ctypes
+import json
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from app import __version__
+from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, RoofError
+from app.base.storage import replacing, writing_to
+from app.commands.phases.prediction import Forecaster, digest_code
+from app.commands.phases.rows import describe_machine, describe_run
+from app.job.failure import read_failure
+from app.job.paths import Paths
+from app.job.signals import StopRequests
+from app.resources.gpus import read_gpus
+
+logger = logging.getLogger(__name__)
+
+STATE_FILE: Final = "rung.json"
+ROWS_FILE: Final = "ladder.json"
+LOG_FILE: Final = "log.txt"
+_GPU_PHASE: Final = 5
+_POLL_INTERVAL_S: Final = 0.2
+_PR_SET_PDEATHSIG: Final = 1
+# What runs a rung, up to its options, for this interpreter.
+_TRAIN: Final = ("-m", "app", "train")
+
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One job of the ladder.
+
+    Attributes:
+        name: Of its folder and in tables.
+        phase: Its preset.
+        settings: What differs from the preset.
+        what: It tries, in a few words.
+    """
+
+    name: str
+    phase: int
+    settings: Mapping[str, str]
+    what: str
+
+
+RUNGS: Final = (
+    Rung("1a", 1, {}, "ten samples of RID on the CPU"),
+    Rung("1b", 1, {"max_samples": "20"}, "twenty samples"),
+    Rung("2", 2, {}, "larger batches: passes of four, two of them a step"),
+    Rung("3", 3, {}, "four data workers, four batches ready in each"),
+    Rung("4", 4, {}, "all datasets"),
+    Rung("5", 5, {}, "all data at full size on a GPU"),
+)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What to climb, on what and where.
+
+    Attributes:
+        base_dir: Gets a folder for each rung, and ladder.json.
+        channels: Folders of datasets, by name.
+        settings: Hyperparameters that differ from the presets, on every rung.
+        rungs: In order.
+        train: What runs a rung, up to its options, for this interpreter.
+    """
+
+    base_dir: Path
+    channels: Mapping[str, Path]
+    settings: Mapping[str, str]
+    rungs: Sequence[Rung] = RUNGS
+    train: Sequence[str] = _TRAIN
+
+    def settings_of(self, rung: Rung) -> dict[str, str]:
+        """All hyperparameters of a rung that are not defaults of its preset."""
+        return {"phase": str(rung.phase), **rung.settings, **self.settings}
+
+    def folder_of(self, rung: Rung) -> Path:
+        """Where its job has its tree."""
+        return self.base_dir / rung.name
+
+
+def climb(
+    ladder: Ladder,
+    requests: StopRequests,
+    forecast: Forecaster | None = None,
+    *,
+    anew: bool = False,
+) -> int:
+    """Run all rungs that are left and write ladder.json after each; the exit code to end with.
+
+    Args:
+        ladder: What to run.
+        requests: Listening; the rung under way is asked to stop, and the rest is left.
+        forecast: Tells before a rung what it is expected to take; None leaves that out.
+        anew: Whether rungs that are done are run once more.
+
+    Raises:
+        StorageError: If the ladder's folder cannot be written to.
+        ConfigError: If something else lies where a rung is to be.
+    """
+    with writing_to(ladder.base_dir):
+        ladder.base_dir.mkdir(parents=True, exist_ok=True)
+    _check_folders(ladder)
+    if anew:  # all of them now: what is stopped goes on without `anew`
+        for rung in ladder.rungs:
+            shutil.rmtree(ladder.folder_of(rung), ignore_errors=True)
+    rows: list[Row] = []
+    _write_json(ladder.base_dir / ROWS_FILE, rows)
+    for rung in ladder.rungs:
+        if requests.to_stop():
+            break
+        rows.append(_climb_rung(ladder, rung, requests, forecast))
+        _write_json(ladder.base_dir / ROWS_FILE, rows)
+    if requests.to_stop():
+        flag = " without --fresh" if anew else ""
+        logger.info("stopped; the same command%s goes on from here", flag)
+        return EXIT_INTERRUPTED if requests.by_person() else EXIT_OK
+    return EXIT_OK
+
+
+def _check_folders(ladder: Ladder) -> None:
+    """See that what a ladder removes is a ladder's."""
+    foreign = [
+        str(folder)
+        for folder in map(ladder.folder_of, ladder.rungs)
+        if folder.exists() and not (folder / STATE_FILE).exists() and any(folder.iterdir())
+    ]
+    if foreign:
+        raise ConfigError(
+            f"--base-dir: {', '.join(foreign)} would be overwritten, expected folders of an "
+            f"earlier ladder (with {STATE_FILE}); move them, or name another folder"
+        )
+
+
+def read_rows(base_dir: Path) -> list[Row]:
+    """The rows of the ladder.json in a folder."""
+    rows: list[Row] = json.loads((base_dir / ROWS_FILE).read_text(encoding="utf-8"))
+    return rows
+
+
+def _climb_rung(
+    ladder: Ladder, rung: Rung, requests: StopRequests, forecast: Forecaster | None
+) -> Row:
+    row: Row = {"name": rung.name, "phase": rung.phase, "what": rung.what}
+    if rung.phase == _GPU_PHASE and not read_gpus().names:
+        logger.info("phase %s: not run, there is no GPU here", rung.name)
+        return {**row, "status": "not run", "reason": "no GPU here"}
+    row["settings"] = ladder.settings_of(rung)
+    folder = ladder.folder_of(rung)
+    state = _prepare(ladder, rung, requests, forecast)
+    if state is None:
+        return {**row, "status": "stopped", "reason": "asked to stop before it began"}
+    row["machine"] = state["machine"]
+    if _is_done(folder):
+        logger.info("phase %s: done before", rung.name)
+        return {**row, "status": "done", **_measured(folder, state)}
+    logger.info("phase %s: %s (its log: %s)", rung.name, rung.what, folder / LOG_FILE)
+    begun_s = time.monotonic()
+    exit_code = _run(ladder, rung, row["settings"], requests)
+    taken_s = time.monotonic() - begun_s
+    if exit_code == EXIT_OK and (measured := _measured(folder, state)):
+        logger.info("phase %s: took %.0f s; %s", rung.name, taken_s, _sum_up(measured))
+        return {**row, "status": "done" if _is_done(folder) else "stopped", **measured}
+    if requests.to_stop():
+        reason = "killed by a second Ctrl-C" if requests.to_kill() else "stopped before it trained"
+        return {**row, "status": "stopped", "reason": reason}
+    reason = read_failure(Paths(folder)) or f"exit code {exit_code}; see {folder / LOG_FILE}"
+    logger.warning("phase %s: failed after %.0f s: %s", rung.name, taken_s, reason)
+    return {**row, "status": "failed", "reason": reason}
+
+
+def _prepare(
+    ladder: Ladder, rung: Rung, requests: StopRequests, forecast: Forecaster | None
+) -> dict[str, Any] | None:
+    """What a rung began with, with its prediction; None if asked to stop meanwhile."""
+    settings, folder = ladder.settings_of(rung), ladder.folder_of(rung)
+    key = {
+        "version": f"{__version__}, {digest_code()}",
+        "settings": settings,
+        "channels": {name: str(path.resolve()) for name, path in ladder.channels.items()},
+    }
+    state = _read_map(folder / STATE_FILE) or {}
+    if {name: state.get(name) for name in key} == key:
+        return state
+    # Another ladder's: its checkpoints would be refused, and its numbers are not asked for.
+    shutil.rmtree(folder, ignore_errors=True)
+    expected = _ask(forecast, rung, settings) if forecast else None
+    if requests.to_stop():
+        return None
+    state = {**key, "machine": describe_machine(), "forecast": expected}
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / STATE_FILE, state)
+    return state
+
+
+def _ask(
+    forecast: Forecaster, rung: Rung, settings: Mapping[str, str]
+) -> tuple[float, float] | None:
+    """What the rung is expected to take, told before it runs; None where nobody knows."""
+    try:
+        expected = forecast(settings)
+    except RoofError as error:  # the rung itself may say it better, and others may do
+        logger.warning("phase %s: cannot be predicted: %s", rung.name, error)
+        return None
+    if expected is not None:
+        logger.info("phase %s: expected to peak at %.2f GiB, %.2f s a step", rung.name, *expected)
+    return expected
+
+
+def _measured(folder: Path, state: Mapping[str, Any]) -> Row:
+    """The numbers of a rung's job, beside what was expected; empty where it did not come so far."""
+    if _read_metrics(folder) is None:
+        return {}
+    return describe_run(Paths(folder).model_dir, state["forecast"])
+
+
+def _sum_up(measured: Row) -> str:
+    peak_gib, step_s = measured["peak_gib"], measured["step_s"]
+    parts = [
+        None if peak_gib is None else f"peak {peak_gib:.2f} GiB",
+        None if step_s is None else f"{step_s:.2f} s a step",
+        f"the loss falls: {measured['converging']}",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _run(ladder: Ladder, rung: Rung, settings: Mapping[str, str], requests: StopRequests) -> int:
+    """The exit code of the rung's job."""
+    folder = ladder.folder_of(rung)
+    flags = ["-P"] if sys.flags.safe_path else []
+    command = [sys.executable, *flags, *ladder.train, "--base-dir", str(folder)]
+    for name, path in ladder.channels.items():
+        command += [f"--{name}", str(path)]
+    for name, value in settings.items():
+        command += ["--set", f"{name}={value}"]
+    libc = ctypes.CDLL(None)
+
+    def stop_with_parent() -> None:
+        # Else a killed ladder's rung would go on, and the next ladder's use the same checkpoints.
+        if sys.platform == "linux":
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    with (folder / LOG_FILE).open("ab") as log:
+        # In a session of its own: Ctrl-C comes to it through this process, and once.
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=stop_with_parent,
+        )
+        has_asked = False
+        try:
+            while (exit_code := process.poll()) is None:
+                if requests.to_kill():
+                    process.kill()
+                elif requests.to_stop() and not has_asked:
+                    has_asked = True
+                    process.send_signal(signal.SIGTERM)
+                time.sleep(_POLL_INTERVAL_S)
+        finally:
+            process.kill()
+    return exit_code
+
+
+def _read_metrics(folder: Path) -> dict[str, Any] | None:
+    return _read_map(Paths(folder).model_dir / "metrics.json")
+
+
+def _read_map(path: Path) -> dict[str, Any] | None:
+    """A file's JSON map; None where there is none, or not a whole one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _is_done(folder: Path) -> bool:
+    metrics = _read_metrics(folder)
+    return metrics is not None and metrics["stopped"] is False
+
+
+def _write_json(path: Path, document: object) -> None:
+    with writing_to(path.parent), replacing(path) as file:
+        file.write((json.dumps(document, indent=2) + "\n").encode())

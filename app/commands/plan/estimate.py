@@ -1,0 +1,382 @@
+"""From what was measured here and is known of an instance to what training would take there.
+
+Every figure bears its basis, and every number that is only assumed is in the list of rules.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from app.base.errors import ConfigError
+from app.commands.plan.facts import Facts
+from app.commands.plan.instances import INSTANCES, Instance, find_gpu
+from app.resources.batch_size import settle_batch_size
+from app.resources.forecast import (
+    USABLE_SHARE,
+    CostModel,
+    Forecast,
+    Measurements,
+    Point,
+    split_global_batch,
+)
+from app.settings.hyperparameters import Hyperparameters
+
+Basis = Literal["measured", "predicted", "predicted (extrapolated)", "assumed", "set"]
+
+MAX_MICRO_BATCH: Final = 256
+# Of a GPU's dense peak that training of such a network reaches.
+GPU_UTILISATION: Final = 0.2
+# Beside its tensors: CUDA's context and the libraries' own memory; what the allocator cannot use.
+CUDA_CONTEXT_GIB: Final = 0.6
+CUDA_FRAGMENTATION: Final = 0.1
+# Of a training process in main memory where the tensors are on a GPU: CUDA's libraries, mostly.
+GPU_TRAINER_GIB: Final = 3.0
+# On a GPU, for starting some thousand kernels.
+GPU_PASS_OVERHEAD_S: Final = 0.03
+GPU_OPTIMIZER_S: Final = 0.01
+# Forward and backward beside a forward pass alone, and with activations computed anew.
+PASS_PER_FORWARD: Final = 3.0
+CHECKPOINTED_PASS: Final = 1.25
+_VAL_SIDE_PX: Final = 512
+_MPX: Final = 2**20
+_SMALL_SIDE_PX: Final = 256
+_LARGE_SIDE_PX: Final = 512
+
+
+@dataclass(frozen=True)
+class Host:
+    """The machine that was measured on.
+
+    Attributes:
+        num_cores: Physical ones that measuring had.
+        core_speed: Assumed, of one, in the unit of the table of instances.
+        gpu_tflops: Peak of its GPU; None where it was not measured on one that is known.
+        taken_cores: How many of its cores other work took meanwhile.
+    """
+
+    num_cores: int
+    core_speed: float
+    gpu_tflops: float | None = None
+    taken_cores: float = 0.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be planned.
+
+    Attributes:
+        instance: To train on.
+        num_instances: Of these.
+        hyperparameters: As asked for; batch_size may be "auto".
+        on_gpu: Whether the instance's GPUs are used.
+        price_per_hour: USD, given in place of the table's.
+        is_sample: Whether the data is a synthetic sample, and dataset sizes those of the releases.
+    """
+
+    instance: Instance
+    num_instances: int
+    hyperparameters: Hyperparameters
+    on_gpu: bool
+    price_per_hour: float | None = None
+    is_sample: bool = True
+
+    @property
+    def num_processes(self) -> int:
+        """Training processes of an instance."""
+        asked = self.hyperparameters.processes_per_host
+        return asked or (self.instance.num_gpus if self.on_gpu else 1)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A row of the plan.
+
+    Attributes:
+        key: In JSON, with its unit.
+        title: For people.
+        value: A number, a text, or None where it is not known.
+        basis: How it is known; "set" is what the user, a preset or a default asks for.
+        note: What to compare it with.
+    """
+
+    key: str
+    title: str
+    value: float | str | None
+    basis: Basis
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What was worked out.
+
+    Attributes:
+        model: Fitted for the instance.
+        settled: The settings, with numbers for batch_size and grad_accum_steps.
+        forecast: For these.
+        largest: The most samples of a pass that fit.
+        steps_per_epoch: Optimizer steps.
+        val_s: Of the validation of an epoch.
+        hours: All epochs, validation included.
+    """
+
+    model: CostModel
+    settled: Hyperparameters
+    forecast: Forecast
+    largest: int
+    steps_per_epoch: int
+    val_s: float
+    hours: float
+
+
+def choose_sides(crop_size_px: int) -> tuple[int, int]:
+    """Two sizes of window to measure at, the smaller one first; the asked one where it is small."""
+    if crop_size_px > _LARGE_SIDE_PX:
+        return _SMALL_SIDE_PX, _LARGE_SIDE_PX
+    smaller = max(64, crop_size_px // 2 // 32 * 32)
+    return (smaller, crop_size_px) if smaller < crop_size_px else (crop_size_px, crop_size_px + 32)
+
+
+def choose_precision(request: Request) -> str:
+    """What `precision` comes to on the instance: "fp32", "bf16" or "fp16".
+
+    Raises:
+        ConfigError: If it is one that a CPU does not compute in.
+    """
+    asked = request.hyperparameters.precision
+    if not request.on_gpu and asked == "fp16":
+        raise ConfigError(
+            f"precision=fp16, but {request.instance.name} trains on its CPU, which does not "
+            "compute in it; set precision=auto, or take an instance with a GPU"
+        )
+    if asked != "auto":
+        return asked
+    if not request.on_gpu:
+        return "bf16" if request.instance.computes_bf16 else "fp32"
+    # What is not in the table is newer than what is.
+    gpu = request.instance.gpu
+    return "bf16" if gpu is None or gpu.computes_bf16 else "fp16"
+
+
+def transfer(measured: Measurements, host: Host, request: Request, facts: Facts) -> Measurements:
+    """What would be measured on the instance, by the rules that the plan lists.
+
+    Args:
+        measured: On this machine.
+        host: This machine.
+        request: With the instance.
+        facts: Counted; with tensors where a GPU is planned for that was not measured on.
+    """
+    instance = request.instance
+    loading = measured.loading
+    if loading is not None:
+        factor = host.core_speed / instance.core_speed
+        sample_s = {name: factor * seconds for name, seconds in loading.sample_s.items()}
+        loading = replace(loading, sample_s=sample_s)
+    if not request.on_gpu:
+        cores = instance.num_cores / request.num_processes
+        factor = host.num_cores * host.core_speed / (cores * instance.core_speed)
+        points = _slow_down(measured.points, factor)
+    elif measured.device == "cuda":
+        points = _slow_down(measured.points, _gpu_factor(host, instance))
+    else:
+        points = _count_points(instance, facts, request.hyperparameters.checkpoint_activations)
+    return Measurements(
+        points=points,
+        loading=loading,
+        launcher_gib=measured.launcher_gib,
+        num_cores=instance.num_cores,
+        device="cuda" if request.on_gpu else "cpu",
+        precision=measured.precision,
+    )
+
+
+def estimate(request: Request, measurements: Measurements, facts: Facts) -> Estimate:
+    """What training takes on the instance.
+
+    Args:
+        request: What is planned.
+        measurements: As `transfer` made them.
+        facts: Counted.
+
+    Raises:
+        ConfigError: If it does not fit; says what is needed, what there is, and what would fit.
+    """
+    model = CostModel(measurements)
+    asked, num_processes = request.hyperparameters, request.num_processes
+    total_processes = num_processes * request.num_instances
+    largest = _largest(model, asked, request.instance, request.on_gpu, num_processes)
+    if asked.batch_size == "auto" and largest == 0:
+        raise ConfigError(_describe_refusal(request, model, _with_size(asked, 1), facts))
+    settled = settle_batch_size(asked, largest or None, total_processes)
+    if settled.micro_batch_size > largest:
+        raise ConfigError(_describe_refusal(request, model, settled, facts, largest))
+    forecast = model.forecast(settled, facts.shares, num_processes)
+    samples_per_step = forecast.samples_per_step * request.num_instances
+    steps_per_epoch = asked.steps_per_epoch or math.ceil(facts.samples_per_epoch / samples_per_step)
+    photo = _with_size(asked, 1).model_copy(update={"crop_size_px": _VAL_SIDE_PX})
+    forward_s = model.forecast(photo, {}, num_processes).pass_s / PASS_PER_FORWARD
+    val_s = math.ceil(facts.num_val / total_processes) * forward_s
+    hours = asked.epochs * (steps_per_epoch * forecast.step_s + val_s) / 3600
+    return Estimate(model, settled, forecast, largest, steps_per_epoch, val_s, hours)
+
+
+def host_gpu_tflops(names: Sequence[str]) -> float | None:
+    """Peak of this machine's first GPU by what the driver calls it; None if it is not known."""
+    gpu = find_gpu(names[0]) if names else None
+    return gpu.peak_tflops if gpu else None
+
+
+def _slow_down(points: Sequence[Point], factor: float) -> tuple[Point, ...]:
+    return tuple(
+        replace(point, pass_s=factor * point.pass_s, optimizer_s=factor * point.optimizer_s)
+        for point in points
+    )
+
+
+def _gpu_factor(host: Host, instance: Instance) -> float:
+    if instance.is_local:
+        return 1.0
+    assert instance.gpu is not None
+    if host.gpu_tflops is None:
+        raise ConfigError(
+            f"plan: the GPU of this machine is none of the table's, so its times say nothing of "
+            f"{instance.name}; use --instance-type local, or hide it (CUDA_VISIBLE_DEVICES=)"
+        )
+    return host.gpu_tflops / instance.gpu.peak_tflops
+
+
+def _count_points(instance: Instance, facts: Facts, checkpoints: bool) -> tuple[Point, ...]:
+    gpu = instance.gpu
+    if gpu is None:
+        raise ConfigError(
+            "plan: the GPU of this machine is none of the table's, so its speed is not known; "
+            "leave --measurements out to measure on it"
+        )
+    tensors_gib = facts.checkpointed_gib if checkpoints else facts.tensors_gib
+    flop_per_mpx = 2e9 * facts.gmac_per_mpx * PASS_PER_FORWARD
+    if checkpoints:
+        flop_per_mpx *= CHECKPOINTED_PASS
+    flop_per_s = GPU_UTILISATION * gpu.peak_tflops * 1e12
+    return tuple(
+        Point(
+            micro_batch_size=size,
+            side_px=side_px,
+            trainer_gib=GPU_TRAINER_GIB,
+            files_gib=0.0,
+            cuda_gib=CUDA_CONTEXT_GIB + (1 + CUDA_FRAGMENTATION) * gib,
+            pass_s=GPU_PASS_OVERHEAD_S + size * side_px**2 / _MPX * flop_per_mpx / flop_per_s,
+            optimizer_s=GPU_OPTIMIZER_S,
+        )
+        for size, side_px, gib in tensors_gib
+    )
+
+
+def _largest(
+    model: CostModel,
+    hyperparameters: Hyperparameters,
+    instance: Instance,
+    on_gpu: bool,
+    num_processes: int,
+) -> int:
+    cuda_gib = instance.gpu_gib if on_gpu else None
+    return model.largest_micro_batch(
+        hyperparameters, instance.memory_gib, cuda_gib, num_processes, MAX_MICRO_BATCH
+    )
+
+
+def _with_size(hyperparameters: Hyperparameters, size: int) -> Hyperparameters:
+    return hyperparameters.model_copy(update={"batch_size": size})
+
+
+def _describe_refusal(
+    request: Request,
+    model: CostModel,
+    settled: Hyperparameters,
+    facts: Facts,
+    largest: int = 0,
+) -> str:
+    """What is needed, what there is, and what would fit, in one line."""
+    instance, num_processes = request.instance, request.num_processes
+    forecast = model.forecast(settled, {}, num_processes)
+    size, side_px = settled.micro_batch_size, settled.crop_size_px
+    needed_gib, there_gib, where = forecast.needed_gib, instance.memory_gib, "of memory"
+    if forecast.cuda_gib is not None and forecast.cuda_gib > USABLE_SHARE * instance.gpu_gib:
+        needed_gib, there_gib, where = forecast.cuda_gib, instance.gpu_gib, "of GPU memory"
+    remedies = []
+    if largest:
+        per_process = size * settled.grad_accum_steps
+        smaller, num_passes = split_global_batch(per_process, 1, largest)
+        remedies.append(f"batch_size={smaller} with grad_accum_steps={num_passes}")
+    elif side := _largest_side(request, model, settled):
+        remedies.append(f"batch_size=1 with crop_size_px={side}")
+    if _fits_checkpointed(request, model, settled, facts):
+        remedies.append("checkpoint_activations=true")
+    if other := _smallest_instance(request, model, settled):
+        remedies.append(f"the same on {other}")
+    fitting = ", or ".join(remedies)
+    return (
+        f"{instance.name}: {size} sample{'s' if size > 1 else ''} a pass of {side_px} px need "
+        f"{needed_gib:.1f} GiB {where}, more than {100 * USABLE_SHARE:.0f} % of its "
+        f"{there_gib:.4g} GiB; "
+        + (f"this would fit: {fitting}" if fitting else "lower num_workers or crop_size_px")
+    )
+
+
+def _largest_side(request: Request, model: CostModel, settled: Hyperparameters) -> int | None:
+    """The largest windows of which one sample a pass fits."""
+    for side_px in range(settled.crop_size_px - 32, 32, -32):
+        tried = settled.model_copy(update={"batch_size": 1, "crop_size_px": side_px})
+        if _largest(model, tried, request.instance, request.on_gpu, request.num_processes):
+            return side_px
+    return None
+
+
+def _fits_checkpointed(
+    request: Request, model: CostModel, settled: Hyperparameters, facts: Facts
+) -> bool:
+    """Whether it would with checkpoint_activations, where that was counted."""
+    points = _checkpoint(model.measurements.points, facts, on_gpu=request.on_gpu)
+    if settled.checkpoint_activations or points is None:
+        return False
+    checkpointing = CostModel(replace(model.measurements, points=points))
+    instance, num_processes = request.instance, request.num_processes
+    largest = _largest(checkpointing, settled, instance, request.on_gpu, num_processes)
+    return largest >= settled.micro_batch_size
+
+
+def _checkpoint(points: Sequence[Point], facts: Facts, *, on_gpu: bool) -> tuple[Point, ...] | None:
+    """The points with less memory by the tensors that are not kept; None where not counted."""
+    kept = {(size, side_px): gib for size, side_px, gib in facts.tensors_gib}
+    saved = {
+        (size, side_px): kept[size, side_px] - gib for size, side_px, gib in facts.checkpointed_gib
+    }
+    sizes = [(point.micro_batch_size, point.side_px) for point in points]
+    if not all(size in saved for size in sizes):
+        return None
+    if not on_gpu:
+        return tuple(
+            replace(point, trainer_gib=point.trainer_gib - saved[size])
+            for point, size in zip(points, sizes, strict=True)
+        )
+    return tuple(
+        replace(point, cuda_gib=(point.cuda_gib or 0.0) - (1 + CUDA_FRAGMENTATION) * saved[size])
+        for point, size in zip(points, sizes, strict=True)
+    )
+
+
+def _smallest_instance(request: Request, model: CostModel, settled: Hyperparameters) -> str | None:
+    """The cheapest instance of the table, of the same kind, on which it fits."""
+    candidates = [
+        instance for instance in INSTANCES.values() if (instance.num_gpus > 0) == request.on_gpu
+    ]
+    for instance in sorted(candidates, key=lambda instance: instance.price_per_hour or math.inf):
+        num_processes = replace(request, instance=instance).num_processes
+        if request.on_gpu and num_processes > instance.num_gpus:
+            continue
+        if _largest(model, settled, instance, request.on_gpu, num_processes) >= (
+            settled.micro_batch_size
+        ):
+            return instance.name
+    return None

@@ -1,0 +1,345 @@
+"""The rows of a plan, and the rules and assumptions that they rest on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from app.commands.plan.estimate import (
+    CHECKPOINTED_PASS,
+    CUDA_CONTEXT_GIB,
+    CUDA_FRAGMENTATION,
+    GPU_OPTIMIZER_S,
+    GPU_PASS_OVERHEAD_S,
+    GPU_TRAINER_GIB,
+    GPU_UTILISATION,
+    MAX_MICRO_BATCH,
+    PASS_PER_FORWARD,
+    Basis,
+    Estimate,
+    Figure,
+    Host,
+    Request,
+)
+from app.commands.plan.facts import Facts
+from app.commands.plan.instances import PRICES_AS_OF, PRICES_REGION
+from app.resources.forecast import USABLE_SHARE, Measurements
+
+# Of a core: less is what any machine does beside.
+_NOTABLE_CORES = 0.2
+# Its CUDA is the last that knows older ones.
+_OLDEST_CAPABILITY = (7, 5)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a plan rests on.
+
+    Attributes:
+        name: In JSON.
+        value: A number or a text, to be read off.
+        text: What it is used for.
+    """
+
+    name: str
+    value: float | str
+    text: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of it, to be shown.
+
+    Attributes:
+        request: What was asked.
+        precision: That the instance takes.
+        figures: Rows of the table.
+        rules: Below it.
+        host: The machine measured on.
+        measurements: There, as they were.
+    """
+
+    request: Request
+    precision: str
+    figures: tuple[Figure, ...]
+    rules: tuple[Rule, ...]
+    host: Host
+    measurements: Measurements
+
+
+def build_plan(
+    request: Request,
+    precision: str,
+    host: Host,
+    measured: Measurements,
+    facts: Facts,
+    result: Estimate,
+) -> Plan:
+    """The rows and rules of what was worked out.
+
+    Args:
+        request: What was asked.
+        precision: That the instance takes.
+        host: The machine measured on.
+        measured: There.
+        facts: Counted.
+        result: Of `estimate`.
+    """
+    figures = [
+        *_measured_figures(request, measured, facts),
+        *_memory_figures(request, result),
+        *_batch_figures(request, result),
+        *_time_figures(request, facts, result),
+    ]
+    if _is_extrapolated(request, measured):
+        # All but validation, whose images are as large as what was measured.
+        figures = [
+            replace(figure, basis="predicted (extrapolated)")
+            if figure.basis == "predicted" and figure.key != "val_s"
+            else figure
+            for figure in figures
+        ]
+    rules = (
+        *_memory_rules(request, measured),
+        *_speed_rules(request, precision, host, measured, facts),
+        *_data_rules(request, facts),
+    )
+    return Plan(request, precision, tuple(figures), rules, host, measured)
+
+
+def _measured_figures(request: Request, measured: Measurements, facts: Facts) -> Iterator[Figure]:
+    if measured.loading is not None:
+        sample_s = measured.loading.sample_s
+        yield Figure(
+            "here_sample_s",
+            "Reading a sample on this machine, s",
+            sum(share * sample_s[name] for name, share in facts.shares.items()),
+            "measured",
+            f"{measured.loading.side_px} px, time of one core",
+        )
+    if _is_counted(request, measured):
+        return  # the step of a GPU is: what was trained here served to start workers
+    point = max(measured.points, key=lambda point: point.micro_batch_size * point.side_px**2)
+    where = f"{point.micro_batch_size} of {point.side_px} px, {measured.precision}, here"
+    yield Figure("here_pass_s", "One pass on this machine, s", point.pass_s, "measured", where)
+    yield Figure(
+        "here_trainer_gib",
+        "Training process on this machine, GiB",
+        point.trainer_gib,
+        "measured",
+        where,
+    )
+
+
+def _memory_figures(request: Request, result: Estimate) -> Iterator[Figure]:
+    instance, forecast = request.instance, result.forecast
+    known: Basis = "measured" if instance.is_local else "assumed"
+    yield Figure("host_peak_gib", "Peak host memory, GiB", forecast.host_gib, "predicted")
+    yield Figure(
+        "host_needed_gib",
+        "Of it, without pages of files, GiB",
+        forecast.needed_gib,
+        "predicted",
+        "the kernel cannot drop these: they have to fit",
+    )
+    yield Figure("host_memory_gib", "Host memory of the instance, GiB", instance.memory_gib, known)
+    if forecast.cuda_gib is None:
+        return
+    yield Figure("cuda_peak_gib", "Peak CUDA memory of a GPU, GiB", forecast.cuda_gib, "predicted")
+    name = f"{instance.num_gpus} x {instance.gpu.name if instance.gpu else 'GPU'}"
+    yield Figure("cuda_memory_gib", "CUDA memory of a GPU, GiB", instance.gpu_gib, known, name)
+
+
+def _batch_figures(request: Request, result: Estimate) -> Iterator[Figure]:
+    settled, is_auto = result.settled, request.hyperparameters.batch_size == "auto"
+    chosen: Basis = "predicted" if is_auto else "set"
+    most = "or more" if result.largest == MAX_MICRO_BATCH else ""
+    yield Figure(
+        "largest_micro_batch", "Largest micro-batch that fits", result.largest, "predicted", most
+    )
+    yield Figure("micro_batch_size", "Micro-batch", settled.micro_batch_size, chosen)
+    yield Figure("grad_accum_steps", "Passes a step", settled.grad_accum_steps, chosen)
+    processes: Basis = "set" if request.hyperparameters.processes_per_host else "assumed"
+    yield Figure(
+        "num_processes",
+        "Training processes",
+        request.num_processes * request.num_instances,
+        processes,
+        f"{request.num_processes} on each of {request.num_instances}",
+    )
+    yield Figure(
+        "global_batch_size",
+        "Samples a step, of all processes",
+        result.forecast.samples_per_step * request.num_instances,
+        "set" if not is_auto or request.hyperparameters.global_batch_size else "assumed",
+    )
+    yield Figure(
+        "num_workers",
+        "Data workers of a process",
+        settled.num_workers,
+        "set",
+        _describe_workers(result),
+    )
+
+
+def _describe_workers(result: Estimate) -> str:
+    """How many cores there would have to read, to be as fast as a step computes."""
+    forecast, num_passes = result.forecast, result.settled.grad_accum_steps
+    busy_s = forecast.step_s - forecast.wait_s
+    if busy_s <= 0 or forecast.load_s == 0:
+        return ""
+    return f"reading would keep {num_passes * forecast.load_s / busy_s:.1f} cores busy"
+
+
+def _time_figures(request: Request, facts: Facts, result: Estimate) -> Iterator[Figure]:
+    forecast, hyperparameters = result.forecast, request.hyperparameters
+    yield Figure("step_s", "Step, s", forecast.step_s, "predicted")
+    wait_percent = 100 * forecast.wait_s / forecast.step_s
+    yield Figure("wait_percent", "Of it, waiting for data, %", wait_percent, "predicted")
+    yield Figure(
+        "samples_per_s",
+        "Samples/s, of all processes",
+        forecast.samples_per_s * request.num_instances,
+        "predicted",
+    )
+    counted: Basis = "assumed" if request.is_sample else "measured"
+    yield Figure(
+        "steps_per_epoch",
+        "Steps an epoch",
+        result.steps_per_epoch,
+        "set" if hyperparameters.steps_per_epoch else counted,
+    )
+    yield Figure("epochs", "Epochs", hyperparameters.epochs, "set")
+    yield Figure(
+        "val_s", "Validation after each, s", result.val_s, "predicted", f"{facts.num_val} images"
+    )
+    yield Figure("hours", "Hours, all epochs", result.hours, "predicted")
+    price = request.price_per_hour
+    price_basis: Basis = "set"
+    if price is None:
+        price, price_basis = request.instance.price_per_hour, "assumed"
+    yield Figure("price_per_hour", "Price of an instance, USD/h", price, price_basis, "on demand")
+    cost = None if price is None else price * request.num_instances * result.hours
+    note = "" if cost is not None else "--price-per-hour says it"
+    yield Figure("cost_usd", "Cost, USD", cost, "predicted", note)
+
+
+def _memory_rules(request: Request, measured: Measurements) -> Iterator[Rule]:
+    yield Rule(
+        "usable_share", USABLE_SHARE, "of memory, host's and GPU's, may be filled; the rest is kept"
+    )
+    side_px = max(point.side_px for point in measured.points)
+    if _is_extrapolated(request, measured):
+        yield Rule(
+            "extrapolated_from_px",
+            side_px,
+            f"was the largest window measured: {request.hyperparameters.crop_size_px} px are "
+            "extrapolated by their pixels",
+        )
+    if not _is_counted(request, measured):
+        return
+    yield Rule("gpu_trainer_gib", GPU_TRAINER_GIB, "of host memory for a training process on a GPU")
+    yield Rule(
+        "cuda_context_gib",
+        CUDA_CONTEXT_GIB,
+        "on each GPU beside the tensors of a step, which are counted",
+    )
+    yield Rule("cuda_fragmentation", CUDA_FRAGMENTATION, "more than its tensors, in fragments")
+
+
+def _speed_rules(
+    request: Request, precision: str, host: Host, measured: Measurements, facts: Facts
+) -> Iterator[Rule]:
+    instance = request.instance
+    if host.taken_cores > _NOTABLE_CORES:
+        yield Rule(
+            "taken_cores",
+            round(host.taken_cores, 2),
+            f"of the {host.num_cores} cores here were busy with other work while it was measured: "
+            "times are too long, so measure again on a quiet machine",
+        )
+    yield Rule("precision", precision, f"is what {instance.name} computes in")
+    if measured.precision != precision and not _is_counted(request, measured):
+        yield Rule(
+            "measured_precision",
+            measured.precision,
+            f"was measured: this machine does not compute {precision} natively",
+        )
+    if not instance.is_local:
+        yield Rule(
+            "core_speed_ratio",
+            round(instance.core_speed / host.core_speed, 3),
+            f"speed of a core there beside one here ({instance.core_speed:g} / "
+            f"{host.core_speed:g}); reading takes longer by as much",
+        )
+    if not request.on_gpu and not instance.is_local:
+        yield Rule(
+            "cores_ratio",
+            instance.num_cores / host.num_cores,
+            f"physical cores there / here ({instance.num_cores} / {host.num_cores}); a pass is "
+            "faster by both ratios together, which many cores in one process do not reach",
+        )
+    if _is_counted(request, measured) and instance.gpu:
+        yield from _gpu_rules(request, facts)
+    elif request.on_gpu and host.gpu_tflops and instance.gpu and not instance.is_local:
+        yield Rule(
+            "gpu_tflops_ratio",
+            round(instance.gpu.peak_tflops / host.gpu_tflops, 3),
+            "peak of the GPU there / here, used equally well",
+        )
+    yield Rule("pass_per_forward", PASS_PER_FORWARD, "time of a pass beside its forward part alone")
+
+
+def _gpu_rules(request: Request, facts: Facts) -> Iterator[Rule]:
+    gpu = request.instance.gpu
+    assert gpu is not None
+    yield Rule("gmac_per_mpx", round(facts.gmac_per_mpx, 1), "forward, per 1024 x 1024 px: counted")
+    yield Rule("gpu_tflops", gpu.peak_tflops, f"dense peak of {gpu.name}, data sheet")
+    yield Rule("gpu_utilisation", GPU_UTILISATION, "of that peak is reached")
+    yield Rule(
+        "gpu_overhead_s",
+        GPU_PASS_OVERHEAD_S,
+        f"more for each pass, and {GPU_OPTIMIZER_S:g} s for the update of each step",
+    )
+    if request.hyperparameters.checkpoint_activations:
+        yield Rule("checkpointed_pass", CHECKPOINTED_PASS, "times as long with activations anew")
+    if gpu.capability < _OLDEST_CAPABILITY:
+        yield Rule("needs_cuda", "12", f"{gpu.name} needs an image built for it: docs/images.md")
+
+
+def _data_rules(request: Request, facts: Facts) -> Iterator[Rule]:
+    source = "as published" if request.is_sample else "counted in the folders"
+    for name, num_photos in facts.num_photos.items():
+        share = facts.shares[name]
+        yield Rule(
+            f"{name}_train",
+            num_photos,
+            f"photos or parts of tiles, {source}; {100 * share:.0f} % of every step",
+        )
+    if request.is_sample and "rid" in facts.num_photos:
+        if request.hyperparameters.rid_split == "disjoint":
+            yield Rule("rid_split", "disjoint", "leaves out of them what overlaps val or test")
+        yield Rule(
+            "sample", "synthetic", "photos were read in measuring; give folders to read yours"
+        )
+    if request.price_per_hour is None and request.instance.price_per_hour is not None:
+        yield Rule(
+            "prices_as_of",
+            PRICES_AS_OF,
+            f"list prices of SageMaker training, on demand, {PRICES_REGION}; no discount for spot "
+            "is assumed",
+        )
+    yield Rule(
+        "not_included",
+        "start",
+        "of instance and container, copying data, compiling, exchange between processes, report",
+    )
+
+
+def _is_extrapolated(request: Request, measured: Measurements) -> bool:
+    """Whether windows are larger than any that were measured."""
+    side_px = max(point.side_px for point in measured.points)
+    return request.hyperparameters.crop_size_px > side_px and not _is_counted(request, measured)
+
+
+def _is_counted(request: Request, measured: Measurements) -> bool:
+    """Whether the training step is counted for a GPU, not measured."""
+    return request.on_gpu and measured.device != "cuda"

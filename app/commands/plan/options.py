@@ -1,0 +1,122 @@
+"""The command line of `plan`. Nothing heavy is imported: every start builds every parser."""
+
+import argparse
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.base.children import die_with_parent
+from app.base.dataset_names import DatasetName
+from app.commands.options import Commands, add_dataset_dirs, add_settings, dataset_dirs, positive
+
+DESCRIPTION = """\
+Say what training would take on an instance before it is paid for: memory, time and cost, and
+whether it fits. A few steps are trained on this machine; every figure says whether it is
+measured, predicted or assumed, and the rules are listed below the table.
+"""
+
+EPILOG = """\
+examples:
+  python -m app plan --instance-type ml.m5.xlarge --phase 2
+  python -m app plan --instance-type ml.g5.xlarge --phase 5 --rid DIR --airs DIR --json plan.json
+  python -m app plan --instance-type local --set batch_size=auto
+
+exit code: 0, it fits; 2, it does not, or something on the command line has to be put right.
+docs/plan.md says more.
+"""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What the command line said, not yet checked.
+
+    Attributes:
+        channels: Folders of datasets by name; empty to plan for the published releases.
+        settings: Texts of --set.
+        price_per_hour: USD for an instance, in place of the table's.
+        measurements: A file of an earlier --json, in place of measuring.
+        json: Where to write all of it.
+        lists: Whether only the table of instances is asked for.
+    """
+
+    instance_type: str | None
+    instances: int
+    channels: dict[DatasetName, Path]
+    phase: str | None
+    settings: list[str]
+    price_per_hour: float | None
+    measurements: Path | None
+    json: Path | None
+    lists: bool
+
+
+def read_options(namespace: argparse.Namespace) -> PlanOptions:
+    """The options out of what argparse made of the command line."""
+    return PlanOptions(
+        instance_type=namespace.instance_type,
+        instances=namespace.instances,
+        channels=dataset_dirs(namespace),
+        phase=namespace.phase,
+        settings=namespace.set,
+        price_per_hour=namespace.price_per_hour,
+        measurements=namespace.measurements,
+        json=namespace.json,
+        lists=namespace.list,
+    )
+
+
+def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser("plan", help="what training takes and costs on an instance")
+    parser.set_defaults(run=_run)
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--instance-type",
+        metavar="TYPE",
+        help="such as ml.m5.xlarge, ml.g5.xlarge; local is this machine",
+    )
+    parser.add_argument(
+        "--instances", type=positive, default=1, metavar="N", help="how many (default: %(default)s)"
+    )
+    add_dataset_dirs(
+        parser, "plan for this {title} folder; with no folder, for the published releases"
+    )
+    parser.add_argument("--phase", metavar="K", help="preset of hyperparameters, 1 to 5")
+    add_settings(parser)
+    parser.add_argument(
+        "--price-per-hour", type=_price, metavar="USD", help="of one instance, where you know it"
+    )
+    parser.add_argument(
+        "--measurements",
+        type=Path,
+        metavar="FILE.json",
+        help="take those of an earlier --json of the same settings; nothing is measured",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--list", action="store_true", help="print the table of instances")
+    # What this command starts in a process of its own, since torch is needed for it.
+    parser.add_argument("--count-facts", action="store_true", help=argparse.SUPPRESS)
+
+
+def _run(options: argparse.Namespace) -> int | None:
+    if options.count_facts:
+        die_with_parent()
+        from app.commands.probe.count import run_count
+
+        run_count(sys.stdin.read())
+        return None
+    from app.commands.plan.plan import plan
+
+    return plan(read_options(options))
+
+
+def _price(text: str) -> float:
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not 0 <= price < math.inf:
+        raise argparse.ArgumentTypeError(f"expected USD, at least 0, got {text!r:.50}")
+    return price

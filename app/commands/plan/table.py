@@ -1,0 +1,115 @@
+"""A plan as text for people and as JSON for programs."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from app.commands.plan.figures import Plan
+from app.commands.plan.instances import INSTANCES, PRICES_AS_OF, PRICES_REGION
+
+
+def render_plan(plan: Plan) -> str:
+    """The table and, below it, the rules."""
+    request = plan.request
+    heading = f"Plan for {request.num_instances} x {request.instance.name}, {plan.precision}"
+    rows = [
+        (figure.title, _format(figure.value), figure.basis, figure.note) for figure in plan.figures
+    ]
+    rules = [(rule.name, _format(rule.value), rule.text) for rule in plan.rules]
+    return "\n".join(
+        [
+            heading,
+            "",
+            *_align(("", "value", "basis", ""), rows, right=1),
+            "",
+            "Rules and assumptions",
+            "",
+            *_align(("name", "value", ""), rules, right=1),
+            "",
+        ]
+    )
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """Everything, flat: figures by key, what each rests on, rules by name, and measurements.
+
+    Returns:
+        "instance_type", "instances", "precision", "settings" (hyperparameters that are no
+        defaults), every figure by its key, "basis" by the same keys, "rules" by name, each with
+        "value" and "text", and "host" and "measurements", which --measurements takes.
+    """
+    request = plan.request
+    return {
+        "instance_type": request.instance.name,
+        "instances": request.num_instances,
+        "precision": plan.precision,
+        "settings": request.hyperparameters.non_default(),
+        **{figure.key: figure.value for figure in plan.figures},
+        "basis": {figure.key: figure.basis for figure in plan.figures},
+        "rules": {rule.name: {"value": rule.value, "text": rule.text} for rule in plan.rules},
+        "host": vars(plan.host),
+        "measurements": plan.measurements.to_json(),
+    }
+
+
+def render_instances() -> str:
+    """The table of instances."""
+    rows = []
+    for instance in INSTANCES.values():
+        gpu = instance.gpu
+        rows.append(
+            (
+                instance.name,
+                str(instance.num_vcpus),
+                f"{instance.memory_gib:g}",
+                f"{instance.num_gpus} x {gpu.name}" if gpu else "",
+                f"{instance.gpu_gib:g}" if gpu else "",
+                f"{gpu.peak_tflops:g}" if gpu else "",
+                "yes" if (gpu.computes_bf16 if gpu else instance.computes_bf16) else "no",
+                f"{instance.core_speed:g}",
+                "" if instance.price_per_hour is None else f"{instance.price_per_hour:.3f}",
+            )
+        )
+    heading = ("type", "vCPUs", "GiB", "GPUs", "GiB each", "TFLOPS each", "bf16", "core speed",
+               "USD/h")  # fmt: skip
+    return "\n".join(
+        [
+            *_align(heading, rows),
+            "",
+            "TFLOPS: dense peak in bfloat16 or float16, data sheet. Core speed: assumed, beside a "
+            "core with",
+            f"AVX-512 and bfloat16. USD/h: assumed, list price of training on demand in "
+            f"{PRICES_REGION}, {PRICES_AS_OF}.",
+            "",
+        ]
+    )
+
+
+def _format(value: float | str | None) -> str:
+    if value is None:
+        return "not known"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) or value == int(value):
+        return f"{value:.0f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def _align(
+    heading: Sequence[str], rows: Iterable[Sequence[str]], right: int | None = None
+) -> list[str]:
+    """Lines with columns below each other.
+
+    Args:
+        heading: Of the columns.
+        rows: Their texts.
+        right: Column whose texts end, not begin, below each other.
+    """
+    table = [heading, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(heading))]
+    return [
+        "  ".join(
+            text.rjust(width) if column == right else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]

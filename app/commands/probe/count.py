@@ -1,0 +1,169 @@
+"""Count what a plan needs to know: samples of an epoch, tensors and arithmetic of a step.
+
+The work of the process that `app.commands.plan.facts` starts.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from app.base.dataset_names import DatasetName
+from app.base.errors import RoofError
+from app.base.tasks import Task, TaskName, build_tasks
+from app.commands.plan.facts import Facts, FactsRequest
+from app.commands.probe.step_memory import count_step_memory
+from app.data.datasets import Datasets, open_datasets
+from app.data.loading import samples_of_one_pass
+from app.data.roofline.dataset import split_indices
+from app.data.transforms import windows_per_side
+from app.job.paths import scratch_folder
+from app.model.network import HybridRoofModel
+from app.settings.hyperparameters import Hyperparameters
+from app.settings.texts import parse_hyperparameters
+from app.training.build import choose_task_weights
+
+_SIZES: Final = (1, 2)
+_COUNTED_SIDE_PX: Final = 512
+_DTYPES: Final = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# The published releases. RID's lists by fold; AIRS's tiles of 750 m in cells of 51.2 m.
+_RID_TRAIN: Final = (1374, 1366, 1367, 1376, 1360)
+_RID_VAL: Final = (352, 360, 359, 350, 366)
+_RID_SPAN_M: Final = 50.7
+_ROOFLINE_CROPS: Final = 1670
+_ROOFLINE_SIDE_PX: Final = 224
+_AIRS_TRAIN_TILES: Final = 857
+_AIRS_VAL_TILES: Final = 94
+_AIRS_CELLS: Final = 15**2
+_AIRS_SPAN_M: Final = 750.0
+
+
+def run_count(text: str) -> None:
+    """Print the answer to a request, or its error, as one line of JSON.
+
+    Args:
+        text: The request.
+    """
+    try:
+        answer = asdict(count_facts(FactsRequest.from_json(text)))
+    except RoofError as error:
+        answer = {"error": str(error)}
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+def count_facts(request: FactsRequest) -> Facts:
+    """All that is asked.
+
+    Raises:
+        RoofError: If the data cannot be used.
+    """
+    hyperparameters = parse_hyperparameters({**request.settings, "batch_size": 1})
+    channels = {name: Path(folder) for name, folder in request.channels.items()}
+    tasks = build_tasks(
+        hyperparameters.azimuth_bins, superstructures=hyperparameters.superstructures_weight > 0
+    )
+    with scratch_folder() as scratch_dir:
+        datasets = open_datasets(channels, hyperparameters, scratch_dir)
+    trained = choose_task_weights(hyperparameters, datasets.labelled_classes(tasks))
+    num_photos, num_val = _count_photos(datasets)
+    samples_per_epoch = samples_of_one_pass(datasets.train.sources)
+    shares: dict[DatasetName, float] = {
+        source.reader.name: source.share for source in datasets.train.sources
+    }
+    if request.is_sample:
+        num_photos = {name: _published_train(name, hyperparameters) for name in num_photos}
+        num_val = sum(_published_val(name, hyperparameters) for name in datasets.val)
+        samples_per_epoch = min(
+            math.ceil(_published_samples(name, num, hyperparameters) / shares[name])
+            for name, num in num_photos.items()
+        )
+    return Facts(
+        samples_per_epoch=samples_per_epoch,
+        num_photos={str(name): num for name, num in num_photos.items()},
+        shares={str(name): share for name, share in shares.items()},
+        num_val=num_val,
+        tensors_gib=_count_tensors(request, tasks, trained, checkpoint_activations=False),
+        checkpointed_gib=_count_tensors(request, tasks, trained, checkpoint_activations=True),
+        gmac_per_mpx=count_gmac(tasks, trained),
+    )
+
+
+def count_gmac(tasks: Iterable[Task], trained: Collection[TaskName]) -> float:
+    """Multiplications and additions of a forward pass, 10**9 of them per 2**20 pixels of window.
+
+    Args:
+        tasks: Of the network.
+        trained: Whose heads run.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = HybridRoofModel(tuple(tasks))
+        image = torch.zeros(1, 3, _COUNTED_SIDE_PX, _COUNTED_SIDE_PX, dtype=torch.uint8)
+        with FlopCounterMode(display=False) as counter:
+            model(image, list(trained))
+    num_flop: int = counter.get_total_flops()
+    return num_flop / 2 / 1e9 * 2**20 / _COUNTED_SIDE_PX**2
+
+
+def _count_photos(datasets: Datasets) -> tuple[dict[DatasetName, int], int]:
+    photos: dict[DatasetName, int] = {
+        source.reader.name: source.num_photos for source in datasets.train.sources
+    }
+    return photos, sum(len(val) for val in datasets.val.values())
+
+
+def _published_train(name: DatasetName, hyperparameters: Hyperparameters) -> int:
+    """Photos of a release's training split, as far as max_samples lets them be used."""
+    num_photos = {
+        "rid": _RID_TRAIN[hyperparameters.rid_fold - 1],
+        "roofline": len(split_indices(_ROOFLINE_CROPS, "train", hyperparameters.seed)),
+        "airs": _AIRS_TRAIN_TILES * _AIRS_CELLS,
+    }[name]
+    return min(num_photos, hyperparameters.max_samples or num_photos)
+
+
+def _published_val(name: DatasetName, hyperparameters: Hyperparameters) -> int:
+    num_photos = {
+        "rid": _RID_VAL[hyperparameters.rid_fold - 1],
+        "roofline": len(split_indices(_ROOFLINE_CROPS, "val", hyperparameters.seed)),
+        "airs": _AIRS_VAL_TILES * _AIRS_CELLS,
+    }[name]
+    return min(num_photos, hyperparameters.max_val_samples or num_photos)
+
+
+def _published_samples(name: DatasetName, num_photos: int, hyperparameters: Hyperparameters) -> int:
+    """Training samples of one pass: small photos lie side by side in one."""
+    span_m = {
+        "rid": _RID_SPAN_M,
+        "roofline": _ROOFLINE_SIDE_PX * hyperparameters.roofline_gsd_m,
+        "airs": _AIRS_SPAN_M,
+    }[name]
+    per_side = windows_per_side(hyperparameters.crop_size_px, span_m / hyperparameters.gsd_m)
+    return math.ceil(num_photos / per_side**2)
+
+
+def _count_tensors(
+    request: FactsRequest,
+    tasks: Collection[Task],
+    trained: Collection[TaskName],
+    *,
+    checkpoint_activations: bool,
+) -> tuple[tuple[int, int, float], ...]:
+    return tuple(
+        (
+            size,
+            side_px,
+            count_step_memory(
+                tasks, trained, size, side_px, _DTYPES[request.precision], checkpoint_activations
+            ).peak_gib,
+        )
+        for side_px in request.sides_px
+        for size in _SIZES
+    )

@@ -1,0 +1,112 @@
+"""`train`: what SageMaker starts. One process supervises, others train."""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+from app.base.children import die_with_parent
+from app.base.logs import configure_logging
+from app.commands.options import Commands, add_base_dir, add_dataset_dirs, add_settings, named_dirs
+from app.job.paths import Paths
+from app.job.signals import StopFlag, StopRequests
+
+logger = logging.getLogger(__name__)
+
+
+def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command and its options."""
+    train = commands.add_parser("train", help="train as a SageMaker job does (the default)")
+    add_base_dir(train)
+    add_dataset_dirs(train, "train on this {title} folder, not on the job's channels")
+    add_settings(train)
+    train.add_argument(
+        "--in-process",
+        action="store_true",
+        help="no supervising parent process: for debuggers and profilers",
+    )
+    train.add_argument("--supervised", choices=("rank", "script"), help=argparse.SUPPRESS)
+    train.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int | None:
+    if options.supervised == "script":
+        from app.job.script_mode import run_script
+
+        die_with_parent()
+        return run_script(Paths(options.base_dir))
+    if options.supervised is None and not options.in_process:
+        return _supervise(options)
+    _train_as_a_rank(options)
+    return None
+
+
+def _supervise(options: argparse.Namespace) -> int:
+    requests = StopRequests()
+    requests.listen()
+    from app.job.failure import clear_failure
+    from app.job.inputs import read_hyperparameters
+    from app.job.paths import read_paths
+    from app.job.supervisor import run_job
+    from app.settings.texts import parse_settings
+
+    clear_failure(Paths(options.base_dir))
+    paths = read_paths(options.base_dir)
+    settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
+    return run_job(
+        options.arguments, paths, settings, requests, lambda: _find_channels(options, paths)
+    )
+
+
+def _find_channels(options: argparse.Namespace, paths: Paths) -> dict[str, Path]:
+    """The datasets named on the command line, else the job's channels."""
+    from app.job.inputs import read_channels
+
+    return named_dirs(options) or read_channels(paths)
+
+
+def _train_as_a_rank(options: argparse.Namespace) -> None:
+    from app.job.failure import clear_failure
+    from app.job.inputs import read_hyperparameters
+    from app.job.paths import check_writable, read_paths
+
+    variable = os.environ.get("RANK", "0")
+    rank = int(variable) if variable.isdecimal() else 0
+    configure_logging(rank)
+    if options.supervised:
+        die_with_parent()
+    elif rank == 0:
+        clear_failure(Paths(options.base_dir))
+    stop_flag = StopFlag()
+    stop_flag.listen()
+    from app.settings.texts import parse_hyperparameters, parse_settings
+
+    paths = read_paths(options.base_dir)
+    check_writable(paths.model_dir, paths.checkpoint_dir)
+    settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
+    hyperparameters = parse_hyperparameters(settings)
+    channels = _find_channels(options, paths)
+    largest_pass = recalled_pass = None
+    if hyperparameters.batch_size == "auto":
+        from app.resources.batch_size import find_largest_pass, recall_batch_size
+
+        # Before torch is imported: what this process holds, the one that measures cannot have.
+        num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+        recalled_pass = recall_batch_size(paths.checkpoint_dir, hyperparameters, num_processes)
+        if recalled_pass is None and os.environ.get("LOCAL_RANK", "0") == "0":
+            num_local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            largest_pass = find_largest_pass(
+                hyperparameters, settings, channels, num_local, stop_flag
+            )
+        if stop_flag() and num_processes == 1:
+            logger.info("asked to stop before training began")
+            return
+    # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
+    # imports run beside ours.
+    from app.data.workers import start_worker_server
+
+    if hyperparameters.num_workers > 0:
+        start_worker_server()
+    from app.training.train import train
+
+    train(paths, hyperparameters, channels, stop_flag, largest_pass, recalled_pass)

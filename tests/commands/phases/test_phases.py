@@ -1,0 +1,197 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from app.base.errors import ConfigError
+from app.commands.phases import phases as ladder_module
+from app.commands.phases.page import END, START, check_page, render_tables, write_page
+from app.commands.phases.phases import RUNGS, Ladder, Rung, climb, read_rows
+from app.job.signals import StopRequests
+from app.settings.presets import PRESETS
+from app.settings.texts import parse_hyperparameters
+from app.synthetic.write_rid import write_rid
+from tests.support.paths import ROOT
+
+SMALL = {
+    "epochs": "1", "steps_per_epoch": "3", "crop_size_px": "64", "max_val_samples": "1",
+    "batch_size": "2", "num_workers": "0",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rid(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ladder") / "rid"
+    write_rid(root, 4, 1, 1, seed=0, size_px=128)
+    return root
+
+
+@pytest.fixture(scope="module")
+def climbed(rid, tmp_path_factory):
+    """Two rungs that are done, one that cannot be, and one that needs a GPU."""
+    base_dir = tmp_path_factory.mktemp("climbed")
+    rungs = (
+        RUNGS[0],
+        Rung("bad", 1, {"max_samples": "zero"}, "what cannot be read"),
+        Rung("1b", 1, {"max_samples": "3"}, "three samples"),
+        RUNGS[5],
+    )
+    ladder = Ladder(base_dir, {"rid": rid}, SMALL, rungs)
+    asked = []
+
+    def forecast(settings):
+        asked.append(dict(settings))
+        return 2.0, 0.5
+
+    assert climb(ladder, StopRequests(), forecast) == 0
+    return ladder, asked
+
+
+@pytest.mark.parametrize("phase", PRESETS)
+def test_files_of_hyperparameters_are_the_presets(phase):
+    path = ROOT / f"docker/hyperparameters/phase-{phase}.json"
+    document = json.loads(path.read_text())
+    assert all(isinstance(value, str) for value in document.values())
+    assert parse_hyperparameters(document) == parse_hyperparameters({"phase": str(phase)})
+    assert {"phase", *PRESETS[phase]} == set(document)
+
+
+def test_rungs_are_the_phases_in_order():
+    assert [rung.phase for rung in RUNGS] == [1, 1, 2, 3, 4, 5]
+    for rung in RUNGS:
+        parse_hyperparameters({"phase": str(rung.phase), **rung.settings})
+
+
+@pytest.mark.slow
+def test_every_rung_is_a_row(climbed):
+    ladder, asked = climbed
+    first, bad, second, gpu = read_rows(ladder.base_dir)
+    assert (first["status"], second["status"]) == ("done", "done")
+    assert first["settings"] == {"phase": "1", **SMALL}
+    assert first["samples_per_step"] == 2
+    parts = sum(first[f"{name}_s"] for name in ("wait", "transfer", "forward", "backward"))
+    assert 0 < parts + first["optimizer_s"] + first["rest_s"] == pytest.approx(first["step_s"])
+    assert 0.5 < first["memory"]["train"]["uss_gib"] <= first["peak_gib"] + 0.01 < 4
+    assert first["predicted_peak_gib"] == 2.0
+    assert first["peak_error_percent"] == pytest.approx(
+        100 * (2.0 - first["peak_gib"]) / first["peak_gib"]
+    )
+    assert first["converging"] == "too short to say"
+    assert len(first["losses"]["values"]) == 3
+    assert first["metrics"]["val/depth/rmse_m"] is None
+    assert second["settings"]["max_samples"] == "3"
+    assert bad["status"] == "failed"
+    assert bad["reason"].startswith("max_samples: Input should be a valid integer")
+    assert (gpu["status"], gpu["reason"]) == ("not run", "no GPU here")
+    assert [settings.get("max_samples") for settings in asked] == [None, "zero", "3"]
+
+
+@pytest.mark.slow
+def test_what_is_done_is_not_run_again(climbed, caplog):
+    ladder, asked = climbed
+    before, num_asked = read_rows(ladder.base_dir), len(asked)
+    stamp = (ladder.folder_of(ladder.rungs[0]) / "model/metrics.json").stat().st_mtime_ns
+    caplog.set_level("INFO")
+    assert climb(ladder, StopRequests(), None) == 0
+    assert (ladder.folder_of(ladder.rungs[0]) / "model/metrics.json").stat().st_mtime_ns == stamp
+    assert "phase 1a: done before" in caplog.text
+    rows = read_rows(ladder.base_dir)
+    assert rows[0] == before[0]
+    assert len(asked) == num_asked
+
+
+def test_other_settings_begin_anew(tmp_path, rid, monkeypatch):
+    ran = []
+    monkeypatch.setattr(ladder_module, "_run", lambda *arguments: ran.append(arguments[2]) or 1)
+    ladder = Ladder(tmp_path, {"rid": rid}, SMALL, RUNGS[:1])
+    folder = ladder.folder_of(RUNGS[0])
+    (folder / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"1a would be overwritten, expected folders of an earl"):
+        climb(ladder, StopRequests())
+    assert (folder / "checkpoints").exists()
+    (folder / "rung.json").write_text('{"settings": {"phase": "1", "epochs": "2"}}')
+    climb(ladder, StopRequests())
+    assert not (folder / "checkpoints").exists()
+    (folder / "checkpoints").mkdir()
+    climb(ladder, StopRequests())  # the same settings: what there is, is gone on from
+    assert (folder / "checkpoints").exists()
+    climb(ladder, StopRequests(), anew=True)
+    assert not (folder / "checkpoints").exists()
+    assert ran == [{"phase": "1", **SMALL}] * 3
+
+
+@pytest.mark.slow
+def test_tables_show_ratios_and_reasons(climbed):
+    ladder, _ = climbed
+    text = "\n".join(render_tables(read_rows(ladder.base_dir)))
+    failed = r"\| bad +\| what cannot be read +\| failed: max_samples: Input should be a valid"
+    assert re.search(failed, text)
+    assert "not run: no GPU here" in text
+    assert "(x " in text
+
+
+@pytest.mark.slow
+def test_the_page_keeps_what_stands_around(climbed, tmp_path):
+    ladder, _ = climbed
+    page = tmp_path / "page.md"
+    page.write_text(f"# Title\n\n{START}\n\nold\n\n{END}\n\nAfter.\n")
+    check_page(page)
+    for _ in range(2):  # again, over itself
+        write_page(page, read_rows(ladder.base_dir))
+    text = page.read_text()
+    assert text.startswith(f"# Title\n\n{START}\n\nMeasured on ")
+    assert text.endswith(f"{END}\n\nAfter.\n")
+    assert "\n\nold\n\n" not in text
+    assert text.count("### Overview") == 1
+    for name in ("memory.png", "step_time.png", "loss.png"):
+        assert f"](page/{name})" in text
+        assert (tmp_path / "page" / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("content", [None, "", f"{END}\n{START}", START])
+def test_a_page_without_a_place_is_said_before_anything_runs(tmp_path, content):
+    page = tmp_path / "page.md"
+    if content is not None:
+        page.write_text(content)
+    with pytest.raises(ConfigError, match=r"^--docs: .*page.md has no place for the tables; expec"):
+        check_page(page)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signal_number", "exit_code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)]
+)
+def test_it_stops_on_request_and_goes_on(rid, tmp_path, signal_number, exit_code):
+    settings = {**SMALL, "epochs": "100000", "num_workers": "0"}
+    script = (
+        "import sys; from pathlib import Path; from app.commands.phases.phases import *; "
+        "from app.job.signals import StopRequests; from app.base.logs import configure_logging; "
+        "configure_logging(); requests = StopRequests(); requests.listen(); "
+        f"ladder = Ladder(Path({str(tmp_path)!r}), {{'rid': Path({str(rid)!r})}}, {settings!r}, "
+        "RUNGS[:2]); sys.exit(climb(ladder, requests))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    log = tmp_path / "1a/log.txt"
+    deadline_s = time.monotonic() + 120
+    while not (log.exists() and "epoch 2/" in log.read_text()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+    process.send_signal(signal_number)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == exit_code, output
+    assert "stopped; the same command goes on from here" in output
+    [row] = read_rows(tmp_path)
+    assert row["status"] == "stopped"
+    assert list((tmp_path / "1a/checkpoints").glob("step-*.pt"))

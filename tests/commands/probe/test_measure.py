@@ -1,0 +1,103 @@
+import subprocess
+import sys
+
+import pytest
+
+from app.base.errors import ConfigError
+from app.commands.probe.measure import find_largest
+from app.resources.measuring import ProbeRequest, ask_probe, measure, read_answers
+from app.synthetic.write_rid import write_rid
+from tests.support.paths import ROOT
+
+SETTINGS = {"crop_size_px": "64", "precision": "fp32", "device": "cpu", "batch_size": "auto"}
+
+
+@pytest.fixture(scope="module")
+def rid(tmp_path_factory):
+    root = tmp_path_factory.mktemp("probe") / "rid"
+    write_rid(root, 4, 1, 1, seed=0)
+    return root
+
+
+@pytest.mark.slow
+def test_training_is_measured_where_nothing_else_was_held(rid):
+    found = measure(SETTINGS, {"rid": rid}, [(2, 128), (1, 64), (2, 64), (1, 128)])
+    sizes = [(point.micro_batch_size, point.side_px) for point in found.points]
+    assert sizes == [(1, 64), (2, 64), (1, 128), (2, 128)]
+    for point in found.points:
+        # Weights, gradients, two moments and the average are 0.46 GiB, torch some more.
+        assert 0.6 < point.trainer_gib < 3
+        assert 0 < point.files_gib < point.trainer_gib
+        assert point.pass_s > 0
+        assert point.optimizer_s > 0
+        assert point.cuda_gib is None
+    assert found.points[-1].trainer_gib >= found.points[0].trainer_gib
+    assert found.loading is not None
+    assert found.loading.side_px == 64
+    assert 0 < found.loading.sample_s["rid"] < 5
+    assert 0 < found.loading.server_gib + found.loading.worker_gib < 2
+    assert 0 < found.launcher_gib < 0.2
+    assert (found.device, found.precision) == ("cpu", "fp32")
+
+
+@pytest.mark.slow
+def test_data_that_cannot_be_used_is_said_in_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"^could not measure what training takes here: RID: "):
+        measure(SETTINGS, {"rid": tmp_path}, [(1, 64), (2, 64)])
+
+
+def test_answers_so_far_survive_a_killed_probe(monkeypatch):
+    script = (
+        'import os, sys; sys.stdin.read(); print(\'{"kind": "machine", "values": {}}\'); '
+        "print('{\"kind\": \"po', end=''); sys.stdout.flush(); os.kill(os.getpid(), 9)"
+    )
+    real = subprocess.Popen
+
+    def start(command, **options):
+        return real([command[0], "-c", script], **options)
+
+    monkeypatch.setattr("app.resources.measuring.subprocess.Popen", start)
+    answers, failure = ask_probe(ProbeRequest({}, {}, ()))
+    assert answers == [{"kind": "machine", "values": {}}]
+    assert failure == "the kernel ended it, probably out of memory"
+    assert read_answers(answers) is None
+
+
+def test_a_stop_ends_the_probe(monkeypatch):
+    real = subprocess.Popen
+    started = []
+
+    def start(command, **options):
+        started.append(real([command[0], "-c", "import time; time.sleep(600)"], **options))
+        return started[0]
+
+    monkeypatch.setattr("app.resources.measuring.subprocess.Popen", start)
+    asked = iter([False, False])
+    answers, failure = ask_probe(ProbeRequest({}, {}, ()), lambda: next(asked, True))
+    assert (answers, failure) == ([], "asked to stop")
+    assert started[0].poll() == -9
+
+
+def test_the_kernel_would_rather_end_the_probe():
+    script = (
+        "from app.commands.probe.measure import volunteer_for_oom; volunteer_for_oom(); "
+        "print(open('/proc/self/oom_score_adj').read())"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "1000"
+
+
+@pytest.mark.parametrize("maximum", [1, 2, 7, 16, 100])
+def test_the_largest_size_is_found_in_few_trials(maximum):
+    for limit in range(maximum + 3):
+        tried = []
+
+        def fits(size, limit=limit, tried=tried):
+            tried.append(size)
+            return size <= limit
+
+        assert find_largest(fits, maximum) == min(limit, maximum)
+        assert len(tried) == len(set(tried)) <= 14
+        assert max(tried) <= maximum
