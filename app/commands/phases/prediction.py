@@ -26,10 +26,11 @@ logger = logging.getLogger(__name__)
 
 Forecaster = Callable[[Mapping[str, str]], tuple[float, float] | None]
 
-# Of app/: what only looks at what a phase left, or does not run in one. Without it a change of words
-# on a page would cost all phases again.
+# Of app/: what only looks at what a phase left, or does not run in one. Without this list a change of
+# words on a page would cost all phases again.
 _OUTSIDE_OF_TRAINING: Final = (
-    "commands/launch", "commands/phases", "commands/plan", "data/check.py", "data/findings", "report",
+    "commands/launch", "commands/phases", "commands/plan", "data/check.py", "data/findings",
+    "report",
 )  # fmt: skip
 APP_DIR: Final = Path(app.__file__).parent
 _LARGEST_PX: Final = 512

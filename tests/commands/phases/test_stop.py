@@ -1,6 +1,7 @@
 """The ladder is stopped, killed and gone on with; a stand-in plays its jobs."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
