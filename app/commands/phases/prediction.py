@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 Forecaster = Callable[[Mapping[str, str]], tuple[float, float] | None]
 
-# Of app/: what only looks at what a phase left, or does not run in one. Without this list a change of
-# words on a page would cost all phases again.
+# Of app/: what only looks at what a phase left, or does not run in one. Without this list a change
+# of words on a page would cost all phases again.
 _OUTSIDE_OF_TRAINING: Final = (
     "commands/launch", "commands/phases", "commands/plan", "data/check.py", "data/findings",
     "report",
