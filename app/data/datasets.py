@@ -32,7 +32,6 @@ from app.data.sample import BadFile
 from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
 from app.settings.checks import read_dataset_names, read_dataset_weights
 from app.settings.hyperparameters import Hyperparameters
-from app.training.ranks.distributed import rank, world_size
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +67,14 @@ class Datasets:
         return labelled
 
     def train_order(
-        self, hyperparameters: Hyperparameters, first_epoch: int, first_micro_batch: int
+        self,
+        hyperparameters: Hyperparameters,
+        first_epoch: int = 0,
+        first_micro_batch: int = 0,
+        rank: int = 0,
+        num_ranks: int = 1,
     ) -> TrainOrder:
-        """Keys of this rank's micro-batches, from the given one of all ranks on."""
+        """Keys of a rank's micro-batches, from the given one of all ranks on."""
         return TrainOrder(
             self.train.sources,
             self.samples_per_epoch,
@@ -79,8 +83,8 @@ class Datasets:
             hyperparameters.epochs,
             first_epoch,
             first_micro_batch,
-            rank(),
-            world_size(),
+            rank,
+            num_ranks,
         )
 
     def set_aside(self, bad_files: BadFiles) -> None:
@@ -134,7 +138,10 @@ class Datasets:
 
 
 def open_datasets(
-    channels: Mapping[str, Path], hyperparameters: Hyperparameters, scratch_dir: Path
+    channels: Mapping[str, Path],
+    hyperparameters: Hyperparameters,
+    scratch_dir: Path,
+    num_ranks: int = 1,
 ) -> Datasets:
     """The training and validation samples of every dataset among the channels.
 
@@ -142,6 +149,7 @@ def open_datasets(
         channels: Folders by name; other names than datasets' are passed over.
         hyperparameters: Checked settings.
         scratch_dir: Where an index may be kept for the next start.
+        num_ranks: Training processes, which share every step.
 
     Raises:
         RoofError: If a dataset cannot be used, or too much of it is bad; names all problems.
@@ -163,7 +171,7 @@ def open_datasets(
         raise DataError(join_problems(problems))
     sources = _build_sources(train, hyperparameters)
     samples_per_step = (
-        hyperparameters.micro_batch_size * hyperparameters.grad_accum_steps * world_size()
+        hyperparameters.micro_batch_size * hyperparameters.grad_accum_steps * num_ranks
     )
     steps_per_epoch = hyperparameters.steps_per_epoch or math.ceil(
         samples_of_one_pass(sources) / samples_per_step

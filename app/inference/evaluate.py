@@ -11,10 +11,11 @@ from app.base.errors import CheckpointError, ConfigError
 from app.base.tasks import find_task
 from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
 from app.data.reader import Split
-from app.inference.scoring import Scores, finish_scores, score_datasets
+from app.inference.predictor import Predictor
+from app.inference.scoring import Scores, check_scored, score_datasets
 from app.job.paths import check_writable, scratch_folder
 from app.metrics.headlines import headline
-from app.model.devices import choose_autocast_dtype, choose_device
+from app.model.devices import choose_compute
 from app.model.export import load_exported_model
 from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
@@ -56,8 +57,8 @@ def evaluate_model(
     if not trained:
         raise CheckpointError(f"the model in {model_dir} was trained on no task; train it first")
     hyperparameters = _choose_settings(model, description, settings)
-    device = choose_device(hyperparameters.device)
-    dtype = choose_autocast_dtype(hyperparameters.precision, device)
+    compute = choose_compute(hyperparameters)
+    predictor = Predictor(model.to(compute.device), tuple(trained), compute)
     with scratch_folder() as scratch_dir:
         readers = {
             name: open_reader(name, path, split, hyperparameters, scratch_dir)
@@ -70,13 +71,10 @@ def evaluate_model(
             name: build_quarantine([reader], hyperparameters) for name, reader in readers.items()
         }
         scores = Scores(model.tasks, list(datasets))
-        scored = score_datasets(
-            model.to(device), datasets, scores, trained, device, dtype, hyperparameters.num_workers
-        )
-        for batch in scored:
+        for batch in score_datasets(predictor, datasets, scores, hyperparameters.num_workers):
             for name, bad_files in batch["bad_files"].items():
                 quarantines[name].add(bad_files)
-        finish_scores(scores, datasets)
+        check_scored(scores, datasets)
     values = scores.compute(split)
     document: dict[str, Any] = {
         "format_version": 1,

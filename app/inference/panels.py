@@ -2,14 +2,13 @@
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from app.base.tasks import TaskName
 from app.data.loading import Batch, EvalDataset, collate
-from app.inference.predictor import predict
-from app.model.network import HybridRoofModel
+from app.inference.predictor import Predictor
 from app.report.report import Image8, Panel
 
 _NUM_PANELS = 6
@@ -17,12 +16,7 @@ _LINE_THRESHOLD = 0.5
 
 
 def collect_panels(
-    model: HybridRoofModel,
-    datasets: Sequence[EvalDataset],
-    trained_tasks: Collection[TaskName],
-    device: torch.device,
-    autocast_dtype: torch.dtype | None,
-    limit_s: float = math.inf,
+    predictor: Predictor, datasets: Sequence[EvalDataset], limit_s: float = math.inf
 ) -> list[Panel]:
     """About six images, shared among the datasets and evenly spread in each.
 
@@ -39,7 +33,7 @@ def collect_panels(
                 return panels
             batch = collate([dataset[i * len(dataset) // num_panels]])
             if batch["sample_id"]:
-                logits = predict(model, batch["image"], trained_tasks, device, autocast_dtype)
+                logits = predictor.predict(batch["image"])
                 panels.append(_build_panel(dataset.reader.title, batch, logits))
     return panels
 

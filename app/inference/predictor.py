@@ -1,24 +1,36 @@
 """What a network says of images."""
 
-from collections.abc import Collection
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from app.base.tasks import TaskName
-from app.model.devices import autocast
+from app.model.devices import Compute
 
 
-@torch.inference_mode()
-def predict(
-    model: nn.Module,
-    image: Tensor,
-    tasks: Collection[TaskName],
-    device: torch.device,
-    autocast_dtype: torch.dtype | None,
-) -> dict[TaskName, Tensor]:
-    """Logits of one batch of images, on the CPU."""
-    model.eval()
-    with autocast(device, autocast_dtype):
-        logits = model(image.to(device, non_blocking=True), tasks)
-    return {name: values.cpu() for name, values in logits.items()}
+@dataclass(frozen=True)
+class Predictor:
+    """A trained network, ready to be asked.
+
+    Attributes:
+        model: On the device that computes; called with an image and the names of tasks.
+        tasks: Whose heads run: those that were trained.
+        compute: Where and in which precision.
+    """
+
+    model: nn.Module
+    tasks: tuple[TaskName, ...]
+    compute: Compute
+
+    @torch.inference_mode()
+    def predict(self, image: Tensor) -> dict[TaskName, Tensor]:
+        """Logits of each task on the CPU.
+
+        Args:
+            image: (N, 3, H, W) uint8 RGB.
+        """
+        self.model.eval()
+        with self.compute.autocast():
+            logits = self.model(image.to(self.compute.device, non_blocking=True), self.tasks)
+        return {name: values.cpu() for name, values in logits.items()}

@@ -1,18 +1,16 @@
 """How well a model does: each dataset by itself, and all of them together."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, join_problems
-from app.base.tasks import Task, TaskName
+from app.base.tasks import Task
 from app.data.loading import Batch, EvalDataset, build_eval_loader
-from app.inference.predictor import predict
+from app.inference.predictor import Predictor
 from app.metrics.roof_metrics import ConfusionMatrix, MetricValue, RoofMetrics
-from app.model.network import HybridRoofModel
-from app.training.ranks.distributed import all_reduce_sum, rank, world_size
 
 
 class Scores:
@@ -45,8 +43,12 @@ class Scores:
         """Of all datasets together."""
         return self._pooled().confusion_matrices(split)
 
-    def add_other_ranks(self) -> None:
-        """Make these the sums of all ranks, on every rank: exact, and once for all."""
+    def add_other_ranks(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
+        """Make these the sums of all ranks, on every rank: exact, and once for all.
+
+        Args:
+            all_reduce_sum: The sum over ranks of an int64 tensor, which it may change.
+        """
         for name, metrics in self.metrics.items():
             metrics.load_state(all_reduce_sum(metrics.state()))
             self.num_samples[name] = int(all_reduce_sum(torch.tensor(self.num_samples[name])))
@@ -58,33 +60,41 @@ class Scores:
 
 
 def score_datasets(
-    model: HybridRoofModel,
+    predictor: Predictor,
     datasets: Mapping[DatasetName, EvalDataset],
     scores: Scores,
-    trained_tasks: Collection[TaskName],
-    device: torch.device,
-    autocast_dtype: torch.dtype | None,
     num_workers: int,
+    rank: int = 0,
+    num_ranks: int = 1,
 ) -> Iterator[Batch]:
-    """Score a model on one dataset after the other, yielding every batch when it is counted.
+    """Score a network on one dataset after the other, yielding every batch when it is counted.
 
-    Of several ranks, each scores its part of every dataset. `finish_scores` comes after it.
+    Of several ranks, each scores its part of every dataset; `Scores.add_other_ranks` adds them up.
+    `check_scored` comes last.
     """
     for name, dataset in datasets.items():
-        loader = build_eval_loader(dataset, num_workers, rank(), world_size())
-        metrics = scores.metrics[name]
-        for batch in evaluate(model, loader, metrics, trained_tasks, device, autocast_dtype):
+        loader = build_eval_loader(dataset, num_workers, rank, num_ranks)
+        for batch in score_batches(predictor, loader, scores.metrics[name]):
             scores.num_samples[name] += len(batch["sample_id"])
             yield batch
 
 
-def finish_scores(scores: Scores, datasets: Mapping[DatasetName, EvalDataset]) -> None:
-    """Add what other ranks have scored.
+def score_batches(
+    predictor: Predictor, batches: Iterable[Batch], metrics: RoofMetrics
+) -> Iterator[Batch]:
+    """Score a network batch by batch, yielding each; batches without a sample are passed over."""
+    for batch in batches:
+        if batch["sample_id"]:
+            metrics.update(predictor.predict(batch["image"]), batch)
+        yield batch
+
+
+def check_scored(scores: Scores, datasets: Mapping[DatasetName, EvalDataset]) -> None:
+    """See that scores are of something.
 
     Raises:
         DataError: If not one image of a dataset could be read.
     """
-    scores.add_other_ranks()
     problems = [
         f"{datasets[name].reader.title}: no image to score can be read; repair the files named "
         "above"
@@ -93,19 +103,3 @@ def finish_scores(scores: Scores, datasets: Mapping[DatasetName, EvalDataset]) -
     ]
     if problems:
         raise DataError(join_problems(problems))
-
-
-def evaluate(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    metrics: RoofMetrics,
-    tasks: Collection[TaskName],
-    device: torch.device,
-    autocast_dtype: torch.dtype | None,
-) -> Iterator[Batch]:
-    """Score a model batch by batch, yielding each; batches without a sample are passed over."""
-    for batch in batches:
-        if batch["sample_id"]:
-            logits = predict(model, batch["image"], tasks, device, autocast_dtype)
-            metrics.update(logits, batch)
-        yield batch

@@ -2,11 +2,40 @@
 
 import contextlib
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from app.base.errors import ConfigError
+from app.settings.hyperparameters import Hyperparameters
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where a network computes, and in which precision.
+
+    Attributes:
+        device: Where it lies.
+        autocast_dtype: bfloat16 or float16, or None for float32 throughout.
+    """
+
+    device: torch.device
+    autocast_dtype: torch.dtype | None = None
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Mixed precision, where there is a dtype for it."""
+        return autocast(self.device, self.autocast_dtype)
+
+
+def choose_compute(hyperparameters: Hyperparameters) -> Compute:
+    """The device and the precision that the settings ask for on this machine.
+
+    Raises:
+        ConfigError: If the machine has not got them.
+    """
+    device = choose_device(hyperparameters.device)
+    return Compute(device, choose_autocast_dtype(hyperparameters.precision, device))
 
 
 def choose_device(choice: str) -> torch.device:

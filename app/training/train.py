@@ -18,11 +18,12 @@ from app.data.datasets import open_datasets, read_train_batches
 from app.data.distribution import measure_distribution
 from app.data.loading import Batch
 from app.inference.panels import collect_panels
-from app.inference.scoring import Scores, finish_scores, score_datasets
+from app.inference.predictor import Predictor
+from app.inference.scoring import Scores, check_scored, score_datasets
 from app.job.paths import Paths
 from app.metrics.roof_metrics import ConfusionMatrix, MetricValue
 from app.model.class_weights import choose_class_weights
-from app.model.devices import choose_autocast_dtype, choose_device
+from app.model.devices import Compute, choose_autocast_dtype, choose_device
 from app.model.export import describe_model
 from app.model.network import HybridRoofModel
 from app.resources.cores import num_cores
@@ -52,6 +53,7 @@ from app.training.progress import (
     share_bad_files,
 )
 from app.training.ranks.distributed import (
+    all_reduce_sum,
     is_any,
     is_lost_peer,
     joined_ranks,
@@ -144,11 +146,12 @@ class _Run:
         memory.enter_phase("load")
         self.device = device
         self.autocast_dtype = choose_autocast_dtype(hyperparameters.precision, self.device)
+        self.compute = Compute(self.device, self.autocast_dtype)
         self.tasks = build_tasks(
             hyperparameters.azimuth_bins,
             superstructures=hyperparameters.superstructures_weight > 0,
         )
-        self.datasets = open_datasets(channels, hyperparameters, paths.scratch_dir)
+        self.datasets = open_datasets(channels, hyperparameters, paths.scratch_dir, world_size())
         check_same_data(self.datasets)
         log_findings(self.datasets, hyperparameters.seed)
         self.trained_classes = self.datasets.labelled_classes(self.tasks)
@@ -212,7 +215,11 @@ class _Run:
         """Train and validate all epochs that are left; True if the run was asked to stop."""
         progress = self.progress
         order = self.datasets.train_order(
-            self.hyperparameters, progress.epoch, progress.num_micro_batches
+            self.hyperparameters,
+            progress.epoch,
+            progress.num_micro_batches,
+            rank(),
+            world_size(),
         )
         batches = read_train_batches(self.datasets, self.hyperparameters, order)
         while progress.epoch < self.hyperparameters.epochs:
@@ -230,11 +237,8 @@ class _Run:
         assert isinstance(model, HybridRoofModel)
         tasks = list(self.task_weights)
         panels = collect_panels(
-            model,
+            Predictor(model, tuple(tasks), self.compute),
             list(self.datasets.val.values()),
-            tasks,
-            self.device,
-            self.autocast_dtype,
             _STOP_PANELS_S if stopped else math.inf,
         )
         document = {
@@ -336,14 +340,14 @@ class _Run:
         model = self.state.ema.module
         assert isinstance(model, HybridRoofModel)
         scores = Scores(self.tasks, list(self.datasets.val))
+        predictor = Predictor(model, tuple(self.task_weights), self.compute)
         scored = score_datasets(
-            model,
+            predictor,
             self.datasets.val,
             scores,
-            self.task_weights,
-            self.device,
-            self.autocast_dtype,
             self.hyperparameters.num_workers,
+            rank(),
+            world_size(),
         )
         for batch in scored:
             self.datasets.set_aside(batch["bad_files"])
@@ -352,7 +356,8 @@ class _Run:
         # Other ranks may have more or fewer images, so they agree only now.
         if is_any(self.stop_requested()):
             return True
-        finish_scores(scores, self.datasets.val)
+        scores.add_other_ranks(all_reduce_sum)
+        check_scored(scores, self.datasets.val)
         share_bad_files(self.datasets)
         self._close_epoch(scores.compute("val"), scores.confusion_matrices("val"))
         return False

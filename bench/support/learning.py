@@ -18,10 +18,11 @@ from torch import nn
 from app.base.tasks import Task, TaskName
 from app.data.distribution import count_labels
 from app.data.loading import Batch
-from app.inference.scoring import evaluate
+from app.inference.predictor import Predictor
+from app.inference.scoring import score_batches
 from app.metrics.roof_metrics import RoofMetrics
 from app.model.class_weights import ClassWeights, choose_class_weights
-from app.model.devices import choose_autocast_dtype
+from app.model.devices import Compute, choose_autocast_dtype
 from app.settings.hyperparameters import Hyperparameters
 from app.training.build import build_step_settings, group_log_variances, split_by_decay
 from app.training.state import TrainingState, build_ema
@@ -135,7 +136,8 @@ def score(
 ) -> dict[str, float]:
     """The figures of SCORES that are defined, on whole images."""
     metrics = RoofMetrics(TASKS)
-    for _ in evaluate(model, batches, metrics, tasks, CPU, autocast_dtype):
+    predictor = Predictor(model, tuple(tasks), Compute(CPU, autocast_dtype))
+    for _ in score_batches(predictor, batches, metrics):
         pass
     values = metrics.compute("val", "")
     found = {name: values[key].value for name, key in SCORES.items() if key in values}

@@ -9,7 +9,9 @@ from app.base.azimuth import turn_class
 from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, build_tasks
 from app.data.datasets import open_datasets, read_train_batches
 from app.data.geometry import draw_pose
-from app.inference.scoring import Scores, finish_scores, score_datasets
+from app.inference.predictor import Predictor
+from app.inference.scoring import Scores, check_scored, score_datasets
+from app.model.devices import Compute
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
@@ -66,11 +68,10 @@ def datasets(name, tmp_path):
 
 def score(model, datasets, tasks):
     scores = Scores(build_tasks(), list(datasets.val))
-    batches = list(
-        score_datasets(model, datasets.val, scores, tasks, torch.device("cpu"), None, num_workers=0)
-    )
+    predictor = Predictor(model, tuple(tasks), Compute(torch.device("cpu")))
+    batches = list(score_datasets(predictor, datasets.val, scores, num_workers=0))
     assert all(not batch["bad_files"] for batch in batches)
-    finish_scores(scores, datasets.val)
+    check_scored(scores, datasets.val)
     return batches, scores.compute("val")
 
 

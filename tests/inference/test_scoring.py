@@ -6,7 +6,7 @@ from app.data.loading import EvalDataset
 from app.data.rid.dataset import RidDataset
 from app.data.roofline.dataset import RooflineDataset
 from app.data.transforms import EvalTransform
-from app.inference.scoring import Scores, finish_scores
+from app.inference.scoring import Scores, check_scored
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,11 @@ def test_a_dataset_without_one_image_that_can_be_read(datasets, num_rid, num_roo
     scores = Scores(build_tasks(), list(datasets))
     scores.num_samples.update(rid=num_rid, roofline=num_roofline)
     with pytest.raises(DataError, match=message):
-        finish_scores(scores, datasets)
+        check_scored(scores, datasets)
 
 
 def test_one_image_of_each_is_enough(datasets):
     scores = Scores(build_tasks(), list(datasets))
     scores.num_samples.update(rid=1, roofline=1)
-    finish_scores(scores, datasets)
+    check_scored(scores, datasets)
     assert scores.num_samples == {"rid": 1, "roofline": 1}

@@ -11,7 +11,10 @@ from app.base.tasks import ALL_TASKS, TASK_NAMES, build_tasks, relabelling
 from app.data.loading import EvalDataset
 from app.data.rid.dataset import RidDataset
 from app.data.transforms import EvalTransform
-from app.inference.scoring import Scores, evaluate, finish_scores, score_datasets
+from app.inference.predictor import Predictor
+from app.inference.scoring import Scores, check_scored, score_batches, score_datasets
+from app.model.devices import Compute
+from app.training.ranks import distributed
 from tests.metrics.test_roof_metrics import LOGITS, TARGETS
 from tests.training.ranks.test_distributed import ask_two_ranks
 from tests.training.test_step import CPU
@@ -74,9 +77,10 @@ def score(plan, azimuth_bins=16):
     tasks = build_tasks(azimuth_bins, superstructures=True)
     scores = Scores(tasks, list(plan))
     model = Remembered(tasks[0].num_classes)
+    predictor = Predictor(model, TASK_NAMES, Compute(CPU))
     for name, batches in plan.items():
         made = [make_batch(indices, azimuth_bins) for indices in batches]
-        for batch in evaluate(model, made, scores.metrics[name], TASK_NAMES, CPU, None):
+        for batch in score_batches(predictor, made, scores.metrics[name]):
             scores.num_samples[name] += len(batch["sample_id"])
     return scores
 
@@ -109,10 +113,13 @@ def score_rid(data_dir):
     """Scores of all ranks for RID's validation images, each rank reading its part."""
     datasets = {"rid": EvalDataset(RidDataset(Path(data_dir) / "rid", "val"), EvalTransform(0.1))}
     scores = Scores(ALL_TASKS, ["rid"])
-    for _ in score_datasets(PointWise(), datasets, scores, TASK_NAMES, CPU, None, num_workers=0):
+    predictor = Predictor(PointWise(), TASK_NAMES, Compute(CPU))
+    ranks = (distributed.rank(), distributed.world_size())
+    for _ in score_datasets(predictor, datasets, scores, 0, *ranks):
         pass
     own = dict(scores.num_samples)
-    finish_scores(scores, datasets)
+    scores.add_other_ranks(distributed.all_reduce_sum)
+    check_scored(scores, datasets)
     return own, describe(scores)
 
 
@@ -150,7 +157,7 @@ with d.joined_ranks(torch.device("cpu")):
     for name, plans in OVER_RANKS.items():
         for azimuth_bins in AZIMUTH_BINS:
             scores = score(plans[d.rank()], azimuth_bins)
-            scores.add_other_ranks()
+            scores.add_other_ranks(d.all_reduce_sum)
             found[f"{name} {azimuth_bins}"] = describe(scores)
     found["own images"], found["RID"] = score_rid(sys.argv[1])
 print(json.dumps(found))

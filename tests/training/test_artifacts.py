@@ -10,6 +10,8 @@ import torch
 
 from app.base.tasks import AzimuthBins, build_tasks
 from app.inference.panels import collect_panels
+from app.inference.predictor import Predictor
+from app.model.devices import Compute
 from app.model.export import describe_model, export_model, load_exported_model
 from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
@@ -47,7 +49,8 @@ class Photos:
 
 def drawn(*datasets: Photos) -> list[str]:
     model = HybridRoofModel(decoder_channels=32)
-    panels = collect_panels(model, datasets, ["lines"], CPU, None)  # type: ignore[arg-type]
+    predictor = Predictor(model, ("lines",), Compute(CPU))
+    panels = collect_panels(predictor, datasets)  # type: ignore[arg-type]
     assert all(panel.segments_prediction is None for panel in panels)
     assert all(panel.lines_prediction.shape == (4, 32, 32) for panel in panels)
     return [f"{panel.dataset} {panel.sample_id}" for panel in panels]

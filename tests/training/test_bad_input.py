@@ -8,8 +8,9 @@ import torch
 
 from app.base.errors import CheckpointError, ConfigError
 from app.base.tasks import BACKGROUND_CLASS, TASK_NAMES, build_tasks
-from app.inference.predictor import predict
+from app.inference.predictor import Predictor
 from app.model.class_weights import choose_class_weights
+from app.model.devices import Compute
 from app.model.export import export_model, load_exported_model
 from app.model.losses import RoofLoss, count_known
 from app.model.network import HybridRoofModel
@@ -113,7 +114,7 @@ def test_background_that_is_certain_costs_next_to_nothing():
 def test_images_smaller_than_32_px_are_predicted_at_their_size(size):
     model = HybridRoofModel(TASKS, decoder_channels=32)
     image = torch.zeros(1, 3, *size, dtype=torch.uint8)
-    logits = predict(model, image, TASK_NAMES, CPU, None)
+    logits = Predictor(model, TASK_NAMES, Compute(CPU)).predict(image)
     for task in TASKS:
         assert logits[task.name].shape == (1, task.num_classes, *size)
         assert logits[task.name].isfinite().all()
