@@ -54,7 +54,7 @@ def test_rank_0_logs_info_to_stdout(capsys):
     logging.getLogger("app.training.train").info("epoch %d", 3)
     logging.getLogger("app.training.train").debug("detail")
     captured = capsys.readouterr()
-    assert re.fullmatch(r"\S+Z INFO app\.train: epoch 3\n", captured.out)
+    assert re.fullmatch(r"\S+Z INFO app\.training\.train: epoch 3\n", captured.out)
     assert captured.err == ""
 
 
@@ -63,7 +63,7 @@ def test_other_ranks_log_warnings_with_their_rank(capsys):
     logging.getLogger("app.training.train").info("epoch 3")
     logging.getLogger("app.training.train").warning("slow disk")
     out = capsys.readouterr().out
-    assert re.fullmatch(r"\S+Z WARNING \[rank 3\] app\.train: slow disk\n", out)
+    assert re.fullmatch(r"\S+Z WARNING \[rank 3\] app\.training\.train: slow disk\n", out)
 
 
 def test_second_call_replaces_the_first(capsys):

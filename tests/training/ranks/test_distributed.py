@@ -23,13 +23,14 @@ ALL_CALLS = """
 import json
 import torch
 from torch import nn
+from app.model.devices import local_rank
 from app.training.ranks import distributed as d
 from app.job.signals import end_rank
 
 found = {}
 with d.joined_ranks(torch.device("cpu")):
     rank = d.rank()
-    found["place"] = [rank, d.world_size(), d.local_rank()]
+    found["place"] = [rank, d.world_size(), local_rank()]
     # The sum has more digits than a float64.
     found["sums"] = d.all_reduce_sum(torch.tensor([2**53 + rank, -3])).tolist()
     found["is_any"] = [d.is_any(value) for value in (False, rank == 0, rank == 1, True)]
@@ -57,6 +58,7 @@ end_rank(0)
 ONE_IS_KILLED = """
 import os, signal, sys
 import torch
+from app.model.devices import local_rank
 from app.training.ranks import distributed as d
 
 with d.joined_ranks(torch.device("cpu")):
@@ -133,7 +135,7 @@ class TestOneProcess:
             assert not torch.distributed.is_initialized()
             assert distributed.rank() == 0
             assert distributed.world_size() == 1
-            assert distributed.local_rank() == 0
+            assert distributelocal_rank() == 0
 
     def test_its_values_are_those_of_all(self):
         assert distributed.all_reduce_sum(torch.tensor([1, 2])).tolist() == [1, 2]
