@@ -1,10 +1,12 @@
 """docs/hyperparameters.md, written from the fields of app/settings/hyperparameters.py."""
 
+from itertools import groupby
 from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from app.settings.hyperparameters import GROUPS, Hyperparameters
+from app.settings.fields import read_group
+from app.settings.hyperparameters import Hyperparameters
 from app.settings.presets import PRESETS
 from app.settings.texts import split_optional
 
@@ -21,11 +23,10 @@ def render_hyperparameters() -> str:
         "the job before it reads data, and all such keys are named at once.",
     ]
     fields = Hyperparameters.model_fields
-    for title, names in GROUPS.items():
+    for title, group in groupby(fields.items(), lambda item: read_group(item[1])):
         lines += ["", f"## {title}", "", "| name | type and range | default | meaning |"]
         lines += ["| --- | --- | --- | --- |"]
-        for name in names:
-            field = fields[name]
+        for name, field in group:
             meaning = " ".join((field.description or "").split())
             lines.append(f"| `{name}` | {_describe_type(field)} | `{field.default}` | {meaning} |")
     lines += ["", "## Presets", ""]

@@ -1,16 +1,8 @@
 """Hyperparameters: names, ranges, defaults and meaning."""
 
-from collections.abc import Mapping
 from typing import Final, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.settings.checks import (
@@ -19,47 +11,17 @@ from app.settings.checks import (
     read_dataset_names,
     read_dataset_weights,
 )
+from app.settings.fields import changes_weights, setting
 from app.settings.presets import PRESETS
 
 DEFAULT_LEARNING_RATE: Final = 1e-3
 
-# Every field stands in exactly one group; the order is that of docs/hyperparameters.md.
-GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
-    "Data": (
-        "phase", "datasets", "gsd_m", "crop_size_px", "dataset_weights", "max_samples",
-        "max_val_samples", "steps_per_epoch", "rid_fold", "rid_split", "roofline_gsd_m",
-        "num_workers", "prefetch_factor", "max_bad_fraction",
-    ),
-    "Model and losses": (
-        "backbone_weights", "azimuth_bins", "segments_weight", "lines_weight", "depth_weight",
-        "superstructures_weight", "task_weighting", "dice_weight", "azimuth_smoothing",
-    ),
-    "Optimisation": (
-        "epochs", "batch_size", "grad_accum_steps", "global_batch_size", "learning_rate",
-        "backbone_learning_rate", "backbone_lr_decay", "freeze_backbone_fraction",
-        "backbone_batchnorm", "weight_decay", "warmup_fraction", "grad_clip_norm", "ema_decay",
-    ),
-    "Run": (
-        "seed", "device", "precision", "checkpoint_activations", "torch_compile",
-        "processes_per_host", "join_timeout_s", "resume", "checkpoint_every_steps",
-        "keep_checkpoints", "memory_interval_s", "memory_profile",
-    ),
-}  # fmt: skip
-
-# These change how a run goes, not the weights it ends with, so a resumed run may change them.
-# `phase`, `datasets` and `global_batch_size` are among them because what they set is compared.
-_NOT_RESULT_AFFECTING: Final = frozenset(
-    {
-        "phase", "datasets", "max_val_samples", "num_workers", "prefetch_factor",
-        "max_bad_fraction", "global_batch_size", "checkpoint_activations", "torch_compile",
-        "processes_per_host", "join_timeout_s", "resume", "checkpoint_every_steps",
-        "keep_checkpoints", "memory_interval_s", "memory_profile",
-    }
-)  # fmt: skip
-
 
 class Hyperparameters(BaseModel):
-    """All settings of a training job, checked; `phase` fills in what is not given."""
+    """All settings of a training job, checked; `phase` fills in what is not given.
+
+    Fields stand in the order of docs/hyperparameters.md, which is written from them.
+    """
 
     # strict: otherwise True passes as the number 1.
     model_config = ConfigDict(
@@ -70,208 +32,208 @@ class Hyperparameters(BaseModel):
         use_attribute_docstrings=True,
     )
 
-    phase: Literal[1, 2, 3, 4, 5] | None = None
+    phase: Literal[1, 2, 3, 4, 5] | None = setting(None, "Data", changes_weights=False)
     """Preset: a rung of the ladder from a first trial to the whole training, which
     docs/scaling_strategy.md describes. 1 tries ten samples of RID on the CPU, 2 larger batches, 3
     more workers, 4 all datasets; 5 trains on all data on a GPU. Any other key beside it wins."""
 
-    datasets: str = Field(default="all", min_length=1)
+    datasets: str = setting("all", "Data", min_length=1, changes_weights=False)
     """Which of the job's datasets are used at all, as rid,airs; "all" takes every one there is a
     channel for. What is not named is neither trained nor validated on."""
 
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seed of initial weights, sample order and augmentation. Repeat a job with a few seeds to see
-    how much of a difference is chance."""
-
-    epochs: int = Field(default=30, ge=1)
-    """Rounds of training, each with a validation at its end; how long one is, steps_per_epoch says.
-    Raise it while the validation metrics still rise at the end; the learning rate schedule
-    stretches with it."""
-
-    steps_per_epoch: int | None = Field(default=None, ge=1)
-    """Optimizer steps of an epoch. None ends an epoch with the step in which the first of the
-    datasets has been seen once, at the pace dataset_weights gives it; the others go on in the next
-    epoch where they were. Set it when a small dataset makes epochs too short."""
-
-    batch_size: int | Literal["auto"] = 8
-    """Samples per forward and backward pass of each training process: the micro-batch. "auto" takes
-    the largest that fits into memory and accumulates up to global_batch_size. Lower it when memory
-    runs out, and raise grad_accum_steps by the same factor to leave the result alike."""
-
-    grad_accum_steps: int = Field(default=1, ge=1)
-    """Passes whose gradients are added up before the weights change. One step sees batch_size x
-    grad_accum_steps samples in each training process, at the memory of batch_size."""
-
-    global_batch_size: int | None = Field(default=None, ge=1)
-    """Samples per step of all training processes together, which sets grad_accum_steps. None leaves
-    it to batch_size and grad_accum_steps, and means 16 where batch_size is "auto"."""
-
-    crop_size_px: int = Field(default=256, ge=64, le=2048, multiple_of=32)
-    """Side of the square training windows, pixels. Larger windows show whole roofs but cost memory
-    and time with the square of the side. Validation always uses whole images."""
-
-    gsd_m: float = Field(default=0.1, ge=0.03, le=1)
+    gsd_m: float = setting(0.1, "Data", ge=0.03, le=1)
     """Ground sampling distance that all datasets are brought to, metres per pixel. Lower it to see
     small things, at the price of memory; photos within 3 % of it are left as they are."""
 
-    dataset_weights: str = Field(default="rid=0.5,roofline=0.25,airs=0.25", min_length=1)
+    crop_size_px: int = setting(256, "Data", ge=64, le=2048, multiple_of=32)
+    """Side of the square training windows, pixels. Larger windows show whole roofs but cost memory
+    and time with the square of the side. Validation always uses whole images."""
+
+    dataset_weights: str = setting("rid=0.5,roofline=0.25,airs=0.25", "Data", min_length=1)
     """Shares of the datasets in every step, as name=share,...; those of absent datasets go to the
     others. A dataset with share 0, or not named, is validated on but not trained on. By size, AIRS
     would be 99 % of every step."""
 
-    max_samples: int | None = Field(default=None, ge=1)
+    max_samples: int | None = setting(None, "Data", ge=1)
     """Training samples taken from each dataset; None takes all. Set it for a quick trial."""
 
-    max_val_samples: int | None = Field(default=500, ge=1)
+    max_val_samples: int | None = setting(500, "Data", ge=1, changes_weights=False)
     """Validation samples taken from each dataset, evenly spread over it; None takes all. AIRS has
     21 thousand windows to validate on, which takes hours on a CPU."""
 
-    azimuth_bins: Literal[16, 8, 4, 1] = 16
-    """How many directions roof planes are sorted into; 1 is roof or not. Lower it when 16 are more
-    than the use needs or the data can teach: what RID's 16 leave open is learned as either of two
-    neighbours, not guessed."""
+    steps_per_epoch: int | None = setting(None, "Data", ge=1)
+    """Optimizer steps of an epoch. None ends an epoch with the step in which the first of the
+    datasets has been seen once, at the pace dataset_weights gives it; the others go on in the next
+    epoch where they were. Set it when a small dataset makes epochs too short."""
 
-    rid_split: Literal["disjoint", "release"] = "disjoint"
+    rid_fold: int = setting(1, "Data", ge=1, le=5)
+    """Which of RID's five published splits to use. Average over all five to compare with others;
+    the test images are the same in each."""
+
+    rid_split: Literal["disjoint", "release"] = setting("disjoint", "Data")
     """RID's photos overlap. "disjoint" leaves out of training what shows the ground of a validation
     or test photo, so that scores are of unseen roofs; "release" keeps the published lists, for
     comparison with others' numbers."""
 
-    roofline_gsd_m: float = Field(default=0.05, ge=0.01, le=1)
+    roofline_gsd_m: float = setting(0.05, "Data", ge=0.01, le=1)
     """Metres per pixel of Roofline's tiles, which the release does not state. Heights are metres
     either way; a wrong value shows roofs in the wrong size."""
 
-    rid_fold: int = Field(default=1, ge=1, le=5)
-    """Which of RID's five published splits to use. Average over all five to compare with others;
-    the test images are the same in each."""
-
-    num_workers: int = Field(default=2, ge=0, le=64)
+    num_workers: int = setting(2, "Data", ge=0, le=64, changes_weights=False)
     """Processes that read and augment samples, per device; 0 reads in the training process. Raise
     it towards the number of CPU cores when the device waits for data, lower it when memory or
     /dev/shm runs out. The trained weights do not depend on it."""
 
-    prefetch_factor: int = Field(default=2, ge=1, le=64)
+    prefetch_factor: int = setting(2, "Data", ge=1, le=64, changes_weights=False)
     """Batches each worker keeps ready. Raise it when reading times vary much, at the price of
     memory. No effect where num_workers is 0."""
 
-    max_bad_fraction: float = Field(default=0.05, ge=0, le=1)
+    max_bad_fraction: float = setting(0.05, "Data", ge=0, le=1, changes_weights=False)
     """Share of a dataset that may be unreadable before the job stops. Bad samples below it are left
     out and listed in metrics.json; 0 stops at the first."""
 
-    learning_rate: float | Literal["auto"] = DEFAULT_LEARNING_RATE
-    """Highest learning rate of the decoder and the heads, reached after the warm-up. Lower it when
-    the loss jumps or turns to NaN. "auto" first tries rising rates on a copy of the network for at
-    most 80 steps, and takes a tenth of the one at which the loss was lowest."""
-
-    backbone_learning_rate: float | None = Field(default=None, gt=0, le=1)
-    """Highest learning rate of the ResNet50 backbone. None means learning_rate for random weights
-    and a tenth of it for pretrained ones, which a high rate would wash out."""
-
-    backbone_lr_decay: float = Field(default=1.0, gt=0, le=1)
-    """What each earlier part of the backbone's learning rate is multiplied by: layer4 learns at
-    backbone_learning_rate, layer3 at that times this, the stem at its fourth power. Lower it where
-    few samples teach a pretrained backbone; 1 lets all parts learn alike."""
-
-    freeze_backbone_fraction: float = Field(default=0.0, ge=0, lt=1)
-    """Share of all steps, from the first on, in which a pretrained backbone keeps its weights and
-    its batch statistics: they cost no backward pass, and learn once the decoder can tell them
-    what. No effect on random weights."""
-
-    backbone_batchnorm: Literal["train", "frozen"] = "train"
-    """Which statistics the backbone normalises by: those of the batch, or, "frozen", those that
-    came with pretrained weights. Try "frozen" where a pass holds fewer than 8 samples, whose
-    statistics are rough. No effect on random weights."""
-
-    weight_decay: float = Field(default=0.02, ge=0, le=1)
-    """Pull of AdamW towards small weights; biases and normalisation are left out. Raise it when
-    validation falls behind training."""
-
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
-    """Share of all steps in which the learning rate rises from zero. Raise it when the first steps
-    are unstable."""
-
-    grad_clip_norm: float = Field(default=1.0, gt=0)
-    """Longest allowed norm of the gradient; a longer one is scaled down. Lower it when single
-    batches throw the loss off."""
-
-    ema_decay: float = Field(default=0.999, ge=0, lt=1)
-    """How slowly the averaged weights follow the trained ones, per step. Lower it for runs of a few
-    hundred steps; 0 turns averaging off."""
-
-    segments_weight: float = Field(default=1.0, ge=0)
-    """Weight of the roof segment loss in the sum of the losses. 0 leaves the task untrained; at
-    least one task that the data labels needs a weight above 0."""
-
-    lines_weight: float = Field(default=1.0, ge=0)
-    """Weight of the roof line loss in the sum of the losses; 0 leaves the task untrained."""
-
-    superstructures_weight: float = Field(default=0.0, ge=0)
-    """Weight of the loss of what stands on roofs (windows, dormers, chimneys, modules), which RID
-    labels. At 0 the model has no head for it."""
-
-    depth_weight: float = Field(default=1.0, ge=0)
-    """Weight of the height loss in the sum of the losses; 0 leaves the task untrained. Roofline
-    alone has heights."""
-
-    task_weighting: Literal["fixed", "uncertainty"] = "fixed"
-    """Whether the weights of the losses stay as they are, or each is divided by a number learned
-    beside the network, which grows with the task's loss, so that tasks with small losses count as
-    much as those with large ones. Try it where the log calls gradients of tasks uneven."""
-
-    dice_weight: float = Field(default=0.5, ge=0)
-    """Weight of the Dice loss, which scores overlap, beside the loss per pixel. Raise it when thin
-    or rare classes are missed; 0 turns it off."""
-
-    azimuth_smoothing: float = Field(default=0.1, ge=0, le=0.5)
-    """Share of a roof segment's label given to the two neighbouring compass directions, since many
-    roofs lie near the border of two. 0 trains on the label alone."""
-
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Number format of the forward and backward pass. "auto" takes the fastest one the device
-    computes natively; choose fp32 to rule out rounding when a loss turns to NaN."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train. "auto" takes a CUDA device if there is one and the CPU otherwise."""
-
-    checkpoint_activations: bool = False
-    """Keep of the backbone's activations only those between its stages, and compute the others anew
-    in the backward pass: up to half of their memory for a fifth to a third more time, and the same
-    weights."""
-
-    torch_compile: Literal["off", "on", "auto"] = "off"
-    """Whether the network is compiled for the device. It takes minutes at the start. "auto" times
-    steps with and without it, and keeps what is faster; on CPUs that is "off"."""
-
-    processes_per_host: int | None = Field(default=None, ge=1, le=64)
-    """Training processes on each host, which share every step. None starts one for each GPU, or one
-    where there is none. Set it on CPUs with many cores in several sockets; the batch of a step
-    grows with it."""
-
-    join_timeout_s: int = Field(default=240, ge=5, le=3600)
-    """Seconds in which all hosts of a job must be there. Raise it where some take long to fetch
-    their data."""
-
-    backbone_weights: str = Field(default="auto", min_length=1)
+    backbone_weights: str = setting("auto", "Model and losses", min_length=1)
     """Where the ResNet50 backbone starts. "auto": the `pretrained` channel if the job has one, else
     random weights. "none": random weights. "pretrained": the channel, and an error if it is
     missing. Anything else is the path of a weights file."""
 
-    checkpoint_every_steps: int = Field(default=100, ge=1)
-    """Steps between two checkpoints. Lower it on spot instances: what came after the last one is
-    trained again."""
+    azimuth_bins: Literal[16, 8, 4, 1] = setting(16, "Model and losses")
+    """How many directions roof planes are sorted into; 1 is roof or not. Lower it when 16 are more
+    than the use needs or the data can teach: what RID's 16 leave open is learned as either of two
+    neighbours, not guessed."""
 
-    keep_checkpoints: int = Field(default=2, ge=1)
-    """Newest checkpoints to keep; older ones are deleted. Above 1, a damaged newest one costs only
-    the steps since the one before."""
+    segments_weight: float = setting(1.0, "Model and losses", ge=0)
+    """Weight of the roof segment loss in the sum of the losses. 0 leaves the task untrained; at
+    least one task that the data labels needs a weight above 0."""
 
-    resume: Literal["auto", "never", "force"] = "auto"
+    lines_weight: float = setting(1.0, "Model and losses", ge=0)
+    """Weight of the roof line loss in the sum of the losses; 0 leaves the task untrained."""
+
+    superstructures_weight: float = setting(0.0, "Model and losses", ge=0)
+    """Weight of the loss of what stands on roofs (windows, dormers, chimneys, modules), which RID
+    labels. At 0 the model has no head for it."""
+
+    depth_weight: float = setting(1.0, "Model and losses", ge=0)
+    """Weight of the height loss in the sum of the losses; 0 leaves the task untrained. Roofline
+    alone has heights."""
+
+    task_weighting: Literal["fixed", "uncertainty"] = setting("fixed", "Model and losses")
+    """Whether the weights of the losses stay as they are, or each is divided by a number learned
+    beside the network, which grows with the task's loss, so that tasks with small losses count as
+    much as those with large ones. Try it where the log calls gradients of tasks uneven."""
+
+    dice_weight: float = setting(0.5, "Model and losses", ge=0)
+    """Weight of the Dice loss, which scores overlap, beside the loss per pixel. Raise it when thin
+    or rare classes are missed; 0 turns it off."""
+
+    azimuth_smoothing: float = setting(0.1, "Model and losses", ge=0, le=0.5)
+    """Share of a roof segment's label given to the two neighbouring compass directions, since many
+    roofs lie near the border of two. 0 trains on the label alone."""
+
+    epochs: int = setting(30, "Optimisation", ge=1)
+    """Rounds of training, each with a validation at its end; how long one is, steps_per_epoch says.
+    Raise it while the validation metrics still rise at the end; the learning rate schedule
+    stretches with it."""
+
+    batch_size: int | Literal["auto"] = setting(8, "Optimisation")
+    """Samples per forward and backward pass of each training process: the micro-batch. "auto" takes
+    the largest that fits into memory and accumulates up to global_batch_size. Lower it when memory
+    runs out, and raise grad_accum_steps by the same factor to leave the result alike."""
+
+    grad_accum_steps: int = setting(1, "Optimisation", ge=1)
+    """Passes whose gradients are added up before the weights change. One step sees batch_size x
+    grad_accum_steps samples in each training process, at the memory of batch_size."""
+
+    global_batch_size: int | None = setting(None, "Optimisation", ge=1, changes_weights=False)
+    """Samples per step of all training processes together, which sets grad_accum_steps. None leaves
+    it to batch_size and grad_accum_steps, and means 16 where batch_size is "auto"."""
+
+    learning_rate: float | Literal["auto"] = setting(DEFAULT_LEARNING_RATE, "Optimisation")
+    """Highest learning rate of the decoder and the heads, reached after the warm-up. Lower it when
+    the loss jumps or turns to NaN. "auto" first tries rising rates on a copy of the network for at
+    most 80 steps, and takes a tenth of the one at which the loss was lowest."""
+
+    backbone_learning_rate: float | None = setting(None, "Optimisation", gt=0, le=1)
+    """Highest learning rate of the ResNet50 backbone. None means learning_rate for random weights
+    and a tenth of it for pretrained ones, which a high rate would wash out."""
+
+    backbone_lr_decay: float = setting(1.0, "Optimisation", gt=0, le=1)
+    """What each earlier part of the backbone's learning rate is multiplied by: layer4 learns at
+    backbone_learning_rate, layer3 at that times this, the stem at its fourth power. Lower it where
+    few samples teach a pretrained backbone; 1 lets all parts learn alike."""
+
+    freeze_backbone_fraction: float = setting(0.0, "Optimisation", ge=0, lt=1)
+    """Share of all steps, from the first on, in which a pretrained backbone keeps its weights and
+    its batch statistics: they cost no backward pass, and learn once the decoder can tell them
+    what. No effect on random weights."""
+
+    backbone_batchnorm: Literal["train", "frozen"] = setting("train", "Optimisation")
+    """Which statistics the backbone normalises by: those of the batch, or, "frozen", those that
+    came with pretrained weights. Try "frozen" where a pass holds fewer than 8 samples, whose
+    statistics are rough. No effect on random weights."""
+
+    weight_decay: float = setting(0.02, "Optimisation", ge=0, le=1)
+    """Pull of AdamW towards small weights; biases and normalisation are left out. Raise it when
+    validation falls behind training."""
+
+    warmup_fraction: float = setting(0.05, "Optimisation", ge=0, lt=1)
+    """Share of all steps in which the learning rate rises from zero. Raise it when the first steps
+    are unstable."""
+
+    grad_clip_norm: float = setting(1.0, "Optimisation", gt=0)
+    """Longest allowed norm of the gradient; a longer one is scaled down. Lower it when single
+    batches throw the loss off."""
+
+    ema_decay: float = setting(0.999, "Optimisation", ge=0, lt=1)
+    """How slowly the averaged weights follow the trained ones, per step. Lower it for runs of a few
+    hundred steps; 0 turns averaging off."""
+
+    seed: int = setting(0, "Run", ge=0, lt=2**32)
+    """Seed of initial weights, sample order and augmentation. Repeat a job with a few seeds to see
+    how much of a difference is chance."""
+
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "Run")
+    """Where to train. "auto" takes a CUDA device if there is one and the CPU otherwise."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", "Run")
+    """Number format of the forward and backward pass. "auto" takes the fastest one the device
+    computes natively; choose fp32 to rule out rounding when a loss turns to NaN."""
+
+    checkpoint_activations: bool = setting(False, "Run", changes_weights=False)
+    """Keep of the backbone's activations only those between its stages, and compute the others anew
+    in the backward pass: up to half of their memory for a fifth to a third more time, and the same
+    weights."""
+
+    torch_compile: Literal["off", "on", "auto"] = setting("off", "Run", changes_weights=False)
+    """Whether the network is compiled for the device. It takes minutes at the start. "auto" times
+    steps with and without it, and keeps what is faster; on CPUs that is "off"."""
+
+    processes_per_host: int | None = setting(None, "Run", ge=1, le=64, changes_weights=False)
+    """Training processes on each host, which share every step. None starts one for each GPU, or one
+    where there is none. Set it on CPUs with many cores in several sockets; the batch of a step
+    grows with it."""
+
+    join_timeout_s: int = setting(240, "Run", ge=5, le=3600, changes_weights=False)
+    """Seconds in which all hosts of a job must be there. Raise it where some take long to fetch
+    their data."""
+
+    resume: Literal["auto", "never", "force"] = setting("auto", "Run", changes_weights=False)
     """What to do with checkpoints of an earlier run. "auto" continues from the newest and stops
     with an error if settings that change the result differ; "force" continues even then; "never"
     starts anew."""
 
-    memory_interval_s: float = Field(default=1.0, ge=0.1, le=60)
+    checkpoint_every_steps: int = setting(100, "Run", ge=1, changes_weights=False)
+    """Steps between two checkpoints. Lower it on spot instances: what came after the last one is
+    trained again."""
+
+    keep_checkpoints: int = setting(2, "Run", ge=1, changes_weights=False)
+    """Newest checkpoints to keep; older ones are deleted. Above 1, a damaged newest one costs only
+    the steps since the one before."""
+
+    memory_interval_s: float = setting(1.0, "Run", ge=0.1, le=60, changes_weights=False)
     """Seconds between two measurements of memory. Lower it to catch short peaks."""
 
-    memory_profile: bool = False
+    memory_profile: bool = setting(False, "Run", changes_weights=False)
     """Whether one step is watched tensor by tensor, to show in the report what memory is used for:
     weights, gradients, optimizer, the activations of each part of the network."""
 
@@ -350,4 +312,6 @@ class Hyperparameters(BaseModel):
 
     def result_affecting(self) -> dict[str, int | float | str | None]:
         """The fields that change the trained weights; a resumed run must have the same."""
-        return self.model_dump(mode="json", exclude=set(_NOT_RESULT_AFFECTING))
+        fields = type(self).model_fields
+        names = {name for name, field in fields.items() if changes_weights(field)}
+        return self.model_dump(mode="json", include=names)
