@@ -104,9 +104,10 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
     # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
     # imports run beside ours.
     from app.data.workers import start_worker_server
+    from app.job.job import Job
 
     if hyperparameters.num_workers > 0:
         start_worker_server()
     from app.training.train import train
 
-    train(paths, hyperparameters, channels, stop_flag, largest_pass, recalled_pass)
+    train(Job(paths, hyperparameters, channels, stop_flag), largest_pass, recalled_pass)

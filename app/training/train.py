@@ -20,6 +20,7 @@ from app.data.loading import Batch
 from app.inference.panels import collect_panels
 from app.inference.predictor import Predictor
 from app.inference.scoring import Scores, check_scored, score_datasets
+from app.job.job import Job
 from app.job.paths import Paths
 from app.metrics.roof_metrics import ConfusionMatrix, MetricValue
 from app.model.class_weights import choose_class_weights
@@ -75,22 +76,11 @@ _STOP_PANELS_S = 2.0
 _WORKER_ERRORS = ("DataLoader worker", "shared memory", "</torch_")
 
 
-def train(
-    paths: Paths,
-    hyperparameters: Hyperparameters,
-    channels: Mapping[str, Path],
-    stop_requested: Callable[[], bool],
-    largest_pass: int | None = None,
-    recalled_pass: int | None = None,
-) -> None:
+def train(job: Job, largest_pass: int | None = None, recalled_pass: int | None = None) -> None:
     """Train on the channels given and leave everything in the model folder.
 
     Args:
-        paths: Where to write.
-        hyperparameters: Checked settings.
-        channels: Folders of datasets, and perhaps of `pretrained`.
-        stop_requested: Asked once a step; on True the run saves its state and its results and
-            returns.
+        job: Where it is asked to stop, the run saves its state and its results and returns.
         largest_pass: For batch_size=auto, the most samples of a pass that this rank's host holds,
             where it was this rank that found out.
         recalled_pass: Likewise, of the run that goes on here.
@@ -99,6 +89,7 @@ def train(
         RoofError: For everything the user can cure.
         PeerLostError: If another rank is gone.
     """
+    paths, hyperparameters, channels = job.paths, job.hyperparameters, job.channels
     device = choose_device(hyperparameters.device)
     with MemorySampler(hyperparameters.memory_interval_s, is_watched=True) as memory:
         try:
@@ -106,7 +97,7 @@ def train(
                 hyperparameters = settle_settings(
                     hyperparameters, largest_pass, recalled_pass, paths, channels
                 )
-                run = _Run(paths, hyperparameters, channels, stop_requested, memory, device)
+                run = _Run(paths, hyperparameters, channels, job.stop_requested, memory, device)
                 if not run.begin():
                     logger.info("asked to stop before training began")
                     return

@@ -1,0 +1,25 @@
+"""A job: what is trained, on which data, and where its results go."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.job.paths import Paths
+from app.settings.hyperparameters import Hyperparameters
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training job, as a training process gets it.
+
+    Attributes:
+        paths: The job's folders.
+        hyperparameters: The checked settings.
+        channels: Folders of datasets, and perhaps of `pretrained`, by channel name.
+        stop_requested: Whether this process was asked to stop; asked once a step.
+    """
+
+    paths: Paths
+    hyperparameters: Hyperparameters
+    channels: Mapping[str, Path]
+    stop_requested: Callable[[], bool]
