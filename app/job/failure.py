@@ -1,4 +1,8 @@
-"""The failure file: why a job failed, in one line first."""
+"""The failure file: why a job failed, in one line first.
+
+Of several processes that fail, the first one's reason stays: the file is made by `hardlink_to`,
+which leaves a file that is there already.
+"""
 
 import contextlib
 import logging
@@ -12,7 +16,7 @@ _MAX_MESSAGE_CHARS = 1000
 
 
 def clear_failure(paths: Paths) -> None:
-    """Take away what an earlier job left in the same tree."""
+    """Remove the failure file of an earlier job in the same tree."""
     with contextlib.suppress(OSError):
         paths.failure_file.unlink()
 
@@ -20,8 +24,8 @@ def clear_failure(paths: Paths) -> None:
 def write_failure(paths: Paths, message: str, details: str = "") -> None:
     """Leave the reason why the job fails where the platform looks for it.
 
-    Of several processes that fail, the first one's reason stays. Never raises, since it is called
-    while another error is under way: where the file cannot be written, that is logged.
+    Leaves a reason that is there already. Never raises, since it is called while another error is
+    under way: where the file cannot be written, that is logged.
 
     Args:
         paths: The job's folders.
@@ -31,8 +35,7 @@ def write_failure(paths: Paths, message: str, details: str = "") -> None:
     if len(message) > _MAX_MESSAGE_CHARS:
         message = message[: _MAX_MESSAGE_CHARS - 3] + "..."
     path = paths.failure_file
-    # Written beside and linked: a job killed meanwhile leaves no half message, and a link, other
-    # than a rename, leaves what is there.
+    # Written beside and linked: a job killed meanwhile leaves no half message.
     temporary = path.with_name(f".failure.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,270 @@
+"""A host's processes, from their start to the reason of their end."""
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.base.errors import EXIT_LOST_PEER, EXIT_OK, EXIT_SIGNAL_BASE, RoofError, printable
+from app.job.failure import read_failure
+from app.job.inputs import Hosts
+from app.job.paths import Paths
+from app.job.peers import SILENCE_LIMIT_S, PeerFailure, Peers
+from app.job.processes import Ended, Processes
+from app.job.signals import StopRequests
+from app.resources.cgroup import read_oom_kills
+from app.resources.memory_sampler import MemorySampler
+
+logger = logging.getLogger(__name__)
+
+_KILLED = EXIT_SIGNAL_BASE + signal.SIGKILL
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+_POLL_INTERVAL_S = 0.02
+# SageMaker grants 120 s from SIGTERM to SIGKILL.
+_STOP_LIMIT_S = 110.0
+# A crash breaks the others' collectives: they may end by themselves, or hang.
+_CRASH_GRACE_S = 5.0
+# How long a host that only lost its connection waits for another to say why, or to be found gone.
+_NEWS_LIMIT_S = SILENCE_LIMIT_S + 5.0
+# Ranks end together, scripts when each is done.
+_FINISH_LIMIT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a host's part of a job failed.
+
+    Attributes:
+        message: One line.
+        exit_code: To end with.
+        details: What stands below the message in the failure file.
+        is_cause: Whether other processes' messages tell of its consequences.
+        is_told: Whether the process that failed has logged the message itself.
+    """
+
+    message: str
+    exit_code: int
+    details: str = ""
+    is_cause: bool = False
+    is_told: bool = False
+
+    @classmethod
+    def of_peer(cls, failure: PeerFailure) -> "Failure":
+        """This host's failure that follows from another's."""
+        return cls(failure.describe(), failure.exit_code)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What this host does in a job.
+
+    Attributes:
+        hosts: All hosts of the job.
+        script: The user's own script, which runs in place of our training; None where we train.
+        num_processes: Processes that this host starts.
+        join_limit_s: Time in which all hosts must be there.
+        find_fitting: Measures which settings would have fitted into memory; None where that cannot
+            be measured.
+    """
+
+    hosts: Hosts
+    script: str | None
+    num_processes: int
+    join_limit_s: float
+    find_fitting: Callable[[], str | None] | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no other host."""
+        return len(self.hosts.names) == 1
+
+    @property
+    def who(self) -> str:
+        """A process of this host in messages."""
+        return self.script or "training process"
+
+
+class Supervision:
+    """Watches a host's processes and finds out why they ended.
+
+    Args:
+        part: What the host does.
+        processes: Those that it started for it.
+        peers: The other hosts.
+        requests: To stop; passed on to the processes.
+        paths: Where a process that fails leaves its reason.
+        memory: Measured since before the processes started.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        processes: Processes,
+        peers: Peers,
+        requests: StopRequests,
+        paths: Paths,
+        memory: MemorySampler,
+    ) -> None:
+        self._part = part
+        self._processes = processes
+        self._peers = peers
+        self._requests = requests
+        self._paths = paths
+        self._memory = memory
+        self._oom_kills_before = read_oom_kills()
+        self._stop_deadline_s: float | None = None
+        self._crash_deadline_s: float | None = None
+        self._is_too_late = False
+
+    def watch(self) -> None:
+        """Pass requests on until all processes have ended, and kill those that do not end."""
+        while True:
+            self._processes.reap()
+            if not self._processes.are_running:
+                break
+            self._pass_requests_on()
+            self._kill_stragglers()
+            time.sleep(_POLL_INTERVAL_S)
+        self._processes.kill()  # what a process that crashed has left behind
+        self._processes.reap()
+
+    def find_failure(self) -> Failure | None:
+        """Why this host's part failed; None when it was done, or stopped on request.
+
+        Waits for the other hosts: the platform stops all as soon as one ends.
+        """
+        if self._requests.to_kill():
+            return Failure(
+                "training process killed by a second Ctrl-C; the same command resumes its last "
+                "checkpoint",
+                _KILLED,
+            )
+        if self._is_too_late:
+            return Failure(
+                f"{self._part.who} did not stop within {_STOP_LIMIT_S:.0f} s of SIGTERM and was "
+                "killed; the same job goes on from its last checkpoint; save more often, and lower "
+                "batch_size if a single step takes that long",
+                _KILLED,
+            )
+        if self._peers.has_anyone_left:
+            return None
+        failed = [end for end in self._processes.ended if self._is_failure(end)]
+        cause = next((end for end in failed if not self._is_consequence(end)), None)
+        if cause is not None:
+            return self._describe(cause)
+        if failed:
+            self._wait_for_news()
+        elif self._peers.failure is None:
+            limit_s = math.inf if self._part.script else _FINISH_LIMIT_S
+            self._peers.finish(limit_s, self._must_end)
+        if self._peers.failure is not None:
+            return Failure.of_peer(self._peers.failure)
+        return self._describe(failed[0]) if failed else None
+
+    def _pass_requests_on(self) -> None:
+        if self._requests.to_kill():
+            self._processes.kill()
+        elif self._stop_deadline_s is None and self._must_stop():
+            self._stop_deadline_s = time.monotonic() + _STOP_LIMIT_S
+            self._peers.tell_stop()
+            # A script's own process is a grandchild.
+            self._processes.send(signal.SIGTERM, to_all_they_started=bool(self._part.script))
+
+    def _kill_stragglers(self) -> None:
+        """Kill all where a host left, or where a stop or a crash was long enough ago."""
+        now_s = time.monotonic()
+        if self._peers.has_anyone_left:
+            self._processes.kill()
+        if self._stop_deadline_s is not None and now_s > self._stop_deadline_s:
+            self._is_too_late = True
+            self._processes.kill()
+        if self._crash_deadline_s is None and (
+            self._peers.failure is not None
+            or any(self._is_failure(end) for end in self._processes.ended)
+        ):
+            self._crash_deadline_s = now_s + _CRASH_GRACE_S
+        if self._crash_deadline_s is not None and now_s > self._crash_deadline_s:
+            self._processes.kill()
+
+    def _is_failure(self, end: Ended) -> bool:
+        if end.exit_code == EXIT_OK or end.was_killed:
+            return False
+        # A script without a handler of its own ends so when it is asked to stop.
+        stopped = (-signal.SIGTERM, EXIT_SIGNAL_BASE + signal.SIGTERM)
+        return not (self._part.script and self._must_stop() and end.exit_code in stopped)
+
+    def _is_consequence(self, end: Ended) -> bool:
+        """Whether what ended a process may be that another one is gone.
+
+        NCCL aborts a process that waits for one on another host.
+        """
+        aborted = not self._part.is_alone and end.exit_code == -signal.SIGABRT
+        return end.exit_code == EXIT_LOST_PEER or aborted
+
+    def _must_stop(self) -> bool:
+        return self._requests.to_stop() or self._peers.are_others_stopping
+
+    def _must_end(self) -> bool:
+        """Whether the platform, or a person, would not wait any longer."""
+        if self._requests.to_stop() and self._stop_deadline_s is None:
+            self._stop_deadline_s = time.monotonic() + _STOP_LIMIT_S
+        is_late = self._stop_deadline_s is not None and time.monotonic() > self._stop_deadline_s
+        return self._requests.to_kill() or is_late
+
+    def _wait_for_news(self) -> None:
+        deadline_s = time.monotonic() + (0 if self._part.is_alone else _NEWS_LIMIT_S)
+        while self._peers.failure is None and time.monotonic() < deadline_s:
+            time.sleep(_POLL_INTERVAL_S)
+
+    def _describe(self, end: Ended) -> Failure:
+        last_words = self._processes.last_words(end.number)
+        signal_number = _find_signal(end.exit_code)
+        exit_code = end.exit_code if end.exit_code > 0 else EXIT_SIGNAL_BASE - end.exit_code
+        if signal_number == signal.SIGKILL:
+            return Failure(self._describe_kill(), exit_code, is_cause=end.exit_code < 0)
+        if signal_number is not None:
+            message = f"{self._part.who} ended by {signal_number.name}"
+            if signal_number in _CRASHES:
+                message += ": a crash in native code"
+                if not self._part.script:
+                    message += "; set device=cpu or precision=fp32 to narrow it down"
+            return Failure(message, exit_code, last_words, is_cause=end.exit_code < 0)
+        told = read_failure(self._paths)
+        if told is not None:
+            return Failure(told, exit_code, is_told=True)
+        last = next((line for line in reversed(last_words.splitlines()) if line.strip()), "")
+        reason = printable(last.strip()) or "without a word; see its log"
+        return Failure(
+            f"{self._part.who} ended with exit code {exit_code}: {reason}", exit_code, last_words
+        )
+
+    def _was_for_memory(self) -> bool:
+        """Whether it was the kernel, by its own count or, without one, by how full memory was."""
+        kills = read_oom_kills()
+        if kills is None or self._oom_kills_before is None:
+            return self._memory.was_full()
+        return kills > self._oom_kills_before
+
+    def _find_fitting(self) -> str | None:
+        try:
+            return self._part.find_fitting() if self._part.find_fitting else None
+        except (RoofError, OSError) as error:  # why training ended is more than what would help
+            logger.warning("could not find out what would have fitted: %s", error)
+            return None
+
+    def _describe_kill(self) -> str:
+        remedy = "" if self._part.script else "lower batch_size, crop_size_px or num_workers, or "
+        if self._was_for_memory() and (fitting := self._find_fitting()):
+            remedy = f"{fitting}; or "
+        return (
+            f"{self._part.who} killed by the kernel (SIGKILL), probably out of memory: "
+            f"{self._memory.describe_peak()}; {remedy}take an instance with more memory"
+        )
+
+
+def _find_signal(exit_code: int) -> signal.Signals | None:
+    """The signal that ended a process, told by itself or by the shell's convention."""
+    number = -exit_code if exit_code < 0 else exit_code - EXIT_SIGNAL_BASE
+    return signal.Signals(number) if number in set(signal.Signals) else None
