@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from app.model.devices import local_rank
 from app.training.ranks import distributed
 from app.training.ranks.distributed import joined_ranks
 from tests.support.paths import ROOT
@@ -58,7 +59,6 @@ end_rank(0)
 ONE_IS_KILLED = """
 import os, signal, sys
 import torch
-from app.model.devices import local_rank
 from app.training.ranks import distributed as d
 
 with d.joined_ranks(torch.device("cpu")):
@@ -135,7 +135,7 @@ class TestOneProcess:
             assert not torch.distributed.is_initialized()
             assert distributed.rank() == 0
             assert distributed.world_size() == 1
-            assert distributelocal_rank() == 0
+            assert local_rank() == 0
 
     def test_its_values_are_those_of_all(self):
         assert distributed.all_reduce_sum(torch.tensor([1, 2])).tolist() == [1, 2]
