@@ -66,9 +66,13 @@ class StorageError(RoofError, OSError):
 
 
 class DivergedError(RoofError):
-    """Training that cannot go on, since its gradients are no numbers any more."""
+    """Training diverged: its gradients are no longer finite."""
 
     exit_code = EXIT_DIVERGED
+
+
+class StopRequested(Exception):
+    """This process, and all others that train with it, were asked to stop."""
 
 
 class PeerLostError(Exception):

@@ -115,16 +115,14 @@ def describe_model(
     model: HybridRoofModel,
     hyperparameters: Hyperparameters,
     trained_classes: Mapping[TaskName, Collection[str]],
-    gsd_m: float,
 ) -> dict[str, Any]:
     """The content of model.json: what a user of the weights must know.
 
     Args:
         model: Whose weights are exported.
-        hyperparameters: It was trained with.
+        hyperparameters: It was trained with; their gsd_m is what it expects of photos.
         trained_classes: Per task that was trained, the classes its labels told apart; what the
             model says of any other means nothing.
-        gsd_m: Metres per pixel it expects.
     """
     names = [task.name for task in model.tasks]
     return {
@@ -153,7 +151,7 @@ def describe_model(
             "std": IMAGE_STD,
             "normalisation": "inside the model: give it the image as it is",
         },
-        "gsd_m": gsd_m,
+        "gsd_m": hyperparameters.gsd_m,
         "hyperparameters": hyperparameters.model_dump(mode="json"),
         "versions": read_versions(),
     }

@@ -117,8 +117,6 @@ def _describe_computing(settings: Mapping[str, Any], device_type: str | None) ->
     if device_type == "cuda":
         if settings.get("precision") == "fp32":
             remedies.append("set precision=auto, which computes in 16 bits")
-        if settings.get("torch_compile") in (None, "off"):
-            remedies.append("set torch_compile=auto")
         if isinstance(settings.get("batch_size"), int):
             remedies.append("set batch_size=auto, which fills the GPU's memory")
         end = "lower crop_size_px, or take a faster GPU, or several"

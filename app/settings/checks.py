@@ -21,22 +21,6 @@ def check_batch_size(value: object) -> object:
     return value
 
 
-def check_learning_rate(value: object) -> object:
-    """The value of `learning_rate`; numbers as float.
-
-    Raises:
-        PydanticCustomError: If it is neither a rate nor "auto".
-    """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and 0 < value <= 1:  # type: ignore[operator]
-        return float(value)  # type: ignore[arg-type]
-    if value != "auto":
-        raise PydanticCustomError(
-            "learning_rate", "Input should be a number above 0 and at most 1, or auto"
-        )
-    return value
-
-
 def read_dataset_names(text: str) -> tuple[DatasetName, ...]:
     """The datasets that the text of `datasets` names, in their usual order.
 

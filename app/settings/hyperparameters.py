@@ -1,20 +1,17 @@
 """Hyperparameters: names, ranges, defaults and meaning."""
 
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.settings.checks import (
     check_batch_size,
-    check_learning_rate,
     read_dataset_names,
     read_dataset_weights,
 )
 from app.settings.fields import changes_weights, setting
 from app.settings.presets import PRESETS
-
-DEFAULT_LEARNING_RATE: Final = 1e-3
 
 
 class Hyperparameters(BaseModel):
@@ -117,11 +114,6 @@ class Hyperparameters(BaseModel):
     """Weight of the height loss in the sum of the losses; 0 leaves the task untrained. Roofline
     alone has heights."""
 
-    task_weighting: Literal["fixed", "uncertainty"] = setting("fixed", "Model and losses")
-    """Whether the weights of the losses stay as they are, or each is divided by a number learned
-    beside the network, which grows with the task's loss, so that tasks with small losses count as
-    much as those with large ones. Try it where the log calls gradients of tasks uneven."""
-
     dice_weight: float = setting(0.5, "Model and losses", ge=0)
     """Weight of the Dice loss, which scores overlap, beside the loss per pixel. Raise it when thin
     or rare classes are missed; 0 turns it off."""
@@ -148,10 +140,9 @@ class Hyperparameters(BaseModel):
     """Samples per step of all training processes together, which sets grad_accum_steps. None leaves
     it to batch_size and grad_accum_steps, and means 16 where batch_size is "auto"."""
 
-    learning_rate: float | Literal["auto"] = setting(DEFAULT_LEARNING_RATE, "Optimisation")
+    learning_rate: float = setting(1e-3, "Optimisation", gt=0, le=1)
     """Highest learning rate of the decoder and the heads, reached after the warm-up. Lower it when
-    the loss jumps or turns to NaN. "auto" first tries rising rates on a copy of the network for at
-    most 80 steps, and takes a tenth of the one at which the loss was lowest."""
+    the loss jumps or turns to NaN."""
 
     backbone_learning_rate: float | None = setting(None, "Optimisation", gt=0, le=1)
     """Highest learning rate of the ResNet50 backbone. None means learning_rate for random weights
@@ -204,9 +195,10 @@ class Hyperparameters(BaseModel):
     in the backward pass: up to half of their memory for a fifth to a third more time, and the same
     weights."""
 
-    torch_compile: Literal["off", "on", "auto"] = setting("off", "Run", changes_weights=False)
-    """Whether the network is compiled for the device. It takes minutes at the start. "auto" times
-    steps with and without it, and keeps what is faster; on CPUs that is "off"."""
+    torch_compile: Literal["off", "on"] = setting("off", "Run", changes_weights=False)
+    """Whether the network is compiled for the device, which takes minutes at the start. It needs a
+    C compiler, which the images do not have; without one the job warns and trains uncompiled. On
+    CPUs compiled steps are slower."""
 
     processes_per_host: int | None = setting(None, "Run", ge=1, le=64, changes_weights=False)
     """Training processes on each host, which share every step. None starts one for each GPU, or one
@@ -253,16 +245,11 @@ class Hyperparameters(BaseModel):
         read_dataset_names(text)
         return text
 
-    # Before the unions' own checks, which would say the same in two sentences.
+    # Before the union's own check, which would say the same in two sentences.
     @field_validator("batch_size", mode="before")
     @classmethod
     def _check_batch_size(cls, value: object) -> object:
         return check_batch_size(value)
-
-    @field_validator("learning_rate", mode="before")
-    @classmethod
-    def _check_learning_rate(cls, value: object) -> object:
-        return check_learning_rate(value)
 
     @field_validator("device")
     @classmethod
@@ -298,12 +285,6 @@ class Hyperparameters(BaseModel):
         """The batch_size, once app.resources.batch_size has put a number in the place of "auto"."""
         assert self.batch_size != "auto", "batch_size=auto is to be resolved first"
         return self.batch_size
-
-    @property
-    def settled_learning_rate(self) -> float:
-        """The learning_rate, once a number is in the place of "auto"."""
-        assert self.learning_rate != "auto", "learning_rate=auto is to be resolved first"
-        return self.learning_rate
 
     def non_default(self) -> dict[str, object]:
         """The fields whose values differ from their defaults, for the log."""

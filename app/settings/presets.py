@@ -44,7 +44,6 @@ _WHOLE_TRAINING: Final[Preset] = {
     "num_workers": 4,
     "prefetch_factor": 4,
     "device": "cuda",
-    "torch_compile": "auto",
 }
 
 PRESETS: Final[Mapping[int, Preset]] = {

@@ -2,21 +2,19 @@
 
 import logging
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from app.base.logs import metric_line
-from app.base.tasks import Task, TaskName
+from app.base.tasks import TaskName
 from app.data.audit import sample_findings
 from app.data.datasets import Datasets
-from app.data.distribution import Distribution, lines_of_shares
+from app.data.distribution import lines_of_shares
 from app.metrics.headlines import headline
-from app.model.class_weights import ClassWeights
-from app.settings.hyperparameters import Hyperparameters
 from app.settings.presets import overridden_keys
+from app.training.run import Run
 from app.training.watch.gradient_norms import find_uneven
 
 logger = logging.getLogger(__name__)
@@ -30,20 +28,10 @@ def log_findings(datasets: Datasets, seed: int) -> None:
                 logger.warning("%s; %s", finding.what, finding.remedy)
 
 
-def log_start(
-    hyperparameters: Hyperparameters,
-    datasets: Datasets,
-    distribution: Distribution,
-    class_weights: ClassWeights,
-    tasks: Sequence[Task],
-    trained_tasks: Collection[str],
-    steps_per_epoch: int,
-    model: nn.Module,
-    device: torch.device,
-    autocast_dtype: torch.dtype | None,
-) -> None:
+def log_start(run: Run) -> None:
     """What is trained, on what and with which settings."""
-    for name, facts in datasets.describe().items():
+    learned, hyperparameters = run.learned, run.hyperparameters
+    for name, facts in run.datasets.describe().items():
         logger.info(
             "%s: %d samples to train on, %.0f %% of every step, and %d to validate on",
             name,
@@ -51,19 +39,19 @@ def log_start(
             100 * facts["share"],
             facts["num_val"],
         )
-    for line in lines_of_shares(distribution.describe(tasks)):
+    for line in lines_of_shares(run.distribution.describe(learned.tasks)):
         logger.info("pixels after augmentation, %s", line)
-    for name, weights in class_weights.describe(tasks).items():
-        if name in trained_tasks:
+    for task, weights in learned.class_weights.describe(learned.tasks).items():
+        if task in learned.task_weights:
             shown = ", ".join(f"{label} {weight:.2f}" for label, weight in weights.items())
-            logger.info("weights of pixels in the loss of %s: %s", name, shown)
+            logger.info("weights of pixels in the loss of %s: %s", task, shown)
     logger.info(
         "training %s, %d steps an epoch; %s, %s, %.1f M parameters, torch %s",
-        " and ".join(trained_tasks),
-        steps_per_epoch,
-        device,
-        str(autocast_dtype or torch.float32).removeprefix("torch."),
-        sum(p.numel() for p in model.parameters()) / 1e6,
+        " and ".join(learned.task_weights),
+        run.steps_per_epoch,
+        run.compute.device,
+        str(run.compute.autocast_dtype or torch.float32).removeprefix("torch."),
+        sum(p.numel() for p in run.state.model.parameters()) / 1e6,
         torch.__version__,
     )
     changed = hyperparameters.non_default()
@@ -92,12 +80,6 @@ def log_epoch(row: Mapping[str, float | int | None], num_epochs: int, peak_gib: 
     assert epoch is not None
     assert step is not None
     logger.info("%s", metric_line(values, int(epoch), int(step)))
-
-
-def log_task_weights(weights: Mapping[TaskName, float]) -> None:
-    """What the mean loss of each task counts for, where that is learned."""
-    words = ", ".join(f"{name} {weight:.3g}" for name, weight in weights.items())
-    logger.info("learned weights of the losses: %s", words)
 
 
 def log_gradient_norms(

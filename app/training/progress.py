@@ -1,35 +1,15 @@
-"""How far a run has come: saved to checkpoints with all else that changes, and taken up again."""
+"""How far a run has come, and what it has found on the way."""
 
-import io
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from app.base.errors import CheckpointError, DataError, join_problems
-from app.base.storage import check_space, writing_to
-from app.data.datasets import Datasets
-from app.job.paths import Paths
-from app.model.export import find_misfits
+from app.base.tasks import TaskName
+from app.metrics.roof_metrics import ConfusionMatrix, MetricValue
 from app.report.steps import StepSeries
-from app.settings.hyperparameters import Hyperparameters
 from app.training.artifacts import Results
-from app.training.checkpoints import (
-    count_checkpoints,
-    find_differences,
-    load_latest_checkpoint,
-    save_checkpoint,
-)
-from app.training.ranks.distributed import broadcast_bytes, gather_json, rank, world_size
-from app.training.state import LossSums, TrainingState, unwrap
-
-logger = logging.getLogger(__name__)
-
-# Beside the weights: tables, pictures, memory.csv.
-_OTHER_ARTIFACTS_BYTES = 16 * 2**20
+from app.training.ranks.distributed import world_size
+from app.training.state import LossSums, StepResult
 
 
 @dataclass
@@ -85,168 +65,31 @@ class Progress:
             gradient_norms=list(state["gradient_norms"]),
         )
 
+    def count(self, result: StepResult, step: int, task_weights: Mapping[TaskName, float]) -> None:
+        """Take in a step.
 
-def check_same_data(datasets: Datasets) -> None:
-    """See that all ranks have the same samples: others would part ways in the first epoch.
+        Args:
+            result: What it did.
+            step: Steps done, with this one.
+            task_weights: What each task's mean loss counts for.
+        """
+        self.num_micro_batches += result.num_micro_batches * world_size()
+        self.num_samples += result.num_samples
+        self.losses.add(result.losses)
+        loss = result.losses.weighted_mean(task_weights)
+        self.steps.add(step, result.num_samples, loss, result.seconds)
+        if result.gradient_norms:
+            norms = dict(result.gradient_norms)
+            self.gradient_norms.append({"step": step, "norms": norms})
 
-    Raises:
-        DataError: If they have not; says what differs.
-    """
-    own = {
-        **datasets.identify(),
-        "samples per epoch": datasets.samples_per_epoch,
-        **{f"{name} validation samples": len(val) for name, val in datasets.val.items()},
-    }
-    for other_rank, other in enumerate(gather_json(own)):
-        if differences := find_differences(other, own):
-            raise DataError(
-                f"rank {other_rank} has other data than rank {rank()}: {'; '.join(differences)}; "
-                "give every host the same files"
-            )
-
-
-def share_bad_files(datasets: Datasets) -> None:
-    """Set aside on every rank what any of them could not read."""
-    for files in gather_json(datasets.quarantined_files()):
-        datasets.restore_quarantines(files)
-
-
-def identify_run(
-    hyperparameters: Hyperparameters, datasets: Datasets, state: TrainingState
-) -> dict[str, Any]:
-    """What a run that goes on must have in common with the one before."""
-    num_passes = hyperparameters.grad_accum_steps * world_size()
-    return {
-        **hyperparameters.result_affecting(),
-        **datasets.identify(),
-        # Four processes do in one go what one does in four, so a run may go on with more or fewer
-        # of them as long as the product is the same.
-        "grad_accum_steps": f"{num_passes} (times processes)",
-        # None stands for two values: which of them, the channel `pretrained` decides. The last
-        # group is the part of the backbone that learns fastest.
-        "backbone_learning_rate": state.optimizer.param_groups[-1]["peak_lr"],
-    }
-
-
-def check_space_for_run(paths: Paths, num_kept: int, state: TrainingState) -> None:
-    """See that a run's checkpoints and its model fit on the disk, before it begins.
-
-    Raises:
-        StorageError: If they do not.
-    """
-    if rank() != 0:
-        return
-    # The next checkpoint is written before the oldest one goes.
-    num_more = max(1, num_kept + 1 - count_checkpoints(paths.checkpoint_dir))
-    check_space(
-        {
-            paths.checkpoint_dir: num_more * state.checkpoint_bytes(),
-            paths.model_dir: state.model_bytes() + _OTHER_ARTIFACTS_BYTES,
-        }
-    )
-
-
-def save_run(
-    directory: Path,
-    num_kept: int,
-    identity: Mapping[str, Any],
-    state: TrainingState,
-    progress: Progress,
-    datasets: Datasets,
-) -> None:
-    """Write a checkpoint; of several ranks, which all have the same state, the first does.
-
-    Args:
-        directory: Where it goes.
-        num_kept: How many checkpoints stay there.
-        identity: What a run that goes on from it must have in common with this one.
-        state: Weights, averaged weights, optimizer.
-        progress: How far they have come.
-        datasets: Their files that were set aside.
-
-    Raises:
-        StorageError: If it cannot be written; the ones before it stay.
-    """
-    if rank() != 0:
-        return
-    payload = {
-        "identity": dict(identity),
-        "state": state.state_dict(),
-        "progress": progress.state_dict(),
-        "quarantined": datasets.quarantined_files(),
-    }
-    with writing_to(directory):
-        save_checkpoint(directory, state.step, payload, num_kept)
-
-
-def resume_run(
-    directory: Path,
-    mode: str,
-    identity: Mapping[str, Any],
-    state: TrainingState,
-    datasets: Datasets,
-) -> Progress:
-    """The progress to go on from, with all else loaded: the newest checkpoint's, or none.
-
-    The first rank's checkpoint counts: other hosts may have none, or an older one.
-
-    Args:
-        directory: Where checkpoints are.
-        mode: The hyperparameter `resume`.
-        identity: As `save_run`.
-        state: Gets the checkpoint's weights.
-        datasets: Get the checkpoint's files set aside.
-
-    Raises:
-        CheckpointError: If there is one that cannot be used, or belongs to another run.
-    """
-    if mode == "never":
-        return Progress()
-    found = _load_on_all_ranks(directory)
-    if found is None:
-        return Progress()
-    path, payload = found
-    if not isinstance(payload, dict):
-        raise CheckpointError(
-            f"checkpoint {path} holds a {type(payload).__name__}, expected one that this program "
-            "wrote; remove it, or set resume=never to start anew"
-        )
-    # Settings that came after the checkpoint have defaults that do what was done before.
-    saved_identity = {**Hyperparameters().result_affecting(), **payload.get("identity", {})}
-    differences = find_differences(saved_identity, identity)
-    if differences and mode == "auto":
-        raise CheckpointError(
-            f"checkpoint {path} belongs to another run: {'; '.join(differences)}; give the earlier "
-            "values back, or set resume=force to go on from it all the same, or resume=never to "
-            "start anew"
-        )
-    try:
-        network = unwrap(state.model).state_dict()
-        if misfits := find_misfits(network, payload["state"]["model"]):
-            raise ValueError(join_problems(misfits))
-        state.load_state_dict(payload["state"])
-        progress = Progress.from_state_dict(payload["progress"])
-        quarantined = payload["quarantined"]
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"checkpoint {path} does not fit this program or these settings: "
-            f"{str(error).splitlines()[0]}; set resume=never to start anew"
-        ) from error
-    datasets.restore_quarantines(quarantined)
-    logger.info("resuming from %s: epoch %d, step %d", path, progress.epoch, state.step)
-    if differences:
-        logger.warning("resume=force: going on in spite of %s", "; ".join(differences))
-    return progress
-
-
-def _load_on_all_ranks(directory: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The first rank's newest checkpoint, on every rank."""
-    found = load_latest_checkpoint(directory) if rank() == 0 else None
-    buffer = io.BytesIO()
-    if found is not None:
-        torch.save((str(found[0]), found[1]), buffer)
-    content = broadcast_bytes(buffer.getvalue())
-    if found is None and content:
-        path, payload = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        found = Path(path), payload
-    return found
+    def close_epoch(
+        self,
+        row: dict[str, float | int | None],
+        values: Mapping[str, MetricValue],
+        confusion: Mapping[str, ConfusionMatrix],
+    ) -> None:
+        """Take in the row of an epoch and what its validation found; the next one begins."""
+        self.results.close_epoch(row, values, confusion)
+        self.epoch += 1
+        self.num_micro_batches = 0
+        self.losses = LossSums()

@@ -10,6 +10,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from app.base.tasks import TASK_NAMES, TaskName
+from app.model.devices import Compute
+from app.model.losses import RoofLoss
 
 Tensors = tuple[Tensor, ...] | list[Tensor]  # what torch's foreach functions take
 
@@ -25,7 +27,6 @@ class TrainingState:
         ema: Its exponential moving average, buffers included: what is evaluated and exported.
         optimizer: Its parameter groups carry `peak_lr`.
         scaler: Loss scaling, enabled for float16 only.
-        log_variances: What task_weighting learns of each task; empty where weights are fixed.
         step: Optimizer steps done.
         num_skipped: Of these, the last in a row that left the weights alone.
         max_samples_per_pass: What memory turned out to hold; None while it holds whole
@@ -36,7 +37,6 @@ class TrainingState:
     ema: AveragedModel
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    log_variances: dict[TaskName, nn.Parameter] = field(default_factory=dict)
     step: int = 0
     num_skipped: int = 0
     max_samples_per_pass: int | None = None
@@ -48,16 +48,15 @@ class TrainingState:
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "log_variances": {name: s.detach() for name, s in self.log_variances.items()},
             "step": self.step,
             "num_skipped": self.num_skipped,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken.
+        """Take over what `state_dict` gave.
 
         Raises:
-            ValueError: If other parts of the network, or others beside it, were trained.
+            ValueError: If other parts of the network were trained.
         """
         unwrap(self.model).load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
@@ -67,14 +66,11 @@ class TrainingState:
         if num_groups != len(own):
             raise ValueError(
                 f"it has {num_groups} groups of parameters, these settings make {len(own)} (as "
-                "backbone_lr_decay and task_weighting ask for)"
+                "backbone_lr_decay asks for)"
             )
         self.optimizer.load_state_dict(state["optimizer"])
         for group, settings in zip(self._groups(), own, strict=True):
             group.update(settings)
-        for name, value in state.get("log_variances", {}).items():
-            with torch.no_grad():
-                self.log_variances[name].copy_(value)
         if state["scaler"]:  # empty where the run before needed no scaling
             self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
@@ -92,6 +88,35 @@ class TrainingState:
 
     def _groups(self) -> list[dict[str, Any]]:
         return self.optimizer.param_groups
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """What stays unchanged from step to step.
+
+    Attributes:
+        task_weights: Weight of every task that is trained; heads of the others do not run.
+        loss: The losses of the tasks.
+        grad_accum_steps: Micro-batches per step.
+        grad_clip_norm: Largest gradient norm; a larger one is scaled down to it.
+        num_steps: Steps of the whole run, for the schedule.
+        num_warmup_steps: Steps over which the learning rate rises to its full value.
+        compute: Where the model lies, and in which precision it computes.
+        num_frozen_steps: Steps at the beginning in which the backbone does not learn.
+        keeps_statistics: Whether the backbone normalises by the statistics it came with.
+        norm_interval_steps: Steps from one measurement of gradient norms to the next; 0 for none.
+    """
+
+    task_weights: Mapping[TaskName, float]
+    loss: RoofLoss
+    grad_accum_steps: int
+    grad_clip_norm: float
+    num_steps: int
+    num_warmup_steps: int
+    compute: Compute
+    num_frozen_steps: int = 0
+    keeps_statistics: bool = False
+    norm_interval_steps: int = 0
 
 
 @dataclass
@@ -124,6 +149,28 @@ class LossSums:
             name: float(self.sums[i] / self.counts[i]) if self.counts[i] > 0 else None
             for i, name in enumerate(TASK_NAMES)
         }
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step did.
+
+    Attributes:
+        losses: Of this step's micro-batches.
+        num_samples: Samples seen by all ranks.
+        num_micro_batches: Trained on by this rank.
+        stop: Whether any rank was asked to stop.
+        seconds: As StepClock.close_step.
+        gradient_norms: As measure_norms, of the first rank's first pass and the tasks it knows
+            something of; None in a step, or on a rank, without a measurement.
+    """
+
+    losses: LossSums
+    num_samples: int
+    num_micro_batches: int
+    stop: bool
+    seconds: Mapping[str, float]
+    gradient_norms: Mapping[TaskName, float] | None = None
 
 
 def build_ema(model: nn.Module, ema_decay: float) -> AveragedModel:

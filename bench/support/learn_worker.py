@@ -81,7 +81,7 @@ def main() -> None:
     settings = learning.build_settings(hyperparameters, weights, class_weights, dtype)
     eval_batches = {name: read_eval_batches(name, options.eval_images) for name in options.eval}
     first = options.eval[0]
-    state = learning.build_state(model, hyperparameters, weights)
+    state = learning.build_state(model, hyperparameters)
 
     def score_at(averaged: nn.Module, is_end: bool) -> dict[str, float]:
         chosen = eval_batches[first] if is_end else eval_batches[first][:NUM_AT_MARKS]

@@ -8,7 +8,7 @@ import dataclasses
 import math
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,10 +24,11 @@ from app.metrics.roof_metrics import RoofMetrics
 from app.model.class_weights import ClassWeights, choose_class_weights
 from app.model.devices import Compute, choose_autocast_dtype
 from app.settings.hyperparameters import Hyperparameters
-from app.training.build import build_step_settings, group_log_variances, split_by_decay
+from app.training.build import build_step_settings
+from app.training.optimizer import split_by_decay
+from app.training.run import Learned
 from app.training.state import TrainingState, build_ema
 from app.training.step import StepSettings, train_steps
-from app.training.task_weighting import build_log_variances
 from bench.support.designs import TASKS, Design
 
 CPU: Final = torch.device("cpu")
@@ -106,26 +107,22 @@ def build_settings(
 ) -> StepSettings:
     """The engine's settings but for the number of steps, which the budget decides on the way."""
     settings = build_step_settings(
-        hyperparameters, TASKS, task_weights, class_weights, 1, CPU, autocast_dtype
+        hyperparameters,
+        Learned(TASKS, task_weights, class_weights, {}),
+        1,
+        Compute(CPU, autocast_dtype),
     )
     # Of a step at a time; and peers have no heads to measure gradients at.
     return dataclasses.replace(settings, grad_accum_steps=1, norm_interval_steps=0)
 
 
-def build_state(
-    model: nn.Module, hyperparameters: Hyperparameters, trained_tasks: Collection[TaskName]
-) -> TrainingState:
+def build_state(model: nn.Module, hyperparameters: Hyperparameters) -> TrainingState:
     """As `train` does for random weights: AdamW, decay of weights only, an average."""
-    rate, decay = hyperparameters.settled_learning_rate, hyperparameters.weight_decay
-    groups = split_by_decay([model], rate, decay)
-    log_variances: dict[TaskName, nn.Parameter] = {}
-    if hyperparameters.task_weighting == "uncertainty":
-        log_variances = build_log_variances(trained_tasks, CPU)
-        groups.append(group_log_variances(log_variances, rate))
+    groups = split_by_decay([model], hyperparameters.learning_rate, hyperparameters.weight_decay)
     optimizer = torch.optim.AdamW(groups, fused=True)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     ema = build_ema(model, hyperparameters.ema_decay)
-    return TrainingState(model, ema, optimizer, scaler, log_variances)
+    return TrainingState(model, ema, optimizer, scaler)
 
 
 def score(

@@ -16,8 +16,8 @@ from app.inference.scoring import Scores, check_scored, score_batches, score_dat
 from app.model.devices import Compute
 from app.training.ranks import distributed
 from tests.metrics.test_roof_metrics import LOGITS, TARGETS
+from tests.support.steps import CPU
 from tests.training.ranks.test_distributed import ask_two_ranks
-from tests.training.test_step import CPU
 
 # Which of the images of test_metrics each dataset holds; image 4 is one of which nothing is known.
 IMAGES = {"rid": (0, 1, 2, 3, 4), "roofline": (1, 0, 2)}

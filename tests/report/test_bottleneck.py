@@ -73,11 +73,11 @@ def test_computing_on_a_cpu():
 
 
 def test_computing_on_a_gpu_names_only_what_is_not_set():
-    slow = {"precision": "fp32", "torch_compile": "off", "batch_size": 4}
+    slow = {"precision": "fp32", "batch_size": 4}
     text = describe_bottleneck(step_time(), slow, 8, "cuda")
-    for remedy in ("precision=auto", "torch_compile=auto", "batch_size=auto"):
+    for remedy in ("precision=auto", "batch_size=auto"):
         assert f"set {remedy}" in text
-    fast = {"precision": "bf16", "torch_compile": "auto", "batch_size": "auto"}
+    fast = {"precision": "bf16", "batch_size": "auto"}
     text = describe_bottleneck(step_time(), fast, 8, "cuda")
     assert "that is what a step is for. To make it faster, lower crop_size_px" in text
     assert "set " not in text

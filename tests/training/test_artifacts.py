@@ -76,7 +76,7 @@ def test_the_description_rebuilds_the_model_and_names_what_was_taught(
     tasks = build_tasks(azimuth_bins, superstructures=True)
     model = HybridRoofModel(tasks, decoder_channels=32)
     taught = {"segments": tasks[0].class_names, "lines": ("ridge", "eave")}
-    description = describe_model(model, Hyperparameters(), taught, 0.1)  # type: ignore[arg-type]
+    description = describe_model(model, Hyperparameters(), taught)  # type: ignore[arg-type]
     export_model(tmp_path, model, description)
     loaded, read = load_exported_model(tmp_path)
     assert loaded.tasks == tasks

@@ -17,10 +17,10 @@ from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters
 from app.training.build import build_state, build_step_settings
-from app.training.progress import Progress, resume_run, save_run
+from app.training.resume import resume_run
+from app.training.run import Learned
 from app.training.step import train_steps
-from tests.training.test_progress import NO_FILES
-from tests.training.test_step import CPU
+from tests.support.steps import CPU, NO_FILES, save
 
 TASKS = build_tasks(superstructures=True)
 WEIGHTS = dict.fromkeys(TASK_NAMES, 1.0)
@@ -49,8 +49,8 @@ def make_batch(num_images=2, side_px=32, **targets):
 def build(**changes):
     hyperparameters = SETTINGS.model_copy(update=changes)
     state = build_state(hyperparameters, {}, TASKS, WEIGHTS, CPU)
-    class_weights = choose_class_weights(TASKS)
-    settings = build_step_settings(hyperparameters, TASKS, WEIGHTS, class_weights, 100, CPU, None)
+    learned = Learned(TASKS, WEIGHTS, choose_class_weights(TASKS), {})
+    settings = build_step_settings(hyperparameters, learned, 100, Compute(CPU))
     return state, settings
 
 
@@ -59,18 +59,15 @@ def step(state, settings, batch):
     return result
 
 
-@pytest.mark.parametrize("task_weighting", ["fixed", "uncertainty"])
-def test_a_batch_of_which_nothing_is_known_moves_no_weight(task_weighting):
-    state, settings = build(task_weighting=task_weighting)
+def test_a_batch_of_which_nothing_is_known_moves_no_weight():
+    state, settings = build()
     before = [p.clone() for p in state.model.parameters()]
-    learned = {name: s.item() for name, s in state.log_variances.items()}
     result = step(state, settings, make_batch())
     assert result.losses.sums.tolist() == [0, 0, 0, 0]
     assert result.losses.counts.tolist() == [0, 0, 0, 0]
     assert result.losses.weighted_mean(WEIGHTS) is None
     assert result.gradient_norms == {}
     assert all(torch.equal(a, b) for a, b in zip(before, state.model.parameters(), strict=True))
-    assert {name: s.item() for name, s in state.log_variances.items()} == learned
     assert state.num_skipped == 0
 
 
@@ -205,7 +202,7 @@ def checkpoint(tmp_path_factory):
     """A folder with a checkpoint of 16 directions."""
     folder = tmp_path_factory.mktemp("checkpoint")
     identity = Hyperparameters().result_affecting()
-    save_run(folder, 1, identity, small_state(16), Progress(), NO_FILES)
+    save(folder, small_state(16), identity)
     return folder
 
 

@@ -6,6 +6,7 @@ from torchvision.models import resnet50
 
 from app.base.errors import ConfigError
 from app.base.tasks import build_tasks
+from app.job.job import Job
 from app.job.paths import Paths
 from app.settings.hyperparameters import Hyperparameters
 from app.training.build import build_state, choose_task_weights, settle_settings
@@ -69,16 +70,6 @@ def test_each_part_of_the_backbone_learns_faster_than_the_one_before(pretrained)
     assert state.optimizer.param_groups[-1]["peak_lr"] == pytest.approx(1e-3)
 
 
-def test_learned_weights_of_losses_are_a_group_before_the_backbone():
-    state = build(trained=("depth", "segments"), task_weighting="uncertainty")
-    assert list(state.log_variances) == ["segments", "depth"]
-    group = state.optimizer.param_groups[2]
-    assert group["params"] == list(state.log_variances.values())
-    assert (group["peak_lr"], group["weight_decay"]) == (0.01, 0.0)
-    assert len(state.optimizer.param_groups) == 5
-    assert build().log_variances == {}
-
-
 @pytest.mark.parametrize("lr_decay", [1.0, 0.7])
 def test_every_parameter_that_learns_is_in_one_group(lr_decay):
     state = build(trained=("lines",), backbone_lr_decay=lr_decay)
@@ -103,7 +94,9 @@ def test_other_groups_are_no_state_to_go_on_from():
 
 
 def settle(tmp_path, channels, **settings):
-    return settle_settings(Hyperparameters(**settings), None, None, Paths(tmp_path), channels)
+    return settle_settings(
+        Job(Paths(tmp_path), Hyperparameters(**settings), channels, lambda: False)
+    )
 
 
 def test_random_weights_have_to_learn_at_once(tmp_path, caplog):

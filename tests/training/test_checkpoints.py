@@ -14,7 +14,7 @@ from app.training.checkpoints import load_latest_checkpoint, save_checkpoint
 
 
 def export(directory, model):
-    description = describe_model(model, Hyperparameters(), {}, gsd_m=0.1)
+    description = describe_model(model, Hyperparameters(), {})
     export_model(directory, model, description)
 
 

@@ -6,7 +6,7 @@ import torch
 from app.training.device_batches import DeviceBatches
 from app.training.step import train_steps
 from app.training.watch.step_clock import StepClock
-from tests.training.test_step import batch, build
+from tests.support.steps import batch, build
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")

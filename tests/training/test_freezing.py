@@ -5,17 +5,24 @@ import torch
 from torch import nn
 
 from app.base.tasks import build_tasks
+from app.model.devices import Compute
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
-from app.training.state import TrainingState, build_ema
-from app.training.step import StepSettings, train_steps
+from app.training.state import StepSettings, TrainingState, build_ema
+from app.training.step import train_steps
+from tests.support.steps import CPU, batch
 from tests.training.ranks.test_distributed import ask_two_ranks
-from tests.training.test_step import CPU, batch
 
 SIDE_PX = 32
 
 
-def build(num_frozen_steps=2, checkpoint_activations=False, make=torch.optim.AdamW, **overrides):
+def build(
+    num_frozen_steps=2,
+    checkpoint_activations=False,
+    make=torch.optim.AdamW,
+    autocast_dtype=None,
+    **overrides,
+):
     torch.manual_seed(0)
     model = HybridRoofModel(decoder_channels=32, checkpoint_activations=checkpoint_activations)
     model.heads["depth"].requires_grad_(False)
@@ -42,8 +49,7 @@ def build(num_frozen_steps=2, checkpoint_activations=False, make=torch.optim.Ada
         "grad_clip_norm": 1.0,
         "num_steps": 100,
         "num_warmup_steps": 0,
-        "device": CPU,
-        "autocast_dtype": None,
+        "compute": Compute(CPU, autocast_dtype),
         "num_frozen_steps": num_frozen_steps,
     }
     return state, StepSettings(**{**settings, **overrides})
@@ -148,7 +154,7 @@ import torch
 from app.training.ranks import distributed as d
 from app.training.step import train_steps
 from app.job.signals import end_rank
-from tests.training.test_step import batch
+from tests.support.steps import batch
 from tests.training.test_freezing import DESCENT, SIDE_PX, build, changed, distances, snapshot
 
 with d.joined_ranks(torch.device("cpu")):

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from app.training.log import log_epoch, log_gradient_norms, log_task_weights
+from app.training.log import log_epoch, log_gradient_norms
 
 ROW = {
     "epoch": 2,
@@ -45,9 +45,3 @@ def test_gradient_norms_are_one_line_and_advice_is_not_repeated(caplog):
         "gradient norm at the shared feature: segments 0.12, lines 1.2, depth 0.05",
     ]
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
-
-
-def test_learned_weights_are_one_line(caplog):
-    caplog.set_level(logging.INFO)
-    log_task_weights({"segments": 0.51239, "depth": 2.0})
-    assert caplog.messages == ["learned weights of the losses: segments 0.512, depth 2"]

@@ -3,96 +3,8 @@ import torch
 from torch import nn
 
 from app.base.errors import ConfigError, DivergedError
-from app.base.tasks import build_tasks
-from app.model.devices import choose_autocast_dtype, choose_device
-from app.model.losses import RoofLoss
-from app.training.state import LossSums, TrainingState, build_ema
-from app.training.step import StepSettings, learning_rate_factor, train_steps
-
-CPU = torch.device("cpu")
-
-
-class TinyModel(nn.Module):
-    """One convolution per task; no batch statistics, so a split batch must give equal gradients."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.heads = nn.ModuleDict(
-            {"segments": nn.Conv2d(3, 18, 3, padding=1), "lines": nn.Conv2d(3, 4, 3, padding=1)}
-        )
-
-    def forward(self, image, tasks):
-        return {name: self.heads[name](image.float() / 255) for name in tasks}
-
-
-def build(learning_rate=0.1, **overrides):
-    model = TinyModel()
-    groups = [
-        {
-            "params": list(model.parameters()),
-            "lr": learning_rate,
-            "peak_lr": learning_rate,
-            "weight_decay": 0.0,
-        }
-    ]
-    state = TrainingState(
-        model,
-        build_ema(model, 0.9),
-        torch.optim.SGD(groups),
-        torch.amp.GradScaler("cpu", enabled=False),
-    )
-    settings = {
-        "task_weights": {"segments": 1.0, "lines": 0.5},
-        "loss": RoofLoss(build_tasks()),
-        "grad_accum_steps": 1,
-        "grad_clip_norm": 1e9,
-        "num_steps": 10,
-        "num_warmup_steps": 0,
-        "device": CPU,
-        "autocast_dtype": None,
-    }
-    return state, StepSettings(**{**settings, **overrides})
-
-
-def batch(num_images, seed=0, side_px=8):
-    generator = torch.Generator().manual_seed(seed)
-    choices = torch.tensor([0, 5, 16, 17, 18, 255], dtype=torch.uint8)
-    segments = choices[torch.randint(6, (num_images, side_px, side_px), generator=generator)]
-    segments[0] = 255  # labels as uneven as they come
-    lines = torch.randint(
-        2, (num_images, 4, side_px, side_px), dtype=torch.uint8, generator=generator
-    )
-    lines[-1, 3] = 255
-    return {
-        "image": torch.randint(
-            256, (num_images, 3, side_px, side_px), dtype=torch.uint8, generator=generator
-        ),
-        "segments": segments,
-        "lines": lines,
-        "depth": torch.full((num_images, side_px, side_px), torch.nan),
-        "superstructures": torch.full((num_images, side_px, side_px), 255, dtype=torch.uint8),
-        "sample_id": [f"{seed}-{i}" for i in range(num_images)],
-        "bad_files": [],
-    }
-
-
-def unlabelled(num_images):
-    """A batch of which nothing is known."""
-    whole = batch(num_images)
-    whole["segments"].fill_(255)
-    whole["lines"].fill_(255)
-    return whole
-
-
-def part(whole, start, end):
-    return {name: value[start:end] for name, value in whole.items() if name != "bad_files"} | {
-        "bad_files": []
-    }
-
-
-def run(state, settings, batches, stop=lambda: False):
-    return list(train_steps(state, iter(batches), len(batches), settings, stop))
+from app.training.state import LossSums, build_ema
+from tests.support.steps import OUT_OF_MEMORY, TinyModel, batch, build, part, run, unlabelled
 
 
 def test_accumulated_micro_batches_step_like_one_batch():
@@ -205,13 +117,6 @@ def test_ema_follows_the_weights_more_slowly_with_age():
     assert averages == pytest.approx([1.0, second, 0.25 * second + 0.75 * 3])
 
 
-@pytest.mark.parametrize(
-    ("step", "factor"), [(0, 0.1), (9, 1.0), (10, 1.0), (60, 0.505), (110, 0.01), (500, 0.01)]
-)
-def test_learning_rate_rises_then_falls_along_a_cosine(step, factor):
-    assert learning_rate_factor(step, 10, 110) == pytest.approx(factor)
-
-
 def test_loss_sums_add_up():
     sums = LossSums()
     for total, count in ((6.0, 3), (2.0, 1)):
@@ -220,18 +125,6 @@ def test_loss_sums_add_up():
     assert sums.means() == {
         "segments": 2.0, "lines": None, "depth": None, "superstructures": None,
     }  # fmt: skip
-
-
-def test_precision_and_device_choices():
-    assert choose_autocast_dtype("fp32", CPU) is None
-    assert choose_autocast_dtype("bf16", CPU) == torch.bfloat16
-    with pytest.raises(ConfigError, match=r"precision=fp16, but the device is a CPU"):
-        choose_autocast_dtype("fp16", CPU)
-    assert choose_device("cpu") == CPU
-    if not torch.cuda.is_available():
-        assert choose_device("auto") == CPU
-        with pytest.raises(ConfigError, match="finds no CUDA device"):
-            choose_device("cuda")
 
 
 class LimitedModel(TinyModel):
@@ -253,12 +146,6 @@ class LimitedModel(TinyModel):
                 raise self.error
             logits["lines"].register_hook(self.fail)
         return logits
-
-
-OUT_OF_MEMORY = (
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
-)
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])

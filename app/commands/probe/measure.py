@@ -28,18 +28,18 @@ from app.data.datasets import Datasets, open_datasets
 from app.data.loading import Batch, TrainOrder, build_train_loader, collate
 from app.data.workers import start_worker_server
 from app.job.paths import scratch_folder
-from app.model.devices import choose_autocast_dtype, choose_device, is_out_of_memory
+from app.model.devices import choose_compute, is_out_of_memory
 from app.model.losses import RoofLoss
 from app.resources.batch_size import DEFAULT_GLOBAL_BATCH_SIZE
 from app.resources.cores import num_cores
 from app.resources.forecast import Loading, Point
 from app.resources.measuring import ProbeRequest
 from app.resources.shared_memory import BATCH_BYTES_PER_PX
-from app.settings.hyperparameters import DEFAULT_LEARNING_RATE, Hyperparameters
+from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters
 from app.training.build import build_state, choose_task_weights
-from app.training.state import TrainingState
-from app.training.step import StepSettings, train_steps
+from app.training.state import StepSettings, TrainingState
+from app.training.step import train_steps
 
 _GIB: Final = 2**30
 # The first step of a size pays for what is done once.
@@ -78,7 +78,7 @@ def _measure_all(request: ProbeRequest, launcher_gib: float) -> None:
             launcher_gib=launcher_gib,
             num_cores=num_cores(),
             device=probe.device.type,
-            precision=_name(probe.autocast_dtype),
+            precision=_name(probe.compute.autocast_dtype),
         )
         if request.with_loading:  # first: a large size may be the last thing that is measured
             _answer("loading", **vars(probe.measure_loading()))
@@ -121,8 +121,8 @@ class _Probe:
         self.hyperparameters = parse_hyperparameters({**request.settings, "batch_size": 1})
         self.channels = {name: Path(folder) for name, folder in request.channels.items()}
         self.scratch_dir = scratch_dir
-        self.device = choose_device(self.hyperparameters.device)
-        self.autocast_dtype = choose_autocast_dtype(self.hyperparameters.precision, self.device)
+        self.compute = choose_compute(self.hyperparameters)
+        self.device = self.compute.device
         self.tasks = build_tasks(
             self.hyperparameters.azimuth_bins,
             superstructures=self.hyperparameters.superstructures_weight > 0,
@@ -227,8 +227,7 @@ class _Probe:
             # Far from the end of the warm-up: the weights hardly move.
             num_steps=10**9,
             num_warmup_steps=10**8,
-            device=self.device,
-            autocast_dtype=self.autocast_dtype,
+            compute=self.compute,
         )
         begun_s = time.monotonic()
         seconds = []
@@ -253,10 +252,7 @@ class _Probe:
     def _build_state(self) -> TrainingState:
         self.state = None  # type: ignore[assignment] # two at a time would not fit
         gc.collect()
-        hyperparameters = self.hyperparameters.model_copy(
-            # Any learning rate would do, where the settings leave it to be found.
-            update={"backbone_weights": "none", "learning_rate": DEFAULT_LEARNING_RATE}
-        )
+        hyperparameters = self.hyperparameters.model_copy(update={"backbone_weights": "none"})
         return build_state(hyperparameters, {}, self.tasks, self.task_weights, self.device)
 
 

@@ -9,12 +9,49 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from app.base.tasks import TaskName
+from app.base.tasks import TASK_NAMES, TaskName
+from app.data.loading import Batch
+from app.model.losses import count_known
+from app.training.ranks.distributed import rank
+from app.training.state import StepSettings, TrainingState, unwrap
 
 # Steps between two measurements: each costs as much as the backward pass of the heads alone.
 NORM_INTERVAL_STEPS: Final = 200
-# Tasks whose gradients differ by more do not learn side by side: one of them decides.
+# Where gradients of tasks differ by more, one task decides what the network learns.
 _UNEVEN: Final = 10.0
+
+
+def is_norm_step(state: TrainingState, settings: StepSettings) -> bool:
+    """Whether gradient norms are measured in the next step, on this rank."""
+    interval = settings.norm_interval_steps
+    return interval > 0 and state.step % interval == 0 and rank() == 0
+
+
+def catch_feature(
+    state: TrainingState, settings: StepSettings, *, is_wanted: bool
+) -> contextlib.AbstractContextManager[list[Tensor]]:
+    """As `shared_feature`, in a pass that is measured; else a list that stays empty."""
+    if not is_wanted:
+        return contextlib.nullcontext([])
+    heads = unwrap(state.model).get_submodule("heads")
+    assert isinstance(heads, nn.ModuleDict)
+    return shared_feature(heads, next(iter(settings.task_weights)))
+
+
+def weigh_by_own_counts(
+    sums: Mapping[TaskName, Tensor], batch: Batch, weights: Mapping[TaskName, float]
+) -> dict[TaskName, Tensor]:
+    """Weight times mean loss of each task that a pass knows something of.
+
+    By the pass's own counts: divided by those of the step, a task would seem weak where its labels
+    happen to lie in other passes.
+    """
+    counts = count_known({name: batch[name] for name in sums})
+    return {
+        name: weights[name] * sums[name] / counts[position]
+        for position, name in enumerate(TASK_NAMES)
+        if name in sums and counts[position] > 0
+    }
 
 
 @contextlib.contextmanager
@@ -44,7 +81,7 @@ def measure_norms(
 ) -> dict[TaskName, float]:
     """The norm of each loss's gradient by the feature, where it is finite; the graph stays.
 
-    Only what lies between is run, so no parameter gets a gradient, nothing is computed anew for
+    Only what lies between is run, so no parameter gets a gradient, nothing is computed again for
     checkpointed activations, and other ranks need not take part.
 
     Args:

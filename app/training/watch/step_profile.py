@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from app.training.state import TrainingState
-from app.training.step import StepResult
+from app.training.state import StepResult, TrainingState
 from app.training.watch.tensor_memory import StepMemoryWatch, read_outside_gib
 
 
@@ -19,7 +18,7 @@ class StepProfiler:
         """Prepare.
 
         Args:
-            state: Where the run begins.
+            state: The training that is watched.
             is_wanted: Whether a step is watched at all.
         """
         self.profile: dict[str, Any] | None = None

@@ -8,8 +8,8 @@ from app.base.tasks import build_tasks
 from app.model.network import HybridRoofModel
 from app.training.ranks.batch_statistics import BatchStatistics
 from app.training.state import build_ema
+from tests.support.steps import OUT_OF_MEMORY, batch, build, part, run, unlabelled
 from tests.training.ranks.test_distributed import ask_two_ranks
-from tests.training.test_step import OUT_OF_MEMORY, batch, build, part, run, unlabelled
 
 NUM_MICRO_BATCHES = 2
 
@@ -125,7 +125,7 @@ from app.training.ranks import distributed as d
 from app.training.ranks.batch_statistics import BatchStatistics
 from app.job.signals import end_rank
 from tests.training.ranks.test_batch_statistics import build_frozen
-from tests.training.test_step import batch, run
+from tests.support.steps import batch, run
 
 found = {}
 with d.joined_ranks(torch.device("cpu")):

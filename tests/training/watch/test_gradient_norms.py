@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from app.training.watch.gradient_norms import find_uneven, measure_norms, shared_feature
+from tests.support.steps import batch
 from tests.training.ranks.test_distributed import ask_two_ranks
 from tests.training.test_freezing import SIDE_PX, build, changed, run, snapshot
-from tests.training.test_step import batch
 
 NO_SCALER = torch.amp.GradScaler("cpu", enabled=False)
 
@@ -138,7 +138,7 @@ import json
 import torch
 from app.training.ranks import distributed as d
 from app.job.signals import end_rank
-from tests.training.test_step import batch
+from tests.support.steps import batch
 from tests.training.test_freezing import SIDE_PX, build, run
 
 with d.joined_ranks(torch.device("cpu")):

@@ -9,10 +9,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from app.base.tasks import TASK_NAMES, build_tasks
+from app.model.devices import Compute
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
-from app.training.state import TrainingState, build_ema
-from app.training.step import StepSettings, train_steps
+from app.training.state import StepSettings, TrainingState, build_ema
+from app.training.step import train_steps
 from app.training.watch.tensor_memory import StepMemoryWatch, read_outside_gib
 
 TASKS = build_tasks()
@@ -233,8 +234,7 @@ def train_real(
         grad_clip_norm=1.0,
         num_steps=10,
         num_warmup_steps=0,
-        device=CPU,
-        autocast_dtype=dtype,
+        compute=Compute(CPU, dtype),
     )
     batches = (batch(num_samples, side_px, seed) for seed in range(3 * num_passes))
     steps = train_steps(state, batches, 3 * num_passes, settings, lambda: False)

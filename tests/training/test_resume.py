@@ -1,14 +1,12 @@
-import types
-
 import pytest
 from torch import nn
 
 from app.base.errors import CheckpointError, StorageError
 from app.job.paths import Paths
 from app.settings.hyperparameters import Hyperparameters
-from app.training.progress import Progress, check_space_for_run, resume_run, save_run
+from app.training.resume import check_space_for_run, resume_run
 from app.training.state import TrainingState
-from tests.training.test_step import build
+from tests.support.steps import NO_FILES, build, save
 
 
 @pytest.fixture
@@ -52,9 +50,6 @@ def test_a_large_one_is_refused_before_it_begins(paths, num_there, needed_gib):
         check_space_for_run(paths, num_kept=3, state=state_of(2**20))
 
 
-NO_FILES = types.SimpleNamespace(quarantined_files=dict, restore_quarantines=lambda _: None)
-
-
 @pytest.fixture
 def older(tmp_path):
     """A checkpoint of a time before a setting."""
@@ -62,7 +57,7 @@ def older(tmp_path):
     state.step = 7
     identity = Hyperparameters().result_affecting()
     del identity["backbone_lr_decay"]
-    save_run(tmp_path, 1, identity, state, Progress(), NO_FILES)
+    save(tmp_path, state, identity)
     return tmp_path
 
 
@@ -76,6 +71,16 @@ def test_a_setting_that_came_later_had_the_effect_of_its_default(older):
         CheckpointError, match=r"another run: backbone_lr_decay was 1\.0, now 0\.5; give the ear"
     ):
         resume_run(older, "auto", other, state, NO_FILES)
+
+
+def test_a_setting_that_is_gone_counts_as_what_every_run_does_now(tmp_path):
+    state, _ = build()
+    identity = Hyperparameters().result_affecting()
+    save(tmp_path / "fixed", state, {**identity, "task_weighting": "fixed"})
+    resume_run(tmp_path / "fixed", "auto", identity, state, NO_FILES)
+    save(tmp_path / "learned", state, {**identity, "task_weighting": "uncertainty"})
+    with pytest.raises(CheckpointError, match=r"task_weighting was uncertainty, now None"):
+        resume_run(tmp_path / "learned", "auto", identity, state, NO_FILES)
 
 
 def test_other_groups_of_parameters_cannot_be_forced(older):

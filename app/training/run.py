@@ -1,0 +1,99 @@
+"""Everything a run is made of."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.base.tasks import Task, TaskName
+from app.data.datasets import Datasets
+from app.data.distribution import Distribution
+from app.data.loading import Batch
+from app.inference.predictor import Predictor
+from app.job.job import Job
+from app.model.class_weights import ClassWeights
+from app.model.devices import Compute
+from app.model.network import HybridRoofModel
+from app.resources.memory_sampler import MemorySampler
+from app.settings.hyperparameters import Hyperparameters
+from app.training.progress import Progress
+from app.training.ranks.distributed import world_size
+from app.training.state import StepSettings, TrainingState
+from app.training.watch.step_profile import StepProfiler
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a network is taught.
+
+    Attributes:
+        tasks: Heads of the network.
+        task_weights: Weight of every task that is trained.
+        class_weights: What a pixel of a rare class counts for.
+        classes: The classes that the data can teach, for every task that is trained.
+    """
+
+    tasks: tuple[Task, ...]
+    task_weights: Mapping[TaskName, float]
+    class_weights: ClassWeights
+    classes: Mapping[TaskName, tuple[str, ...]]
+
+
+@dataclass
+class Run:
+    """A run under way.
+
+    Attributes:
+        job: What was asked for.
+        hyperparameters: The job's, as they were settled on these machines.
+        compute: Where and in which precision.
+        memory: The run's sampler.
+        datasets: Training and validation samples.
+        distribution: Shares of the classes among the training samples.
+        learned: Tasks and weights.
+        settings: What stays unchanged from step to step.
+        state: What a step changes.
+        identity: What a run that resumes this one must have in common with it.
+        progress: How far the run has come, and what it has found.
+        profiler: Watches one step tensor by tensor, where the job asks for it.
+        batches: This rank's micro-batches that are left.
+        started_s: Of time.monotonic(), earlier runs' duration included.
+        first_step: Steps done before this process began.
+    """
+
+    job: Job
+    hyperparameters: Hyperparameters
+    compute: Compute
+    memory: MemorySampler
+    datasets: Datasets
+    distribution: Distribution
+    learned: Learned
+    settings: StepSettings
+    state: TrainingState
+    identity: Mapping[str, Any]
+    progress: Progress
+    profiler: StepProfiler
+    batches: Iterator[Batch]
+    started_s: float
+    first_step: int
+
+    @property
+    def averaged_model(self) -> HybridRoofModel:
+        """The network with averaged weights: what is evaluated and exported."""
+        model = self.state.ema.module
+        assert isinstance(model, HybridRoofModel)
+        return model
+
+    @property
+    def predictor(self) -> Predictor:
+        """The averaged network, ready to be asked."""
+        return Predictor(self.averaged_model, tuple(self.learned.task_weights), self.compute)
+
+    @property
+    def num_micro_batches(self) -> int:
+        """Of an epoch, on all ranks."""
+        return self.datasets.samples_per_epoch // self.hyperparameters.micro_batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
+        return self.num_micro_batches // (self.hyperparameters.grad_accum_steps * world_size())
