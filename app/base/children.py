@@ -1,14 +1,51 @@
-"""How a process of ours starts another one, and how it dies with the one that started it."""
+"""How a process of ours starts another one, asks it, and how it dies with the one that started it.
 
+A child is asked on its standard input and answers with lines of JSON on its standard output, each
+as soon as it is known: what it has said survives its end.
+"""
+
+import contextlib
 import ctypes
+import json
 import os
 import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import IO, Any, Final
 
-from app.base.errors import EXIT_BUG
+from app.base.errors import EXIT_BUG, printable
 
-PARENT_VARIABLE = "ROOF_MODEL_PARENT"
-_PR_SET_PDEATHSIG = 1
+PARENT_VARIABLE: Final = "ROOF_MODEL_PARENT"
+_PR_SET_PDEATHSIG: Final = 1
+_POLL_INTERVAL_S: Final = 0.2
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a child answered.
+
+    Attributes:
+        answers: In order; each a map of "kind" and "values".
+        failure: Why it did not end well, in one line; None if it did.
+        is_told: Whether the failure is what the child itself said that the user can cure.
+    """
+
+    answers: list[dict[str, Any]]
+    failure: str | None = None
+    is_told: bool = False
+
+    def of_kind(self, kind: str) -> list[Any]:
+        """The values of all answers of a kind, in order."""
+        return [answer["values"] for answer in self.answers if answer["kind"] == kind]
+
+
+def own_command(*arguments: str) -> list[str]:
+    """The command line that gives this interpreter, with its way of finding modules, arguments."""
+    flags = ["-P"] if sys.flags.safe_path else []
+    return [sys.executable, *flags, *arguments]
 
 
 def die_with_parent() -> None:
@@ -17,6 +54,110 @@ def die_with_parent() -> None:
     The parent names itself in the environment: it may have died before this process could ask.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _ask_for_signal(ctypes.CDLL(None), signal.SIGKILL)
         if str(os.getppid()) != os.environ.get(PARENT_VARIABLE):
             sys.exit(EXIT_BUG)
+
+
+def start_stopping_with_parent(
+    command: Sequence[str], output: IO[bytes]
+) -> "subprocess.Popen[bytes]":
+    """Start a job that is sent SIGTERM when this process dies, so that it saves what it has.
+
+    It is in a session of its own: Ctrl-C comes to it through this process, and once.
+
+    Args:
+        command: To run.
+        output: Gets all that it writes.
+    """
+    libc = ctypes.CDLL(None)  # before the fork, after which little may be called
+
+    def stop_with_parent() -> None:
+        if sys.platform == "linux":
+            _ask_for_signal(libc, signal.SIGTERM)
+
+    return subprocess.Popen(
+        command,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=stop_with_parent,
+    )
+
+
+def ask_child(
+    kind: str,
+    question: str,
+    timeout_s: float,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> Reply:
+    """Ask `python -m app probe KIND`, and wait for its end.
+
+    Args:
+        kind: Of question.
+        question: For its standard input.
+        timeout_s: After so long the child is ended.
+        stop_requested: Asked several times a second; on True the child is ended.
+    """
+    process = subprocess.Popen(
+        own_command("-m", "app", "probe", kind),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for its parent to hear
+        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
+    )
+    deadline_s = time.monotonic() + timeout_s
+    unasked: str | None = question
+    try:
+        while True:
+            try:
+                output, errors = process.communicate(unasked, timeout=_POLL_INTERVAL_S)
+                break
+            except subprocess.TimeoutExpired:
+                unasked = None  # it has been asked; what is written stays
+            if stop_requested() or time.monotonic() > deadline_s:
+                process.kill()
+                output, _ = process.communicate()
+                failure = "asked to stop" if stop_requested() else f"took over {timeout_s:.0f} s"
+                return Reply(_read_answers(output), failure)
+    finally:
+        process.kill()
+    reply = Reply(_read_answers(output))
+    if process.returncode == 0:
+        return reply
+    if process.returncode == -signal.SIGKILL:
+        return Reply(reply.answers, "the kernel ended it, probably out of memory")
+    if told := reply.of_kind("error"):
+        return Reply(reply.answers, told[0]["message"], is_told=True)
+    return Reply(reply.answers, f"it {describe_exit(process.returncode, errors)}")
+
+
+def tell_parent(kind: str, **values: object) -> None:
+    """Give the parent that asked this process an answer, or one of several."""
+    sys.stdout.write(json.dumps({"kind": kind, "values": values}) + "\n")
+    sys.stdout.flush()
+
+
+def describe_exit(exit_code: int, errors: str) -> str:
+    """How a process failed: its exit code, and the last line of what it wrote to stderr."""
+    last = next((line for line in reversed(errors.splitlines()) if line.strip()), "")
+    words = printable(last.strip())
+    return f"ended with exit code {exit_code}{f': {words}' if words else ' and no error message'}"
+
+
+def _ask_for_signal(libc: ctypes.CDLL, number: int) -> None:
+    """Let the kernel send this process a signal when its parent dies."""
+    libc.prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _read_answers(output: str) -> list[dict[str, Any]]:
+    """The whole lines; the last may have been cut off."""
+    answers = []
+    for line in output.splitlines():
+        with contextlib.suppress(ValueError):
+            answer = json.loads(line)
+            if isinstance(answer, dict):
+                answers.append(answer)
+    return answers

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.base.errors import EXIT_LOST_PEER, EXIT_OK, EXIT_SIGNAL_BASE, RoofError, printable
+from app.base.children import describe_exit
+from app.base.errors import EXIT_LOST_PEER, EXIT_OK, EXIT_SIGNAL_BASE, RoofError
 from app.job.failure import read_failure
 from app.job.inputs import Hosts
 from app.job.paths import Paths
@@ -234,11 +235,9 @@ class Supervision:
         told = read_failure(self._paths)
         if told is not None:
             return Failure(told, exit_code, is_told=True)
-        last = next((line for line in reversed(last_words.splitlines()) if line.strip()), "")
-        reason = printable(last.strip()) or "without a word; see its log"
-        return Failure(
-            f"{self._part.who} ended with exit code {exit_code}: {reason}", exit_code, last_words
-        )
+        hint = "" if last_words.strip() else "; see its log"
+        message = f"{self._part.who} {describe_exit(exit_code, last_words)}{hint}"
+        return Failure(message, exit_code, last_words)
 
     def _was_for_memory(self) -> bool:
         """Whether it was the kernel, by its own count or, without one, by how full memory was."""

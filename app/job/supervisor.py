@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from app.base.children import own_command
 from app.base.errors import EXIT_OK
 from app.job.environments import build_environments, choose_num_processes
 from app.job.failure import clear_failure, write_failure
@@ -84,9 +85,8 @@ def run_job(
             join_limit_s=hyperparameters.join_timeout_s,
             find_fitting=find_fitting if len(hosts.names) == 1 else None,
         )
-    flags = ["-P"] if sys.flags.safe_path else []
     role = "script" if script else "rank"
-    command = [sys.executable, *flags, "-m", "app", *arguments, "--supervised", role]
+    command = own_command("-m", "app", *arguments, "--supervised", role)
     return _run_part(part, command, paths, requests)
 
 

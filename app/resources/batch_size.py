@@ -50,13 +50,13 @@ def find_largest_pass(
     """
     on_gpu = _is_for_gpu(hyperparameters)
     request = _build_request(hyperparameters, settings, channels, with_trial=on_gpu)
-    answers, failure = ask_probe(request, stop_requested)
+    reply = ask_probe(request, stop_requested)
     if stop_requested():
         return 1
     if on_gpu:
-        tried = [answer["values"] for answer in answers if answer["kind"] == "trial"]
+        tried = reply.of_kind("trial")
         if not tried:
-            raise ConfigError(f"batch_size=auto: could not try any: {failure}; set a number")
+            raise ConfigError(f"batch_size=auto: could not try any: {reply.failure}; set a number")
         largest = int(tried[0]["micro_batch_size"])
         if largest == 0:
             raise ConfigError(
@@ -65,9 +65,9 @@ def find_largest_pass(
             )
         logger.info("batch_size=auto: at most %d samples a pass fit into the GPU", largest)
         return largest
-    measurements = read_answers(answers)
+    measurements = read_answers(reply)
     if measurements is None:
-        raise ConfigError(f"batch_size=auto: could not measure any: {failure}; set a number")
+        raise ConfigError(f"batch_size=auto: could not measure any: {reply.failure}; set a number")
     model, limit_gib = CostModel(measurements), _limit_gib()
     total = hyperparameters.global_batch_size or DEFAULT_GLOBAL_BATCH_SIZE
     largest = model.largest_micro_batch(
@@ -169,8 +169,7 @@ def describe_fitting(
     if _is_for_gpu(hyperparameters):
         return None
     request = _build_request(hyperparameters, settings, channels, with_trial=False)
-    answers, _ = ask_probe(request, stop_requested, _REMEDY_TIMEOUT_S)
-    measurements = read_answers(answers)
+    measurements = read_answers(ask_probe(request, stop_requested, _REMEDY_TIMEOUT_S))
     if measurements is None:
         return None
     model, limit_gib = CostModel(measurements), _limit_gib()

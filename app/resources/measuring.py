@@ -6,23 +6,18 @@ asks for too much: a child may be ended, its parent goes on with what it had lea
 
 import json
 import logging
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from app.base.children import PARENT_VARIABLE
+from app.base.children import Reply, ask_child
 from app.base.errors import ConfigError
 from app.resources.forecast import Loading, Measurements, Point
 
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 900.0
-_POLL_INTERVAL_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -79,12 +74,14 @@ def measure(
         tuple(sorted(points, key=lambda point: (point[0] * point[1] ** 2, point[0]))),
         with_loading,
     )
-    answers, failure = ask_probe(request)
-    found = read_answers(answers)
+    reply = ask_probe(request)
+    found = read_answers(reply)
     if found is None:
-        raise ConfigError(f"could not measure what training takes here: {failure}")
-    if failure:
-        logger.warning("measured at %d of %d sizes: %s", len(found.points), len(points), failure)
+        raise ConfigError(f"could not measure what training takes here: {reply.failure}")
+    if reply.failure:
+        logger.warning(
+            "measured at %d of %d sizes: %s", len(found.points), len(points), reply.failure
+        )
     return found
 
 
@@ -92,74 +89,23 @@ def ask_probe(
     request: ProbeRequest,
     stop_requested: Callable[[], bool] = lambda: False,
     timeout_s: float = _TIMEOUT_S,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """The answers of a child process, and in one line what went wrong before its end, if anything.
+) -> Reply:
+    """What a child process measured, one answer for each number.
 
     Args:
         request: What to measure.
-        stop_requested: Asked again and again; on True the child is ended.
-        timeout_s: Likewise after so long.
+        stop_requested: Asked while it measures; on True it is ended.
+        timeout_s: After so long it is ended, too.
     """
-    flags = ["-P"] if sys.flags.safe_path else []
-    process = subprocess.Popen(
-        [sys.executable, *flags, "-m", "app", "probe"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C is for its parent to hear
-        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
-    )
-    deadline_s = time.monotonic() + timeout_s
-    question: str | None = request.to_json()
-    try:
-        while True:
-            try:
-                output, errors = process.communicate(question, timeout=_POLL_INTERVAL_S)
-                break
-            except subprocess.TimeoutExpired:
-                question = None  # it has been asked; what is written stays
-            if stop_requested() or time.monotonic() > deadline_s:
-                process.kill()
-                output, _ = process.communicate()
-                failure = "asked to stop" if stop_requested() else f"took over {timeout_s:.0f} s"
-                return _read_lines(output), failure
-    finally:
-        process.kill()
-    answers = _read_lines(output)
-    if process.returncode == 0:
-        return answers, None
-    if process.returncode == -9:
-        return answers, "the kernel ended it, probably out of memory"
-    last = [line for line in errors.splitlines() if line.strip()]
-    told = [answer["values"]["message"] for answer in answers if answer["kind"] == "error"]
-    if told:
-        return answers, str(told[0])
-    return answers, f"it ended with {process.returncode}: {last[-1] if last else 'without a word'}"
+    return ask_child("measure", request.to_json(), timeout_s, stop_requested)
 
 
-def read_answers(answers: Sequence[Mapping[str, Any]]) -> Measurements | None:
+def read_answers(reply: Reply) -> Measurements | None:
     """The answers of a probe put together; None where they are too few to fit anything to."""
-    by_kind: dict[str, list[Mapping[str, Any]]] = {}
-    for answer in answers:
-        by_kind.setdefault(answer["kind"], []).append(answer["values"])
-    points = tuple(Point(**values) for values in by_kind.get("point", []))
-    if "machine" not in by_kind or len(points) < 2:
+    points = tuple(Point(**values) for values in reply.of_kind("point"))
+    machine, loading = reply.of_kind("machine"), reply.of_kind("loading")
+    if not machine or len(points) < 2:
         return None
-    loading = by_kind.get("loading")
     return Measurements(
-        points=points,
-        loading=Loading(**loading[-1]) if loading else None,
-        **by_kind["machine"][0],
+        points=points, loading=Loading(**loading[-1]) if loading else None, **machine[0]
     )
-
-
-def _read_lines(output: str) -> list[dict[str, Any]]:
-    """The whole lines; the last may have been cut off."""
-    answers = []
-    for line in output.splitlines():
-        try:
-            answers.append(json.loads(line))
-        except ValueError:
-            continue
-    return answers

@@ -4,6 +4,7 @@ import types
 
 import pytest
 
+from app.base.children import Reply
 from app.base.errors import ConfigError
 from app.resources import batch_size
 from app.resources.batch_size import (
@@ -37,7 +38,7 @@ def probe(monkeypatch):
     def give(given=None, failure=None, limit_gib=8.0):
         def ask(request, *_):
             asked.append(request)
-            return (answers(measurements()) if given is None else given), failure
+            return Reply(answers(measurements()) if given is None else given, failure)
 
         monkeypatch.setattr(batch_size, "ask_probe", ask)
         monkeypatch.setattr(batch_size, "read_memory_limit_gib", lambda: limit_gib)

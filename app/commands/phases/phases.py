@@ -5,13 +5,10 @@ is not run again, one that was interrupted goes on from its checkpoint, and one 
 of the result like any other. This process imports no torch: rungs have the memory to themselves.
 """
 
-import ctypes
 import json
 import logging
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app import __version__
+from app.base.children import own_command, start_stopping_with_parent
 from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, RoofError
 from app.base.storage import replacing, writing_to
 from app.commands.phases.prediction import Forecaster, digest_code
@@ -35,7 +33,6 @@ ROWS_FILE: Final = "ladder.json"
 LOG_FILE: Final = "log.txt"
 _GPU_PHASE: Final = 5
 _POLL_INTERVAL_S: Final = 0.2
-_PR_SET_PDEATHSIG: Final = 1
 # What runs a rung, up to its options, for this interpreter.
 _TRAIN: Final = ("-m", "app", "train")
 
@@ -246,28 +243,14 @@ def _sum_up(measured: Row) -> str:
 def _run(ladder: Ladder, rung: Rung, settings: Mapping[str, str], requests: StopRequests) -> int:
     """The exit code of the rung's job."""
     folder = ladder.folder_of(rung)
-    flags = ["-P"] if sys.flags.safe_path else []
-    command = [sys.executable, *flags, *ladder.train, "--base-dir", str(folder)]
+    command = own_command(*ladder.train, "--base-dir", str(folder))
     for name, path in ladder.channels.items():
         command += [f"--{name}", str(path)]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
-    libc = ctypes.CDLL(None)
-
-    def stop_with_parent() -> None:
-        # Else a killed ladder's rung would go on, and the next ladder's use the same checkpoints.
-        if sys.platform == "linux":
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
     with (folder / LOG_FILE).open("ab") as log:
-        # In a session of its own: Ctrl-C comes to it through this process, and once.
-        process = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=stop_with_parent,
-        )
+        # Else a killed ladder's rung would go on, and the next ladder's use the same checkpoints.
+        process = start_stopping_with_parent(command, log)
         has_asked = False
         try:
             while (exit_code := process.poll()) is None:

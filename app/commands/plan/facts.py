@@ -1,14 +1,11 @@
 """What a plan needs to know that only torch can tell, asked of a process of its own."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.base.children import PARENT_VARIABLE
+from app.base.children import ask_child
 from app.base.errors import ConfigError
 
 _TIMEOUT_S: Final = 600.0
@@ -77,26 +74,7 @@ def ask_facts(request: FactsRequest) -> Facts:
     Raises:
         ConfigError: If it has none; says why.
     """
-    flags = ["-P"] if sys.flags.safe_path else []
-    process = subprocess.Popen(
-        [sys.executable, *flags, "-m", "app", "plan", "--count-facts"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
-    )
-    try:
-        output, errors = process.communicate(json.dumps(vars(request)), timeout=_TIMEOUT_S)
-    except subprocess.TimeoutExpired as error:
-        raise ConfigError(f"plan: counting took longer than {_TIMEOUT_S:.0f} s") from error
-    finally:
-        process.kill()
-    lines = [line for line in output.splitlines() if line.startswith("{")]
-    answer = json.loads(lines[-1]) if lines else {}
-    if "error" in answer:
-        raise ConfigError(answer["error"])
-    if process.returncode != 0 or not answer:
-        last = [line for line in errors.splitlines() if line.strip()] or ["without a word"]
-        raise ConfigError(f"plan: counting ended with {process.returncode}: {last[-1]}")
-    return Facts.from_json(answer)
+    reply = ask_child("count", json.dumps(vars(request)), _TIMEOUT_S)
+    if reply.failure is not None:
+        raise ConfigError(reply.failure if reply.is_told else f"plan: counting: {reply.failure}")
+    return Facts.from_json(reply.of_kind("facts")[-1])

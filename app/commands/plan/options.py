@@ -2,11 +2,9 @@
 
 import argparse
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.base.children import die_with_parent
 from app.base.dataset_names import DatasetName
 from app.commands.options import Commands, add_dataset_dirs, add_settings, dataset_dirs, positive
 
@@ -96,17 +94,9 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--list", action="store_true", help="print the table of instances")
-    # What this command starts in a process of its own, since torch is needed for it.
-    parser.add_argument("--count-facts", action="store_true", help=argparse.SUPPRESS)
 
 
-def _run(options: argparse.Namespace) -> int | None:
-    if options.count_facts:
-        die_with_parent()
-        from app.commands.probe.count import run_count
-
-        run_count(sys.stdin.read())
-        return None
+def _run(options: argparse.Namespace) -> int:
     from app.commands.plan.plan import plan
 
     return plan(read_options(options))

@@ -3,11 +3,8 @@
 The work of the process that `app.commands.plan.facts` starts.
 """
 
-import json
 import math
-import sys
 from collections.abc import Collection, Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +13,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.base.dataset_names import DatasetName
-from app.base.errors import RoofError
 from app.base.tasks import Task, TaskName, build_tasks
 from app.commands.plan.facts import Facts, FactsRequest
 from app.commands.probe.step_memory import count_step_memory
@@ -44,19 +40,6 @@ _AIRS_TRAIN_TILES: Final = 857
 _AIRS_VAL_TILES: Final = 94
 _AIRS_CELLS: Final = 15**2
 _AIRS_SPAN_M: Final = 750.0
-
-
-def run_count(text: str) -> None:
-    """Print the answer to a request, or its error, as one line of JSON.
-
-    Args:
-        text: The request.
-    """
-    try:
-        answer = asdict(count_facts(FactsRequest.from_json(text)))
-    except RoofError as error:
-        answer = {"error": str(error)}
-    sys.stdout.write(json.dumps(answer) + "\n")
 
 
 def count_facts(request: FactsRequest) -> Facts:

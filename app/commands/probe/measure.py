@@ -8,10 +8,8 @@ import contextlib
 import ctypes
 import gc
 import itertools
-import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,7 +20,7 @@ import cv2
 import psutil
 import torch
 
-from app.base.errors import RoofError
+from app.base.children import tell_parent
 from app.base.tasks import build_tasks
 from app.data.datasets import Datasets, open_datasets
 from app.data.loading import Batch, TrainOrder, build_train_loader, collate
@@ -53,7 +51,7 @@ _TRIAL_SHARE: Final = 0.9
 
 
 def run_probe(request: ProbeRequest, launcher_gib: float) -> None:
-    """Print an answer for everything that was measured, each as soon as it is known, or an error.
+    """Tell the parent everything that was measured, each number as soon as it is known.
 
     Args:
         request: What to measure.
@@ -63,17 +61,9 @@ def run_probe(request: ProbeRequest, launcher_gib: float) -> None:
         RoofError: If the data cannot be used.
     """
     volunteer_for_oom()
-    try:
-        _measure_all(request, launcher_gib)
-    except RoofError as error:
-        _answer("error", message=str(error))
-        raise
-
-
-def _measure_all(request: ProbeRequest, launcher_gib: float) -> None:
     with scratch_folder() as scratch_dir:
         probe = _Probe(request, scratch_dir)
-        _answer(
+        tell_parent(
             "machine",
             launcher_gib=launcher_gib,
             num_cores=num_cores(),
@@ -81,11 +71,11 @@ def _measure_all(request: ProbeRequest, launcher_gib: float) -> None:
             precision=_name(probe.compute.autocast_dtype),
         )
         if request.with_loading:  # first: a large size may be the last thing that is measured
-            _answer("loading", **vars(probe.measure_loading()))
+            tell_parent("loading", **vars(probe.measure_loading()))
         for size, side_px in request.points:
-            _answer("point", **vars(probe.measure_point(size, side_px)))
+            tell_parent("point", **vars(probe.measure_point(size, side_px)))
         if request.with_trial:
-            _answer("trial", micro_batch_size=probe.try_sizes())
+            tell_parent("trial", micro_batch_size=probe.try_sizes())
 
 
 def volunteer_for_oom() -> None:
@@ -272,11 +262,6 @@ def _time_samples(datasets: Datasets, number: int) -> float:
     finally:
         torch.set_num_threads(num_threads)
     return statistics.mean(times_s[1:])  # the first opens files
-
-
-def _answer(kind: str, **values: object) -> None:
-    sys.stdout.write(json.dumps({"kind": kind, "values": values}) + "\n")
-    sys.stdout.flush()
 
 
 def _name(dtype: torch.dtype | None) -> str:

@@ -1,24 +1,50 @@
-"""What other commands start in a process of its own: `probe` is not for people."""
+"""What other commands ask a process of its own, as `app.base.children` does: not for people."""
 
 import argparse
 import sys
 
-from app.base.children import die_with_parent
+from app.base.children import die_with_parent, tell_parent
+from app.base.errors import RoofError
 from app.commands.options import Commands
 
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command, without a line in the list of commands."""
-    commands.add_parser("probe").set_defaults(run=_run)
+    probe = commands.add_parser("probe")
+    probe.add_argument("kind", choices=("measure", "count"))
+    probe.set_defaults(run=_run)
 
 
-def _run(options: argparse.Namespace) -> None:  # noqa: ARG001 - it is asked on standard input
+def _run(options: argparse.Namespace) -> None:
+    die_with_parent()
+    question = sys.stdin.read()
+    try:
+        if options.kind == "measure":
+            _measure(question)
+        else:
+            _count(question)
+    except RoofError as error:
+        tell_parent("error", message=str(error))
+        raise
+
+
+def _measure(question: str) -> None:
     import psutil
 
     from app.resources.measuring import ProbeRequest
 
-    die_with_parent()
+    request = ProbeRequest.from_json(question)
+    # Before torch is imported: the process that starts training has none.
     launcher_gib = psutil.Process().memory_full_info().pss / 2**30
     from app.commands.probe.measure import run_probe
 
-    run_probe(ProbeRequest.from_json(sys.stdin.read()), launcher_gib)
+    run_probe(request, launcher_gib)
+
+
+def _count(question: str) -> None:
+    from dataclasses import asdict
+
+    from app.commands.plan.facts import FactsRequest
+    from app.commands.probe.count import count_facts
+
+    tell_parent("facts", **asdict(count_facts(FactsRequest.from_json(question))))

@@ -5,7 +5,7 @@ import pytest
 
 from app.base.errors import ConfigError
 from app.commands.probe.measure import find_largest
-from app.resources.measuring import ProbeRequest, ask_probe, measure, read_answers
+from app.resources.measuring import measure
 from app.synthetic.write_rid import write_rid
 from tests.support.paths import ROOT
 
@@ -44,38 +44,6 @@ def test_training_is_measured_where_nothing_else_was_held(rid):
 def test_data_that_cannot_be_used_is_said_in_one_line(tmp_path):
     with pytest.raises(ConfigError, match=r"^could not measure what training takes here: RID: "):
         measure(SETTINGS, {"rid": tmp_path}, [(1, 64), (2, 64)])
-
-
-def test_answers_so_far_survive_a_killed_probe(monkeypatch):
-    script = (
-        'import os, sys; sys.stdin.read(); print(\'{"kind": "machine", "values": {}}\'); '
-        "print('{\"kind\": \"po', end=''); sys.stdout.flush(); os.kill(os.getpid(), 9)"
-    )
-    real = subprocess.Popen
-
-    def start(command, **options):
-        return real([command[0], "-c", script], **options)
-
-    monkeypatch.setattr("app.resources.measuring.subprocess.Popen", start)
-    answers, failure = ask_probe(ProbeRequest({}, {}, ()))
-    assert answers == [{"kind": "machine", "values": {}}]
-    assert failure == "the kernel ended it, probably out of memory"
-    assert read_answers(answers) is None
-
-
-def test_a_stop_ends_the_probe(monkeypatch):
-    real = subprocess.Popen
-    started = []
-
-    def start(command, **options):
-        started.append(real([command[0], "-c", "import time; time.sleep(600)"], **options))
-        return started[0]
-
-    monkeypatch.setattr("app.resources.measuring.subprocess.Popen", start)
-    asked = iter([False, False])
-    answers, failure = ask_probe(ProbeRequest({}, {}, ()), lambda: next(asked, True))
-    assert (answers, failure) == ([], "asked to stop")
-    assert started[0].poll() == -9
 
 
 def test_the_kernel_would_rather_end_the_probe():
