@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.base.errors import StorageError, join_problems
-
-_GIB = 2**30
+from app.base.units import GIB
 
 
 @contextlib.contextmanager
@@ -65,7 +64,7 @@ def check_space(needed_bytes: dict[Path, int]) -> None:
         by_device.setdefault(folder.stat().st_dev, []).append(folder)
     problems = []
     for folders in by_device.values():
-        needed_gib = sum(needed_bytes[folder] for folder in folders) / _GIB
+        needed_gib = sum(needed_bytes[folder] for folder in folders) / GIB
         free_gib = read_free_gib(folders[0])
         if free_gib is not None and free_gib < needed_gib:
             problems.append(
@@ -81,5 +80,5 @@ def read_free_gib(folder: Path) -> float | None:
     """Free space of the file system that a folder, or its nearest parent, lies on."""
     for place in (folder, *folder.parents):
         with contextlib.suppress(OSError):
-            return shutil.disk_usage(place).free / _GIB
+            return shutil.disk_usage(place).free / GIB
     return None

@@ -13,6 +13,7 @@ import psutil
 from app import __version__
 from app.base.errors import printable
 from app.base.storage import read_free_gib
+from app.base.units import GIB
 from app.job.inputs import Hosts, is_spot_job, read_channel_modes
 from app.job.paths import Paths
 from app.resources.cgroup import read_cpu_limit, read_memory_limit_gib
@@ -28,7 +29,6 @@ _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECA
 _SECRET_VALUE = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,}|://[^/\s]*@|\b(gh[a-z]|hf)_\w+")
 _MAX_VALUE_CHARS = 100
 _COUNTING_LIMIT_S = 0.1
-_GIB = 2**30
 
 
 def log_start(
@@ -89,13 +89,13 @@ def mask_secret(name: str, value: object) -> str:
 
 def _describe_machine(paths: Paths) -> Iterator[str]:
     cpu_limit, memory_limit_gib = read_cpu_limit(), read_memory_limit_gib()
-    host_gib = psutil.virtual_memory().total / _GIB
+    host_gib = psutil.virtual_memory().total / GIB
     cores = f"{os.cpu_count()} cores"
     usable = len(os.sched_getaffinity(0))
     if cpu_limit is not None or usable != os.cpu_count():
         cores += f", of which {min(usable, cpu_limit or usable):g} may be used"
     yield cores
-    if memory_limit_gib is not None and memory_limit_gib < host_gib:
+    if memory_limit_gib < host_gib:
         yield f"memory limit {memory_limit_gib:.2f} GiB (host {host_gib:.1f} GiB)"
     else:
         yield f"memory {host_gib:.1f} GiB, no limit below"

@@ -12,6 +12,7 @@ from typing import Final
 import psutil
 
 from app.base.errors import ConfigError
+from app.base.units import GIB
 from app.resources.cgroup import read_memory_limit_gib
 from app.resources.forecast import USABLE_SHARE, CostModel, split_global_batch
 from app.resources.gpus import read_gpus
@@ -257,9 +258,7 @@ def _with_size(hyperparameters: Hyperparameters, size: int) -> Hyperparameters:
 
 def _limit_gib() -> float:
     """What this host's training may use: a container's limit, or what a host has left."""
-    limit_gib = read_memory_limit_gib()
-    assert limit_gib is not None  # where there is no container, that of the host
-    return min(limit_gib, psutil.virtual_memory().available / 2**30)
+    return min(read_memory_limit_gib(), psutil.virtual_memory().available / GIB)
 
 
 def _describe_smaller(

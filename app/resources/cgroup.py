@@ -9,12 +9,27 @@ from typing import Final
 
 import psutil
 
-CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
-OWN_CGROUP: Final = Path("/proc/self/cgroup")
+from app.base.units import GIB
 
-_GIB: Final = 2**30
 # Version 1 writes "no limit" as the largest multiple of the page size below 2**63.
 _UNLIMITED_BYTES: Final = 2**60
+
+
+@dataclass(frozen=True)
+class CgroupPlace:
+    """Where the kernel tells of control groups.
+
+    Attributes:
+        root: Where the hierarchies are mounted.
+        own: A file that lists this process's groups: lines of "id:controllers:path", the line of
+            version 2 being "0::path".
+    """
+
+    root: Path
+    own: Path
+
+
+KERNEL_PLACE: Final = CgroupPlace(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
 
 
 @dataclass(frozen=True)
@@ -36,22 +51,22 @@ class Cgroup:
         """The least of the limits that hold; None where there is none."""
         limits = [_read_bytes(folder / self.limit_file) for folder in self.folders]
         finite = [limit for limit in limits if limit is not None and limit < _UNLIMITED_BYTES]
-        return min(finite) / _GIB if finite else None
+        return min(finite) / GIB if finite else None
 
     def use_gib(self) -> float | None:
         """Without file cache that the kernel drops on demand: that never gets a job killed."""
         used = _read_bytes(self.folders[0] / self.use_file)
-        return None if used is None else max(used - self._reclaimable_bytes(), 0) / _GIB
+        return None if used is None else max(used - self._reclaimable_bytes(), 0) / GIB
 
     def peak_gib(self) -> float | None:
         """The most that was ever used; None where the kernel does not count it."""
         peak = _read_bytes(self.folders[0] / self.peak_file)
-        return None if peak is None else peak / _GIB
+        return None if peak is None else peak / GIB
 
     def file_gib(self) -> float | None:
         """Pages of files, read or mapped, shared memory among them; None where not counted."""
         num_bytes = self._read_stat().get(self.file_key)
-        return None if num_bytes is None else num_bytes / _GIB
+        return None if num_bytes is None else num_bytes / GIB
 
     def _reclaimable_bytes(self) -> int:
         return self._read_stat().get(self.reclaimable_key, 0)
@@ -74,19 +89,13 @@ def _read_bytes(path: Path) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def find_cgroup(cgroup_root: Path, own_cgroup: Path) -> Cgroup | None:
-    """The memory controller this process is under, or None.
-
-    Args:
-        cgroup_root: Where the hierarchies are mounted.
-        own_cgroup: A file in the format of /proc/self/cgroup: lines of "id:controllers:path", the
-            line of version 2 being "0::path".
-    """
-    paths = _read_paths(own_cgroup)
+def find_cgroup(place: CgroupPlace) -> Cgroup | None:
+    """The memory controller this process is under, or None."""
+    paths = _read_paths(place.own)
     version_1 = _find_version_1(paths, "memory")
     if version_1 is not None:
         cgroup = Cgroup(
-            _own_and_parents(cgroup_root / "memory", version_1),
+            _own_and_parents(place.root / "memory", version_1),
             limit_file="memory.limit_in_bytes",
             use_file="memory.usage_in_bytes",
             peak_file="memory.max_usage_in_bytes",
@@ -95,7 +104,7 @@ def find_cgroup(cgroup_root: Path, own_cgroup: Path) -> Cgroup | None:
         )
     else:
         cgroup = Cgroup(
-            _own_and_parents(cgroup_root, paths.get("", "/")),
+            _own_and_parents(place.root, paths.get("", "/")),
             limit_file="memory.max",
             use_file="memory.current",
             peak_file="memory.peak",
@@ -105,10 +114,10 @@ def find_cgroup(cgroup_root: Path, own_cgroup: Path) -> Cgroup | None:
     return cgroup if cgroup.folders else None
 
 
-def _read_paths(own_cgroup: Path) -> dict[str, str]:
+def _read_paths(own: Path) -> dict[str, str]:
     """Path by its controllers, as "cpu,cpuacct"; empty where there are no groups."""
     try:
-        lines = own_cgroup.read_text().splitlines()
+        lines = own.read_text().splitlines()
     except OSError:
         return {}
     fields = [line.split(":", 2) for line in lines if line.count(":") >= 2]
@@ -129,31 +138,27 @@ def _own_and_parents(mount: Path, path: str) -> tuple[Path, ...]:
     return tuple(folder for folder in chain[: chain.index(mount) + 1] if folder.is_dir())
 
 
-def read_memory_limit_gib(
-    cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP
-) -> float | None:
+def read_memory_limit_gib(place: CgroupPlace = KERNEL_PLACE) -> float:
     """What this process may use: the container's limit or the host's memory, whichever is less."""
-    cgroup = find_cgroup(cgroup_root, own_cgroup)
+    cgroup = find_cgroup(place)
     container_gib = cgroup.limit_gib() if cgroup else None
-    host_gib: float = psutil.virtual_memory().total / _GIB
+    host_gib: float = psutil.virtual_memory().total / GIB
     return host_gib if container_gib is None else min(container_gib, host_gib)
 
 
-def read_cgroup_peak_gib(
-    cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP
-) -> float | None:
+def read_cgroup_peak_gib(place: CgroupPlace = KERNEL_PLACE) -> float | None:
     """The most that a container with a limit ever used, file cache included; None without a limit.
 
     The kernel's own count: it saw what was used between two samples, and by a process that is gone,
     and counts a page once that several processes share.
     """
-    cgroup = find_cgroup(cgroup_root, own_cgroup)
+    cgroup = find_cgroup(place)
     return cgroup.peak_gib() if cgroup and cgroup.limit_gib() is not None else None
 
 
-def read_oom_kills(cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP) -> int | None:
+def read_oom_kills(place: CgroupPlace = KERNEL_PLACE) -> int | None:
     """How many processes of the container the kernel has ended for memory; None if not counted."""
-    cgroup = find_cgroup(cgroup_root, own_cgroup)
+    cgroup = find_cgroup(place)
     if cgroup is None:
         return None
     for name in ("memory.events", "memory.oom_control"):
@@ -167,26 +172,24 @@ def read_oom_kills(cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROU
     return None
 
 
-def read_page_cache_gib(
-    cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP
-) -> float | None:
+def read_page_cache_gib(place: CgroupPlace = KERNEL_PLACE) -> float | None:
     """Pages of files in this process's group, shared memory among them; None without a group."""
-    cgroup = find_cgroup(cgroup_root, own_cgroup)
+    cgroup = find_cgroup(place)
     return cgroup.file_gib() if cgroup else None
 
 
-def read_cpu_limit(cgroup_root: Path = CGROUP_ROOT, own_cgroup: Path = OWN_CGROUP) -> float | None:
+def read_cpu_limit(place: CgroupPlace = KERNEL_PLACE) -> float | None:
     """How many cores' time the container may use (`docker run --cpus`); None without a limit."""
-    paths = _read_paths(own_cgroup)
+    paths = _read_paths(place.own)
     version_1 = _find_version_1(paths, "cpu")
     if version_1 is not None:
-        folders = _own_and_parents(cgroup_root / "cpu", version_1)
+        folders = _own_and_parents(place.root / "cpu", version_1)
         quotas = [
             (_read_bytes(folder / "cpu.cfs_quota_us"), _read_bytes(folder / "cpu.cfs_period_us"))
             for folder in folders
         ]
     else:
-        folders = _own_and_parents(cgroup_root, paths.get("", "/"))
+        folders = _own_and_parents(place.root, paths.get("", "/"))
         quotas = [_read_cpu_max(folder / "cpu.max") for folder in folders]
     limits = [quota / period for quota, period in quotas if quota and period]
     return min(limits, default=None)

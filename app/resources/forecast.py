@@ -14,15 +14,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from app.base.units import GIB, MPX
 from app.resources.shared_memory import BATCH_BYTES_PER_PX
 from app.settings.hyperparameters import Hyperparameters
 
 # What the kernel and other processes of a container need beside the job, and what a forecast may
 # be wrong by: a limit is filled to this share.
 USABLE_SHARE: Final = 0.85
-
-_GIB: Final = 2**30
-_MPX: Final = 2**20
 
 
 @dataclass(frozen=True)
@@ -262,7 +260,7 @@ class CostModel:
             BATCH_BYTES_PER_PX
             * hyperparameters.crop_size_px**2
             * hyperparameters.micro_batch_size
-            / _GIB
+            / GIB
         )
         num_workers, loading = hyperparameters.num_workers, self.measurements.loading
         # Of a step's micro-batches one is part of what was measured.
@@ -315,7 +313,7 @@ def _fit(
 
 
 def _terms(micro_batch_size: int, side_px: int) -> tuple[float, float, float]:
-    return 1.0, float(micro_batch_size), micro_batch_size * side_px**2 / _MPX
+    return 1.0, float(micro_batch_size), micro_batch_size * side_px**2 / MPX
 
 
 def _evaluate(coefficients: npt.NDArray[np.float64], micro_batch_size: int, side_px: int) -> float:

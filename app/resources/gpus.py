@@ -12,8 +12,8 @@ from typing import Final
 import pynvml
 
 from app.base.errors import ConfigError
+from app.base.units import GIB
 
-_GIB: Final = 2**30
 # The oldest drivers that run a major version of CUDA.
 # Source: CUDA Compatibility, "Minor Version Compatibility", NVIDIA.
 _MIN_DRIVERS: Final = {11: "450", 12: "525", 13: "580"}
@@ -83,7 +83,7 @@ def read_gpus() -> Gpus:
         return Gpus(
             names=tuple(str(pynvml.nvmlDeviceGetName(handle)) for handle in handles),
             memory_gib=tuple(
-                pynvml.nvmlDeviceGetMemoryInfo(handle).total / _GIB for handle in handles
+                pynvml.nvmlDeviceGetMemoryInfo(handle).total / GIB for handle in handles
             ),
             driver=str(pynvml.nvmlSystemGetDriverVersion()),
             cuda=(cuda // 1000, cuda % 1000 // 10),

@@ -14,9 +14,10 @@ from typing import Final, Self
 
 import psutil
 
+from app.base.units import GIB
 from app.resources.cgroup import (
-    CGROUP_ROOT,
-    OWN_CGROUP,
+    KERNEL_PLACE,
+    CgroupPlace,
     find_cgroup,
     read_cgroup_peak_gib,
     read_memory_limit_gib,
@@ -48,7 +49,6 @@ PEAK_COLUMNS: Final = (
 )
 COLUMNS: Final = (*PEAK_COLUMNS, "cgroup_limit_gib", "host_total_gib", "host_available_gib")
 
-_GIB: Final = 2**30
 # USS and PSS walk all page tables: 39 ms for phase 1 and its workers, where RSS takes 0.1 ms.
 _MAX_WALK_SHARE: Final = 0.002
 _MAX_PHASE_WALK_SHARE: Final = 0.003
@@ -90,8 +90,7 @@ class MemorySampler:
         interval_s: float,
         *,
         max_rows: int = 5000,
-        cgroup_root: Path = CGROUP_ROOT,
-        own_cgroup: Path = OWN_CGROUP,
+        place: CgroupPlace = KERNEL_PLACE,
         is_watched: bool = False,
         with_walks: bool = True,
     ) -> None:
@@ -100,20 +99,19 @@ class MemorySampler:
         Args:
             interval_s: Time between samples, > 0.
             max_rows: Length at which the series is thinned to half.
-            cgroup_root: Where cgroups are mounted.
-            own_cgroup: This process's groups.
+            place: Of control groups.
             is_watched: Whether what is found is warned of.
             with_walks: Whether USS, PSS and the peak are of interest, which cost most.
         """
         self._interval_s = interval_s
         self._max_rows = max_rows
-        self._cgroup = find_cgroup(cgroup_root, own_cgroup)
-        self._limit_gib = read_memory_limit_gib(cgroup_root, own_cgroup)
+        self._cgroup = find_cgroup(place)
+        self._limit_gib = read_memory_limit_gib(place)
         self._watch = MemoryWatch(self._limit_gib) if is_watched else None
         if is_watched and self._cgroup is None:
             _log.info(
                 "memory: no control groups under %s: the limit is taken to be the host's memory",
-                cgroup_root,
+                place.root,
             )
         self._phase = "start"
         self._rows: list[_Row] = []
@@ -187,18 +185,17 @@ class MemorySampler:
 
     def describe_peak(self) -> str:
         """For error messages: the peak, by the kernel's own count if it kept one, and the limit."""
-        limit = "unknown" if self._limit_gib is None else f"{self._limit_gib:.2f} GiB"
-        return f"peak {self._highest_gib():.2f} GiB of a limit of {limit}"
+        return f"peak {self._highest_gib():.2f} GiB of a limit of {self._limit_gib:.2f} GiB"
 
     def was_full(self) -> bool:
         """Whether the peak came so near to the limit that the kernel may have acted."""
-        return self._limit_gib is not None and self._highest_gib() >= _FULL_SHARE * self._limit_gib
+        return self._highest_gib() >= _FULL_SHARE * self._limit_gib
 
     def _highest_gib(self) -> float:
         peak_gib = read_cgroup_peak_gib()
         return self.peak_rss_gib() if peak_gib is None else peak_gib
 
-    def limit_gib(self) -> float | None:
+    def limit_gib(self) -> float:
         """The container's limit or the host's memory, whichever is less."""
         return self._limit_gib
 
@@ -262,8 +259,8 @@ class MemorySampler:
             "cuda_allocated_gib": cuda_allocated_gib,
             "cuda_reserved_gib": cuda_reserved_gib,
             "cgroup_limit_gib": self._cgroup.limit_gib() if self._cgroup else None,
-            "host_total_gib": host.total / _GIB,
-            "host_available_gib": host.available / _GIB,
+            "host_total_gib": host.total / GIB,
+            "host_available_gib": host.available / GIB,
         }
 
     def _list_processes(self, anew: bool) -> list[psutil.Process]:

@@ -26,11 +26,11 @@ _REMEDY: Final = (
 class MemoryWatch:
     """Sees what a job uses; each of its warnings is logged once."""
 
-    def __init__(self, limit_gib: float | None) -> None:
+    def __init__(self, limit_gib: float) -> None:
         """Prepare.
 
         Args:
-            limit_gib: What the job may use; None where it is not known, and nothing is warned of.
+            limit_gib: What the job may use.
         """
         self._limit_gib = limit_gib
         self._peaks_gib: list[float] = []
@@ -41,7 +41,7 @@ class MemoryWatch:
     def see(self, use_gib: float) -> None:
         """Take note of what is used now."""
         self._epoch_peak_gib = max(self._epoch_peak_gib, use_gib)
-        if self._limit_gib is None or self._told_full or use_gib < FULL_SHARE * self._limit_gib:
+        if self._told_full or use_gib < FULL_SHARE * self._limit_gib:
             return
         self._told_full = True
         _log.warning(
@@ -62,7 +62,7 @@ class MemoryWatch:
         self._peaks_gib.append(self._epoch_peak_gib)
         self._epoch_peak_gib = 0.0
         peaks_gib = self._peaks_gib[_NUM_WARM_UP_EPOCHS:][-_MAX_EPOCHS:]
-        if self._limit_gib is None or self._told_rise or len(peaks_gib) < _MIN_EPOCHS:
+        if self._told_rise or len(peaks_gib) < _MIN_EPOCHS:
             return
         rise_gib = find_rise(peaks_gib)
         if rise_gib < _MIN_RISE_SHARE * self._limit_gib:

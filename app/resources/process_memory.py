@@ -4,13 +4,11 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Final
 
 import psutil
 
+from app.base.units import GIB
 from app.resources.shared_memory import SHM_DIR
-
-_GIB: Final = 2**30
 
 
 def own_tree() -> list[psutil.Process]:
@@ -27,7 +25,7 @@ def sum_rss_gib(processes: list[psutil.Process]) -> float:
             total += process.memory_info().rss
         except psutil.Error:  # it ended since it was listed
             continue
-    return total / _GIB
+    return total / GIB
 
 
 def walk_gib(processes: list[psutil.Process]) -> tuple[float, float] | None:
@@ -45,7 +43,7 @@ def walk_gib(processes: list[psutil.Process]) -> tuple[float, float] | None:
             return None
         except psutil.Error:
             continue
-    return uss / _GIB, pss / _GIB
+    return uss / GIB, pss / GIB
 
 
 def own_sizes_gib() -> tuple[float, float]:
@@ -58,7 +56,7 @@ def own_sizes_gib() -> tuple[float, float]:
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, rest = line.partition(":")
         if name in ("VmHWM", "VmRSS"):
-            sizes[name] = int(rest.split()[0]) * 1024 / _GIB
+            sizes[name] = int(rest.split()[0]) * 1024 / GIB
     now_gib = sizes.get("VmRSS", 0.0)
     return max(sizes.get("VmHWM", 0.0), now_gib), now_gib
 
@@ -76,7 +74,7 @@ def shm_gib() -> float | None:
         stats = os.statvfs(SHM_DIR)
     except OSError:
         return None
-    return (stats.f_blocks - stats.f_bfree) * stats.f_frsize / _GIB
+    return (stats.f_blocks - stats.f_bfree) * stats.f_frsize / GIB
 
 
 def cuda_peaks_gib() -> tuple[float | None, float | None]:
@@ -90,7 +88,7 @@ def cuda_peaks_gib() -> tuple[float | None, float | None]:
     devices = range(cuda.device_count())
     allocated = sum(cuda.max_memory_allocated(device) for device in devices)
     reserved = sum(cuda.max_memory_reserved(device) for device in devices)
-    return allocated / _GIB, reserved / _GIB
+    return allocated / GIB, reserved / GIB
 
 
 def reset_cuda_peaks() -> None:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from app.base.units import GIB
 from app.settings.hyperparameters import Hyperparameters
 
 SHM_DIR: Final = Path("/dev/shm")
@@ -17,7 +18,6 @@ BATCH_BYTES_PER_PX = 13
 _VAL_SIDE_PX = 512
 # For what else lies there.
 _USABLE_SHARE = 0.9
-_GIB = 2**30
 
 
 def fit_workers(hyperparameters: Hyperparameters, num_local_processes: int) -> Hyperparameters:
@@ -32,7 +32,7 @@ def fit_workers(hyperparameters: Hyperparameters, num_local_processes: int) -> H
     shm = read_shm_gib()
     if shm is None or hyperparameters.num_workers == 0:
         return hyperparameters
-    free_bytes = shm[1] * _GIB * _USABLE_SHARE / num_local_processes
+    free_bytes = shm[1] * GIB * _USABLE_SHARE / num_local_processes
     num_workers = count_workers(hyperparameters, free_bytes)
     if num_workers == hyperparameters.num_workers:
         return hyperparameters
@@ -68,4 +68,4 @@ def read_shm_gib() -> tuple[float, float] | None:
         usage = shutil.disk_usage(SHM_DIR)
     except OSError:
         return None
-    return usage.total / _GIB, usage.free / _GIB
+    return usage.total / GIB, usage.free / GIB

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.base.errors import StorageError
-from app.base.storage import check_space, replacing, writing_to
+from app.base.storage import check_space, read_free_gib, replacing, writing_to
 
 TIB = 2**40
 
@@ -104,3 +104,10 @@ class TestCheckSpace:
             rf"{2 * part / 2**30:.2f} GiB there; [^;]*$",
         ):
             check_space(dict.fromkeys(folders, part))
+
+
+def test_free_space_is_that_of_the_nearest_folder_that_is_there(tmp_path):
+    # Others write to the same disk meanwhile.
+    expected_gib = pytest.approx(shutil.disk_usage(tmp_path).free / 2**30, abs=4)
+    assert read_free_gib(tmp_path) == expected_gib
+    assert read_free_gib(tmp_path / "not/yet/there") == expected_gib

@@ -63,7 +63,7 @@ def test_revision_that_nobody_told(start, monkeypatch):
 
 def test_machine_without_limits(start, monkeypatch):
     monkeypatch.setattr(start_report, "read_cpu_limit", lambda: None)
-    monkeypatch.setattr(start_report, "read_memory_limit_gib", lambda: None)
+    monkeypatch.setattr(start_report, "read_memory_limit_gib", lambda: 2.0**20)
     monkeypatch.setattr(os, "cpu_count", lambda: len(os.sched_getaffinity(0)))
     monkeypatch.setattr(start_report, "read_shm_gib", lambda: (0.0625, 0.05))
     monkeypatch.setattr(start_report, "read_free_gib", lambda _: 12.34)

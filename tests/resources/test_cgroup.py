@@ -3,29 +3,17 @@
 import pytest
 
 from app.resources.cgroup import (
+    CgroupPlace,
     read_cgroup_peak_gib,
     read_cpu_limit,
     read_memory_limit_gib,
     read_oom_kills,
     read_page_cache_gib,
 )
+from tests.support.memory import write_cgroup
 
 UNDER_VERSION_1 = "5:cpu,cpuacct:/job\n4:memory:/job\n1:name=systemd:/\n0::/\n"
 UNDER_VERSION_2 = "0::/job\n"
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(own, **files):
-        for name, text in files.items():
-            path = tmp_path / "cgroup" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        (tmp_path / "cgroup").mkdir(exist_ok=True)
-        (tmp_path / "own").write_text(own)
-        return {"cgroup_root": tmp_path / "cgroup", "own_cgroup": tmp_path / "own"}
-
-    return write
 
 
 @pytest.mark.parametrize(
@@ -72,13 +60,13 @@ def write(tmp_path):
         ("nonsense\n", {"job/cpu.max": "50000 100000\n"}, None),
     ],
 )
-def test_cpu_limit(write, own, files, limit):
-    assert read_cpu_limit(**write(own, **files)) == limit
+def test_cpu_limit(tmp_path, own, files, limit):
+    assert read_cpu_limit(write_cgroup(tmp_path, files, own)) == limit
 
 
 def test_no_list_of_groups_means_the_mount_itself(tmp_path):
     (tmp_path / "cpu.max").write_text("50000 100000\n")
-    assert read_cpu_limit(tmp_path, tmp_path / "absent") == 0.5
+    assert read_cpu_limit(CgroupPlace(tmp_path, tmp_path / "absent")) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -103,10 +91,10 @@ def test_no_list_of_groups_means_the_mount_itself(tmp_path):
         (UNDER_VERSION_2, {"job/memory.max": "1048576\n"}, 1 / 1024, None),
     ],
 )
-def test_memory_limit_and_peak(write, own, files, limit_gib, peak_gib):
-    places = write(own, **files)
-    assert read_memory_limit_gib(**places) == limit_gib
-    assert read_cgroup_peak_gib(**places) == peak_gib
+def test_memory_limit_and_peak(tmp_path, own, files, limit_gib, peak_gib):
+    place = write_cgroup(tmp_path, files, own)
+    assert read_memory_limit_gib(place) == limit_gib
+    assert read_cgroup_peak_gib(place) == peak_gib
 
 
 @pytest.mark.parametrize(
@@ -122,8 +110,8 @@ def test_memory_limit_and_peak(write, own, files, limit_gib, peak_gib):
         ),
     ],
 )
-def test_a_peak_without_a_limit_is_not_the_containers(write, own, files):
-    assert read_cgroup_peak_gib(**write(own, **files)) is None
+def test_a_peak_without_a_limit_is_not_the_containers(tmp_path, own, files):
+    assert read_cgroup_peak_gib(write_cgroup(tmp_path, files, own)) is None
 
 
 @pytest.mark.parametrize(
@@ -136,8 +124,8 @@ def test_a_peak_without_a_limit_is_not_the_containers(write, own, files):
         (UNDER_VERSION_1, {"memory/job/memory.stat": "cache 1\ntotal_cache 1073741824\n"}, 1.0),
     ],
 )
-def test_page_cache(write, own, files, gib):
-    assert read_page_cache_gib(**write(own, **files)) == gib
+def test_page_cache(tmp_path, own, files, gib):
+    assert read_page_cache_gib(write_cgroup(tmp_path, files, own)) == gib
 
 
 @pytest.mark.parametrize(
@@ -154,8 +142,4 @@ def test_page_cache(write, own, files, gib):
     ],
 )
 def test_counts_what_the_kernel_has_ended(files, own, expected, tmp_path):
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    (tmp_path / "own").write_text(own)
-    assert read_oom_kills(tmp_path, tmp_path / "own") == expected
+    assert read_oom_kills(write_cgroup(tmp_path, files, own)) == expected

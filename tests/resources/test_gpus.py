@@ -1,5 +1,4 @@
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +8,6 @@ import pytest
 import torch
 
 from app.base.errors import ConfigError
-from app.base.storage import read_free_gib
-from app.resources import gpus as machine
 from app.resources.gpus import (
     Gpus,
     TorchBuild,
@@ -19,7 +16,6 @@ from app.resources.gpus import (
     read_gpus,
     read_torch_build,
 )
-from app.resources.shared_memory import read_shm_gib
 from tests.support.paths import ROOT
 
 TWO_T4 = Gpus(names=("T4", "T4"), memory_gib=(15.0, 15.0), driver="550.54", cuda=(12, 4))
@@ -187,20 +183,3 @@ class TestCheckGpus:
     def test_cuda_of_a_later_year(self):
         with pytest.raises(ConfigError, match=r"CUDA 14\.1, which needs driver of that version or"):
             check_gpus(TWO_T4, TorchBuild("3.0", (14, 1)), "auto")
-
-
-class TestFreeSpace:
-    def test_of_the_nearest_folder_that_is_there(self, tmp_path):
-        # Others write to the same disk meanwhile.
-        expected_gib = pytest.approx(shutil.disk_usage(tmp_path).free / 2**30, abs=4)
-        assert read_free_gib(tmp_path) == expected_gib
-        assert read_free_gib(tmp_path / "not/yet/there") == expected_gib
-
-    def test_of_shared_memory(self):
-        total_gib, free_gib = read_shm_gib()
-        assert total_gib == shutil.disk_usage("/dev/shm").total / 2**30
-        assert 0 <= free_gib <= total_gib
-
-    def test_no_shared_memory(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(machine, "SHM_DIR", tmp_path / "absent")
-        assert read_shm_gib() is None

@@ -37,10 +37,10 @@ UNDER_VERSION_1 = "5:cpu,cpuacct:/\n4:memory:/job\n0::/\n"
     ],
 )
 def test_reads_limit_use_and_peak(files: dict[str, str], own: str, tmp_path: Path) -> None:
-    places = write_cgroup(tmp_path, files, own)
-    assert read_memory_limit_gib(**places) == 0.5
-    assert read_cgroup_peak_gib(**places) == 0.375
-    with MemorySampler(NEVER_S, **places) as sampler:
+    place = write_cgroup(tmp_path, files, own)
+    assert read_memory_limit_gib(place) == 0.5
+    assert read_cgroup_peak_gib(place) == 0.375
+    with MemorySampler(NEVER_S, place=place) as sampler:
         pass
     assert sampler.limit_gib() == 0.5
     # 0.25 in use, of which 0.125 is file cache that the kernel gives back
@@ -66,9 +66,9 @@ def test_reads_limit_use_and_peak(files: dict[str, str], own: str, tmp_path: Pat
 def test_host_memory_is_the_limit_where_no_tighter_one_is(
     files: dict[str, str], own: str, tmp_path: Path
 ) -> None:
-    places = write_cgroup(tmp_path, files, own)
-    assert read_memory_limit_gib(**places) == psutil.virtual_memory().total / GIB
-    assert read_cgroup_peak_gib(**places) is None
+    place = write_cgroup(tmp_path, files, own)
+    assert read_memory_limit_gib(place) == psutil.virtual_memory().total / GIB
+    assert read_cgroup_peak_gib(place) is None
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_host_memory_is_the_limit_where_no_tighter_one_is(
     ],
 )
 def test_finds_the_limit_along_the_path(files: dict[str, str], own: str, tmp_path: Path) -> None:
-    assert read_memory_limit_gib(**write_cgroup(tmp_path, files, own)) == 0.25
+    assert read_memory_limit_gib(write_cgroup(tmp_path, files, own)) == 0.25

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from app.resources import memory_sampler as memory
+from app.resources.cgroup import CgroupPlace
 from app.resources.memory_sampler import MemorySampler
 from tests.support.memory import write_cgroup
 from tests.support.paths import ROOT
@@ -72,7 +73,7 @@ def test_thread_samples_on_its_own_and_ends_with_the_context() -> None:
 
 
 def test_csv_has_a_row_per_sample_and_empty_cells_for_the_unknown(tmp_path: Path) -> None:
-    with MemorySampler(NEVER_S, cgroup_root=tmp_path, own_cgroup=tmp_path / "absent") as sampler:
+    with MemorySampler(NEVER_S, place=CgroupPlace(tmp_path, tmp_path / "absent")) as sampler:
         sampler.enter_phase("train")
     sampler.write_csv(tmp_path / "memory.csv")
     with (tmp_path / "memory.csv").open(newline="") as file:
@@ -231,8 +232,8 @@ def test_where_page_tables_may_not_be_read_rss_is_what_there_is(
         return full_info
 
     monkeypatch.setattr(psutil.Process, "memory_full_info", read)
-    places = write_cgroup(tmp_path, {"job/memory.max": "max\n"}, "0::/job\n")
-    with MemorySampler(NEVER_S, is_watched=True, **places) as sampler:
+    place = write_cgroup(tmp_path, {"job/memory.max": "max\n"}, "0::/job\n")
+    with MemorySampler(NEVER_S, is_watched=True, place=place) as sampler:
         sampler.enter_phase("train")
         monkeypatch.setattr(memory, "sum_rss_gib", lambda _: 0.9 * sampler.limit_gib())
         sampler.enter_phase("val")
@@ -309,13 +310,13 @@ def test_a_spike_between_two_samples_is_in_the_peak():
 
 def test_a_watched_job_is_warned_of_once(tmp_path, caplog):
     files = {"job/memory.max": f"{GIB}\n", "job/memory.current": f"{9 * GIB // 10}\n"}
-    places = write_cgroup(tmp_path, files, "0::/job\n")
-    with MemorySampler(NEVER_S, is_watched=True, **places) as sampler:
+    place = write_cgroup(tmp_path, files, "0::/job\n")
+    with MemorySampler(NEVER_S, is_watched=True, place=place) as sampler:
         sampler.sample_now()
     [record] = caplog.records
     assert record.message.startswith("memory: 0.90 GiB of the limit of 1.00 GiB are in use (90 %)")
     caplog.clear()
-    with MemorySampler(NEVER_S, **places):
+    with MemorySampler(NEVER_S, place=place):
         pass
     assert not caplog.records
 
@@ -323,7 +324,7 @@ def test_a_watched_job_is_warned_of_once(tmp_path, caplog):
 def test_absent_control_groups_are_told_of(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     MemorySampler(
-        NEVER_S, is_watched=True, cgroup_root=tmp_path / "none", own_cgroup=tmp_path / "absent"
+        NEVER_S, is_watched=True, place=CgroupPlace(tmp_path / "none", tmp_path / "absent")
     )
     assert [record.message for record in caplog.records] == [
         f"memory: no control groups under {tmp_path / 'none'}: the limit is taken to be the host's "
@@ -333,7 +334,7 @@ def test_absent_control_groups_are_told_of(tmp_path, caplog):
 
 def test_was_full(monkeypatch):
     sampler = MemorySampler(NEVER_S)
-    for peak_gib, limit_gib, expected in ((0.96, 1.0, True), (0.9, 1.0, False), (9.0, None, False)):
+    for peak_gib, limit_gib, expected in ((0.96, 1.0, True), (0.9, 1.0, False)):
         monkeypatch.setattr(memory, "read_cgroup_peak_gib", lambda peak=peak_gib: peak)
         sampler._limit_gib = limit_gib
         assert sampler.was_full() is expected

@@ -50,11 +50,6 @@ def test_what_is_no_rise(peaks_gib, num_epochs, caplog):
     assert not caplog.records
 
 
-def test_without_a_limit_there_is_nothing_to_warn_of(caplog):
-    run(MemoryWatch(None), [float(2**epoch) for epoch in range(12)], num_epochs=100)
-    assert not caplog.records
-
-
 @pytest.mark.parametrize(
     ("values", "rise"),
     [

@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import pytest
 
@@ -6,7 +7,7 @@ from app.data.loading import SampleKey, TrainDataset, TrainSource, collate
 from app.data.rid.dataset import RidDataset
 from app.data.transforms import TrainTransform
 from app.resources import shared_memory
-from app.resources.shared_memory import count_workers, fit_workers
+from app.resources.shared_memory import count_workers, fit_workers, read_shm_gib
 from app.settings.hyperparameters import Hyperparameters
 
 MIB = 2**20
@@ -86,3 +87,14 @@ class TestFitWorkers:
         monkeypatch.setattr(shared_memory, "read_shm_gib", lambda: None)
         asked = Hyperparameters(num_workers=64)
         assert fit_workers(asked, 1) is asked
+
+
+def test_size_and_free_part_of_shared_memory():
+    total_gib, free_gib = read_shm_gib()
+    assert total_gib == shutil.disk_usage("/dev/shm").total / 2**30
+    assert 0 <= free_gib <= total_gib
+
+
+def test_no_shared_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(shared_memory, "SHM_DIR", tmp_path / "absent")
+    assert read_shm_gib() is None

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from app.resources.cgroup import CgroupPlace
 
-def write_cgroup(root: Path, files: dict[str, str], own: str) -> dict[str, Path]:
-    """Write files by path, and where the process belongs; the arguments of what reads them."""
+
+def write_cgroup(root: Path, files: dict[str, str], own: str) -> CgroupPlace:
+    """Write files by path, and to which groups the process belongs; where to read all of it."""
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+    root.mkdir(exist_ok=True)
     (root / "own").write_text(own)
-    return {"cgroup_root": root, "own_cgroup": root / "own"}
+    return CgroupPlace(root, root / "own")

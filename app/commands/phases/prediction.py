@@ -66,10 +66,10 @@ def build_forecaster(
         num_processes = choose_num_processes(hyperparameters.processes_per_host, device, gpus)
         largest = None
         if hyperparameters.batch_size == "auto":
-            limit_gib = read_memory_limit_gib()
-            assert limit_gib is not None  # where there is no container, that of the host
             cuda_gib = min(gpus.memory_gib) if device == "cuda" else None
-            largest = model.largest_micro_batch(hyperparameters, limit_gib, cuda_gib, num_processes)
+            largest = model.largest_micro_batch(
+                hyperparameters, read_memory_limit_gib(), cuda_gib, num_processes
+            )
             if largest == 0:
                 return None  # the run says itself that nothing fits, and what would
         settled = settle_batch_size(hyperparameters, largest, num_processes)

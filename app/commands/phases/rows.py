@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
 from app.commands.phases.trend import find_trend
 from app.resources.cgroup import read_memory_limit_gib
 from app.resources.cores import num_cores
@@ -30,7 +28,6 @@ METRICS: Final[Mapping[str, str]] = {
     "val/lines/f1_3px": "line F1 at 3 px",
     "val/depth/rmse_m": "height RMSE, m",
 }
-_GIB: Final = 2**30
 
 
 def describe_machine() -> str:
@@ -40,11 +37,10 @@ def describe_machine() -> str:
     name = re.search(r"^model name\s*: (.+)$", text, flags=re.MULTILINE)
     processor = name.group(1).strip() if name else platform.machine()
     flags = " with bfloat16" if " avx512_bf16" in text or " amx_bf16" in text else ""
-    memory_gib = read_memory_limit_gib() or psutil.virtual_memory().total / _GIB
     gpus = read_gpus()
     parts = [
         f"{num_cores()} cores of {processor}{flags}",
-        f"{memory_gib:.0f} GiB",
+        f"{read_memory_limit_gib():.0f} GiB",
         *([f"GPUs: {gpus.describe()}"] if gpus.names else []),
         f"torch {read_torch_build().version}",
     ]

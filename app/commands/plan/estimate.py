@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from app.base.errors import ConfigError
+from app.base.units import MPX
 from app.commands.plan.facts import Facts
 from app.commands.plan.instances import INSTANCES, Instance, find_gpu
 from app.resources.batch_size import settle_batch_size
@@ -39,7 +40,6 @@ GPU_OPTIMIZER_S: Final = 0.01
 PASS_PER_FORWARD: Final = 3.0
 CHECKPOINTED_PASS: Final = 1.25
 _VAL_SIDE_PX: Final = 512
-_MPX: Final = 2**20
 _SMALL_SIDE_PX: Final = 256
 _LARGE_SIDE_PX: Final = 512
 
@@ -266,7 +266,7 @@ def _count_points(instance: Instance, facts: Facts, checkpoints: bool) -> tuple[
             trainer_gib=GPU_TRAINER_GIB,
             files_gib=0.0,
             cuda_gib=CUDA_CONTEXT_GIB + (1 + CUDA_FRAGMENTATION) * gib,
-            pass_s=GPU_PASS_OVERHEAD_S + size * side_px**2 / _MPX * flop_per_mpx / flop_per_s,
+            pass_s=GPU_PASS_OVERHEAD_S + size * side_px**2 / MPX * flop_per_mpx / flop_per_s,
             optimizer_s=GPU_OPTIMIZER_S,
         )
         for size, side_px, gib in tensors_gib

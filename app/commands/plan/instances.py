@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import psutil
-
 from app.base.errors import ConfigError
 from app.resources.cgroup import read_memory_limit_gib
 from app.resources.cores import computes_bf16, local_cores, num_cores, read_cpu_flags
@@ -228,13 +226,12 @@ def local_instance(gpus: Gpus) -> Instance:
     Args:
         gpus: As `read_gpus` found them.
     """
-    memory_gib = read_memory_limit_gib()
     flags = read_cpu_flags()
     return Instance(
         name=LOCAL,
         num_vcpus=num_cores(),
         num_cores=local_cores(),
-        memory_gib=memory_gib or psutil.virtual_memory().total / 2**30,
+        memory_gib=read_memory_limit_gib(),
         core_speed=local_core_speed(flags),
         computes_bf16=computes_bf16(flags),
         num_gpus=len(gpus.names),

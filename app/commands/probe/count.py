@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from app.base.dataset_names import DatasetName
 from app.base.tasks import Task, TaskName, build_tasks
+from app.base.units import MPX
 from app.commands.plan.facts import Facts, FactsRequest
 from app.commands.probe.step_memory import count_step_memory
 from app.data.datasets import Datasets, open_datasets
@@ -92,7 +93,7 @@ def count_gmac(tasks: Iterable[Task], trained: Collection[TaskName]) -> float:
         with FlopCounterMode(display=False) as counter:
             model(image, list(trained))
     num_flop: int = counter.get_total_flops()
-    return num_flop / 2 / 1e9 * 2**20 / _COUNTED_SIDE_PX**2
+    return num_flop / 2 / 1e9 * MPX / _COUNTED_SIDE_PX**2
 
 
 def _count_photos(datasets: Datasets) -> tuple[dict[DatasetName, int], int]:

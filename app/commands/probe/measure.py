@@ -22,6 +22,7 @@ import torch
 
 from app.base.children import tell_parent
 from app.base.tasks import build_tasks
+from app.base.units import GIB
 from app.data.datasets import Datasets, open_datasets
 from app.data.loading import Batch, TrainOrder, build_train_loader, collate
 from app.data.workers import start_worker_server
@@ -39,7 +40,6 @@ from app.training.build import build_state, choose_task_weights
 from app.training.state import StepSettings, TrainingState
 from app.training.step import train_steps
 
-_GIB: Final = 2**30
 # The first step of a size pays for what is done once.
 _NUM_STEPS: Final = 4
 _MAX_TIMED_S: Final = 20.0
@@ -176,7 +176,7 @@ class _Probe:
             BATCH_BYTES_PER_PX
             * hyperparameters.crop_size_px**2
             * hyperparameters.micro_batch_size
-            / _GIB
+            / GIB
         )
         ready_gib = hyperparameters.prefetch_factor * batch_gib
         worker_gib = max(0.0, statistics.mean(_worker_uss_gib()) - ready_gib)
@@ -203,7 +203,7 @@ class _Probe:
         self.state = self._build_state()
         if point is None or self.device.type != "cuda":
             return point is not None
-        total_gib = torch.cuda.get_device_properties(self.device).total_memory / _GIB
+        total_gib = torch.cuda.get_device_properties(self.device).total_memory / GIB
         return point.cuda_gib is not None and point.cuda_gib <= _TRIAL_SHARE * total_gib
 
     def _train(self, batches: Iterator[Batch], num_steps: int) -> list[dict[str, float]]:
@@ -285,21 +285,21 @@ def _forget_peaks(device: torch.device) -> None:
 def _read_status_gib(name: str) -> float:
     """A size that the kernel counts of this process, such as VmHWM, the most ever resident."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024 / _GIB
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024 / GIB
 
 
 def _cuda_peak_gib(device: torch.device) -> float | None:
-    return torch.cuda.max_memory_reserved(device) / _GIB if device.type == "cuda" else None
+    return torch.cuda.max_memory_reserved(device) / GIB if device.type == "cuda" else None
 
 
 def _tree_pss_gib() -> float:
     own = psutil.Process()
     processes = [own, *own.children(recursive=True)]
-    return sum(process.memory_full_info().pss for process in processes) / _GIB
+    return sum(process.memory_full_info().pss for process in processes) / GIB
 
 
 def _worker_uss_gib() -> list[float]:
     """Of each process that the server has forked."""
     own = psutil.Process()
     workers = [process for process in own.children(recursive=True) if process.ppid() != os.getpid()]
-    return [process.memory_full_info().uss / _GIB for process in workers]
+    return [process.memory_full_info().uss / GIB for process in workers]

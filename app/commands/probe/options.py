@@ -5,6 +5,7 @@ import sys
 
 from app.base.children import die_with_parent, tell_parent
 from app.base.errors import RoofError
+from app.base.units import GIB
 from app.commands.options import Commands
 
 
@@ -35,7 +36,7 @@ def _measure(question: str) -> None:
 
     request = ProbeRequest.from_json(question)
     # Before torch is imported: the process that starts training has none.
-    launcher_gib = psutil.Process().memory_full_info().pss / 2**30
+    launcher_gib = psutil.Process().memory_full_info().pss / GIB
     from app.commands.probe.measure import run_probe
 
     run_probe(request, launcher_gib)

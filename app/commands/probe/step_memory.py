@@ -5,7 +5,7 @@ So memory of a GPU can be foretold where there is none.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from app.base.tasks import TASK_NAMES, Task, TaskName
+from app.base.units import GIB
 from app.model.devices import autocast
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
 from app.training.watch.tensor_memory import PERSISTENT, StepMemoryWatch
-
-_GIB: Final = 2**30
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def count_step_memory(
             optimizer.zero_grad(set_to_none=True)
     points = watch.points()
     persistent = sum(points[-1].num_bytes.get(name, 0) for name in PERSISTENT)
-    return StepMemory(max(point.total for point in points) / _GIB, persistent / _GIB)
+    return StepMemory(max(point.total for point in points) / GIB, persistent / GIB)
 
 
 class _Assumed(TorchDispatchMode):  # type: ignore[no-untyped-call]

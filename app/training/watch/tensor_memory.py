@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
+from app.base.units import GIB
 from app.resources.cgroup import read_page_cache_gib
 from app.training.state import unwrap
 
@@ -41,7 +42,6 @@ WORKERS: Final = "data workers"
 PAGE_CACHE: Final = "page cache"
 REST: Final = "process without tensors"
 
-_GIB: Final = 2**30
 _MAX_POINTS: Final = 200
 
 Bytes = dict[str, int]
@@ -141,15 +141,15 @@ class StepMemoryWatch:
             for name, num_bytes in point.num_bytes.items():
                 own_peak[name] = max(num_bytes, own_peak.get(name, 0))
         outside = {name: gib for name, gib in (outside_gib or {}).items() if gib is not None}
-        resident_gib = self._log.peak_resident_bytes / _GIB
+        resident_gib = self._log.peak_resident_bytes / GIB
         if resident_gib:
-            in_it_gib = peak.total / _GIB if self._device_type == "cpu" else 0.0
+            in_it_gib = peak.total / GIB if self._device_type == "cpu" else 0.0
             outside[REST] = max(0.0, resident_gib - in_it_gib)
-        sizes = {name: num_bytes / _GIB for name, num_bytes in own_peak.items()} | outside
+        sizes = {name: num_bytes / GIB for name, num_bytes in own_peak.items()} | outside
         return {
             "device": self._device_type,
             "holders": sorted(sizes, key=lambda name: -sizes[name]),
-            "peak_gib": round(peak.total / _GIB, 5),
+            "peak_gib": round(peak.total / GIB, 5),
             "peak_by_holder_gib": _in_gib(peak.num_bytes),
             "own_peak_gib": _in_gib(own_peak),
             "outside_gib": {name: round(gib, 5) for name, gib in outside.items()},
@@ -335,7 +335,7 @@ def read_outside_gib() -> dict[str, float | None]:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it ended since it was listed
             workers_bytes += process.memory_full_info().uss
-    return {WORKERS: workers_bytes / _GIB, PAGE_CACHE: read_page_cache_gib()}
+    return {WORKERS: workers_bytes / GIB, PAGE_CACHE: read_page_cache_gib()}
 
 
 def _find_parts(network: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
@@ -368,7 +368,7 @@ def _tensors(values: object) -> Iterator[Tensor]:
 
 
 def _in_gib(num_bytes: Bytes) -> dict[str, float]:
-    return {name: round(n / _GIB, 5) for name, n in num_bytes.items()}
+    return {name: round(n / GIB, 5) for name, n in num_bytes.items()}
 
 
 def _thin(points: list[MemoryPoint]) -> list[MemoryPoint]:
