@@ -4,12 +4,18 @@ import argparse
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.base.children import die_with_parent
+from app.base.errors import StopRequested
 from app.base.logs import configure_logging
 from app.commands.options import Commands, add_base_dir, add_dataset_dirs, add_settings, named_dirs
 from app.job.paths import Paths
 from app.job.signals import StopFlag, StopRequests
+
+if TYPE_CHECKING:
+    from app.job.job import Job
+    from app.resources.batch_size import PassLimit
 
 logger = logging.getLogger(__name__)
 
@@ -79,35 +85,54 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
         clear_failure(Paths(options.base_dir))
     stop_flag = StopFlag()
     stop_flag.listen()
+    from app.job.job import Job
     from app.settings.texts import parse_hyperparameters, parse_settings
 
     paths = read_paths(options.base_dir)
     check_writable(paths.model_dir, paths.checkpoint_dir)
     settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
-    hyperparameters = parse_hyperparameters(settings)
-    channels = _find_channels(options, paths)
-    largest_pass = recalled_pass = None
-    if hyperparameters.batch_size == "auto":
-        from app.resources.batch_size import find_largest_pass, recall_batch_size
-
+    job = Job(paths, parse_hyperparameters(settings), _find_channels(options, paths), stop_flag)
+    try:
         # Before torch is imported: what this process holds, the one that measures cannot have.
-        num_processes = int(os.environ.get("WORLD_SIZE", "1"))
-        recalled_pass = recall_batch_size(paths.checkpoint_dir, hyperparameters, num_processes)
-        if recalled_pass is None and os.environ.get("LOCAL_RANK", "0") == "0":
-            num_local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-            largest_pass = find_largest_pass(
-                hyperparameters, settings, channels, num_local, stop_flag
-            )
-        if stop_flag() and num_processes == 1:
-            logger.info("asked to stop before training began")
-            return
+        pass_limit = _find_pass_limit(job)
+    except StopRequested:
+        logger.info("asked to stop before training began")
+        return
     # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
     # imports run beside ours.
     from app.data.workers import start_worker_server
-    from app.job.job import Job
 
-    if hyperparameters.num_workers > 0:
+    if job.hyperparameters.num_workers > 0:
         start_worker_server()
     from app.training.train import train
 
-    train(Job(paths, hyperparameters, channels, stop_flag), largest_pass, recalled_pass)
+    train(job, pass_limit)
+
+
+def _find_pass_limit(job: "Job") -> "PassLimit":
+    """What this rank knows for batch_size=auto; the first rank of a host measures for all.
+
+    Raises:
+        StopRequested: If this process, which trains alone, was asked to stop.
+    """
+    from app.resources.batch_size import PassLimit, find_largest_pass, recall_batch_size
+
+    hyperparameters = job.hyperparameters
+    if hyperparameters.batch_size != "auto":
+        return PassLimit()
+    num_ranks = _count_ranks("WORLD_SIZE")
+    recalled = recall_batch_size(job.paths.checkpoint_dir, hyperparameters, num_ranks)
+    if recalled is not None or os.environ.get("LOCAL_RANK", "0") != "0":
+        return PassLimit(recalled=recalled)
+    num_local = _count_ranks("LOCAL_WORLD_SIZE")
+    try:
+        found = find_largest_pass(hyperparameters, job.channels, num_local, job.stop_requested)
+    except StopRequested:
+        if num_ranks == 1:
+            raise
+        found = 1  # the others wait for this rank: all stop together, at their first step
+    return PassLimit(found=found)
+
+
+def _count_ranks(variable: str) -> int:
+    return int(os.environ.get(variable, "1"))

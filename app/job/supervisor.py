@@ -75,7 +75,7 @@ def run_job(
 
             logger.info("measuring what would have fitted")
             return describe_fitting(
-                hyperparameters, settings, find_channels(), num_processes, requests.to_stop
+                hyperparameters, find_channels(), num_processes, requests.to_stop
             )
 
         part = Part(

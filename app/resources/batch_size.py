@@ -1,20 +1,22 @@
 """`batch_size=auto`: the largest micro-batch that memory holds, and what would have fitted.
 
 A GPU says when its memory is full, so there sizes are tried. On a CPU the kernel ends a process
-without a word, so there a model is fitted to small sizes, and the container's limit bounds it.
+without notice, so there a model is fitted to small sizes, and the container's limit bounds it.
 """
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psutil
 
-from app.base.errors import ConfigError
+from app.base.children import Reply
+from app.base.errors import ConfigError, StopRequested
 from app.base.units import GIB
 from app.resources.cgroup import read_memory_limit_gib
-from app.resources.forecast import USABLE_SHARE, CostModel, split_global_batch
+from app.resources.forecast import USABLE_SHARE, CostModel, Limits, resize_pass, split_global_batch
 from app.resources.gpus import read_gpus
 from app.resources.measuring import ProbeRequest, ask_probe, read_answers
 from app.settings.hyperparameters import Hyperparameters
@@ -29,18 +31,30 @@ _REMEDY_TIMEOUT_S: Final = 90.0
 _SMALL_SIDE_PX: Final = 256
 
 
+@dataclass(frozen=True)
+class PassLimit:
+    """For batch_size=auto, what one rank knows of how many samples of a pass memory holds.
+
+    Attributes:
+        found: Measured on this rank's host; None where this rank did not measure.
+        recalled: Settled for the run that resumes here; None where no run resumes, or this rank's
+            host has no checkpoints.
+    """
+
+    found: int | None = None
+    recalled: int | None = None
+
+
 def find_largest_pass(
     hyperparameters: Hyperparameters,
-    settings: Mapping[str, object],
     channels: Mapping[str, Path],
     num_local_processes: int,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> int:
-    """The most samples of a pass that this host's memory holds; 1 if asked to stop meanwhile.
+    """The most samples of a pass that this host's memory holds.
 
     Args:
         hyperparameters: The settings, checked.
-        settings: The same, as they were sent.
         channels: Folders of datasets.
         num_local_processes: Training processes on this host, which share its memory, or have a GPU
             each.
@@ -48,47 +62,37 @@ def find_largest_pass(
 
     Raises:
         ConfigError: If not even one fits; names what would, if anything does.
+        StopRequested: If asked to stop meanwhile.
     """
     on_gpu = _is_for_gpu(hyperparameters)
-    request = _build_request(hyperparameters, settings, channels, with_trial=on_gpu)
-    reply = ask_probe(request, stop_requested)
+    reply = ask_probe(_build_request(hyperparameters, channels, with_trial=on_gpu), stop_requested)
     if stop_requested():
-        return 1
+        raise StopRequested
     if on_gpu:
-        tried = reply.of_kind("trial")
-        if not tried:
-            raise ConfigError(f"batch_size=auto: could not try any: {reply.failure}; set a number")
-        largest = int(tried[0]["micro_batch_size"])
-        if largest == 0:
-            raise ConfigError(
-                "batch_size=auto: not one sample fits into the GPU's memory; lower crop_size_px, "
-                "set checkpoint_activations=true, or take an instance with more GPU memory"
-            )
-        logger.info("batch_size=auto: at most %d samples a pass fit into the GPU", largest)
-        return largest
+        return _read_trial(reply)
     measurements = read_answers(reply)
     if measurements is None:
         raise ConfigError(f"batch_size=auto: could not measure any: {reply.failure}; set a number")
-    model, limit_gib = CostModel(measurements), _limit_gib()
+    model, limits = CostModel(measurements), _limits()
     total = hyperparameters.global_batch_size or DEFAULT_GLOBAL_BATCH_SIZE
     largest = model.largest_micro_batch(
-        hyperparameters, limit_gib, None, num_local_processes, max_size=total, total=total
+        hyperparameters, limits, num_local_processes, max_size=total, total=total
     )
-    one = model.forecast(_with_size(hyperparameters, 1), {}, num_local_processes)
+    tried = resize_pass(hyperparameters, max(1, largest))
+    needed_gib = model.forecast(tried, {}, num_local_processes).needed_gib
     if largest == 0:
         raise ConfigError(
             f"batch_size=auto: one sample of {hyperparameters.crop_size_px} px needs "
-            f"{one.needed_gib:.1f} GiB, more than {100 * USABLE_SHARE:.0f} % of the limit of "
-            f"{limit_gib:.1f} GiB; "
-            f"{_describe_smaller(model, hyperparameters, limit_gib, num_local_processes)}"
+            f"{needed_gib:.1f} GiB, more than {100 * USABLE_SHARE:.0f} % of the limit of "
+            f"{limits.host_gib:.1f} GiB; "
+            f"{_describe_smaller(model, hyperparameters, limits, num_local_processes)}"
         )
-    chosen = model.forecast(_with_size(hyperparameters, largest), {}, num_local_processes)
     logger.info(
         "batch_size=auto: at most %d samples a pass: %.2f GiB of a limit of %.2f GiB expected "
         "(fitted to %d measurements)",
         largest,
-        chosen.needed_gib,
-        limit_gib,
+        needed_gib,
+        limits.host_gib,
         len(measurements.points),
     )
     return largest
@@ -153,7 +157,6 @@ def settle_batch_size(
 
 def describe_fitting(
     hyperparameters: Hyperparameters,
-    settings: Mapping[str, object],
     channels: Mapping[str, Path],
     num_local_processes: int,
     stop_requested: Callable[[], bool] = lambda: False,
@@ -162,21 +165,20 @@ def describe_fitting(
 
     Args:
         hyperparameters: Those that did not fit.
-        settings: The same, as they were sent.
         channels: Folders of datasets.
         num_local_processes: Training processes on this host.
         stop_requested: Asked while it is measured.
     """
     if _is_for_gpu(hyperparameters):
         return None
-    request = _build_request(hyperparameters, settings, channels, with_trial=False)
+    request = _build_request(hyperparameters, channels, with_trial=False)
     measurements = read_answers(ask_probe(request, stop_requested, _REMEDY_TIMEOUT_S))
     if measurements is None:
         return None
-    model, limit_gib = CostModel(measurements), _limit_gib()
-    largest = model.largest_micro_batch(hyperparameters, limit_gib, None, num_local_processes)
+    model, limits = CostModel(measurements), _limits()
+    largest = model.largest_micro_batch(hyperparameters, limits, num_local_processes)
     if largest == 0:
-        return _describe_smaller(model, hyperparameters, limit_gib, num_local_processes)
+        return _describe_smaller(model, hyperparameters, limits, num_local_processes)
     if hyperparameters.batch_size == "auto":
         return None
     if largest >= hyperparameters.micro_batch_size:
@@ -194,7 +196,7 @@ def describe_fitting(
 def remember_batch_size(
     folder: Path, settled: Hyperparameters, asked: Hyperparameters, num_processes: int
 ) -> None:
-    """Keep what was settled beside the checkpoints: a run that goes on has to split steps alike."""
+    """Keep what was settled beside the checkpoints: a resumed run has to split steps alike."""
     document = {**_key(asked, num_processes), "batch_size": settled.micro_batch_size}
     remember(folder, "batch_size", document)
 
@@ -229,17 +231,13 @@ def _is_for_gpu(hyperparameters: Hyperparameters) -> bool:
 
 
 def _build_request(
-    hyperparameters: Hyperparameters,
-    settings: Mapping[str, object],
-    channels: Mapping[str, Path],
-    *,
-    with_trial: bool,
+    hyperparameters: Hyperparameters, channels: Mapping[str, Path], *, with_trial: bool
 ) -> ProbeRequest:
     side_px = hyperparameters.crop_size_px
     small_px = min(_SMALL_SIDE_PX, side_px)
     points = sorted({(1, small_px), (2, small_px), (1, side_px), (2, side_px)}, key=_num_pixels)
     return ProbeRequest(
-        settings={name: str(value) for name, value in settings.items()},
+        settings=hyperparameters.to_texts(),
         channels={name: str(path) for name, path in channels.items()},
         points=() if with_trial else tuple(points),
         with_loading=not with_trial and hyperparameters.num_workers > 0,
@@ -252,21 +250,30 @@ def _num_pixels(point: tuple[int, int]) -> int:
     return size * side_px**2
 
 
-def _with_size(hyperparameters: Hyperparameters, size: int) -> Hyperparameters:
-    return hyperparameters.model_copy(update={"batch_size": size})
+def _read_trial(reply: Reply) -> int:
+    """What a GPU was found to hold."""
+    tried = reply.of_kind("trial")
+    if not tried:
+        raise ConfigError(f"batch_size=auto: could not try any: {reply.failure}; set a number")
+    largest = int(tried[0]["micro_batch_size"])
+    if largest == 0:
+        raise ConfigError(
+            "batch_size=auto: not one sample fits into the GPU's memory; lower crop_size_px, "
+            "set checkpoint_activations=true, or take an instance with more GPU memory"
+        )
+    logger.info("batch_size=auto: at most %d samples a pass fit into the GPU", largest)
+    return largest
 
 
-def _limit_gib() -> float:
+def _limits() -> Limits:
     """What this host's training may use: a container's limit, or what a host has left."""
-    return min(read_memory_limit_gib(), psutil.virtual_memory().available / GIB)
+    return Limits(min(read_memory_limit_gib(), psutil.virtual_memory().available / GIB))
 
 
 def _describe_smaller(
-    model: CostModel, hyperparameters: Hyperparameters, limit_gib: float, num_local_processes: int
+    model: CostModel, hyperparameters: Hyperparameters, limits: Limits, num_local_processes: int
 ) -> str:
-    """The largest windows, of one sample a pass, that would fit."""
-    for side_px in range(hyperparameters.crop_size_px - 32, 32, -32):
-        tried = _with_size(hyperparameters, 1).model_copy(update={"crop_size_px": side_px})
-        if model.forecast(tried, {}, num_local_processes).needed_gib <= USABLE_SHARE * limit_gib:
-            return f"batch_size=1 with crop_size_px={side_px} would fit"
-    return "num_workers=0 may fit"
+    side_px = model.largest_side_px(hyperparameters, limits, num_local_processes)
+    if side_px is None:
+        return "num_workers=0 may fit"
+    return f"batch_size=1 with crop_size_px={side_px} would fit"

@@ -31,7 +31,8 @@ class Point:
         micro_batch_size: Samples of a pass.
         side_px: Of its windows.
         trainer_gib: Highest memory of the training process, pages of files included.
-        files_gib: Of it, pages of files, programs mostly, which the kernel drops where it must.
+        files_gib: The part of trainer_gib in pages of files, programs mostly, which the kernel
+            drops where it must.
         cuda_gib: Highest memory reserved on the GPU; None on a CPU.
         pass_s: Forward, losses and backward.
         optimizer_s: What else a step does.
@@ -114,14 +115,15 @@ class Forecast:
 
     Attributes:
         host_gib: Highest memory of all its processes, pages they share counted once.
-        needed_gib: Of it, what the kernel cannot drop: all but pages of files.
-        trainer_gib: Of it, one training process.
-        loading_gib: Of it, the workers of one training process, with the batches they keep ready.
+        needed_gib: The part of host_gib that the kernel cannot drop: all but pages of files.
+        trainer_gib: The part of host_gib that one training process takes.
+        loading_gib: The part of host_gib that the data workers of one training process take, with
+            the batches they keep ready.
         cuda_gib: On each GPU; None on a CPU.
         pass_s: Forward, losses and backward of one micro-batch.
         load_s: CPU time of reading one micro-batch.
         step_s: A whole step.
-        wait_s: Of it, waiting for data.
+        wait_s: The part of step_s spent waiting for data.
         samples_per_step: Of all training processes.
     """
 
@@ -140,6 +142,19 @@ class Forecast:
     def samples_per_s(self) -> float:
         """Of all training processes."""
         return self.samples_per_step / self.step_s
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The memory that a run may take, to be filled to USABLE_SHARE.
+
+    Attributes:
+        host_gib: For all processes of the host together.
+        cuda_gib: For each GPU; None where no GPU is used.
+    """
+
+    host_gib: float
+    cuda_gib: float | None = None
 
 
 class CostModel:
@@ -166,7 +181,6 @@ class CostModel:
         hyperparameters: Hyperparameters,
         shares: Mapping[str, float],
         num_processes: int = 1,
-        num_cores: int | None = None,
     ) -> Forecast:
         """What a run takes on a machine that computes as fast as the one measured on.
 
@@ -174,10 +188,9 @@ class CostModel:
             hyperparameters: With a number as batch_size.
             shares: Of the datasets trained on, by name; they add up to 1.
             num_processes: Training processes on the host, which share its cores or have a GPU each.
-            num_cores: Of the host; those of the machine measured on by default.
         """
         size, side_px = hyperparameters.micro_batch_size, hyperparameters.crop_size_px
-        cores = (num_cores or self.measurements.num_cores) / num_processes
+        cores = self.measurements.num_cores / num_processes
         trainer_gib = _evaluate(self._trainer_gib, size, side_px)
         pass_s = _evaluate(self._pass_s, size, side_px)
         load_s = size * self._sample_s(shares, side_px)
@@ -207,15 +220,27 @@ class CostModel:
             samples_per_step=size * num_passes * num_processes,
         )
 
-    def fixed_gib(self) -> float:
-        """Of the training process, what is there without a single sample."""
-        return float(self._trainer_gib[0])
+    def fits(
+        self, hyperparameters: Hyperparameters, limits: Limits, num_processes: int = 1
+    ) -> bool:
+        """Whether a run stays within USABLE_SHARE of the limits.
+
+        Args:
+            hyperparameters: With a number as batch_size.
+            limits: Of the host and its GPUs.
+            num_processes: Training processes on the host.
+        """
+        forecast = self.forecast(hyperparameters, {}, num_processes)
+        if forecast.needed_gib > USABLE_SHARE * limits.host_gib:
+            return False
+        if limits.cuda_gib is None or forecast.cuda_gib is None:
+            return True
+        return forecast.cuda_gib <= USABLE_SHARE * limits.cuda_gib
 
     def largest_micro_batch(
         self,
         hyperparameters: Hyperparameters,
-        host_limit_gib: float,
-        cuda_limit_gib: float | None = None,
+        limits: Limits,
         num_processes: int = 1,
         max_size: int = 256,
         total: int | None = None,
@@ -224,28 +249,34 @@ class CostModel:
 
         Args:
             hyperparameters: Any batch_size; the other settings count.
-            host_limit_gib: What all processes of the host may use, to be filled to USABLE_SHARE.
-            cuda_limit_gib: What each GPU has, likewise.
+            limits: Of the host and its GPUs.
             num_processes: Training processes on the host.
             max_size: No more than these.
             total: Samples of a step that passes make up; None keeps grad_accum_steps.
         """
         for size in range(max_size, 0, -1):
-            update = {"batch_size": size}
+            tried = resize_pass(hyperparameters, size)
             if total is not None:
-                update["grad_accum_steps"] = -(-total // (size * num_processes))
-            tried = hyperparameters.model_copy(update=update)
-            forecast = self.forecast(tried, {}, num_processes)
-            if forecast.needed_gib > USABLE_SHARE * host_limit_gib:
-                continue
-            if (
-                cuda_limit_gib is not None
-                and forecast.cuda_gib is not None
-                and forecast.cuda_gib > USABLE_SHARE * cuda_limit_gib
-            ):
-                continue
-            return size
+                num_passes = -(-total // (size * num_processes))
+                tried = tried.model_copy(update={"grad_accum_steps": num_passes})
+            if self.fits(tried, limits, num_processes):
+                return size
         return 0
+
+    def largest_side_px(
+        self, hyperparameters: Hyperparameters, limits: Limits, num_processes: int = 1
+    ) -> int | None:
+        """The largest windows, below crop_size_px, of which one sample a pass fits; None if none.
+
+        Args:
+            hyperparameters: Too large ones; their batch_size does not count.
+            limits: Of the host and its GPUs.
+            num_processes: Training processes on the host.
+        """
+        for side_px in range(hyperparameters.crop_size_px - 32, 32, -32):
+            if self.fits(resize_pass(hyperparameters, 1, side_px), limits, num_processes):
+                return side_px
+        return None
 
     def _sample_s(self, shares: Mapping[str, float], side_px: int) -> float:
         loading = self.measurements.loading
@@ -271,6 +302,20 @@ class CostModel:
         # A worker's own memory is that of windows on their way through its hands.
         worker_gib = loading.worker_gib
         return loading.server_gib + num_workers * worker_gib + waiting_gib + ready_gib
+
+
+def resize_pass(
+    hyperparameters: Hyperparameters, size: int, side_px: int | None = None
+) -> Hyperparameters:
+    """The settings with other passes.
+
+    Args:
+        hyperparameters: As asked for.
+        size: Samples of a pass.
+        side_px: Of its windows; None leaves crop_size_px unchanged.
+    """
+    update = {"batch_size": size} | ({} if side_px is None else {"crop_size_px": side_px})
+    return hyperparameters.model_copy(update=update)
 
 
 def split_global_batch(global_batch_size: int, num_processes: int, largest: int) -> tuple[int, int]:

@@ -291,6 +291,10 @@ class Hyperparameters(BaseModel):
         fields = type(self).model_fields
         return {name: value for name, value in self if value != fields[name].default}
 
+    def to_texts(self) -> dict[str, str]:
+        """All fields as texts, which `app.settings.texts.parse_hyperparameters` takes."""
+        return {name: str(value) for name, value in self}
+
     def result_affecting(self) -> dict[str, int | float | str | None]:
         """The fields that change the trained weights; a resumed run must have the same."""
         fields = type(self).model_fields

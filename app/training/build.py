@@ -20,7 +20,7 @@ from app.model.class_weights import choose_class_weights
 from app.model.devices import Compute, choose_autocast_dtype
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
-from app.resources.batch_size import remember_batch_size, settle_batch_size
+from app.resources.batch_size import PassLimit, remember_batch_size, settle_batch_size
 from app.resources.memory_sampler import MemorySampler
 from app.resources.shared_memory import fit_workers
 from app.settings.hyperparameters import Hyperparameters
@@ -45,26 +45,19 @@ logger = logging.getLogger(__name__)
 _FEW_SAMPLES_OF_A_PASS = 8
 
 
-def build_run(
-    job: Job,
-    compute: Compute,
-    memory: MemorySampler,
-    largest_pass: int | None = None,
-    recalled_pass: int | None = None,
-) -> Run:
+def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: PassLimit) -> Run:
     """A run at its beginning, or where its newest checkpoint was written.
 
     Args:
         job: With the settings as asked for; the run has them as settled.
         compute: Where and in which precision.
         memory: The run's sampler.
-        largest_pass: As settle_settings.
-        recalled_pass: As settle_settings.
+        pass_limit: What this rank knows for batch_size=auto.
 
     Raises:
         RoofError: For everything the user can cure.
     """
-    hyperparameters = settle_settings(job, largest_pass, recalled_pass)
+    hyperparameters = settle_settings(job, pass_limit)
     started_s = time.monotonic()
     memory.enter_phase("load")
     datasets = open_datasets(job.channels, hyperparameters, job.paths.scratch_dir, world_size())
@@ -111,24 +104,20 @@ def build_run(
     )
 
 
-def settle_settings(
-    job: Job, largest_pass: int | None = None, recalled_pass: int | None = None
-) -> Hyperparameters:
+def settle_settings(job: Job, pass_limit: PassLimit) -> Hyperparameters:
     """The settings as they are on these machines and with these channels, alike on all ranks.
 
     Args:
         job: Its settings are as asked for; the numbers found are kept beside its checkpoints.
-        largest_pass: For batch_size=auto, the most samples of a pass that this host holds; None on
-            ranks that have not found out.
-        recalled_pass: What the run that goes on here has settled, where this rank's host knows.
+        pass_limit: What this rank knows for batch_size=auto.
 
     Raises:
         RoofError: If numbers contradict each other, or cannot be written.
     """
     hyperparameters, checkpoint_dir = job.hyperparameters, job.paths.checkpoint_dir
-    recalled = [size for size in gather_json(recalled_pass) if size is not None]
-    found = [size for size in gather_json(largest_pass) if size is not None]
-    # A run that goes on splits its steps as before, whatever hosts without its checkpoints found.
+    recalled = [size for size in gather_json(pass_limit.recalled) if size is not None]
+    found = [size for size in gather_json(pass_limit.found) if size is not None]
+    # A resumed run splits its steps as before, whatever hosts without its checkpoints found.
     largest = min(recalled or found, default=None)
     settled = settle_batch_size(hyperparameters, largest, world_size())
     if hyperparameters.batch_size == "auto" and rank() == 0:

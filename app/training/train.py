@@ -13,6 +13,7 @@ from app.base.errors import DataError, PeerLostError, StopRequested
 from app.inference.scoring import Scores, check_scored, score_datasets
 from app.job.job import Job
 from app.model.devices import choose_compute
+from app.resources.batch_size import PassLimit
 from app.resources.memory_sampler import MemorySampler
 from app.training.build import build_run
 from app.training.export import export_run
@@ -36,14 +37,12 @@ logger = logging.getLogger(__name__)
 _WORKER_ERRORS = ("DataLoader worker", "shared memory", "</torch_")
 
 
-def train(job: Job, largest_pass: int | None = None, recalled_pass: int | None = None) -> None:
+def train(job: Job, pass_limit: PassLimit) -> None:
     """Train on the channels given and leave everything in the model folder.
 
     Args:
         job: Where it is asked to stop, the run saves its state and its results and returns.
-        largest_pass: For batch_size=auto, the most samples of a pass that this rank's host holds,
-            where it was this rank that found out.
-        recalled_pass: The same of the run that is resumed.
+        pass_limit: What this rank knows for batch_size=auto.
 
     Raises:
         RoofError: For everything the user can cure.
@@ -55,7 +54,7 @@ def train(job: Job, largest_pass: int | None = None, recalled_pass: int | None =
         _explained_failures(memory),
         joined_ranks(compute.device),
     ):
-        run = build_run(job, compute, memory, largest_pass, recalled_pass)
+        run = build_run(job, compute, memory, pass_limit)
         log_start(run)
         is_stopped = False
         try:

@@ -85,25 +85,25 @@ def test_numbers_that_contradict_each_other(given, num_processes, message):
 def test_the_limit_of_the_container_bounds_a_cpu(probe, caplog):
     caplog.set_level(logging.INFO)
     asked = probe(limit_gib=5.0)
-    largest = find_largest_pass(AUTO, {"batch_size": "auto", "seed": 3}, {}, 1)
+    largest = find_largest_pass(AUTO, {}, 1)
     # 85 % of 5 GiB less 0.4 + 0.2 + 0.03 + 1.2 - 0.4 GiB and per sample 0.45 and what is ready.
     assert largest == 6
     assert "at most 6 samples a pass: " in caplog.text
     assert asked[0].points == ((1, 256), (2, 256), (1, 512), (2, 512))
-    assert asked[0].settings == {"batch_size": "auto", "seed": "3"}
+    assert asked[0].settings == AUTO.to_texts()
     assert asked[0].with_loading
     assert not asked[0].with_trial
 
 
 def test_no_more_is_looked_for_than_a_step_holds(probe):
     probe(limit_gib=1000.0)
-    assert find_largest_pass(AUTO, {}, {}, 1) == 16
+    assert find_largest_pass(AUTO, {}, 1) == 16
 
 
 def test_not_one_sample_fits(probe):
     probe(limit_gib=2.0)
     with pytest.raises(ConfigError) as error:
-        find_largest_pass(AUTO, {}, {}, 1)
+        find_largest_pass(AUTO, {}, 1)
     message = str(error.value)
     assert message.startswith("batch_size=auto: one sample of 512 px needs 1.8 GiB, more than 85 %")
     assert message.endswith("batch_size=1 with crop_size_px=448 would fit")
@@ -111,44 +111,42 @@ def test_not_one_sample_fits(probe):
 
 def test_a_probe_that_was_killed_half_way_is_still_of_use(probe):
     probe(answers(measurements())[:-1], "the kernel ended it, probably out of memory", 5.0)
-    assert find_largest_pass(AUTO, {}, {}, 1) == 6
+    assert find_largest_pass(AUTO, {}, 1) == 6
 
 
 def test_a_probe_that_says_nothing(probe):
     probe([], "there is no data")
     with pytest.raises(ConfigError, match=r"could not measure any: there is no data; set a number"):
-        find_largest_pass(AUTO, {}, {}, 1)
+        find_largest_pass(AUTO, {}, 1)
 
 
 def test_a_gpu_is_tried(probe):
     asked = probe([{"kind": "trial", "values": {"micro_batch_size": 12}}])
     on_gpu = AUTO.model_copy(update={"device": "cuda"})
-    assert find_largest_pass(on_gpu, {}, {}, 1) == 12
+    assert find_largest_pass(on_gpu, {}, 1) == 12
     assert asked[0].with_trial
     assert asked[0].points == ()
     probe([{"kind": "trial", "values": {"micro_batch_size": 0}}])
     with pytest.raises(ConfigError, match="not one sample fits into the GPU's memory"):
-        find_largest_pass(on_gpu, {}, {}, 1)
+        find_largest_pass(on_gpu, {}, 1)
 
 
 def test_what_would_have_fitted(probe):
     probe(limit_gib=5.0)
     too_large = Hyperparameters(batch_size=12, grad_accum_steps=2, crop_size_px=512, device="cpu")
-    assert (
-        describe_fitting(too_large, {}, {}, 1) == "batch_size=6 with grad_accum_steps=4 would fit"
-    )
+    assert describe_fitting(too_large, {}, 1) == "batch_size=6 with grad_accum_steps=4 would fit"
     fits = too_large.model_copy(update={"batch_size": 4})
-    assert describe_fitting(fits, {}, {}, 1) is None
+    assert describe_fitting(fits, {}, 1) is None
     probe(limit_gib=2.0)
-    assert describe_fitting(fits, {}, {}, 1) == "batch_size=1 with crop_size_px=448 would fit"
+    assert describe_fitting(fits, {}, 1) == "batch_size=1 with crop_size_px=448 would fit"
     probe([], "broken")
-    assert describe_fitting(fits, {}, {}, 1) is None
+    assert describe_fitting(fits, {}, 1) is None
 
 
 def test_a_global_batch_needs_no_word_on_accumulation(probe):
     probe(limit_gib=5.0)
     given = Hyperparameters(batch_size=16, global_batch_size=64, crop_size_px=512, device="cpu")
-    told = describe_fitting(given, {}, {}, 1)
+    told = describe_fitting(given, {}, 1)
     assert told == "batch_size=4 would fit"
     followed = given.model_copy(update={"batch_size": 4})
     assert settle_batch_size(followed, None, 1).grad_accum_steps == 16
@@ -158,14 +156,14 @@ def test_what_a_host_has_left_is_the_limit_outside_containers(probe, monkeypatch
     probe(limit_gib=1000.0)
     left = types.SimpleNamespace(available=5 * 2**30)
     monkeypatch.setattr(batch_size.psutil, "virtual_memory", lambda: left)
-    assert find_largest_pass(AUTO, {}, {}, 1) < 16
+    assert find_largest_pass(AUTO, {}, 1) < 16
 
 
 def test_passes_that_wait_take_memory_too(probe):
     probe(limit_gib=6.0)
-    few = find_largest_pass(AUTO, {}, {}, 1)
+    few = find_largest_pass(AUTO, {}, 1)
     many = AUTO.model_copy(update={"global_batch_size": 512})
-    assert find_largest_pass(many, {}, {}, 1) < few
+    assert find_largest_pass(many, {}, 1) < few
 
 
 def test_accumulation_asked_for_beside_auto_is_named(caplog):
@@ -176,7 +174,7 @@ def test_accumulation_asked_for_beside_auto_is_named(caplog):
 
 def test_a_stop_is_heard_while_it_is_measured(probe):
     probe([], "asked to stop")
-    assert find_largest_pass(AUTO, {}, {}, 1, lambda: True) == 1
+    assert find_largest_pass(AUTO, {}, 1, lambda: True) == 1
 
 
 def test_a_run_that_goes_on_splits_its_steps_alike(tmp_path):

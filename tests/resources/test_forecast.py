@@ -2,7 +2,14 @@ import json
 
 import pytest
 
-from app.resources.forecast import CostModel, Loading, Measurements, Point, split_global_batch
+from app.resources.forecast import (
+    CostModel,
+    Limits,
+    Loading,
+    Measurements,
+    Point,
+    split_global_batch,
+)
 from app.resources.shared_memory import BATCH_BYTES_PER_PX
 from app.settings.hyperparameters import Hyperparameters
 
@@ -81,11 +88,11 @@ def test_a_gpu_waits_where_workers_are_too_slow():
         point(size, side, cuda_gib=1 + size * side**2 / MPX, pass_s=0.001 * size)
         for size, side in ((1, 256), (2, 256), (1, 512), (2, 512))
     )
-    model = CostModel(measurements(points, device="cuda"))
-    slow = model.forecast(settings(num_workers=1), {"airs": 1.0}, num_cores=8)
+    model = CostModel(measurements(points, device="cuda", num_cores=8))
+    slow = model.forecast(settings(num_workers=1), {"airs": 1.0})
     assert slow.step_s == pytest.approx(0.32)
     assert slow.wait_s == pytest.approx(0.32 - 0.004 - 0.05)
-    fast = model.forecast(settings(num_workers=8), {"airs": 1.0}, num_cores=8)
+    fast = model.forecast(settings(num_workers=8), {"airs": 1.0})
     assert fast.step_s == pytest.approx(0.054)
     assert fast.wait_s == 0
     assert fast.cuda_gib == pytest.approx(2.0)
@@ -94,7 +101,8 @@ def test_a_gpu_waits_where_workers_are_too_slow():
 def test_processes_of_a_host_share_its_cores_and_add_up():
     model = CostModel(measurements())
     one = model.forecast(settings(), {"rid": 1.0})
-    two = model.forecast(settings(), {"rid": 1.0}, num_processes=2, num_cores=4)
+    twice = CostModel(measurements(num_cores=4))
+    two = twice.forecast(settings(), {"rid": 1.0}, num_processes=2)
     assert two.host_gib - 0.03 == pytest.approx(2 * (one.host_gib - 0.03))
     assert two.needed_gib == pytest.approx(two.host_gib - 0.8)
     assert two.step_s == pytest.approx(one.step_s)
@@ -104,12 +112,12 @@ def test_processes_of_a_host_share_its_cores_and_add_up():
 def test_largest_micro_batch_fills_the_usable_share():
     model = CostModel(measurements())
     limit_gib = 8.0
-    largest = model.largest_micro_batch(settings(), limit_gib)
+    largest = model.largest_micro_batch(settings(), Limits(limit_gib))
     fits = model.forecast(settings(batch_size=largest), {})
     too_large = model.forecast(settings(batch_size=largest + 1), {})
     assert fits.needed_gib <= 0.85 * limit_gib < too_large.needed_gib
-    assert model.largest_micro_batch(settings(), 1.5) == 0
-    assert model.largest_micro_batch(settings(), 1000.0, max_size=7) == 7
+    assert model.largest_micro_batch(settings(), Limits(1.5)) == 0
+    assert model.largest_micro_batch(settings(), Limits(1000.0), max_size=7) == 7
 
 
 def test_the_gpu_may_be_what_bounds_it():
@@ -119,7 +127,7 @@ def test_the_gpu_may_be_what_bounds_it():
     )
     model = CostModel(measurements(points, device="cuda"))
     # 0.5 GiB and 0.25 for each sample: 14 of them in 85 % of 4.8 GiB and no more.
-    assert model.largest_micro_batch(settings(), 1000.0, 4.8) == 14
+    assert model.largest_micro_batch(settings(), Limits(1000.0, 4.8)) == 14
 
 
 def test_windows_of_one_size_are_enough_for_that_size():

@@ -93,3 +93,11 @@ def test_wrong_names_of_datasets(text):
 def test_names_of_datasets():
     assert read_dataset_names("all") == ("rid", "roofline", "airs")
     assert read_dataset_names("airs, rid") == ("rid", "airs")
+
+
+def test_settings_survive_the_way_through_texts():
+    given = Hyperparameters(
+        phase=5, batch_size="auto", max_samples=None, memory_profile=True, torch_compile="on",
+        learning_rate=3e-4, dataset_weights="rid=2,airs=1", backbone_weights="none",
+    )  # fmt: skip
+    assert parse_hyperparameters(given.to_texts()) == given

@@ -1,6 +1,7 @@
 """What plans are made of in tests: a measured machine, and what is counted for a GPU."""
 
-from app.commands.plan.estimate import Host, Request, estimate, transfer
+from app.commands.plan.case import Host, PlanCase, Request
+from app.commands.plan.estimate import estimate
 from app.commands.plan.facts import Facts
 from app.commands.plan.instances import INSTANCES
 from app.resources.forecast import Loading, Measurements, Point
@@ -38,6 +39,11 @@ def request_of(name="ml.m5.xlarge", num_instances=1, **settings):
     return Request(instance, num_instances, hyperparameters, on_gpu=instance.num_gpus > 0)
 
 
-def estimate_of(request, measured=MEASURED, facts=FACTS):
+def case_of(request, measured=MEASURED, facts=FACTS, host=HOST):
     """What is planned for it from what was measured on HOST."""
-    return estimate(request, transfer(measured, HOST, request, facts), facts)
+    return PlanCase(request, measured.precision, host, measured, facts)
+
+
+def estimate_of(request, measured=MEASURED, facts=FACTS):
+    """The answer to that case."""
+    return estimate(case_of(request, measured, facts))

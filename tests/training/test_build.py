@@ -8,6 +8,7 @@ from app.base.errors import ConfigError
 from app.base.tasks import build_tasks
 from app.job.job import Job
 from app.job.paths import Paths
+from app.resources.batch_size import PassLimit
 from app.settings.hyperparameters import Hyperparameters
 from app.training.build import build_state, choose_task_weights, settle_settings
 
@@ -94,9 +95,8 @@ def test_other_groups_are_no_state_to_go_on_from():
 
 
 def settle(tmp_path, channels, **settings):
-    return settle_settings(
-        Job(Paths(tmp_path), Hyperparameters(**settings), channels, lambda: False)
-    )
+    job = Job(Paths(tmp_path), Hyperparameters(**settings), channels, lambda: False)
+    return settle_settings(job, PassLimit())
 
 
 def test_random_weights_have_to_learn_at_once(tmp_path, caplog):

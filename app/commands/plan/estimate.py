@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from app.base.errors import ConfigError
 from app.base.units import MPX
+from app.commands.plan.case import Host, PlanCase, Request
 from app.commands.plan.facts import Facts
 from app.commands.plan.instances import INSTANCES, Instance, find_gpu
 from app.resources.batch_size import settle_batch_size
@@ -19,6 +20,7 @@ from app.resources.forecast import (
     Forecast,
     Measurements,
     Point,
+    resize_pass,
     split_global_batch,
 )
 from app.settings.hyperparameters import Hyperparameters
@@ -26,66 +28,24 @@ from app.settings.hyperparameters import Hyperparameters
 Basis = Literal["measured", "predicted", "predicted (extrapolated)", "assumed", "set"]
 
 MAX_MICRO_BATCH: Final = 256
-# Of a GPU's dense peak that training of such a network reaches.
+# Share of a GPU's dense peak that training of such a network reaches.
 GPU_UTILISATION: Final = 0.2
-# Beside its tensors: CUDA's context and the libraries' own memory; what the allocator cannot use.
+# CUDA's context and its libraries take this on a GPU beside the tensors.
 CUDA_CONTEXT_GIB: Final = 0.6
+# Share of the tensors' memory that the allocator reserves and cannot use.
 CUDA_FRAGMENTATION: Final = 0.1
-# Of a training process in main memory where the tensors are on a GPU: CUDA's libraries, mostly.
+# Main memory of a training process whose tensors are on a GPU: CUDA's libraries, mostly.
 GPU_TRAINER_GIB: Final = 3.0
-# On a GPU, for starting some thousand kernels.
+# Starting some thousand kernels takes this on a GPU, in each pass.
 GPU_PASS_OVERHEAD_S: Final = 0.03
 GPU_OPTIMIZER_S: Final = 0.01
-# Forward and backward beside a forward pass alone, and with activations computed anew.
+# Time of forward and backward together, in forward passes.
 PASS_PER_FORWARD: Final = 3.0
+# Time of a pass that computes activations a second time, in passes that keep them.
 CHECKPOINTED_PASS: Final = 1.25
 _VAL_SIDE_PX: Final = 512
 _SMALL_SIDE_PX: Final = 256
 _LARGE_SIDE_PX: Final = 512
-
-
-@dataclass(frozen=True)
-class Host:
-    """The machine that was measured on.
-
-    Attributes:
-        num_cores: Physical ones that measuring had.
-        core_speed: Assumed, of one, in the unit of the table of instances.
-        gpu_tflops: Peak of its GPU; None where it was not measured on one that is known.
-        taken_cores: How many of its cores other work took meanwhile.
-    """
-
-    num_cores: int
-    core_speed: float
-    gpu_tflops: float | None = None
-    taken_cores: float = 0.0
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be planned.
-
-    Attributes:
-        instance: To train on.
-        num_instances: Of these.
-        hyperparameters: As asked for; batch_size may be "auto".
-        on_gpu: Whether the instance's GPUs are used.
-        price_per_hour: USD, given in place of the table's.
-        is_sample: Whether the data is a synthetic sample, and dataset sizes those of the releases.
-    """
-
-    instance: Instance
-    num_instances: int
-    hyperparameters: Hyperparameters
-    on_gpu: bool
-    price_per_hour: float | None = None
-    is_sample: bool = True
-
-    @property
-    def num_processes(self) -> int:
-        """Training processes of an instance."""
-        asked = self.hyperparameters.processes_per_host
-        return asked or (self.instance.num_gpus if self.on_gpu else 1)
 
 
 @dataclass(frozen=True)
@@ -159,15 +119,13 @@ def choose_precision(request: Request) -> str:
     return "bf16" if gpu is None or gpu.computes_bf16 else "fp16"
 
 
-def transfer(measured: Measurements, host: Host, request: Request, facts: Facts) -> Measurements:
+def transfer(case: PlanCase) -> Measurements:
     """What would be measured on the instance, by the rules that the plan lists.
 
-    Args:
-        measured: On this machine.
-        host: This machine.
-        request: With the instance.
-        facts: Counted; with tensors where a GPU is planned for that was not measured on.
+    Raises:
+        ConfigError: If a GPU's speed is not known.
     """
+    request, host, measured = case.request, case.host, case.measured
     instance = request.instance
     loading = measured.loading
     if loading is not None:
@@ -178,10 +136,10 @@ def transfer(measured: Measurements, host: Host, request: Request, facts: Facts)
         cores = instance.num_cores / request.num_processes
         factor = host.num_cores * host.core_speed / (cores * instance.core_speed)
         points = _slow_down(measured.points, factor)
-    elif measured.device == "cuda":
-        points = _slow_down(measured.points, _gpu_factor(host, instance))
+    elif case.is_counted:
+        points = _count_points(instance, case.facts, request.hyperparameters.checkpoint_activations)
     else:
-        points = _count_points(instance, facts, request.hyperparameters.checkpoint_activations)
+        points = _slow_down(measured.points, _gpu_factor(host, instance))
     return Measurements(
         points=points,
         loading=loading,
@@ -192,30 +150,26 @@ def transfer(measured: Measurements, host: Host, request: Request, facts: Facts)
     )
 
 
-def estimate(request: Request, measurements: Measurements, facts: Facts) -> Estimate:
+def estimate(case: PlanCase) -> Estimate:
     """What training takes on the instance.
-
-    Args:
-        request: What is planned.
-        measurements: As `transfer` made them.
-        facts: Counted.
 
     Raises:
         ConfigError: If it does not fit; says what is needed, what there is, and what would fit.
     """
-    model = CostModel(measurements)
+    request, facts = case.request, case.facts
+    model = CostModel(transfer(case))
     asked, num_processes = request.hyperparameters, request.num_processes
     total_processes = num_processes * request.num_instances
-    largest = _largest(model, asked, request.instance, request.on_gpu, num_processes)
+    largest = _largest(model, asked, request)
     if asked.batch_size == "auto" and largest == 0:
-        raise ConfigError(_describe_refusal(request, model, _with_size(asked, 1), facts))
+        raise ConfigError(_describe_refusal(case, model, resize_pass(asked, 1)))
     settled = settle_batch_size(asked, largest or None, total_processes)
     if settled.micro_batch_size > largest:
-        raise ConfigError(_describe_refusal(request, model, settled, facts, largest))
+        raise ConfigError(_describe_refusal(case, model, settled, largest))
     forecast = model.forecast(settled, facts.shares, num_processes)
     samples_per_step = forecast.samples_per_step * request.num_instances
     steps_per_epoch = asked.steps_per_epoch or math.ceil(facts.samples_per_epoch / samples_per_step)
-    photo = _with_size(asked, 1).model_copy(update={"crop_size_px": _VAL_SIDE_PX})
+    photo = resize_pass(asked, 1, _VAL_SIDE_PX)
     forward_s = model.forecast(photo, {}, num_processes).pass_s / PASS_PER_FORWARD
     val_s = math.ceil(facts.num_val / total_processes) * forward_s
     hours = asked.epochs * (steps_per_epoch * forecast.step_s + val_s) / 3600
@@ -273,31 +227,18 @@ def _count_points(instance: Instance, facts: Facts, checkpoints: bool) -> tuple[
     )
 
 
-def _largest(
-    model: CostModel,
-    hyperparameters: Hyperparameters,
-    instance: Instance,
-    on_gpu: bool,
-    num_processes: int,
-) -> int:
-    cuda_gib = instance.gpu_gib if on_gpu else None
+def _largest(model: CostModel, hyperparameters: Hyperparameters, request: Request) -> int:
+    """The most samples of a pass that the request's instance holds."""
     return model.largest_micro_batch(
-        hyperparameters, instance.memory_gib, cuda_gib, num_processes, MAX_MICRO_BATCH
+        hyperparameters, request.limits, request.num_processes, MAX_MICRO_BATCH
     )
 
 
-def _with_size(hyperparameters: Hyperparameters, size: int) -> Hyperparameters:
-    return hyperparameters.model_copy(update={"batch_size": size})
-
-
 def _describe_refusal(
-    request: Request,
-    model: CostModel,
-    settled: Hyperparameters,
-    facts: Facts,
-    largest: int = 0,
+    case: PlanCase, model: CostModel, settled: Hyperparameters, largest: int = 0
 ) -> str:
     """What is needed, what there is, and what would fit, in one line."""
+    request = case.request
     instance, num_processes = request.instance, request.num_processes
     forecast = model.forecast(settled, {}, num_processes)
     size, side_px = settled.micro_batch_size, settled.crop_size_px
@@ -309,9 +250,9 @@ def _describe_refusal(
         per_process = size * settled.grad_accum_steps
         smaller, num_passes = split_global_batch(per_process, 1, largest)
         remedies.append(f"batch_size={smaller} with grad_accum_steps={num_passes}")
-    elif side := _largest_side(request, model, settled):
+    elif side := model.largest_side_px(settled, request.limits, num_processes):
         remedies.append(f"batch_size=1 with crop_size_px={side}")
-    if _fits_checkpointed(request, model, settled, facts):
+    if _fits_checkpointed(case, model, settled):
         remedies.append("checkpoint_activations=true")
     if other := _smallest_instance(request, model, settled):
         remedies.append(f"the same on {other}")
@@ -324,26 +265,14 @@ def _describe_refusal(
     )
 
 
-def _largest_side(request: Request, model: CostModel, settled: Hyperparameters) -> int | None:
-    """The largest windows of which one sample a pass fits."""
-    for side_px in range(settled.crop_size_px - 32, 32, -32):
-        tried = settled.model_copy(update={"batch_size": 1, "crop_size_px": side_px})
-        if _largest(model, tried, request.instance, request.on_gpu, request.num_processes):
-            return side_px
-    return None
-
-
-def _fits_checkpointed(
-    request: Request, model: CostModel, settled: Hyperparameters, facts: Facts
-) -> bool:
+def _fits_checkpointed(case: PlanCase, model: CostModel, settled: Hyperparameters) -> bool:
     """Whether it would with checkpoint_activations, where that was counted."""
-    points = _checkpoint(model.measurements.points, facts, on_gpu=request.on_gpu)
+    request = case.request
+    points = _checkpoint(model.measurements.points, case.facts, on_gpu=request.on_gpu)
     if settled.checkpoint_activations or points is None:
         return False
     checkpointing = CostModel(replace(model.measurements, points=points))
-    instance, num_processes = request.instance, request.num_processes
-    largest = _largest(checkpointing, settled, instance, request.on_gpu, num_processes)
-    return largest >= settled.micro_batch_size
+    return _largest(checkpointing, settled, request) >= settled.micro_batch_size
 
 
 def _checkpoint(points: Sequence[Point], facts: Facts, *, on_gpu: bool) -> tuple[Point, ...] | None:
@@ -372,11 +301,9 @@ def _smallest_instance(request: Request, model: CostModel, settled: Hyperparamet
         instance for instance in INSTANCES.values() if (instance.num_gpus > 0) == request.on_gpu
     ]
     for instance in sorted(candidates, key=lambda instance: instance.price_per_hour or math.inf):
-        num_processes = replace(request, instance=instance).num_processes
-        if request.on_gpu and num_processes > instance.num_gpus:
+        there = replace(request, instance=instance)
+        if request.on_gpu and there.num_processes > instance.num_gpus:
             continue
-        if _largest(model, settled, instance, request.on_gpu, num_processes) >= (
-            settled.micro_batch_size
-        ):
+        if _largest(model, settled, there) >= settled.micro_batch_size:
             return instance.name
     return None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from app.commands.plan.case import PlanCase, Request
 from app.commands.plan.estimate import (
     CHECKPOINTED_PASS,
     CUDA_CONTEXT_GIB,
@@ -16,12 +17,10 @@ from app.commands.plan.estimate import (
     Basis,
     Estimate,
     Figure,
-    Host,
-    Request,
 )
 from app.commands.plan.facts import Facts
 from app.commands.plan.instances import PRICES_AS_OF, PRICES_REGION
-from app.resources.forecast import USABLE_SHARE, Measurements
+from app.resources.forecast import USABLE_SHARE
 
 # Of a core: less is what any machine does beside.
 _NOTABLE_CORES = 0.2
@@ -49,47 +48,30 @@ class Plan:
     """All of it, to be shown.
 
     Attributes:
-        request: What was asked.
-        precision: That the instance takes.
+        case: What was asked, and measured and counted for it.
         figures: Rows of the table.
         rules: Below it.
-        host: The machine measured on.
-        measurements: There, as they were.
     """
 
-    request: Request
-    precision: str
+    case: PlanCase
     figures: tuple[Figure, ...]
     rules: tuple[Rule, ...]
-    host: Host
-    measurements: Measurements
 
 
-def build_plan(
-    request: Request,
-    precision: str,
-    host: Host,
-    measured: Measurements,
-    facts: Facts,
-    result: Estimate,
-) -> Plan:
+def build_plan(case: PlanCase, result: Estimate) -> Plan:
     """The rows and rules of what was worked out.
 
     Args:
-        request: What was asked.
-        precision: That the instance takes.
-        host: The machine measured on.
-        measured: There.
-        facts: Counted.
+        case: What was asked, and measured and counted for it.
         result: Of `estimate`.
     """
     figures = [
-        *_measured_figures(request, measured, facts),
-        *_memory_figures(request, result),
-        *_batch_figures(request, result),
-        *_time_figures(request, facts, result),
+        *_measured_figures(case),
+        *_memory_figures(case.request, result),
+        *_batch_figures(case.request, result),
+        *_time_figures(case, result),
     ]
-    if _is_extrapolated(request, measured):
+    if case.is_extrapolated:
         # All but validation, whose images are as large as what was measured.
         figures = [
             replace(figure, basis="predicted (extrapolated)")
@@ -97,25 +79,22 @@ def build_plan(
             else figure
             for figure in figures
         ]
-    rules = (
-        *_memory_rules(request, measured),
-        *_speed_rules(request, precision, host, measured, facts),
-        *_data_rules(request, facts),
-    )
-    return Plan(request, precision, tuple(figures), rules, host, measured)
+    rules = (*_memory_rules(case), *_speed_rules(case), *_data_rules(case.request, case.facts))
+    return Plan(case, tuple(figures), rules)
 
 
-def _measured_figures(request: Request, measured: Measurements, facts: Facts) -> Iterator[Figure]:
+def _measured_figures(case: PlanCase) -> Iterator[Figure]:
+    measured = case.measured
     if measured.loading is not None:
         sample_s = measured.loading.sample_s
         yield Figure(
             "here_sample_s",
             "Reading a sample on this machine, s",
-            sum(share * sample_s[name] for name, share in facts.shares.items()),
+            sum(share * sample_s[name] for name, share in case.facts.shares.items()),
             "measured",
             f"{measured.loading.side_px} px, time of one core",
         )
-    if _is_counted(request, measured):
+    if case.is_counted:
         return  # the step of a GPU is: what was trained here served to start workers
     point = max(measured.points, key=lambda point: point.micro_batch_size * point.side_px**2)
     where = f"{point.micro_batch_size} of {point.side_px} px, {measured.precision}, here"
@@ -189,8 +168,9 @@ def _describe_workers(result: Estimate) -> str:
     return f"reading would keep {num_passes * forecast.load_s / busy_s:.1f} cores busy"
 
 
-def _time_figures(request: Request, facts: Facts, result: Estimate) -> Iterator[Figure]:
-    forecast, hyperparameters = result.forecast, request.hyperparameters
+def _time_figures(case: PlanCase, result: Estimate) -> Iterator[Figure]:
+    request, forecast = case.request, result.forecast
+    hyperparameters = request.hyperparameters
     yield Figure("step_s", "Step, s", forecast.step_s, "predicted")
     wait_percent = 100 * forecast.wait_s / forecast.step_s
     yield Figure("wait_percent", "Of it, waiting for data, %", wait_percent, "predicted")
@@ -209,7 +189,11 @@ def _time_figures(request: Request, facts: Facts, result: Estimate) -> Iterator[
     )
     yield Figure("epochs", "Epochs", hyperparameters.epochs, "set")
     yield Figure(
-        "val_s", "Validation after each, s", result.val_s, "predicted", f"{facts.num_val} images"
+        "val_s",
+        "Validation after each, s",
+        result.val_s,
+        "predicted",
+        f"{case.facts.num_val} images",
     )
     yield Figure("hours", "Hours, all epochs", result.hours, "predicted")
     price = request.price_per_hour
@@ -222,19 +206,19 @@ def _time_figures(request: Request, facts: Facts, result: Estimate) -> Iterator[
     yield Figure("cost_usd", "Cost, USD", cost, "predicted", note)
 
 
-def _memory_rules(request: Request, measured: Measurements) -> Iterator[Rule]:
+def _memory_rules(case: PlanCase) -> Iterator[Rule]:
     yield Rule(
         "usable_share", USABLE_SHARE, "of memory, host's and GPU's, may be filled; the rest is kept"
     )
-    side_px = max(point.side_px for point in measured.points)
-    if _is_extrapolated(request, measured):
+    side_px = max(point.side_px for point in case.measured.points)
+    if case.is_extrapolated:
         yield Rule(
             "extrapolated_from_px",
             side_px,
-            f"was the largest window measured: {request.hyperparameters.crop_size_px} px are "
+            f"was the largest window measured: {case.request.hyperparameters.crop_size_px} px are "
             "extrapolated by their pixels",
         )
-    if not _is_counted(request, measured):
+    if not case.is_counted:
         return
     yield Rule("gpu_trainer_gib", GPU_TRAINER_GIB, "of host memory for a training process on a GPU")
     yield Rule(
@@ -245,10 +229,9 @@ def _memory_rules(request: Request, measured: Measurements) -> Iterator[Rule]:
     yield Rule("cuda_fragmentation", CUDA_FRAGMENTATION, "more than its tensors, in fragments")
 
 
-def _speed_rules(
-    request: Request, precision: str, host: Host, measured: Measurements, facts: Facts
-) -> Iterator[Rule]:
-    instance = request.instance
+def _speed_rules(case: PlanCase) -> Iterator[Rule]:
+    request, host, precision = case.request, case.host, case.precision
+    instance, measured = request.instance, case.measured
     if host.taken_cores > _NOTABLE_CORES:
         yield Rule(
             "taken_cores",
@@ -257,7 +240,7 @@ def _speed_rules(
             "times are too long, so measure again on a quiet machine",
         )
     yield Rule("precision", precision, f"is what {instance.name} computes in")
-    if measured.precision != precision and not _is_counted(request, measured):
+    if measured.precision != precision and not case.is_counted:
         yield Rule(
             "measured_precision",
             measured.precision,
@@ -277,8 +260,8 @@ def _speed_rules(
             f"physical cores there / here ({instance.num_cores} / {host.num_cores}); a pass is "
             "faster by both ratios together, which many cores in one process do not reach",
         )
-    if _is_counted(request, measured) and instance.gpu:
-        yield from _gpu_rules(request, facts)
+    if case.is_counted and instance.gpu:
+        yield from _gpu_rules(request, case.facts)
     elif request.on_gpu and host.gpu_tflops and instance.gpu and not instance.is_local:
         yield Rule(
             "gpu_tflops_ratio",
@@ -332,14 +315,3 @@ def _data_rules(request: Request, facts: Facts) -> Iterator[Rule]:
         "start",
         "of instance and container, copying data, compiling, exchange between processes, report",
     )
-
-
-def _is_extrapolated(request: Request, measured: Measurements) -> bool:
-    """Whether windows are larger than any that were measured."""
-    side_px = max(point.side_px for point in measured.points)
-    return request.hyperparameters.crop_size_px > side_px and not _is_counted(request, measured)
-
-
-def _is_counted(request: Request, measured: Measurements) -> bool:
-    """Whether the training step is counted for a GPU, not measured."""
-    return request.on_gpu and measured.device != "cuda"

@@ -13,15 +13,8 @@ import psutil
 
 from app.base.dataset_names import DATASET_NAMES, DatasetName
 from app.base.errors import EXIT_OK, ConfigError
-from app.commands.plan.estimate import (
-    Host,
-    Request,
-    choose_precision,
-    choose_sides,
-    estimate,
-    host_gpu_tflops,
-    transfer,
-)
+from app.commands.plan.case import Host, PlanCase, Request
+from app.commands.plan.estimate import choose_precision, choose_sides, estimate, host_gpu_tflops
 from app.commands.plan.facts import Facts, FactsRequest, ask_facts
 from app.commands.plan.figures import build_plan
 from app.commands.plan.instances import Instance, find_instance, local_core_speed
@@ -123,10 +116,9 @@ def plan(
             others = OtherWork()
             measured = measure(settings, channels, _TINY_POINTS if is_counted else points)
             host = replace(host, taken_cores=others.taken_cores())
-    _check_measurements(measured, request, facts)
-    transferred = transfer(measured, host, request, facts)
-    result = estimate(request, transferred, facts)
-    shown = build_plan(request, precision, host, measured, facts, result)
+    case = PlanCase(request, precision, host, measured, facts)
+    _check_measurements(case)
+    shown = build_plan(case, estimate(case))
     if options.json is not None:
         _write_json(options.json, plan_to_json(shown))
     sys.stdout.write(render_plan(shown))
@@ -237,19 +229,20 @@ def _check_device(instance: Instance, hyperparameters: Hyperparameters) -> None:
         )
 
 
-def _check_measurements(measured: Measurements, request: Request, facts: Facts) -> None:
+def _check_measurements(case: PlanCase) -> None:
     """See that what was measured is of use for what is planned.
 
     Raises:
         ConfigError: If not.
     """
+    request, measured = case.request, case.measured
     if measured.device == "cuda" and not request.on_gpu:
         raise ConfigError(
             f"--measurements: they were made on a GPU, but {request.instance.name} trains on its "
             "CPU; leave the option out, or name a file that was made for an instance without GPU"
         )
     known = measured.loading.sample_s if measured.loading else {}
-    missing = [name for name in facts.shares if name not in known]
+    missing = [name for name in case.facts.shares if name not in known]
     if missing:
         raise ConfigError(
             f"--measurements: reading {', '.join(missing)} was not measured, only "
@@ -265,18 +258,17 @@ def _measuring_settings(
 
     The preset is spelt out: its device may be one that is not here.
     """
-    values = hyperparameters.model_dump(exclude={"phase"})
     is_native = on_gpu or (precision == "bf16" and computes_bf16(read_cpu_flags()))
-    values |= {
+    return hyperparameters.to_texts() | {
+        "phase": "None",
         "device": "cuda" if on_gpu else "cpu",
         "precision": precision if is_native else "fp32",
-        "batch_size": 1,
-        "grad_accum_steps": 1,
-        "global_batch_size": None,
+        "batch_size": "1",
+        "grad_accum_steps": "1",
+        "global_batch_size": "None",
         "backbone_weights": "none",
         "torch_compile": "off",
     }
-    return {name: str(value) for name, value in values.items()}
 
 
 def _counted_sides(crop_size_px: int) -> tuple[int, int]:

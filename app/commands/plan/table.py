@@ -9,8 +9,9 @@ from app.commands.plan.instances import INSTANCES, PRICES_AS_OF, PRICES_REGION
 
 def render_plan(plan: Plan) -> str:
     """The table and, below it, the rules."""
-    request = plan.request
-    heading = f"Plan for {request.num_instances} x {request.instance.name}, {plan.precision}"
+    case = plan.case
+    request = case.request
+    heading = f"Plan for {request.num_instances} x {request.instance.name}, {case.precision}"
     rows = [
         (figure.title, _format(figure.value), figure.basis, figure.note) for figure in plan.figures
     ]
@@ -37,17 +38,18 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         defaults), every figure by its key, "basis" by the same keys, "rules" by name, each with
         "value" and "text", and "host" and "measurements", which --measurements takes.
     """
-    request = plan.request
+    case = plan.case
+    request = case.request
     return {
         "instance_type": request.instance.name,
         "instances": request.num_instances,
-        "precision": plan.precision,
+        "precision": case.precision,
         "settings": request.hyperparameters.non_default(),
         **{figure.key: figure.value for figure in plan.figures},
         "basis": {figure.key: figure.basis for figure in plan.figures},
         "rules": {rule.name: {"value": rule.value, "text": rule.text} for rule in plan.rules},
-        "host": vars(plan.host),
-        "measurements": plan.measurements.to_json(),
+        "host": vars(case.host),
+        "measurements": case.measured.to_json(),
     }
 
 

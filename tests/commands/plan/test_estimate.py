@@ -5,8 +5,18 @@ from dataclasses import replace
 import pytest
 
 from app.base.errors import ConfigError
-from app.commands.plan.estimate import Host, choose_precision, choose_sides, estimate, transfer
-from tests.support.plan import FACTS, GIB, HOST, MEASURED, POINTS, TENSORS, estimate_of, request_of
+from app.commands.plan.case import Host
+from app.commands.plan.estimate import choose_precision, choose_sides, estimate, transfer
+from tests.support.plan import (
+    FACTS,
+    GIB,
+    MEASURED,
+    POINTS,
+    TENSORS,
+    case_of,
+    estimate_of,
+    request_of,
+)
 
 
 def test_on_a_cpu_cores_and_their_speed_scale_time():
@@ -59,11 +69,11 @@ def test_what_was_measured_on_a_gpu_is_scaled_by_its_peak():
     measured = replace(MEASURED, points=points, device="cuda", precision="bf16")
     host = Host(num_cores=2, core_speed=1.0, gpu_tflops=140)
     request = request_of("ml.g5.xlarge")
-    result = estimate(request, transfer(measured, host, request, FACTS), FACTS)
+    result = estimate(case_of(request, measured, host=host))
     assert result.forecast.pass_s == pytest.approx(2 * 3.2)
     assert result.forecast.cuda_gib == pytest.approx(4.5)
     with pytest.raises(ConfigError, match=r"none of the table's, .* of ml\.g5\.xlarge"):
-        transfer(measured, HOST, request, FACTS)
+        transfer(case_of(request, measured))
 
 
 def test_auto_takes_the_largest_that_divides_the_global_batch():
