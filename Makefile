@@ -34,8 +34,8 @@ setup: .venv/.complete  ## Make .venv with every package of locks/dev.lock (down
 train: setup  ## Train on a synthetic sample; RID=DIR ROOFLINE=DIR AIRS=DIR: on these; SET="key=value ..."
 	@docker/train_local.sh
 
-phases: setup  ## Climb from ten samples to all data; writes docs/scaling_strategy.md; RID=, SET= as for train
-	$(python) -m app phases --base-dir local/phases --docs docs/scaling_strategy.md \
+phases: setup  ## Train on ten samples, then on more, up to all data; writes docs/phases.md; RID=, SET= as for train
+	$(python) -m app phases --base-dir local/phases --docs docs/phases.md \
 	    $(if $(RID),--rid "$(RID)") $(if $(ROOFLINE),--roofline "$(ROOFLINE)") $(if $(AIRS),--airs "$(AIRS)") \
 	    $(foreach setting,$(SET),--set "$(setting)")
 

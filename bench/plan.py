@@ -1,4 +1,4 @@
-"""How far predictions are off: memory and time of the ladder's phases on the CPU, foretold and run.
+"""How far predictions are off: memory and time of the phases on the CPU, predicted and run.
 
     python bench/plan.py [--json FILE] [--steps 12]
 
@@ -18,7 +18,7 @@ if __name__ == "__main__":  # a script sees its own folder, where neither app no
     sys.path[0] = str(ROOT)
 
 from app.base.logs import configure_logging  # noqa: E402
-from app.commands.phases.phases import RUNGS, Ladder, climb, read_rows  # noqa: E402
+from app.commands.phases.phases import PHASES, PhaseSeries, read_rows, run_phases  # noqa: E402
 from app.commands.phases.prediction import build_forecaster  # noqa: E402
 from app.job.signals import StopRequests  # noqa: E402
 from app.synthetic.sample import make_sample  # noqa: E402
@@ -33,8 +33,8 @@ _TARGETS = (
 )
 
 
-def _climb(num_steps: int) -> list[dict[str, object]]:
-    """Rows of the ladder's phases on the CPU, each of so many steps, on a synthetic sample."""
+def _run_all(num_steps: int) -> list[dict[str, object]]:
+    """Rows of the phases on the CPU, each of so many steps, on a synthetic sample."""
     with tempfile.TemporaryDirectory(prefix="roof-bench-") as scratch:
         make_sample(
             Path(scratch) / "sample",
@@ -43,12 +43,12 @@ def _climb(num_steps: int) -> list[dict[str, object]]:
         data_dir = Path(scratch) / "sample/input/data"
         channels = {name: data_dir / name for name in ("rid", "roofline", "airs")}
         settings = {"epochs": "1", "steps_per_epoch": str(num_steps), "max_val_samples": "2"}
-        rungs = [rung for rung in RUNGS if rung.phase < 5]
-        ladder = Ladder(Path(scratch) / "ladder", channels, settings, rungs)
-        forecast = build_forecaster(channels, settings, ladder.base_dir)
-        if climb(ladder, StopRequests(), forecast) != 0:
-            sys.exit("plan: the ladder was stopped")
-        return read_rows(ladder.base_dir)
+        phases = [phase for phase in PHASES if phase.preset < 5]
+        series = PhaseSeries(Path(scratch) / "phases", channels, settings, phases)
+        forecast = build_forecaster(channels, settings, series.base_dir)
+        if run_phases(series, StopRequests(), forecast) != 0:
+            sys.exit("plan: the phases were stopped")
+        return read_rows(series.base_dir)
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
     configure_logging()
     logging.getLogger("app").setLevel(logging.INFO)
     print(f"{describe_machine()}; load {load_average()}", flush=True)
-    rows = _climb(options.steps)
+    rows = _run_all(options.steps)
     failed = [f"phase {row['name']}: {row['reason']}" for row in rows if row["status"] != "done"]
     if failed:
         sys.exit(f"plan: {'; '.join(failed)}")

@@ -140,13 +140,13 @@ class _Pyramid(nn.Module):
         for finer in reversed(range(len(levels) - 1)):
             levels[finer] = levels[finer] + _resize(levels[finer + 1], levels[finer], "nearest")
         finest, *coarser = (
-            self._climb(branch, levels[: level + 1]) for level, branch in enumerate(self.branches)
+            self._enlarge(branch, levels[: level + 1]) for level, branch in enumerate(self.branches)
         )
         # Enlarging is linear: once, after the sum.
         total: Tensor = finest + _resize(sum(coarser[1:], coarser[0]), finest, "bilinear")
         return total
 
-    def _climb(self, branch: nn.Module, levels: Sequence[Tensor]) -> Tensor:
+    def _enlarge(self, branch: nn.Module, levels: Sequence[Tensor]) -> Tensor:
         """The last of the levels after its branch: at stride 8, the finest one at stride 4."""
         x = levels[-1]
         for i, block in enumerate(branch.children()):

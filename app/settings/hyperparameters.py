@@ -30,8 +30,8 @@ class Hyperparameters(BaseModel):
     )
 
     phase: Literal[1, 2, 3, 4, 5] | None = setting(None, "Data", changes_weights=False)
-    """Preset: a rung of the ladder from a first trial to the whole training, which
-    docs/scaling_strategy.md describes. 1 tries ten samples of RID on the CPU, 2 larger batches, 3
+    """Preset: one of five steps from a first trial to the whole training, which
+    docs/phases.md describes. 1 tries ten samples of RID on the CPU, 2 larger batches, 3
     more workers, 4 all datasets; 5 trains on all data on a GPU. Any other key beside it wins."""
 
     datasets: str = setting("all", "Data", min_length=1, changes_weights=False)

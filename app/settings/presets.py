@@ -1,7 +1,7 @@
-"""What `phase` stands for: a ladder from ten samples on a CPU to the whole data on a GPU.
+"""What `phase` stands for: five steps from ten samples on a CPU to the whole data on a GPU.
 
-Each rung changes one thing, so that what it costs and what it gains can be told apart. Those on the
-CPU are trials of a few minutes; the last one is the training that they were for.
+Each phase changes one thing, so that its cost and its gain can be told apart. Those on the CPU are
+trials of a few minutes; the last one is the training that they prepare.
 """
 
 from collections.abc import Mapping

@@ -12,7 +12,7 @@ from app.synthetic.roofs import Roofs
 PV_MODULE, DORMER, WINDOW, CHIMNEY, NO_SUPERSTRUCTURE = 0, 1, 2, 4, 8
 
 _MIN_WALL_M = 0.05  # a lower step between two planes is seen as a crease
-_MAX_RIDGE_SLOPE = 0.09  # a convex crease that climbs more steeply is a hip
+_MAX_RIDGE_SLOPE = 0.09  # a convex crease that rises more steeply is a hip
 _LINE_WIDTH_PX = 3
 
 

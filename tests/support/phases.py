@@ -1,4 +1,4 @@
-"""What a job of the ladder leaves, in the files that it leaves it in, and one that plays it."""
+"""What a job of a phase leaves, in the files that it leaves it in, and one that plays it."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ for _ in range(1200):
 
 
 def stand_in(kind):
-    """What a ladder starts in the place of training."""
+    """What is started in the place of training."""
     return ("-c", f"KIND = {kind!r}{STAND_IN}")
 
 

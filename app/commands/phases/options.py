@@ -16,9 +16,9 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     phases = commands.add_parser(
         "phases",
-        help="climb from ten samples to all data, and say at each step what it took",
+        help="train on ten samples, then on more, and say after each phase what it took",
         description="Run the presets phase=1 to 5 one after another (5 where there is a GPU), each "
-        "predicted before it runs and compared with the one before. The same command goes on "
+        "predicted before it runs and compared with the one before. The same command resumes "
         "where it was stopped.",
     )
     add_base_dir(phases)
@@ -27,7 +27,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     phases.add_argument(
         "--docs", type=Path, metavar="FILE.md", help="write tables and plots between its markers"
     )
-    phases.add_argument("--fresh", action="store_true", help="run what is done anew, too")
+    phases.add_argument("--fresh", action="store_true", help="run again what is done, too")
     phases.set_defaults(run=_run)
 
 
@@ -35,7 +35,7 @@ def _run(options: argparse.Namespace) -> int:
     requests = StopRequests()
     requests.listen()
     from app.commands.phases.page import check_page, print_tables, write_page
-    from app.commands.phases.phases import Ladder, climb, read_rows
+    from app.commands.phases.phases import PhaseSeries, read_rows, run_phases
     from app.commands.phases.prediction import build_forecaster
     from app.settings.texts import parse_hyperparameters, parse_settings
     from app.synthetic.sample import ensure_sample
@@ -47,9 +47,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.docs is not None:
         check_page(options.docs)
     channels = named_dirs(options) or dict(ensure_sample(options.base_dir / "sample").items())
-    ladder = Ladder(options.base_dir, channels, settings)
+    series = PhaseSeries(options.base_dir, channels, settings)
     forecast = build_forecaster(channels, settings, options.base_dir)
-    exit_code = climb(ladder, requests, forecast, anew=options.fresh)
+    exit_code = run_phases(series, requests, forecast, fresh=options.fresh)
     rows = read_rows(options.base_dir)
     print_tables(rows, sys.stdout.write)
     if requests.to_stop():

@@ -1,4 +1,4 @@
-"""docs/scaling_strategy.md: what a ladder found, as tables and plots between two markers."""
+"""docs/phases.md: what the phases took, as tables and plots between two markers."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ def write_page(page: Path, rows: Sequence[Row]) -> None:
 
     Args:
         page: As `check_page`; what stands around the markers is kept.
-        rows: Of a ladder.
+        rows: One for each phase.
 
     Raises:
         ConfigError: As `check_page`.
@@ -82,7 +82,7 @@ def render_tables(rows: Sequence[Row]) -> list[str]:
 
 
 def _machines(rows: Sequence[Row]) -> list[str]:
-    """What the phases ran on: one machine, unless the ladder's folder was moved."""
+    """What the phases ran on: one machine, unless their folder was moved."""
     by_machine: dict[str, list[str]] = {}
     for row in rows:
         if "machine" in row:
@@ -187,7 +187,7 @@ def _quality(rows: Sequence[Row]) -> str:
 
 
 def _against(row: Row, before: Row, name: str, form: str) -> str:
-    """The value, and its ratio to that of the rung before."""
+    """The value, and its ratio to that of the phase before."""
     value, old = row[name], before.get(name)
     if value is None or not old:
         return _number(value, form)
@@ -212,7 +212,7 @@ def print_tables(rows: Sequence[Row], write: Callable[[str], object]) -> None:
     """Show the tables to whoever called the command.
 
     Args:
-        rows: Of a ladder.
+        rows: One for each phase.
         write: Takes the text.
     """
     write("\n\n".join(render_tables(rows)) + "\n")

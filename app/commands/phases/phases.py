@@ -1,8 +1,8 @@
-"""The ladder: one short job for each preset, from ten samples on a CPU to all data on a GPU.
+"""The phases: one short job for each preset, from ten samples on a CPU to all data on a GPU.
 
-Each rung is the real command in a process of its own, with a folder of its own. A rung that is done
-is not run again, one that was interrupted goes on from its checkpoint, and one that fails is a line
-of the result like any other. This process imports no torch: rungs have the memory to themselves.
+Each phase is the real command in a process of its own, with a folder of its own. A phase that is
+done is not run again, an interrupted one resumes from its checkpoint, and one that fails is a line
+of the result like any other. This process imports no torch: phases have the memory to themselves.
 """
 
 import json
@@ -28,12 +28,12 @@ from app.resources.gpus import read_gpus
 
 logger = logging.getLogger(__name__)
 
-STATE_FILE: Final = "rung.json"
-ROWS_FILE: Final = "ladder.json"
+STATE_FILE: Final = "phase.json"
+ROWS_FILE: Final = "phases.json"
 LOG_FILE: Final = "log.txt"
 _GPU_PHASE: Final = 5
 _POLL_INTERVAL_S: Final = 0.2
-# What runs a rung, up to its options, for this interpreter.
+# What runs a phase, up to its options, for this interpreter.
 _TRAIN: Final = ("-m", "app", "train")
 
 
@@ -41,165 +41,165 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One job of the ladder.
+class Phase:
+    """One job of the series.
 
     Attributes:
         name: Of its folder and in tables.
-        phase: Its preset.
+        preset: Number of its preset, as the hyperparameter `phase` has it.
         settings: What differs from the preset.
         what: It tries, in a few words.
     """
 
     name: str
-    phase: int
+    preset: int
     settings: Mapping[str, str]
     what: str
 
 
-RUNGS: Final = (
-    Rung("1a", 1, {}, "ten samples of RID on the CPU"),
-    Rung("1b", 1, {"max_samples": "20"}, "twenty samples"),
-    Rung("2", 2, {}, "larger batches: passes of four, two of them a step"),
-    Rung("3", 3, {}, "four data workers, four batches ready in each"),
-    Rung("4", 4, {}, "all datasets"),
-    Rung("5", 5, {}, "all data at full size on a GPU"),
+PHASES: Final = (
+    Phase("1a", 1, {}, "ten samples of RID on the CPU"),
+    Phase("1b", 1, {"max_samples": "20"}, "twenty samples"),
+    Phase("2", 2, {}, "larger batches: passes of four, two of them a step"),
+    Phase("3", 3, {}, "four data workers, four batches ready in each"),
+    Phase("4", 4, {}, "all datasets"),
+    Phase("5", 5, {}, "all data at full size on a GPU"),
 )
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """What to climb, on what and where.
+class PhaseSeries:
+    """Which phases to run, on which data and where.
 
     Attributes:
-        base_dir: Gets a folder for each rung, and ladder.json.
+        base_dir: Gets a folder for each phase, and phases.json.
         channels: Folders of datasets, by name.
-        settings: Hyperparameters that differ from the presets, on every rung.
-        rungs: In order.
-        train: What runs a rung, up to its options, for this interpreter.
+        settings: Hyperparameters that differ from the presets, in every phase.
+        phases: In order.
+        train: What runs a phase, up to its options, for this interpreter.
     """
 
     base_dir: Path
     channels: Mapping[str, Path]
     settings: Mapping[str, str]
-    rungs: Sequence[Rung] = RUNGS
+    phases: Sequence[Phase] = PHASES
     train: Sequence[str] = _TRAIN
 
-    def settings_of(self, rung: Rung) -> dict[str, str]:
-        """All hyperparameters of a rung that are not defaults of its preset."""
-        return {"phase": str(rung.phase), **rung.settings, **self.settings}
+    def settings_of(self, phase: Phase) -> dict[str, str]:
+        """All hyperparameters of a phase that are not defaults of its preset."""
+        return {"phase": str(phase.preset), **phase.settings, **self.settings}
 
-    def folder_of(self, rung: Rung) -> Path:
+    def folder_of(self, phase: Phase) -> Path:
         """Where its job has its tree."""
-        return self.base_dir / rung.name
+        return self.base_dir / phase.name
 
 
-def climb(
-    ladder: Ladder,
+def run_phases(
+    series: PhaseSeries,
     requests: StopRequests,
     forecast: Forecaster | None = None,
     *,
-    anew: bool = False,
+    fresh: bool = False,
 ) -> int:
-    """Run all rungs that are left and write ladder.json after each; the exit code to end with.
+    """Run all phases that are left and write phases.json after each; returns the exit code.
 
     Args:
-        ladder: What to run.
-        requests: Listening; the rung under way is asked to stop, and the rest is left.
-        forecast: Tells before a rung what it is expected to take; None leaves that out.
-        anew: Whether rungs that are done are run once more.
+        series: What to run.
+        requests: Listening; the phase under way is asked to stop, and the rest is left.
+        forecast: Tells before a phase what it is expected to take; None leaves that out.
+        fresh: Whether phases that are done are run once more.
 
     Raises:
-        StorageError: If the ladder's folder cannot be written to.
-        ConfigError: If something else lies where a rung is to be.
+        StorageError: If the folder of the series cannot be written to.
+        ConfigError: If something else lies where a phase is to be.
     """
-    with writing_to(ladder.base_dir):
-        ladder.base_dir.mkdir(parents=True, exist_ok=True)
-    _check_folders(ladder)
-    if anew:  # all of them now: what is stopped goes on without `anew`
-        for rung in ladder.rungs:
-            shutil.rmtree(ladder.folder_of(rung), ignore_errors=True)
+    with writing_to(series.base_dir):
+        series.base_dir.mkdir(parents=True, exist_ok=True)
+    _check_folders(series)
+    if fresh:  # all of them now: a stopped series resumes without `fresh`
+        for phase in series.phases:
+            shutil.rmtree(series.folder_of(phase), ignore_errors=True)
     rows: list[Row] = []
-    _write_json(ladder.base_dir / ROWS_FILE, rows)
-    for rung in ladder.rungs:
+    _write_json(series.base_dir / ROWS_FILE, rows)
+    for phase in series.phases:
         if requests.to_stop():
             break
-        rows.append(_climb_rung(ladder, rung, requests, forecast))
-        _write_json(ladder.base_dir / ROWS_FILE, rows)
+        rows.append(_run_phase(series, phase, requests, forecast))
+        _write_json(series.base_dir / ROWS_FILE, rows)
     if requests.to_stop():
-        flag = " without --fresh" if anew else ""
+        flag = " without --fresh" if fresh else ""
         logger.info("stopped; the same command%s goes on from here", flag)
         return EXIT_INTERRUPTED if requests.by_person() else EXIT_OK
     return EXIT_OK
 
 
-def _check_folders(ladder: Ladder) -> None:
-    """See that what a ladder removes is a ladder's."""
+def _check_folders(series: PhaseSeries) -> None:
+    """See that folders which would be removed are those of phases."""
     foreign = [
         str(folder)
-        for folder in map(ladder.folder_of, ladder.rungs)
+        for folder in map(series.folder_of, series.phases)
         if folder.exists() and not (folder / STATE_FILE).exists() and any(folder.iterdir())
     ]
     if foreign:
         raise ConfigError(
             f"--base-dir: {', '.join(foreign)} would be overwritten, expected folders of an "
-            f"earlier ladder (with {STATE_FILE}); move them, or name another folder"
+            f"earlier phases (with {STATE_FILE}); move them, or name another folder"
         )
 
 
 def read_rows(base_dir: Path) -> list[Row]:
-    """The rows of the ladder.json in a folder."""
+    """The rows of a folder's phases.json."""
     rows: list[Row] = json.loads((base_dir / ROWS_FILE).read_text(encoding="utf-8"))
     return rows
 
 
-def _climb_rung(
-    ladder: Ladder, rung: Rung, requests: StopRequests, forecast: Forecaster | None
+def _run_phase(
+    series: PhaseSeries, phase: Phase, requests: StopRequests, forecast: Forecaster | None
 ) -> Row:
-    row: Row = {"name": rung.name, "phase": rung.phase, "what": rung.what}
-    if rung.phase == _GPU_PHASE and not read_gpus().names:
-        logger.info("phase %s: not run, there is no GPU here", rung.name)
+    row: Row = {"name": phase.name, "phase": phase.preset, "what": phase.what}
+    if phase.preset == _GPU_PHASE and not read_gpus().names:
+        logger.info("phase %s: not run, there is no GPU here", phase.name)
         return {**row, "status": "not run", "reason": "no GPU here"}
-    row["settings"] = ladder.settings_of(rung)
-    folder = ladder.folder_of(rung)
-    state = _prepare(ladder, rung, requests, forecast)
+    row["settings"] = series.settings_of(phase)
+    folder = series.folder_of(phase)
+    state = _prepare(series, phase, requests, forecast)
     if state is None:
         return {**row, "status": "stopped", "reason": "asked to stop before it began"}
     row["machine"] = state["machine"]
     if _is_done(folder):
-        logger.info("phase %s: done before", rung.name)
+        logger.info("phase %s: done before", phase.name)
         return {**row, "status": "done", **_measured(folder, state)}
-    logger.info("phase %s: %s (its log: %s)", rung.name, rung.what, folder / LOG_FILE)
+    logger.info("phase %s: %s (its log: %s)", phase.name, phase.what, folder / LOG_FILE)
     begun_s = time.monotonic()
-    exit_code = _run(ladder, rung, row["settings"], requests)
+    exit_code = _run_job(series, phase, row["settings"], requests)
     taken_s = time.monotonic() - begun_s
     if exit_code == EXIT_OK and (measured := _measured(folder, state)):
-        logger.info("phase %s: took %.0f s; %s", rung.name, taken_s, _sum_up(measured))
+        logger.info("phase %s: took %.0f s; %s", phase.name, taken_s, _sum_up(measured))
         return {**row, "status": "done" if _is_done(folder) else "stopped", **measured}
     if requests.to_stop():
         reason = "killed by a second Ctrl-C" if requests.to_kill() else "stopped before it trained"
         return {**row, "status": "stopped", "reason": reason}
     reason = read_failure(Paths(folder)) or f"exit code {exit_code}; see {folder / LOG_FILE}"
-    logger.warning("phase %s: failed after %.0f s: %s", rung.name, taken_s, reason)
+    logger.warning("phase %s: failed after %.0f s: %s", phase.name, taken_s, reason)
     return {**row, "status": "failed", "reason": reason}
 
 
 def _prepare(
-    ladder: Ladder, rung: Rung, requests: StopRequests, forecast: Forecaster | None
+    series: PhaseSeries, phase: Phase, requests: StopRequests, forecast: Forecaster | None
 ) -> dict[str, Any] | None:
-    """What a rung began with, with its prediction; None if asked to stop meanwhile."""
-    settings, folder = ladder.settings_of(rung), ladder.folder_of(rung)
+    """What a phase began with, and its prediction; None if asked to stop meanwhile."""
+    settings, folder = series.settings_of(phase), series.folder_of(phase)
     key = {
         "version": f"{__version__}, {digest_code()}",
         "settings": settings,
-        "channels": {name: str(path.resolve()) for name, path in ladder.channels.items()},
+        "channels": {name: str(path.resolve()) for name, path in series.channels.items()},
     }
     state = _read_map(folder / STATE_FILE) or {}
     if {name: state.get(name) for name in key} == key:
         return state
-    # Another ladder's: its checkpoints would be refused, and its numbers are not asked for.
+    # Of other settings, data or code: its checkpoints would be refused, its numbers are stale.
     shutil.rmtree(folder, ignore_errors=True)
-    expected = _ask(forecast, rung, settings) if forecast else None
+    expected = _ask(forecast, phase, settings) if forecast else None
     if requests.to_stop():
         return None
     state = {**key, "machine": describe_machine(), "forecast": expected}
@@ -210,21 +210,21 @@ def _prepare(
 
 
 def _ask(
-    forecast: Forecaster, rung: Rung, settings: Mapping[str, str]
+    forecast: Forecaster, phase: Phase, settings: Mapping[str, str]
 ) -> tuple[float, float] | None:
-    """What the rung is expected to take, told before it runs; None where nobody knows."""
+    """What the phase is expected to take; None where that is not known."""
     try:
         expected = forecast(settings)
-    except RoofError as error:  # the rung itself may say it better, and others may do
-        logger.warning("phase %s: cannot be predicted: %s", rung.name, error)
+    except RoofError as error:  # the phase may say it better, and others may run
+        logger.warning("phase %s: cannot be predicted: %s", phase.name, error)
         return None
     if expected is not None:
-        logger.info("phase %s: expected to peak at %.2f GiB, %.2f s a step", rung.name, *expected)
+        logger.info("phase %s: expected to peak at %.2f GiB, %.2f s a step", phase.name, *expected)
     return expected
 
 
 def _measured(folder: Path, state: Mapping[str, Any]) -> Row:
-    """The numbers of a rung's job, beside what was expected; empty where it did not come so far."""
+    """The numbers of a phase's job, beside those expected; empty where the job has left none."""
     if _read_metrics(folder) is None:
         return {}
     return describe_run(Paths(folder).model_dir, state["forecast"])
@@ -240,16 +240,18 @@ def _sum_up(measured: Row) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _run(ladder: Ladder, rung: Rung, settings: Mapping[str, str], requests: StopRequests) -> int:
-    """The exit code of the rung's job."""
-    folder = ladder.folder_of(rung)
-    command = own_command(*ladder.train, "--base-dir", str(folder))
-    for name, path in ladder.channels.items():
+def _run_job(
+    series: PhaseSeries, phase: Phase, settings: Mapping[str, str], requests: StopRequests
+) -> int:
+    """The exit code of the phase's job."""
+    folder = series.folder_of(phase)
+    command = own_command(*series.train, "--base-dir", str(folder))
+    for name, path in series.channels.items():
         command += [f"--{name}", str(path)]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     with (folder / LOG_FILE).open("ab") as log:
-        # Else a killed ladder's rung would go on, and the next ladder's use the same checkpoints.
+        # Else the job would outlive this process, and the next one would use the same checkpoints.
         process = start_stopping_with_parent(command, log)
         has_asked = False
         try:

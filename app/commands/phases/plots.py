@@ -1,4 +1,4 @@
-"""Plots of a ladder: memory, time of a step, losses."""
+"""Plots of the phases: memory, time of a step, losses."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 _COLOURS: Final = ("#1f5fbe", "#d1570a", "#1c7a45", "#a03b97", "#8a6d00", "#5b6370")
 _STYLE: Final[dict[Any, Any]] = {
     "font.size": 10.0, "axes.spines.top": False, "axes.spines.right": False,
-    "svg.hashsalt": "ladder", "legend.frameon": False,
+    "legend.frameon": False,
 }  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def write_plots(folder: Path, rows: Sequence[Row]) -> list[tuple[str, Path]]:
 
     Args:
         folder: Made if it is not there.
-        rows: Of a ladder.
+        rows: One for each phase.
     """
     done = [row for row in rows if row.get("step_s")]
     if not done:

@@ -1,4 +1,4 @@
-"""What a phase of the ladder is expected to take here, told before it runs."""
+"""What a phase is expected to take here, told before it runs."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Rows, tables and plots of a ladder, from files as jobs leave them; no job is run."""
+"""Rows, tables and plots of the phases, from files as jobs leave them; no job is run."""
 
 import csv
 import json

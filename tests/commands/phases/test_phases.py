@@ -9,9 +9,9 @@ import time
 import pytest
 
 from app.base.errors import ConfigError
-from app.commands.phases import phases as ladder_module
+from app.commands.phases import phases as phases_module
 from app.commands.phases.page import END, START, check_page, render_tables, write_page
-from app.commands.phases.phases import RUNGS, Ladder, Rung, climb, read_rows
+from app.commands.phases.phases import PHASES, Phase, PhaseSeries, read_rows, run_phases
 from app.job.signals import StopRequests
 from app.settings.presets import PRESETS
 from app.settings.texts import parse_hyperparameters
@@ -26,30 +26,30 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def rid(tmp_path_factory):
-    root = tmp_path_factory.mktemp("ladder") / "rid"
+    root = tmp_path_factory.mktemp("phases") / "rid"
     write_rid(root, 4, 1, 1, seed=0, size_px=128)
     return root
 
 
 @pytest.fixture(scope="module")
-def climbed(rid, tmp_path_factory):
-    """Two rungs that are done, one that cannot be, and one that needs a GPU."""
-    base_dir = tmp_path_factory.mktemp("climbed")
-    rungs = (
-        RUNGS[0],
-        Rung("bad", 1, {"max_samples": "zero"}, "what cannot be read"),
-        Rung("1b", 1, {"max_samples": "3"}, "three samples"),
-        RUNGS[5],
+def finished(rid, tmp_path_factory):
+    """Two phases that are done, one that cannot be, and one that needs a GPU."""
+    base_dir = tmp_path_factory.mktemp("finished")
+    phases = (
+        PHASES[0],
+        Phase("bad", 1, {"max_samples": "zero"}, "what cannot be read"),
+        Phase("1b", 1, {"max_samples": "3"}, "three samples"),
+        PHASES[5],
     )
-    ladder = Ladder(base_dir, {"rid": rid}, SMALL, rungs)
+    series = PhaseSeries(base_dir, {"rid": rid}, SMALL, phases)
     asked = []
 
     def forecast(settings):
         asked.append(dict(settings))
         return 2.0, 0.5
 
-    assert climb(ladder, StopRequests(), forecast) == 0
-    return ladder, asked
+    assert run_phases(series, StopRequests(), forecast) == 0
+    return series, asked
 
 
 @pytest.mark.parametrize("phase", PRESETS)
@@ -61,16 +61,16 @@ def test_files_of_hyperparameters_are_the_presets(phase):
     assert {"phase", *PRESETS[phase]} == set(document)
 
 
-def test_rungs_are_the_phases_in_order():
-    assert [rung.phase for rung in RUNGS] == [1, 1, 2, 3, 4, 5]
-    for rung in RUNGS:
-        parse_hyperparameters({"phase": str(rung.phase), **rung.settings})
+def test_phases_are_in_the_order_of_their_presets():
+    assert [phase.preset for phase in PHASES] == [1, 1, 2, 3, 4, 5]
+    for phase in PHASES:
+        parse_hyperparameters({"phase": str(phase.preset), **phase.settings})
 
 
 @pytest.mark.slow
-def test_every_rung_is_a_row(climbed):
-    ladder, asked = climbed
-    first, bad, second, gpu = read_rows(ladder.base_dir)
+def test_every_phase_is_a_row(finished):
+    series, asked = finished
+    first, bad, second, gpu = read_rows(series.base_dir)
     assert (first["status"], second["status"]) == ("done", "done")
     assert first["settings"] == {"phase": "1", **SMALL}
     assert first["samples_per_step"] == 2
@@ -92,43 +92,43 @@ def test_every_rung_is_a_row(climbed):
 
 
 @pytest.mark.slow
-def test_what_is_done_is_not_run_again(climbed, caplog):
-    ladder, asked = climbed
-    before, num_asked = read_rows(ladder.base_dir), len(asked)
-    stamp = (ladder.folder_of(ladder.rungs[0]) / "model/metrics.json").stat().st_mtime_ns
+def test_what_is_done_is_not_run_again(finished, caplog):
+    series, asked = finished
+    before, num_asked = read_rows(series.base_dir), len(asked)
+    stamp = (series.folder_of(series.phases[0]) / "model/metrics.json").stat().st_mtime_ns
     caplog.set_level("INFO")
-    assert climb(ladder, StopRequests(), None) == 0
-    assert (ladder.folder_of(ladder.rungs[0]) / "model/metrics.json").stat().st_mtime_ns == stamp
+    assert run_phases(series, StopRequests(), None) == 0
+    assert (series.folder_of(series.phases[0]) / "model/metrics.json").stat().st_mtime_ns == stamp
     assert "phase 1a: done before" in caplog.text
-    rows = read_rows(ladder.base_dir)
+    rows = read_rows(series.base_dir)
     assert rows[0] == before[0]
     assert len(asked) == num_asked
 
 
-def test_other_settings_begin_anew(tmp_path, rid, monkeypatch):
+def test_other_settings_begin_fresh(tmp_path, rid, monkeypatch):
     ran = []
-    monkeypatch.setattr(ladder_module, "_run", lambda *arguments: ran.append(arguments[2]) or 1)
-    ladder = Ladder(tmp_path, {"rid": rid}, SMALL, RUNGS[:1])
-    folder = ladder.folder_of(RUNGS[0])
+    monkeypatch.setattr(phases_module, "_run_job", lambda *arguments: ran.append(arguments[2]) or 1)
+    series = PhaseSeries(tmp_path, {"rid": rid}, SMALL, PHASES[:1])
+    folder = series.folder_of(PHASES[0])
     (folder / "checkpoints").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"1a would be overwritten, expected folders of an earl"):
-        climb(ladder, StopRequests())
+        run_phases(series, StopRequests())
     assert (folder / "checkpoints").exists()
-    (folder / "rung.json").write_text('{"settings": {"phase": "1", "epochs": "2"}}')
-    climb(ladder, StopRequests())
+    (folder / "phase.json").write_text('{"settings": {"phase": "1", "epochs": "2"}}')
+    run_phases(series, StopRequests())
     assert not (folder / "checkpoints").exists()
     (folder / "checkpoints").mkdir()
-    climb(ladder, StopRequests())  # the same settings: what there is, is gone on from
+    run_phases(series, StopRequests())  # the same settings: what there is, is gone on from
     assert (folder / "checkpoints").exists()
-    climb(ladder, StopRequests(), anew=True)
+    run_phases(series, StopRequests(), fresh=True)
     assert not (folder / "checkpoints").exists()
     assert ran == [{"phase": "1", **SMALL}] * 3
 
 
 @pytest.mark.slow
-def test_tables_show_ratios_and_reasons(climbed):
-    ladder, _ = climbed
-    text = "\n".join(render_tables(read_rows(ladder.base_dir)))
+def test_tables_show_ratios_and_reasons(finished):
+    series, _ = finished
+    text = "\n".join(render_tables(read_rows(series.base_dir)))
     failed = r"\| bad +\| what cannot be read +\| failed: max_samples: Input should be a valid"
     assert re.search(failed, text)
     assert "not run: no GPU here" in text
@@ -136,13 +136,13 @@ def test_tables_show_ratios_and_reasons(climbed):
 
 
 @pytest.mark.slow
-def test_the_page_keeps_what_stands_around(climbed, tmp_path):
-    ladder, _ = climbed
+def test_the_page_keeps_what_stands_around(finished, tmp_path):
+    series, _ = finished
     page = tmp_path / "page.md"
     page.write_text(f"# Title\n\n{START}\n\nold\n\n{END}\n\nAfter.\n")
     check_page(page)
     for _ in range(2):  # again, over itself
-        write_page(page, read_rows(ladder.base_dir))
+        write_page(page, read_rows(series.base_dir))
     text = page.read_text()
     assert text.startswith(f"# Title\n\n{START}\n\nMeasured on ")
     assert text.endswith(f"{END}\n\nAfter.\n")
@@ -172,8 +172,9 @@ def test_it_stops_on_request_and_goes_on(rid, tmp_path, signal_number, exit_code
         "import sys; from pathlib import Path; from app.commands.phases.phases import *; "
         "from app.job.signals import StopRequests; from app.base.logs import configure_logging; "
         "configure_logging(); requests = StopRequests(); requests.listen(); "
-        f"ladder = Ladder(Path({str(tmp_path)!r}), {{'rid': Path({str(rid)!r})}}, {settings!r}, "
-        "RUNGS[:2]); sys.exit(climb(ladder, requests))"
+        f"channels = {{'rid': Path({str(rid)!r})}}; "
+        f"series = PhaseSeries(Path({str(tmp_path)!r}), channels, {settings!r}, PHASES[:2]); "
+        "sys.exit(run_phases(series, requests))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script],

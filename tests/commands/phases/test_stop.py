@@ -1,4 +1,4 @@
-"""The ladder is stopped, killed and gone on with; a stand-in plays its jobs."""
+"""The phases are stopped, killed and resumed; a stand-in plays their jobs."""
 
 import os
 import shutil
@@ -12,28 +12,28 @@ import pytest
 
 from app.__main__ import main
 from app.base.errors import ConfigError
-from app.commands.phases import phases as ladder_module
+from app.commands.phases import phases as phases_module
 from app.commands.phases import prediction
 from app.commands.phases.page import END, START
-from app.commands.phases.phases import RUNGS, Ladder, climb, read_rows
+from app.commands.phases.phases import PHASES, PhaseSeries, read_rows, run_phases
 from app.job.signals import StopRequests
 from tests.support.paths import ROOT
 from tests.support.phases import stand_in, write_run
 
 LIMIT_S = 60.0  # against hangs
-# Climbs two rungs, as app/__main__.py does it.
-CLIMB = """
+# Runs two phases, as the command does it.
+RUN_TWO = """
 import sys
 from pathlib import Path
-from app.commands.phases.phases import RUNGS, Ladder, climb
+from app.commands.phases.phases import PHASES, PhaseSeries, run_phases
 from app.base.logs import configure_logging
 from app.job.signals import StopRequests
 from tests.support.phases import stand_in
 configure_logging()
 requests = StopRequests()
 requests.listen()
-ladder = Ladder(Path(sys.argv[1]), {}, {}, RUNGS[:2], stand_in(sys.argv[2]))
-sys.exit(climb(ladder, requests, anew=len(sys.argv) > 3))
+series = PhaseSeries(Path(sys.argv[1]), {}, {}, PHASES[:2], stand_in(sys.argv[2]))
+sys.exit(run_phases(series, requests, fresh=len(sys.argv) > 3))
 """
 
 
@@ -46,9 +46,9 @@ class AskedAfter(StopRequests):
 
 
 def start(base_dir, kind, *arguments):
-    """A ladder under way in its first rung."""
+    """The phases under way, in the first one."""
     process = subprocess.Popen(
-        [sys.executable, "-c", CLIMB, str(base_dir), kind, *arguments],
+        [sys.executable, "-c", RUN_TWO, str(base_dir), kind, *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -73,21 +73,21 @@ def importable(monkeypatch):
 @pytest.mark.parametrize(
     ("number", "exit_code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["TERM", "INT"]
 )
-def test_a_request_reaches_the_job_and_the_next_climb_goes_on(tmp_path, number, exit_code):
+def test_a_request_reaches_the_job_and_the_next_command_goes_on(tmp_path, number, exit_code):
     process = start(tmp_path, "train")
     process.send_signal(number)
     output, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == exit_code
     assert output.rstrip().endswith("stopped; the same command goes on from here")
-    [row] = read_rows(tmp_path)  # the second rung was not begun
+    [row] = read_rows(tmp_path)  # the second phase was not begun
     assert (row["name"], row["status"], row["peak_gib"]) == ("1a", "stopped", 2.0)
-    ladder = Ladder(tmp_path, {}, {}, RUNGS[:1], stand_in("train"))
-    assert climb(ladder, StopRequests()) == 0
+    series = PhaseSeries(tmp_path, {}, {}, PHASES[:1], stand_in("train"))
+    assert run_phases(series, StopRequests()) == 0
     [row] = read_rows(tmp_path)
     assert row["status"] == "done"
 
 
-def test_ctrl_c_of_a_terminal_comes_to_the_job_once_and_through_the_ladder(tmp_path):
+def test_ctrl_c_of_a_terminal_comes_to_the_job_once_and_through_its_parent(tmp_path):
     process = start(tmp_path, "train")
     [job] = psutil.Process(process.pid).children()
     # A terminal sends to all processes of the group in front.
@@ -109,7 +109,7 @@ def test_a_second_ctrl_c_kills(tmp_path):
     assert (row["status"], row["reason"]) == ("stopped", "killed by a second Ctrl-C")
 
 
-def test_a_job_does_not_outlive_its_ladder(tmp_path):
+def test_a_job_does_not_outlive_its_parent(tmp_path):
     process = start(tmp_path, "train")
     process.kill()
     process.wait()
@@ -125,9 +125,9 @@ def test_a_job_stopped_before_it_trained_has_no_numbers(tmp_path):
     assert (row["status"], row["reason"]) == ("stopped", "stopped before it trained")
 
 
-def test_fresh_begins_with_all_rungs_and_goes_on_without(tmp_path):
+def test_fresh_begins_with_all_phases_and_goes_on_without(tmp_path):
     write_run(tmp_path / "1b/model")
-    (tmp_path / "1b/rung.json").write_text("{}")
+    (tmp_path / "1b/phase.json").write_text("{}")
     process = start(tmp_path, "train", "fresh")
     assert not (tmp_path / "1b").exists()
     process.send_signal(signal.SIGTERM)
@@ -135,28 +135,28 @@ def test_fresh_begins_with_all_rungs_and_goes_on_without(tmp_path):
     assert "stopped; the same command without --fresh goes on from here" in output
 
 
-def test_a_request_before_the_first_rung(tmp_path):
-    ladder = Ladder(tmp_path, {}, {}, RUNGS[:2], stand_in("train"))
-    assert climb(ladder, AskedAfter(lambda: True)) == 0
+def test_a_request_before_the_first_phase(tmp_path):
+    series = PhaseSeries(tmp_path, {}, {}, PHASES[:2], stand_in("train"))
+    assert run_phases(series, AskedAfter(lambda: True)) == 0
     assert read_rows(tmp_path) == []
     assert not (tmp_path / "1a").exists()
 
 
-def test_a_request_during_a_prediction_leaves_the_rung_to_the_next_climb(tmp_path):
+def test_a_request_during_a_prediction_leaves_the_phase_to_the_next_command(tmp_path):
     asked = []
-    ladder = Ladder(tmp_path, {}, {}, RUNGS[:2], stand_in("train"))
-    assert climb(ladder, AskedAfter(lambda: bool(asked)), asked.append) == 0
+    series = PhaseSeries(tmp_path, {}, {}, PHASES[:2], stand_in("train"))
+    assert run_phases(series, AskedAfter(lambda: bool(asked)), asked.append) == 0
     [row] = read_rows(tmp_path)
     assert (row["status"], row["reason"]) == ("stopped", "asked to stop before it began")
-    assert not (tmp_path / "1a/rung.json").exists()  # else it would stay without a prediction
+    assert not (tmp_path / "1a/phase.json").exists()  # else it would stay without a prediction
 
 
 def test_what_cannot_be_predicted_or_fails_is_not_the_end(tmp_path, caplog):
     def forecast(settings):
         raise ConfigError(f"nothing known of phase {settings['phase']}")
 
-    ladder = Ladder(tmp_path, {}, {}, RUNGS[:2], stand_in("broken"))
-    assert climb(ladder, StopRequests(), forecast) == 0
+    series = PhaseSeries(tmp_path, {}, {}, PHASES[:2], stand_in("broken"))
+    assert run_phases(series, StopRequests(), forecast) == 0
     assert "phase 1b: cannot be predicted: nothing known of phase 1" in caplog.text
     rows = read_rows(tmp_path)
     log = tmp_path / "1a/log.txt"
@@ -166,43 +166,45 @@ def test_what_cannot_be_predicted_or_fails_is_not_the_end(tmp_path, caplog):
 
 
 def test_the_reason_is_the_first_line_of_the_failure_file(tmp_path, monkeypatch):
-    def run(ladder, rung, *_):
-        path = ladder.folder_of(rung) / "output/failure"
+    def run(series, phase, *_):
+        path = series.folder_of(phase) / "output/failure"
         path.parent.mkdir()
         path.write_text("RID: no images\n\nTraceback\n")
         return 2
 
-    monkeypatch.setattr(ladder_module, "_run", run)
-    climb(Ladder(tmp_path, {}, {}, RUNGS[:1]), StopRequests())
+    monkeypatch.setattr(phases_module, "_run_job", run)
+    run_phases(PhaseSeries(tmp_path, {}, {}, PHASES[:1]), StopRequests())
     [row] = read_rows(tmp_path)
     assert row["reason"] == "RID: no images"
 
 
-def climb_done(base_dir, monkeypatch, channels=None):
-    """How many rungs a ladder runs whose jobs end at once."""
+def count_run(base_dir, monkeypatch, channels=None):
+    """How many phases are run whose jobs end at once."""
     ran = []
 
-    def run(ladder, rung, *_):
-        ran.append(rung.name)
-        write_run(ladder.folder_of(rung) / "model")
+    def run(series, phase, *_):
+        ran.append(phase.name)
+        write_run(series.folder_of(phase) / "model")
         return 0
 
-    monkeypatch.setattr(ladder_module, "_run", run)
-    climb(Ladder(base_dir, channels or {}, {}, RUNGS[:2]), StopRequests(), lambda _: (2.5, 0.4))
+    monkeypatch.setattr(phases_module, "_run_job", run)
+    run_phases(
+        PhaseSeries(base_dir, channels or {}, {}, PHASES[:2]), StopRequests(), lambda _: (2.5, 0.4)
+    )
     return len(ran)
 
 
 def test_what_is_done_stays_until_code_or_data_are_others(tmp_path, monkeypatch):
     first, second = tmp_path / "data", tmp_path / "others"
     (tmp_path / "link").symlink_to(first)
-    assert climb_done(tmp_path, monkeypatch, {"rid": first}) == 2
+    assert count_run(tmp_path, monkeypatch, {"rid": first}) == 2
     before = read_rows(tmp_path)
     assert (before[0]["predicted_peak_gib"], before[0]["peak_gib"]) == (2.5, 2.0)
-    assert climb_done(tmp_path, monkeypatch, {"rid": tmp_path / "link"}) == 0
+    assert count_run(tmp_path, monkeypatch, {"rid": tmp_path / "link"}) == 0
     assert read_rows(tmp_path) == before
-    assert climb_done(tmp_path, monkeypatch, {"rid": second}) == 2
-    monkeypatch.setattr(ladder_module, "digest_code", lambda: "of other code")
-    assert climb_done(tmp_path, monkeypatch, {"rid": second}) == 2
+    assert count_run(tmp_path, monkeypatch, {"rid": second}) == 2
+    monkeypatch.setattr(phases_module, "digest_code", lambda: "of other code")
+    assert count_run(tmp_path, monkeypatch, {"rid": second}) == 2
 
 
 def test_the_digest_is_of_code_that_phases_run(monkeypatch, tmp_path):
@@ -221,7 +223,7 @@ def append(path, line):
     path.write_text(f"{path.read_text()}{line}\n")
 
 
-def test_the_ladder_imports_no_torch():
+def test_the_command_imports_no_torch():
     modules = "app.commands.phases.phases, app.commands.phases.page"
     check = f"import sys; import {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
@@ -247,19 +249,19 @@ def run_command(*arguments):
     ],
 )
 def test_the_command_says_what_is_wrong_before_anything_is_written(tmp_path, arguments, message):
-    done = run_command("--base-dir", tmp_path / "ladder", *arguments)
+    done = run_command("--base-dir", tmp_path / "phases", *arguments)
     assert done.returncode == 2
     assert message in done.stdout
-    assert not (tmp_path / "ladder").exists()
+    assert not (tmp_path / "phases").exists()
 
 
 def test_a_page_is_not_written_over_where_no_phase_could_be_run(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(StopRequests, "listen", lambda _: None)  # pytest has its own handlers
-    monkeypatch.setattr(ladder_module, "_run", lambda *_: 2)
+    monkeypatch.setattr(phases_module, "_run_job", lambda *_: 2)
     monkeypatch.setattr("app.commands.phases.prediction.build_forecaster", lambda *_: None)
     page = tmp_path / "page.md"
     page.write_text(f"{START}\n\nof before\n\n{END}\n")
-    base_dir = tmp_path / "ladder"
+    base_dir = tmp_path / "phases"
     arguments = ["phases", "--base-dir", base_dir, "--rid", tmp_path, "--docs", page]
     assert main([str(argument) for argument in arguments]) == 2
     log = base_dir / "1a/log.txt"

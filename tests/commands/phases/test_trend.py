@@ -24,7 +24,7 @@ def test_an_exact_line():
     assert trend.change == pytest.approx((1.555 - 1.955) / 1.955)
 
 
-# Of 20 steps 18 count: the shortest rungs of the ladder. 95 % is asked for; without the corrections
+# Of 20 steps 18 count: the shortest phases. 95 % is asked for; without the corrections
 # for short series it is 80 % of those whose neighbours are most alike.
 @pytest.mark.parametrize("num_steps", [20, 50, 200])
 @pytest.mark.parametrize("likeness", [0.0, 0.3, 0.6])
