@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from app.base.azimuth import NUM_BINS
 from app.base.tasks import IGNORE_INDEX, segments_after_turns
-from app.data.sample import Sample
+from app.data.sample import TARGETS, PlaneName, Sample, make_planes
 
 # RID has 0.099 m where 0.1 m is asked for: resampling would blur every photo and gain nothing.
 SAME_GSD_TOLERANCE = 0.03
@@ -234,18 +234,20 @@ def _warp(sample: Sample, frame: _Frame, gsd_m: float) -> Sample:
     else:
         image = _resize(image, scaled_size, cv2.INTER_LINEAR)
     image = _turn(image, frame, to_scaled, cv2.INTER_LINEAR, None)
-    segments = move_labels(sample["segments"].numpy(), IGNORE_INDEX)
-    segments = _SEGMENTS_AFTER_TURNS[int(frame.pose.flip), frame.pose.turn_bins][segments]
-    lines = np.stack([move_lines(kind) for kind in sample["lines"].numpy()])
-    depth_m = move_labels(sample["depth"].numpy(), math.nan) * np.float32(frame.pose.zoom)
-    superstructures = move_labels(sample["superstructures"].numpy(), IGNORE_INDEX)
+    moved: dict[PlaneName, _Plane] = {"image": np.ascontiguousarray(image.transpose(2, 0, 1))}
+    for name, plane in TARGETS.items():
+        target: _Plane = sample[name].numpy()
+        moved[name] = (
+            move_labels(target, plane.unknown)
+            if plane.num_channels is None
+            else np.stack([move_lines(kind) for kind in target])
+        )
+    turned = _SEGMENTS_AFTER_TURNS[int(frame.pose.flip), frame.pose.turn_bins]
+    moved["segments"] = turned[moved["segments"]]
+    moved["depth"] = moved["depth"] * np.float32(frame.pose.zoom)
     return {
         **sample,
-        "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
-        "segments": torch.from_numpy(segments),
-        "lines": torch.from_numpy(lines),
-        "depth": torch.from_numpy(depth_m),
-        "superstructures": torch.from_numpy(superstructures),
+        **make_planes(lambda name: torch.from_numpy(moved[name])),
         "gsd_m": gsd_m,
     }
 

@@ -8,20 +8,19 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from app.base.dataset_names import DatasetName
 from app.base.errors import SampleError
 from app.base.logs import ignore_expected_warnings
 from app.data.reader import Reader, TrainReader
-from app.data.sample import BadFile, Sample
+from app.data.sample import PLANES, BadFile, Planes, Sample, make_planes
 from app.data.transforms import EvalTransform, TrainTransform
 from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
 
@@ -48,14 +47,9 @@ class SampleKey(NamedTuple):
     indices: tuple[int, ...]
 
 
-class Batch(TypedDict):
+class Batch(Planes):
     """Samples stacked: see Sample, with a batch dimension in front and lines at their width."""
 
-    image: Tensor
-    segments: Tensor
-    lines: Tensor
-    depth: Tensor
-    superstructures: Tensor
     sample_id: list[str]
     bad_files: BadFiles
 
@@ -318,27 +312,15 @@ def collate(items: Sequence[tuple[Sample | None, BadFiles]]) -> Batch:
     bad_files: BadFiles = {}
     for _, found in items:
         add_bad_files(bad_files, found)
-    stacked: dict[str, Any]
     if samples:
-        stacked = default_collate(samples)
+        planes = make_planes(lambda name: default_collate([sample[name] for sample in samples]))
     else:
-        stacked = {
-            "image": torch.empty(0, 3, 32, 32, dtype=torch.uint8),
-            "segments": torch.empty(0, 32, 32, dtype=torch.uint8),
-            "lines": torch.empty(0, 4, 32, 32, dtype=torch.uint8),
-            "depth": torch.empty(0, 32, 32),
-            "superstructures": torch.empty(0, 32, 32, dtype=torch.uint8),
-            "sample_id": [],
-        }
-    return Batch(
-        image=stacked["image"],
-        segments=stacked["segments"],
-        lines=stacked["lines"],
-        depth=stacked["depth"],
-        superstructures=stacked["superstructures"],
-        sample_id=list(stacked["sample_id"]),
-        bad_files=bad_files,
-    )
+        planes = make_planes(lambda name: PLANES[name].filled(0, 32, 32, num_samples=0))
+    return {
+        **planes,
+        "sample_id": [sample["sample_id"] for sample in samples],
+        "bad_files": bad_files,
+    }
 
 
 def split_batch(batch: Batch, max_samples: int | None) -> list[Batch]:
@@ -351,15 +333,11 @@ def split_batch(batch: Batch, max_samples: int | None) -> list[Batch]:
 
 
 def _take_samples(batch: Batch, samples: slice) -> Batch:
-    return Batch(
-        image=batch["image"][samples],
-        segments=batch["segments"][samples],
-        lines=batch["lines"][samples],
-        depth=batch["depth"][samples],
-        superstructures=batch["superstructures"][samples],
-        sample_id=batch["sample_id"][samples],
-        bad_files={},
-    )
+    return {
+        **make_planes(lambda name: batch[name][samples]),
+        "sample_id": batch["sample_id"][samples],
+        "bad_files": {},
+    }
 
 
 def _worker_settings(num_workers: int, prefetch_factor: int) -> dict[str, Any]:

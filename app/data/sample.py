@@ -1,17 +1,70 @@
-"""Sample: what every reader returns, and what nothing after the readers looks behind."""
+"""Sample: what every reader returns, and the one table of the planes it consists of."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Final, Literal, TypedDict, cast
 
 import torch
 from torch import Tensor
 
-from app.base.dataset_names import DATASET_NAMES, DatasetName
-from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF
+from app.base.dataset_names import DatasetName
+from app.base.tasks import IGNORE_INDEX, TASK_NAMES, TaskName
+
+PlaneName = Literal["image", TaskName]
 
 
-class Sample(TypedDict):
+@dataclass(frozen=True)
+class Plane:
+    """An image or a target: what all tensors under one key of a Sample have in common.
+
+    Attributes:
+        dtype: Of its values.
+        num_channels: Channels in front of rows and columns; None for a plane without channels.
+        unknown: Its value where nothing is known.
+    """
+
+    dtype: torch.dtype
+    num_channels: int | None
+    unknown: float
+
+    def filled(self, value: float, height: int, width: int, *, num_samples: int = 1) -> Tensor:
+        """The same value everywhere.
+
+        Returns:
+            (N, H, W), or (N, C, H, W) where the plane has channels.
+        """
+        channels = () if self.num_channels is None else (self.num_channels,)
+        return torch.full((num_samples, *channels, height, width), value, dtype=self.dtype)
+
+    def blank(self, height: int, width: int) -> Tensor:
+        """(H, W), or (C, H, W) where the plane has channels; all unknown."""
+        return self.filled(self.unknown, height, width)[0]
+
+
+_LABELS: Final = Plane(torch.uint8, None, IGNORE_INDEX)
+PLANES: Final[Mapping[PlaneName, Plane]] = {
+    # An image is never unknown; where there is none, it is black.
+    "image": Plane(torch.uint8, 3, 0),
+    "segments": _LABELS,
+    "lines": Plane(torch.uint8, 4, IGNORE_INDEX),
+    "depth": Plane(torch.float32, None, torch.nan),
+    "superstructures": _LABELS,
+}
+TARGETS: Final[Mapping[TaskName, Plane]] = {name: PLANES[name] for name in TASK_NAMES}
+
+
+class Planes(TypedDict):
+    """An image and a target for every task; see Sample and Batch."""
+
+    image: Tensor
+    segments: Tensor
+    lines: Tensor
+    depth: Tensor
+    superstructures: Tensor
+
+
+class Sample(Planes):
     """An image and a target for every task; a task its dataset does not label is all unknown.
 
     Attributes:
@@ -27,24 +80,32 @@ class Sample(TypedDict):
         gsd_m: Ground sampling distance, metres per pixel.
     """
 
-    image: Tensor
-    segments: Tensor
-    lines: Tensor
-    depth: Tensor
-    superstructures: Tensor
     dataset: DatasetName
     sample_id: str
     gsd_m: float
 
 
-def unknown_labels(*shape: int) -> Tensor:
-    """uint8 of that shape, all unknown: segments, lines or superstructures nobody labelled."""
-    return torch.full(shape, IGNORE_INDEX, dtype=torch.uint8)
+def make_planes(make: Callable[[PlaneName], Tensor]) -> Planes:
+    """All planes, each made by its name."""
+    # The one place where the keys of PLANES are taken for those of the class above.
+    return cast("Planes", {name: make(name) for name in PLANES})
 
 
-def unknown_depth(*shape: int) -> Tensor:
-    """float32 of that shape, all unknown."""
-    return torch.full(shape, torch.nan)
+def with_unknown(image: Tensor, targets: Mapping[TaskName, Tensor]) -> Planes:
+    """An image with the targets that are known; the others are all unknown.
+
+    Args:
+        image: (3, H, W) uint8.
+        targets: Some of Sample's, of the image's size.
+    """
+    height, width = image.shape[-2:]
+
+    def find(name: PlaneName) -> Tensor:
+        if name == "image":
+            return image
+        return targets[name] if name in targets else PLANES[name].blank(height, width)
+
+    return make_planes(find)
 
 
 @dataclass(frozen=True)
@@ -60,26 +121,3 @@ class BadFile:
     sample_id: str
     path: Path
     reason: str
-
-
-def check_sample(sample: Sample) -> None:
-    """Raise AssertionError where a reader of ours broke the contract of Sample."""
-    height, width = sample["image"].shape[-2:]
-    assert sample["image"].shape == (3, height, width)
-    assert sample["image"].dtype == torch.uint8
-    assert sample["segments"].shape == (height, width)
-    assert sample["segments"].dtype == torch.uint8
-    segments = sample["segments"]
-    assert bool(((segments <= SOME_ROOF) | (segments == IGNORE_INDEX)).all())
-    assert BACKGROUND_CLASS < SOME_ROOF < IGNORE_INDEX
-    assert sample["lines"].shape == (4, height, width)
-    assert sample["lines"].dtype == torch.uint8
-    assert bool(((sample["lines"] <= 1) | (sample["lines"] == IGNORE_INDEX)).all())
-    assert sample["depth"].shape == (height, width)
-    assert sample["depth"].dtype == torch.float32
-    superstructures = sample["superstructures"]
-    assert superstructures.shape == (height, width)
-    assert superstructures.dtype == torch.uint8
-    assert bool(((superstructures <= 8) | (superstructures == IGNORE_INDEX)).all())
-    assert sample["dataset"] in DATASET_NAMES
-    assert sample["gsd_m"] > 0

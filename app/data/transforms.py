@@ -4,19 +4,17 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from app.base.tasks import IGNORE_INDEX, AzimuthBins, relabelling
+from app.base.tasks import AzimuthBins, relabelling
 from app.data.geometry import cut_window, draw_centre, draw_pose, resample_whole
 from app.data.lines import draw_lines, line_reach_px
 from app.data.photometry import change_light
 from app.data.reader import TrainReader
-from app.data.sample import Sample, unknown_depth, unknown_labels
+from app.data.sample import PLANES, TARGETS, Sample, make_planes
 
 # Where windows of different photos meet, the network sees an edge that is none.
 _SEAM_PX = 4
@@ -24,11 +22,6 @@ _SEAM_PX = 4
 _MIN_FILLED_SIDE = 0.85
 # But not by thousands of photos of a few pixels: below it there is more padding.
 _MIN_WINDOW_PX = 32
-
-# The keys of a Sample that are images of the same size.
-_Plane = Literal["image", "segments", "lines", "depth", "superstructures"]
-_TARGETS: Final[tuple[_Plane, ...]] = ("segments", "lines", "depth", "superstructures")
-_PLANES: Final[tuple[_Plane, ...]] = ("image", *_TARGETS)
 
 
 def windows_per_side(crop_size_px: int, photo_size_px: float) -> int:
@@ -91,26 +84,21 @@ class TrainTransform:
         edges = [round(i * size_px / per_side) for i in range(per_side + 1)]
         whole: Sample = {
             **windows[0],
-            "image": torch.zeros(3, size_px, size_px, dtype=torch.uint8),
-            "segments": unknown_labels(size_px, size_px),
-            "lines": unknown_labels(4, size_px, size_px),
-            "depth": unknown_depth(size_px, size_px),
-            "superstructures": unknown_labels(size_px, size_px),
+            **make_planes(lambda name: PLANES[name].blank(size_px, size_px)),
             "sample_id": "+".join(window["sample_id"] for window in windows),
         }
         for i, window in enumerate(windows):
             row, column = divmod(i, per_side)
             rows = slice(edges[row], edges[row + 1])
             columns = slice(edges[column], edges[column + 1])
-            for key in _PLANES:
-                part = window[key][..., : rows.stop - rows.start, : columns.stop - columns.start]
-                whole[key][..., rows, columns] = part
+            for name in PLANES:
+                part = window[name][..., : rows.stop - rows.start, : columns.stop - columns.start]
+                whole[name][..., rows, columns] = part
         for edge in edges[1:-1]:
             seam = slice(edge - _SEAM_PX, edge + _SEAM_PX)
-            for key in _TARGETS:
-                unknown = math.nan if key == "depth" else IGNORE_INDEX
-                whole[key][..., seam, :] = unknown
-                whole[key][..., :, seam] = unknown
+            for task, plane in TARGETS.items():
+                whole[task][..., seam, :] = plane.unknown
+                whole[task][..., :, seam] = plane.unknown
         return whole
 
 
@@ -148,14 +136,5 @@ def _relabelling(azimuth_bins: AzimuthBins) -> npt.NDArray[np.uint8]:
 
 
 def _trim(sample: Sample, margin_px: int) -> Sample:
-    def inner(plane: Tensor) -> Tensor:
-        return plane[..., margin_px:-margin_px, margin_px:-margin_px].contiguous()
-
-    return {
-        **sample,
-        "image": inner(sample["image"]),
-        "segments": inner(sample["segments"]),
-        "lines": inner(sample["lines"]),
-        "depth": inner(sample["depth"]),
-        "superstructures": inner(sample["superstructures"]),
-    }
+    inner = slice(margin_px, -margin_px)
+    return {**sample, **make_planes(lambda name: sample[name][..., inner, inner].contiguous())}

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from app.base.dataset_names import DatasetName
@@ -27,7 +28,7 @@ from app.data.loading import (
     build_train_loader,
 )
 from app.data.reader import TrainReader
-from app.data.sample import BadFile, Sample, unknown_labels
+from app.data.sample import TARGETS, BadFile, Sample, with_unknown
 from app.data.transforms import TrainTransform, windows_per_side
 from app.synthetic.scene import GENERATOR_VERSION, make_scene
 
@@ -73,16 +74,17 @@ class SceneReader(Dataset[Sample]):
         brush = np.ones((3, 3), np.uint8)
         # Back to the centres that the scene's lines were drawn around, 3 px wide.
         centres = np.stack([cv2.erode(line, brush) for line in scene.lines])
-        return Sample(
-            image=torch.from_numpy(scene.image.transpose(2, 0, 1).copy()),
-            segments=torch.from_numpy(scene.segments),
-            lines=torch.from_numpy(centres),
-            depth=torch.from_numpy(scene.height_m),
-            superstructures=unknown_labels(*scene.segments.shape),
-            dataset=self.name,
-            sample_id=self.sample_ids[index],
-            gsd_m=GSD_M,
-        )
+        targets: dict[TaskName, Tensor] = {
+            "segments": torch.from_numpy(scene.segments),
+            "lines": torch.from_numpy(centres),
+            "depth": torch.from_numpy(scene.height_m),
+        }
+        return {
+            **with_unknown(torch.from_numpy(scene.image.transpose(2, 0, 1).copy()), targets),
+            "dataset": self.name,
+            "sample_id": self.sample_ids[index],
+            "gsd_m": GSD_M,
+        }
 
     def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:  # noqa: ARG002
         """The whole scene."""
@@ -151,12 +153,15 @@ class Pool:
         image, segments, lines, depth = (
             torch.from_numpy(np.ascontiguousarray(self._arrays[name][numbers])) for name in _PLANES
         )
+        superstructures = TARGETS["superstructures"]
         return Batch(
             image=image,
             segments=segments,
             lines=lines,
             depth=depth,
-            superstructures=unknown_labels(*segments.shape),
+            superstructures=superstructures.filled(
+                superstructures.unknown, *segments.shape[1:], num_samples=len(segments)
+            ),
             sample_id=[str(number) for number in numbers],
             bad_files={},
         )

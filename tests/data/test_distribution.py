@@ -6,7 +6,7 @@ from app.base.errors import SampleError
 from app.base.tasks import build_tasks
 from app.data.distribution import lines_of_shares, measure_distribution
 from app.data.loading import TrainDataset, TrainSource
-from app.data.sample import unknown_labels
+from app.data.sample import TARGETS, with_unknown
 from app.data.transforms import TrainTransform
 
 
@@ -29,15 +29,12 @@ class Quarters:
         segments = torch.full((128, 128), 17, dtype=torch.uint8)
         segments[:64, :64] = 5
         segments[64:, :64] = 16
-        lines = unknown_labels(4, 128, 128)
+        lines = TARGETS["lines"].blank(128, 128)
         lines[0] = 0
         lines[0, 64] = 1
+        image = torch.zeros(3, 128, 128, dtype=torch.uint8)
         return {
-            "image": torch.zeros(3, 128, 128, dtype=torch.uint8),
-            "segments": segments,
-            "lines": lines,
-            "depth": torch.full((128, 128), torch.nan),
-            "superstructures": unknown_labels(128, 128),
+            **with_unknown(image, {"segments": segments, "lines": lines}),
             "dataset": "rid",
             "sample_id": str(index),
             "gsd_m": 0.1,

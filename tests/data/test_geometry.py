@@ -14,9 +14,9 @@ from app.data.geometry import (
     pixel_ratio,
     resample_whole,
 )
-from app.data.sample import check_sample
 from app.synthetic.labels import lines_from, segments_from
 from app.synthetic.roofs import Grid, draw_street, place_buildings
+from tests.support.samples import check_sample
 
 POSES = [
     Pose(turn_bins, 0.0, zoom, flip)

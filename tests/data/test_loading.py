@@ -20,9 +20,10 @@ from app.data.loading import (
     samples_of_one_pass,
 )
 from app.data.rid.dataset import RidDataset
-from app.data.sample import BadFile, check_sample
+from app.data.sample import BadFile
 from app.data.transforms import EvalTransform, TrainTransform
 from tests.support.fakes import write_raster
+from tests.support.samples import check_sample
 
 
 @pytest.fixture

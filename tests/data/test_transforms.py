@@ -6,8 +6,9 @@ import torch
 
 from app.base.tasks import IGNORE_INDEX
 from app.data.lines import draw_lines
-from app.data.sample import check_sample
+from app.data.sample import PLANES
 from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
+from tests.support.samples import check_sample
 
 
 class OnePhoto:
@@ -50,7 +51,7 @@ def make(transform, reader, per_side=1, seed=0):
 def test_a_sample_is_made_of_its_generator_alone():
     transform = TrainTransform(32, 0.1)
     first, again, other = (make(transform, OnePhoto(), seed=seed) for seed in (5, 5, 6))
-    for name in ("image", "segments", "lines", "depth", "superstructures"):
+    for name in PLANES:
         assert torch.equal(first[name].nan_to_num(-1), again[name].nan_to_num(-1)), name
     assert not torch.equal(first["image"], other["image"])
 

@@ -5,6 +5,7 @@ import pytest
 
 from app.data.loading import SampleKey, TrainDataset, TrainSource, collate
 from app.data.rid.dataset import RidDataset
+from app.data.sample import PLANES
 from app.data.transforms import TrainTransform
 from app.resources import shared_memory
 from app.resources.shared_memory import count_workers, fit_workers, read_shm_gib
@@ -20,8 +21,7 @@ def test_bytes_of_a_pixel_are_those_of_a_batch(small_ml):
     source = TrainSource(RidDataset(small_ml / "input/data/rid", "train"), 1.0, 1, None)
     dataset = TrainDataset([source], TrainTransform(64, 0.1), seed=0)
     batch = collate([dataset[SampleKey(0, 0, 0, (0,))]])
-    names = ("image", "segments", "lines", "depth", "superstructures")
-    num_bytes = sum(batch[name].numel() * batch[name].element_size() for name in names)
+    num_bytes = sum(batch[name].numel() * batch[name].element_size() for name in PLANES)
     assert num_bytes == shared_memory.BATCH_BYTES_PER_PX * 64 * 64
 
 

@@ -109,8 +109,8 @@ def _examine(dataset: str, root: Path, work_dir: Path) -> Outcome:
     from app.data.audit import audit_dataset
     from app.data.check import describe
     from app.data.datasets import open_reader
-    from app.data.sample import check_sample
     from app.settings.hyperparameters import Hyperparameters
+    from tests.support.samples import check_sample
 
     # Trees of a few samples: one bad one must not be too many.
     hyperparameters = Hyperparameters(

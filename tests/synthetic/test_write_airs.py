@@ -6,10 +6,10 @@ import rasterio
 
 from app.base.errors import ConfigError
 from app.data.airs.dataset import AirsDataset
-from app.data.sample import check_sample
 from app.synthetic import write_airs as module
 from app.synthetic.scene import make_scene
 from app.synthetic.write_airs import write_airs
+from tests.support.samples import check_sample
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import pytest
 
 from app.base.errors import ConfigError
 from app.data.roofline.dataset import RooflineDataset
-from app.data.sample import check_sample
 from app.synthetic import staging
 from app.synthetic import write_roofline as module
 from app.synthetic.scene import GENERATOR_VERSION, make_scene
 from app.synthetic.write_roofline import BLOCK_PX, write_roofline
+from tests.support.samples import check_sample
 
 NUM_TILES = 20
 

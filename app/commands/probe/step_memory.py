@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from app.base.tasks import TASK_NAMES, Task, TaskName
 from app.base.units import GIB
+from app.data.sample import TARGETS
 from app.model.devices import autocast
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
@@ -111,14 +112,9 @@ def _blank_targets(
     names: Iterable[TaskName], num_samples: int, side_px: int
 ) -> dict[TaskName, Tensor]:
     """As Sample has them, batched; of the first class everywhere, on no line, and 0 m high."""
-    shape = (num_samples, side_px, side_px)
-    blank: dict[TaskName, Tensor] = {
-        "segments": torch.zeros(shape, dtype=torch.uint8),
-        "lines": torch.zeros((num_samples, 4, side_px, side_px), dtype=torch.uint8),
-        "depth": torch.zeros(shape),
-        "superstructures": torch.zeros(shape, dtype=torch.uint8),
+    return {
+        name: TARGETS[name].filled(0, side_px, side_px, num_samples=num_samples) for name in names
     }
-    return {name: blank[name] for name in names}
 
 
 def _blank_logits(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from rasterio.windows import Window
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from app.base.dataset_names import DatasetName
@@ -20,7 +21,7 @@ from app.data.airs.layout import TILE_REMEDY, TITLE, find_tiles
 from app.data.airs.tile import Tile
 from app.data.files.rasters import FileProblem, OpenRasters
 from app.data.reader import Split
-from app.data.sample import BadFile, Sample, unknown_depth, unknown_labels
+from app.data.sample import TARGETS, BadFile, Sample, with_unknown
 
 # Of a pass, this share is of cells with roof edges, spread evenly over shares of roof: half of all
 # cells show roofs of a few per cent, and some nothing but grass.
@@ -197,20 +198,19 @@ class AirsDataset(Dataset[Sample]):
             image, roof = tile.read(window, self._rasters)
         except FileProblem as problem:
             raise problem.to_sample_error(self.title, tile.files.name) from problem
-        height, width = roof.shape
-        lines = unknown_labels(4, height, width)
+        lines = TARGETS["lines"].blank(*roof.shape)
         lines[_EAVE] = torch.from_numpy(_outline(roof, tile.gsd_m))
         segments = np.where(roof.view(np.bool_), np.uint8(SOME_ROOF), np.uint8(BACKGROUND_CLASS))
-        return Sample(
-            image=torch.from_numpy(image),
-            segments=torch.from_numpy(segments),
-            lines=lines,
-            depth=unknown_depth(height, width),
-            superstructures=unknown_labels(height, width),
-            dataset=self.name,
-            sample_id=_name(tile, window),
-            gsd_m=tile.gsd_m,
-        )
+        targets: dict[TaskName, Tensor] = {
+            "segments": torch.from_numpy(segments),
+            "lines": lines,
+        }
+        return {
+            **with_unknown(torch.from_numpy(image), targets),
+            "dataset": self.name,
+            "sample_id": _name(tile, window),
+            "gsd_m": tile.gsd_m,
+        }
 
 
 class AirsWindows(Dataset[Sample]):

@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from app.base.dataset_names import DatasetName
@@ -25,7 +26,7 @@ from app.data.lines import lines_from_segments
 from app.data.reader import Split
 from app.data.rid.files import FILE_REMEDY, LIST_NAMES, ListName, find_rid_files
 from app.data.rid.split import RIVALS, RidSplit, SplitReport, leave_out_shared
-from app.data.sample import Sample, unknown_depth, unknown_labels
+from app.data.sample import Sample, with_unknown
 
 __all__ = ["RidDataset", "RidSplit"]
 
@@ -184,23 +185,22 @@ class RidDataset(Dataset[Sample]):
         segments = _read_mask(
             self._segments_paths[index], self.root, "segments", image_path, size_px
         )
-        superstructures = unknown_labels(*size_px)
+        targets: dict[TaskName, Tensor] = {
+            "segments": torch.from_numpy(segments),
+            "lines": torch.from_numpy(lines_from_segments(segments, gsd_m)),
+        }
         superstructures_path = self._superstructures_paths[index]
         if superstructures_path is not None:
             mask = _read_mask(
                 superstructures_path, self.root, "superstructures", image_path, size_px
             )
-            superstructures = torch.from_numpy(mask)
-        return Sample(
-            image=torch.from_numpy(image),
-            segments=torch.from_numpy(segments),
-            lines=torch.from_numpy(lines_from_segments(segments, gsd_m)),
-            depth=unknown_depth(*size_px),
-            superstructures=superstructures,
-            dataset=self.name,
-            sample_id=self.sample_ids[index],
-            gsd_m=gsd_m,
-        )
+            targets["superstructures"] = torch.from_numpy(mask)
+        return {
+            **with_unknown(torch.from_numpy(image), targets),
+            "dataset": self.name,
+            "sample_id": self.sample_ids[index],
+            "gsd_m": gsd_m,
+        }
 
     def _find_span_m(self) -> float:
         for path in self._image_paths:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from app.base.dataset_names import DatasetName
@@ -26,7 +27,7 @@ from app.data.roofline.arrays import (
     read_sample,
 )
 from app.data.roofline.matlab import ArrayInfo, MatArrays, open_mat
-from app.data.sample import BadFile, Sample, unknown_depth, unknown_labels
+from app.data.sample import BadFile, Sample, with_unknown
 
 # Crops that stand beside each other in the file may be of one scene and overlap.
 _BLOCK_SAMPLES: Final = 10
@@ -163,27 +164,24 @@ class RooflineDataset(Dataset[Sample]):
             SampleError: If its values cannot be read or are impossible.
         """
         sample_id = self.sample_ids[index]
-        size_px = self._axes["images"].size_px
+        targets: dict[TaskName, Tensor] = {}
         try:
             image = self._read_scaled("images", index, sample_id)
-            lines, depth = unknown_labels(4, size_px, size_px), unknown_depth(size_px, size_px)
             if "elements" in self._axes:
                 elements = self._read_scaled("elements", index, sample_id)
-                lines = torch.from_numpy(centre_lines(elements > 0.5))
+                targets["lines"] = torch.from_numpy(centre_lines(elements > 0.5))
             if "depths" in self._axes:
-                depth = torch.from_numpy(_known_depth(self._read("depths", index)[0]))
+                depth = _known_depth(self._read("depths", index)[0])
+                targets["depth"] = torch.from_numpy(depth)
         except FileProblem as problem:
             raise problem.to_sample_error(self.title, sample_id) from problem
-        return Sample(
-            image=torch.from_numpy(np.rint(image * 255).clip(0, 255).astype(np.uint8)),
-            segments=unknown_labels(size_px, size_px),
-            lines=lines,
-            depth=depth,
-            superstructures=unknown_labels(size_px, size_px),
-            dataset=self.name,
-            sample_id=sample_id,
-            gsd_m=self._gsd_m,
-        )
+        pixels = np.rint(image * 255).clip(0, 255).astype(np.uint8)
+        return {
+            **with_unknown(torch.from_numpy(pixels), targets),
+            "dataset": self.name,
+            "sample_id": sample_id,
+            "gsd_m": self._gsd_m,
+        }
 
     def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:  # noqa: ARG002
         """The whole sample: crops are smaller than what training cuts out."""

@@ -10,7 +10,6 @@ from app.base.errors import DataError
 from app.base.logs import ignore_expected_warnings
 from app.data.airs.dataset import AirsDataset
 from app.data.lines import lines_from_segments
-from app.data.sample import check_sample
 from tests.support.fakes import write_raster
 from tests.support.fakes_airs import (
     GEO_TAGS,
@@ -23,6 +22,7 @@ from tests.support.fakes_airs import (
     write_original,
     write_tile,
 )
+from tests.support.samples import check_sample
 
 
 def test_a_sample_holds_what_the_files_hold(open_airs):

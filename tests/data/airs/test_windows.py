@@ -12,8 +12,8 @@ from rasterio.windows import Window
 from app.base.errors import SampleError
 from app.data.airs.dataset import AirsDataset, AirsWindows
 from app.data.airs.tile import Tile
-from app.data.sample import check_sample
 from tests.support.fakes_airs import GEO_TAGS, aerial, houses, write_tile
+from tests.support.samples import check_sample
 
 
 @pytest.fixture

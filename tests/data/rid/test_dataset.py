@@ -17,7 +17,6 @@ from app.base.logs import ignore_expected_warnings
 from app.base.tasks import ALL_TASKS, IGNORE_INDEX
 from app.data.lines import lines_from_segments
 from app.data.rid.dataset import RidDataset
-from app.data.sample import check_sample
 from tests.support.fakes import (
     RID_TRANSFORM,
     gable,
@@ -28,6 +27,7 @@ from tests.support.fakes import (
     write_rid_mask,
 )
 from tests.support.paths import REAL_RID
+from tests.support.samples import check_sample
 
 IMAGES, MASKS, LISTS = (
     "images_roof_centered_geotiff",

@@ -5,8 +5,8 @@ import pytest
 
 from app.base.errors import DataError
 from app.data.rid.dataset import RidDataset
-from app.data.sample import check_sample
 from tests.support.fakes import write_fake_rid, write_rid_list
+from tests.support.samples import check_sample
 
 IMAGES, MASKS, LISTS = (
     "images_roof_centered_geotiff",

@@ -9,11 +9,11 @@ import torch
 from app.base.errors import SampleError
 from app.data.lines import draw_lines
 from app.data.roofline.dataset import RooflineDataset, centre_lines
-from app.data.sample import check_sample
+from app.data.sample import PLANES
 from tests.support.fakes_roofline import BLOCK_PX, SIZE_PX, draw_fields, write_v5, write_v73
+from tests.support.samples import check_sample
 
 WRITERS = {"v73": write_v73, "v5": write_v5}
-TENSORS = ("image", "segments", "lines", "depth", "superstructures")
 
 
 def samples_of(path: Path):
@@ -24,7 +24,7 @@ def samples_of(path: Path):
 def assert_equal(samples, expected):
     assert [sample["sample_id"] for sample in samples] == [s["sample_id"] for s in expected]
     for sample, other in zip(samples, expected, strict=True):
-        for key in TENSORS:
+        for key in PLANES:
             torch.testing.assert_close(sample[key], other[key], rtol=0, atol=0, equal_nan=True)
 
 
