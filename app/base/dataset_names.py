@@ -1,12 +1,47 @@
-"""The datasets: their keys in settings, channels and results, and what people call them."""
+"""The datasets: their keys in settings, channels and results, and what is known beforehand.
 
-from typing import Final, Literal
+Imports nothing, so that process 1 and every command's options can read it.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
 
 DatasetName = Literal["rid", "roofline", "airs"]
-DATASET_TITLES: Final[dict[DatasetName, str]] = {
-    "rid": "RID",
-    "roofline": "Roofline",
-    "airs": "AIRS",
-}
+
+
+class DatasetRow(NamedTuple):
+    """A row of the table of datasets.
+
+    Attributes:
+        title: What people call it.
+        reads_windows: Whether training reads parts from all over large files, which the platform's
+            FastFile mode serves badly.
+    """
+
+    title: str
+    reads_windows: bool
+
+
 # In the order of all tables and draws.
-DATASET_NAMES: Final[tuple[DatasetName, ...]] = tuple(DATASET_TITLES)
+DATASETS: Final[Mapping[DatasetName, DatasetRow]] = {
+    "rid": DatasetRow("RID", reads_windows=False),
+    "roofline": DatasetRow("Roofline", reads_windows=True),
+    "airs": DatasetRow("AIRS", reads_windows=True),
+}
+DATASET_NAMES: Final[tuple[DatasetName, ...]] = tuple(DATASETS)
+DATASET_TITLES: Final[Mapping[DatasetName, str]] = {
+    name: row.title for name, row in DATASETS.items()
+}
+READ_BY_WINDOWS: Final[frozenset[str]] = frozenset(
+    name for name, row in DATASETS.items() if row.reads_windows
+)
+
+
+def dataset_options(value: str = "") -> str:
+    """The options that name a dataset's folder, for messages: "--rid, --roofline or --airs".
+
+    Args:
+        value: What stands behind each of them, such as " DIR".
+    """
+    *others, last = (f"--{name}{value}" for name in DATASET_NAMES)
+    return f"{', '.join(others)} or {last}"

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from app.base.dataset_names import dataset_options
 from app.base.errors import ConfigError
 from app.commands.options import Commands, add_dataset_dirs, add_settings, dataset_dirs
 
@@ -26,5 +27,5 @@ def _run(options: argparse.Namespace) -> None:
     parse_hyperparameters(settings)  # a wrong one should not wait for the model
     folders = dataset_dirs(options)
     if not folders:
-        raise ConfigError("evaluate: no dataset named; add --rid DIR, --roofline DIR or --airs DIR")
+        raise ConfigError(f"evaluate: no dataset named; add {dataset_options(' DIR')}")
     evaluate_model(options.model, folders, options.split, options.out, settings)

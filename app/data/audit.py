@@ -3,7 +3,6 @@
 Files are read by the readers that training uses, so that both agree on what is bad.
 """
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,53 +11,32 @@ import numpy as np
 from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, SampleError
 from app.base.tasks import BACKGROUND_CLASS
-from app.data.airs.audit import audit_airs
-from app.data.datasets import open_reader
+from app.data.datasets import DATASETS, open_reader
 from app.data.findings.report import AuditReport, Finding, is_constant, num_known, tally_sample
-from app.data.findings.tools import Track, no_track
+from app.data.findings.scope import AuditScope
 from app.data.quarantine import Quarantine
 from app.data.reader import TrainReader
-from app.data.rid.audit import audit_rid
-from app.data.roofline.audit import audit_roofline
 from app.settings.hyperparameters import Hyperparameters
 
-Audit = Callable[[AuditReport, Hyperparameters, Path, int | None, Track], None]
-
-_AUDITS: Final[Mapping[DatasetName, Audit]] = {
-    "rid": audit_rid,
-    "roofline": audit_roofline,
-    "airs": audit_airs,
-}
 # How much of a large tile a quick look reads.
 _LOOK_SPAN_M: Final = 40.0
 
 
-def audit_dataset(
-    name: DatasetName,
-    root: Path,
-    hyperparameters: Hyperparameters,
-    scratch_dir: Path,
-    max_files: int | None = None,
-    track: Track = no_track,
-) -> AuditReport:
+def audit_dataset(name: DatasetName, root: Path, scope: AuditScope) -> AuditReport:
     """Everything that is wrong with a dataset, or odd, and what it consists of.
 
     Args:
         name: What the folder should hold.
         root: The folder.
-        hyperparameters: Of the run to come: its folds, scales and limits.
-        scratch_dir: Where an index may be kept for the next start.
-        max_files: Read so many files, spread over all, and leave out what needs all of them; None
-            reads all.
-        track: Shows progress.
+        scope: Of the audit.
 
     Returns:
         The report; a folder that cannot be used at all is no exception but `unusable`.
     """
     report = AuditReport(name, root)
     try:
-        _AUDITS[name](report, hyperparameters, scratch_dir, max_files, track)
-        _open_as_training_does(report, hyperparameters, scratch_dir)
+        DATASETS[name].audit(report, scope)
+        _open_as_training_does(report, scope.hyperparameters, scope.scratch_dir)
     except DataError as error:
         what, _, remedy = str(error).rpartition("; ")
         report.add("error", "cannot be used", root, what, remedy)

@@ -14,10 +14,11 @@ from typing import Final
 
 from tqdm import tqdm
 
-from app.base.dataset_names import DATASET_TITLES, DatasetName
+from app.base.dataset_names import DATASET_TITLES, DatasetName, dataset_options
 from app.base.errors import EXIT_OK, EXIT_USER_ERROR, ConfigError, printable
 from app.data.audit import audit_dataset
 from app.data.findings.report import SEVERITIES, AuditReport, Finding
+from app.data.findings.scope import AuditScope
 from app.data.findings.tools import Result
 from app.job.paths import check_writable, scratch_folder
 from app.settings.hyperparameters import Hyperparameters
@@ -55,15 +56,14 @@ def check_data(
         ConfigError: If no dataset is named, or the JSON cannot be written.
     """
     if not dataset_dirs:
-        raise ConfigError(
-            "check-data: no dataset named; add --rid DIR, --roofline DIR or --airs DIR"
-        )
+        raise ConfigError(f"check-data: no dataset named; add {dataset_options(' DIR')}")
     if json_path is not None:
         _check_writable(json_path)  # to find out now rather than when all is read
     reports = []
     with scratch_folder() as scratch_dir:
+        scope = AuditScope(hyperparameters, scratch_dir, max_files, _track)
         for name, root in dataset_dirs.items():
-            report = audit_dataset(name, root, hyperparameters, scratch_dir, max_files, _track)
+            report = audit_dataset(name, root, scope)
             reports.append(report)
             sys.stdout.write(f"\n{describe(report)}\n")
             sys.stdout.flush()

@@ -6,12 +6,14 @@ import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from app.base.dataset_names import DATASET_NAMES, DatasetName
 from app.base.errors import ConfigError, DataError, join_problems
 from app.base.tasks import Task, TaskName
-from app.data.airs.dataset import AirsDataset, AirsWindows
+from app.data.airs.audit import audit_airs
+from app.data.airs.dataset import AirsDataset
+from app.data.findings.scope import Audit
 from app.data.loading import (
     BadFiles,
     Batch,
@@ -25,8 +27,10 @@ from app.data.loading import (
     samples_of_one_pass,
 )
 from app.data.quarantine import Quarantine
-from app.data.reader import Reader, Split, TrainReader, spread
+from app.data.reader import DatasetReader, Reader, Split, TrainReader, spread
+from app.data.rid.audit import audit_rid
 from app.data.rid.dataset import RidDataset
+from app.data.roofline.audit import audit_roofline
 from app.data.roofline.dataset import RooflineDataset
 from app.data.sample import BadFile
 from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
@@ -34,6 +38,25 @@ from app.settings.checks import read_dataset_names, read_dataset_weights
 from app.settings.hyperparameters import Hyperparameters
 
 logger = logging.getLogger(__name__)
+
+
+class DatasetParts(NamedTuple):
+    """The code of a dataset.
+
+    Attributes:
+        reader: Opens its splits.
+        audit: Fills in the report on its folder.
+    """
+
+    reader: type[DatasetReader]
+    audit: Audit
+
+
+DATASETS: Final[Mapping[DatasetName, DatasetParts]] = {
+    "rid": DatasetParts(RidDataset, audit_rid),
+    "roofline": DatasetParts(RooflineDataset, audit_roofline),
+    "airs": DatasetParts(AirsDataset, audit_airs),
+}
 
 
 @dataclass
@@ -238,28 +261,15 @@ def open_reader(
     Raises:
         DataError: If the folder is not what the dataset's release looks like.
     """
-    if name == "rid":
-        rid = RidDataset(
-            root,
-            split,
-            hyperparameters.rid_fold,
-            hyperparameters.rid_split,
-            superstructures=hyperparameters.superstructures_weight > 0,
-        )
-        logger.info("%s", rid.split_report.describe())
-        return rid
-    if name == "roofline":
-        return RooflineDataset(root, split, hyperparameters.roofline_gsd_m, hyperparameters.seed)
-    return AirsDataset(root, split, scratch_dir)
+    return DATASETS[name].reader.open(root, split, hyperparameters, scratch_dir)
 
 
-def build_eval_dataset(reader: Reader, hyperparameters: Hyperparameters) -> EvalDataset:
+def build_eval_dataset(reader: TrainReader, hyperparameters: Hyperparameters) -> EvalDataset:
     """At most max_val_samples of the reader's samples, evenly spread, to be scored."""
     transform = EvalTransform(hyperparameters.gsd_m, hyperparameters.azimuth_bins)
     limit = hyperparameters.max_val_samples
-    if isinstance(reader, AirsDataset):
-        reader = AirsWindows(reader, limit)
-    return EvalDataset(reader, transform, spread(range(len(reader)), limit))
+    view = reader.eval_view(limit)
+    return EvalDataset(view, transform, spread(range(len(view)), limit))
 
 
 def build_quarantine(readers: Sequence[Reader], hyperparameters: Hyperparameters) -> Quarantine:

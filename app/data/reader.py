@@ -1,7 +1,9 @@
 """What every reader of a dataset offers; nothing that uses one asks which it is."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +11,7 @@ import numpy.typing as npt
 from app.base.dataset_names import DatasetName
 from app.base.tasks import TaskName
 from app.data.sample import BadFile, Sample
+from app.settings.hyperparameters import Hyperparameters
 
 Item = TypeVar("Item")
 
@@ -77,6 +80,52 @@ class TrainReader(Reader, Protocol):
 
     def pass_order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """(len,) indices in which one pass visits the samples; some datasets prefer some."""
+
+    def eval_view(self, max_samples: int | None) -> Reader:
+        """The samples to validate on: always the same ones; most datasets validate on all.
+
+        Args:
+            max_samples: How many will be used at most; None is all.
+        """
+
+
+@dataclass(frozen=True)
+class Release:
+    """How large a published dataset is, for plans that are made without it.
+
+    Attributes:
+        num_train: Samples to train on.
+        num_val: Samples to validate on.
+        span_m: Smallest side of its photos, metres.
+    """
+
+    num_train: int
+    num_val: int
+    span_m: float
+
+
+class DatasetReader(TrainReader, Protocol):
+    """The reader of one of the datasets, which takes from the settings what concerns it."""
+
+    @classmethod
+    def open(
+        cls, root: Path, split: Split, hyperparameters: Hyperparameters, scratch_dir: Path
+    ) -> Self:
+        """The reader of a split.
+
+        Args:
+            root: The dataset's folder.
+            split: Which samples.
+            hyperparameters: Of the run.
+            scratch_dir: Where what was found out is kept for the next start; not below root.
+
+        Raises:
+            DataError: If the folder is not what the dataset's release looks like.
+        """
+
+    @classmethod
+    def release(cls, hyperparameters: Hyperparameters) -> Release:
+        """What the published dataset holds, with the splits that the settings choose."""
 
 
 def spread(items: Sequence[Item], max_items: int | None) -> Sequence[Item]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.base.dataset_names import DATASET_NAMES
+from app.base.dataset_names import DATASET_NAMES, dataset_options
 from app.base.errors import ConfigError, join_problems
 from app.job.paths import Paths, read_json_map
 
@@ -133,7 +133,7 @@ def read_channels(paths: Paths) -> dict[str, Path]:
     except FileNotFoundError as error:
         raise ConfigError(
             f"{path}: no such file, so the job has no data channels; start the job with a channel "
-            f"named {' or '.join(DATASET_CHANNELS)}, or pass --rid, --roofline or --airs DIR"
+            f"named {' or '.join(DATASET_CHANNELS)}, or pass {dataset_options()} DIR"
         ) from error
     problems = _find_channel_name_problems(path, config)
     num_hosts = len(read_hosts(paths).names)

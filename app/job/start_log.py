@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from app import __version__
+from app.base.dataset_names import READ_BY_WINDOWS
 from app.base.errors import printable
 from app.base.storage import read_free_gib
 from app.base.units import GIB
@@ -23,8 +24,6 @@ from app.resources.shared_memory import read_shm_gib
 logger = logging.getLogger(__name__)
 
 REVISION_VARIABLE = "ROOF_MODEL_REVISION"
-# Datasets that FastFile serves badly: read by windows, from all over large files.
-_READ_BY_WINDOWS = ("airs", "roofline")
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,}|://[^/\s]*@|\b(gh[a-z]|hf)_\w+")
 _MAX_VALUE_CHARS = 100
@@ -63,7 +62,7 @@ def log_start(
         )
     for name, mode in read_channel_modes(paths).items():
         logger.info("channel %s: %s", name, _describe_channel(paths.data_dir / name, mode))
-        if mode == "FastFile" and name in _READ_BY_WINDOWS:
+        if mode == "FastFile" and name in READ_BY_WINDOWS:
             logger.warning(
                 "channel %s: FastFile fetches large files again for windows all over them; File "
                 "mode, which copies them once, is quicker for it",

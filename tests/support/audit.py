@@ -1,6 +1,7 @@
 """What tests of the audit share."""
 
 from app.data.audit import audit_dataset
+from app.data.findings.scope import AuditScope
 from app.settings.hyperparameters import Hyperparameters
 
 
@@ -12,7 +13,7 @@ def make_audit(tmp_path):
         scratch_dir = tmp_path / "scratch"
         scratch_dir.mkdir(exist_ok=True)
         root = tmp_path / "dataset"
-        return audit_dataset(dataset, root, hyperparameters, scratch_dir, max_files)
+        return audit_dataset(dataset, root, AuditScope(hyperparameters, scratch_dir, max_files))
 
     return audit
 

@@ -109,6 +109,7 @@ def _examine(dataset: str, root: Path, work_dir: Path) -> Outcome:
     from app.data.audit import audit_dataset
     from app.data.check import describe
     from app.data.datasets import open_reader
+    from app.data.findings.scope import AuditScope
     from app.settings.hyperparameters import Hyperparameters
     from tests.support.samples import check_sample
 
@@ -136,7 +137,7 @@ def _examine(dataset: str, root: Path, work_dir: Path) -> Outcome:
             else:
                 check_sample(sample)
                 outcome.good.add(sample["sample_id"])
-    report = audit_dataset(dataset, root, hyperparameters, scratch_dir)
+    report = audit_dataset(dataset, root, AuditScope(hyperparameters, scratch_dir))
     outcome.unusable = report.unusable
     outcome.audit_errors = [
         (str(finding.path), finding.what)

@@ -17,9 +17,8 @@ from app.base.tasks import Task, TaskName, build_tasks
 from app.base.units import MPX
 from app.commands.plan.facts import Facts, FactsRequest
 from app.commands.probe.step_memory import count_step_memory
-from app.data.datasets import Datasets, open_datasets
+from app.data.datasets import DATASETS, Datasets, open_datasets
 from app.data.loading import samples_of_one_pass
-from app.data.roofline.dataset import split_indices
 from app.data.transforms import windows_per_side
 from app.job.paths import scratch_folder
 from app.model.network import HybridRoofModel
@@ -30,17 +29,6 @@ from app.training.build import choose_task_weights
 _SIZES: Final = (1, 2)
 _COUNTED_SIDE_PX: Final = 512
 _DTYPES: Final = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-# The published releases. RID's lists by fold; AIRS's tiles of 750 m in cells of 51.2 m.
-_RID_TRAIN: Final = (1374, 1366, 1367, 1376, 1360)
-_RID_VAL: Final = (352, 360, 359, 350, 366)
-_RID_SPAN_M: Final = 50.7
-_ROOFLINE_CROPS: Final = 1670
-_ROOFLINE_SIDE_PX: Final = 224
-_AIRS_TRAIN_TILES: Final = 857
-_AIRS_VAL_TILES: Final = 94
-_AIRS_CELLS: Final = 15**2
-_AIRS_SPAN_M: Final = 750.0
 
 
 def count_facts(request: FactsRequest) -> Facts:
@@ -63,10 +51,17 @@ def count_facts(request: FactsRequest) -> Facts:
         source.reader.name: source.share for source in datasets.train.sources
     }
     if request.is_sample:
-        num_photos = {name: _published_train(name, hyperparameters) for name in num_photos}
-        num_val = sum(_published_val(name, hyperparameters) for name in datasets.val)
+        releases = {name: DATASETS[name].reader.release(hyperparameters) for name in datasets.val}
+        num_photos = {
+            name: _at_most(releases[name].num_train, hyperparameters.max_samples)
+            for name in num_photos
+        }
+        num_val = sum(
+            _at_most(release.num_val, hyperparameters.max_val_samples)
+            for release in releases.values()
+        )
         samples_per_epoch = min(
-            math.ceil(_published_samples(name, num, hyperparameters) / shares[name])
+            math.ceil(_num_samples(num, releases[name].span_m, hyperparameters) / shares[name])
             for name, num in num_photos.items()
         )
     return Facts(
@@ -103,32 +98,12 @@ def _count_photos(datasets: Datasets) -> tuple[dict[DatasetName, int], int]:
     return photos, sum(len(val) for val in datasets.val.values())
 
 
-def _published_train(name: DatasetName, hyperparameters: Hyperparameters) -> int:
-    """Photos of a release's training split, as far as max_samples lets them be used."""
-    num_photos = {
-        "rid": _RID_TRAIN[hyperparameters.rid_fold - 1],
-        "roofline": len(split_indices(_ROOFLINE_CROPS, "train", hyperparameters.seed)),
-        "airs": _AIRS_TRAIN_TILES * _AIRS_CELLS,
-    }[name]
-    return min(num_photos, hyperparameters.max_samples or num_photos)
+def _at_most(num_photos: int, limit: int | None) -> int:
+    return num_photos if limit is None else min(num_photos, limit)
 
 
-def _published_val(name: DatasetName, hyperparameters: Hyperparameters) -> int:
-    num_photos = {
-        "rid": _RID_VAL[hyperparameters.rid_fold - 1],
-        "roofline": len(split_indices(_ROOFLINE_CROPS, "val", hyperparameters.seed)),
-        "airs": _AIRS_VAL_TILES * _AIRS_CELLS,
-    }[name]
-    return min(num_photos, hyperparameters.max_val_samples or num_photos)
-
-
-def _published_samples(name: DatasetName, num_photos: int, hyperparameters: Hyperparameters) -> int:
+def _num_samples(num_photos: int, span_m: float, hyperparameters: Hyperparameters) -> int:
     """Training samples of one pass: small photos lie side by side in one."""
-    span_m = {
-        "rid": _RID_SPAN_M,
-        "roofline": _ROOFLINE_SIDE_PX * hyperparameters.roofline_gsd_m,
-        "airs": _AIRS_SPAN_M,
-    }[name]
     per_side = windows_per_side(hyperparameters.crop_size_px, span_m / hyperparameters.gsd_m)
     return math.ceil(num_photos / per_side**2)
 

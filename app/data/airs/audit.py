@@ -20,10 +20,10 @@ from app.data.files.places import Place
 from app.data.files.rasters import FileProblem, OpenRasters, RasterHeader, read_header
 from app.data.files.threads import run_in_threads
 from app.data.findings.report import AuditReport, Kind, Tally
-from app.data.findings.tools import Track, name_some
+from app.data.findings.scope import AuditScope
+from app.data.findings.tools import name_some
 from app.data.reader import spread
 from app.data.sample import BadFile
-from app.settings.hyperparameters import Hyperparameters
 
 _USUAL_GSD_M: Final = 0.075
 # A tile is 300 MB: so many rows of it are 15.
@@ -46,31 +46,18 @@ class _Examined(NamedTuple):
     is_constant: bool = False
 
 
-def audit_airs(
-    report: AuditReport,
-    hyperparameters: Hyperparameters,  # noqa: ARG001 - every audit gets them
-    scratch_dir: Path,
-    max_files: int | None,
-    track: Track,
-) -> None:
+def audit_airs(report: AuditReport, scope: AuditScope) -> None:
     """Fill in the report on a folder of AIRS.
-
-    Args:
-        report: Its root is the folder.
-        hyperparameters: Not used.
-        scratch_dir: Where what is known of the tiles is kept for the next start.
-        max_files: Read so many tiles, spread over all; None is all.
-        track: Shows progress.
 
     Raises:
         DataError: If the folder cannot be used as a whole.
     """
     splits = {"train": find_tiles(report.root, "train"), "val": find_tiles(report.root, "val")}
-    readers = [AirsDataset(report.root, name, scratch_dir) for name in ("train", "val")]
+    readers = [AirsDataset(report.root, name, scope.scratch_dir) for name in ("train", "val")]
     # The original release has no labels of its test tiles.
     with contextlib.suppress(DataError):
         test_tiles = find_tiles(report.root, "test")
-        readers.append(AirsDataset(report.root, "test", scratch_dir))
+        readers.append(AirsDataset(report.root, "test", scope.scratch_dir))
         splits["test"] = test_tiles
     folder = splits["train"].folder
     report.used_ids = {name for split in ("train", "val") for name in _names(splits[split])}
@@ -80,11 +67,11 @@ def audit_airs(
     _check_lists(report, splits)
 
     all_tiles = [tile for reader in readers for tile in reader.tiles]
-    tiles = spread(all_tiles, max_files)
+    tiles = spread(all_tiles, scope.max_files)
     results = run_in_threads(lambda index: _examine(tiles[index], folder), len(tiles))
     report.counts["checked"] = len(tiles)
     examined: dict[Path, _Examined] = {}
-    for tile, result in zip(tiles, track(results, len(tiles), "AIRS"), strict=True):
+    for tile, result in zip(tiles, scope.track(results, len(tiles), "AIRS"), strict=True):
         examined[tile.files.image_path] = result
         if isinstance(result.tally, Tally):
             report.tally.add(result.tally)
@@ -95,7 +82,7 @@ def audit_airs(
     report.check_scale(_USUAL_GSD_M, folder)
     report.check_georeference(headers, paths)
     _check_labels(report, tiles, examined, folder)
-    if max_files is None:
+    if scope.max_files is None:
         _check_copies(report, splits, list(examined))
         _check_overlaps(report, splits, examined)
 

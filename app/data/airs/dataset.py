@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Final, NamedTuple, TypeGuard, overload
+from typing import ClassVar, Final, NamedTuple, Self, TypeGuard, overload
 
 import cv2
 import numpy as np
@@ -16,12 +16,13 @@ from torch.utils.data import Dataset
 from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, join_problems
 from app.base.tasks import BACKGROUND_CLASS, SOME_ROOF, TaskName
-from app.data.airs.index import CELL_M, TileFacts, index_tiles
+from app.data.airs.index import CELL_M, TileFacts, index_tiles, num_cells
 from app.data.airs.layout import TILE_REMEDY, TITLE, find_tiles
 from app.data.airs.tile import Tile
 from app.data.files.rasters import FileProblem, OpenRasters
-from app.data.reader import Split
+from app.data.reader import Reader, Release, Split
 from app.data.sample import TARGETS, BadFile, Sample, with_unknown
+from app.settings.hyperparameters import Hyperparameters
 
 # Of a pass, this share is of cells with roof edges, spread evenly over shares of roof: half of all
 # cells show roofs of a few per cent, and some nothing but grass.
@@ -32,6 +33,11 @@ _NUM_EDGE_BINS: Final = 6
 _MAX_GAP_M: Final = 0.4
 _EAVE: Final = 0
 _CROSS: Final = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+# What the release holds.
+_RELEASED_TRAIN_TILES: Final = 857
+_RELEASED_VAL_TILES: Final = 94
+_RELEASED_SIDE_PX: Final = 10_000
+_RELEASED_GSD_M: Final = 0.075
 
 _Ints = npt.NDArray[np.int64]
 _Mask = npt.NDArray[np.uint8]
@@ -101,13 +107,34 @@ class AirsDataset(Dataset[Sample]):
             reasons = join_problems([bad.reason for bad in self.missing])
             raise DataError(f"{TITLE}: no tile of split {split} can be used: {reasons}")
 
-        num_cells = [tile.num_rows * tile.num_columns for tile in self.tiles]
-        self._first_cells: _Ints = np.cumsum([0, *num_cells])
+        cells = [tile.num_rows * tile.num_columns for tile in self.tiles]
+        self._first_cells: _Ints = np.cumsum([0, *cells])
         shares = [np.ravel(facts.roof_share) for _, facts in pairs if _is_good(facts)]
         self._edge_cells, self._edge_starts = _bins_of_edges(np.concatenate(shares))
         self.span_m = min(min(t.height_px, t.width_px) * t.gsd_m for t in self.tiles)
         self.sample_ids: Sequence[str] = _Names(self._name_cell, len(self))
         self._rasters = OpenRasters(self.folder, TILE_REMEDY)
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        split: Split,
+        hyperparameters: Hyperparameters,  # noqa: ARG003
+        scratch_dir: Path,
+    ) -> Self:
+        """As DatasetReader.open."""
+        return cls(root, split, scratch_dir)
+
+    @classmethod
+    def release(cls, hyperparameters: Hyperparameters) -> Release:  # noqa: ARG003
+        """As DatasetReader.release."""
+        cells_of_a_tile = num_cells(_RELEASED_SIDE_PX, _RELEASED_GSD_M) ** 2
+        return Release(
+            _RELEASED_TRAIN_TILES * cells_of_a_tile,
+            _RELEASED_VAL_TILES * cells_of_a_tile,
+            _RELEASED_SIDE_PX * _RELEASED_GSD_M,
+        )
 
     def __len__(self) -> int:
         return int(self._first_cells[-1])
@@ -152,6 +179,10 @@ class AirsDataset(Dataset[Sample]):
             position = self._edge_starts[edge_bin] + rng.integers(counts[edge_bin])
             order[places] = self._edge_cells[position]
         return order
+
+    def eval_view(self, max_samples: int | None) -> Reader:
+        """Squares spread over all tiles: a cell of each would always be of the same column."""
+        return AirsWindows(self, max_samples)
 
     def read_square(self, index: int, span_m: float) -> Sample:
         """The square of that side, or the whole tile where it is smaller, around a cell's middle.
@@ -236,11 +267,10 @@ class AirsWindows(Dataset[Sample]):
         self.missing = dataset.missing
         self.num_files = dataset.num_files
         self.span_m = dataset.span_m
-        num_cells = len(dataset)
-        num_windows = num_cells if max_windows is None else min(max_windows, num_cells)
+        num_windows = len(dataset) if max_windows is None else min(max_windows, len(dataset))
         # One from each of as many equal runs of cells. Where in its run is drawn, once for all:
         # every so many-th cell would be the same column of every tile.
-        starts = np.arange(num_windows + 1) * num_cells // num_windows
+        starts = np.arange(num_windows + 1) * len(dataset) // num_windows
         self._cells: _Ints = np.random.default_rng(0).integers(starts[:-1], starts[1:])
         self.sample_ids: Sequence[str] = _Names(self._name_window, len(self))
 

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Final, NamedTuple, get_args
 
+from app.base.dataset_names import DATASET_TITLES
 from app.base.errors import DataError, join_problems, printable
 from app.data.files.listing import Listings, read_list, shorten
 from app.data.reader import Split
 from app.data.sample import BadFile
 
-TITLE: Final = "AIRS"
+TITLE: Final = DATASET_TITLES["airs"]
 TILE_REMEDY: Final = "copy the tile from the dataset again"
 # Pictures of the labels for people, beside them under nearly the same name.
 PREVIEW_END: Final = "_vis"

@@ -10,14 +10,20 @@ _MAX_NAMES: Final = 10
 
 
 class Track(Protocol):
-    """Passes results on while it shows how many of them have come."""
+    """Shows how many of the expected results are there, as a progress bar does."""
 
     def __call__(self, results: Iterable[Result], num_results: int, title: str) -> Iterable[Result]:
-        """The same results."""
+        """The same results, in the same order.
+
+        Args:
+            results: Of the files, as they come.
+            num_results: How many there will be.
+            title: Of the bar.
+        """
 
 
 def no_track(results: Iterable[Result], num_results: int, title: str) -> Iterable[Result]:  # noqa: ARG001
-    """Shows nothing."""
+    """The results without a progress bar."""
     return results
 
 

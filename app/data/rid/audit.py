@@ -14,7 +14,8 @@ from app.data.files.places import Place, overlap_any
 from app.data.files.rasters import FileProblem, RasterHeader, read_header, read_raster
 from app.data.files.threads import run_in_threads
 from app.data.findings.report import AuditReport, Kind, Severity, Tally, is_constant, tally_sample
-from app.data.findings.tools import Track, name_some, natural_order
+from app.data.findings.scope import AuditScope
+from app.data.findings.tools import name_some, natural_order
 from app.data.reader import spread
 from app.data.rid.dataset import RidDataset
 from app.data.rid.files import (
@@ -25,7 +26,6 @@ from app.data.rid.files import (
     RidFiles,
     find_rid_files,
 )
-from app.settings.hyperparameters import Hyperparameters
 
 _USUAL_GSD_M: Final = 0.099
 # In fewer masks a direction may be absent by chance.
@@ -50,27 +50,14 @@ class _Examined(NamedTuple):
     is_constant: bool = False
 
 
-def audit_rid(
-    report: AuditReport,
-    hyperparameters: Hyperparameters,
-    scratch_dir: Path,  # noqa: ARG001 - every audit gets it
-    max_files: int | None,
-    track: Track,
-) -> None:
+def audit_rid(report: AuditReport, scope: AuditScope) -> None:
     """Fill in the report on a RID folder.
-
-    Args:
-        report: Its root is the folder.
-        hyperparameters: Of the run to come: fold, rid_split, superstructures.
-        scratch_dir: Not used.
-        max_files: Read so many samples, spread over all; None is all.
-        track: Shows progress.
 
     Raises:
         DataError: If the folder cannot be used as a whole.
     """
-    superstructures = hyperparameters.superstructures_weight > 0
-    root, fold = report.root, hyperparameters.rid_fold
+    superstructures = scope.hyperparameters.superstructures_weight > 0
+    root, fold = report.root, scope.hyperparameters.rid_fold
     files = find_rid_files(root, fold, ("train", "val"), ("test",), superstructures)
     splits: list[ListName] = [name for name in LIST_NAMES if files.lists[name] and name != "test"]
     readers = [RidDataset(root, name, fold, "release", superstructures) for name in splits]
@@ -87,12 +74,12 @@ def audit_rid(
         for reader in reversed(readers)
         for index, sample_id in enumerate(reader.sample_ids)
     }
-    sample_ids = spread(sorted(places, key=natural_order), max_files)
+    sample_ids = spread(sorted(places, key=natural_order), scope.max_files)
 
     def examine(number: int) -> _Examined:
         return _examine(root, *places[sample_ids[number]])
 
-    results = track(run_in_threads(examine, len(sample_ids)), len(sample_ids), "RID")
+    results = scope.track(run_in_threads(examine, len(sample_ids)), len(sample_ids), "RID")
     examined = dict(zip(sample_ids, results, strict=True))
     for result in examined.values():
         if isinstance(result.tally, Tally):
@@ -104,8 +91,8 @@ def audit_rid(
     report.check_scale(_USUAL_GSD_M, files.images.folder)
     report.check_georeference(headers, files.images.by_id)
     _check_pixels(report, examined, files)
-    if max_files is None:
-        is_disjoint = hyperparameters.rid_split == "disjoint"
+    if scope.max_files is None:
+        is_disjoint = scope.hyperparameters.rid_split == "disjoint"
         _check_copies(report, files, [files.images.by_id[key] for key in examined], is_disjoint)
         _check_overlaps(report, files, headers, is_disjoint)
 

@@ -1,9 +1,10 @@
 """RidDataset: the Roof Information Dataset, read from the folders of its release."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from app.base.dataset_names import DatasetName
+from app.base.dataset_names import DATASET_TITLES, DatasetName
 from app.base.errors import DataError, join_problems
 from app.base.tasks import TaskName, find_task
 from app.data.files.rasters import (
@@ -23,16 +24,23 @@ from app.data.files.rasters import (
     read_raster,
 )
 from app.data.lines import lines_from_segments
-from app.data.reader import Split
+from app.data.reader import Reader, Release, Split
 from app.data.rid.files import FILE_REMEDY, LIST_NAMES, ListName, find_rid_files
 from app.data.rid.split import RIVALS, RidSplit, SplitReport, leave_out_shared
 from app.data.sample import Sample, with_unknown
+from app.settings.hyperparameters import Hyperparameters
 
 __all__ = ["RidDataset", "RidSplit"]
 
 # RID's documented scale and size, for images that do not say.
 _DEFAULT_GSD_M: Final = 0.1
 _DEFAULT_SIZE_PX: Final = 512
+# Samples in the lists of the release, by fold, and the smaller side of an image.
+_RELEASED_TRAIN: Final = (1374, 1366, 1367, 1376, 1360)
+_RELEASED_VAL: Final = (352, 360, 359, 350, 366)
+_RELEASED_SPAN_M: Final = 50.7
+
+logger = logging.getLogger(__name__)
 
 
 class RidDataset(Dataset[Sample]):
@@ -84,7 +92,7 @@ class RidDataset(Dataset[Sample]):
     """
 
     name: ClassVar[DatasetName] = "rid"
-    title: ClassVar[str] = "RID"
+    title: ClassVar[str] = DATASET_TITLES["rid"]
 
     def __init__(
         self,
@@ -150,6 +158,31 @@ class RidDataset(Dataset[Sample]):
         }
         self.span_m = self._find_span_m()
 
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        split: Split,
+        hyperparameters: Hyperparameters,
+        scratch_dir: Path,  # noqa: ARG003
+    ) -> Self:
+        """As DatasetReader.open."""
+        reader = cls(
+            root,
+            split,
+            hyperparameters.rid_fold,
+            hyperparameters.rid_split,
+            superstructures=hyperparameters.superstructures_weight > 0,
+        )
+        logger.info("%s", reader.split_report.describe())
+        return reader
+
+    @classmethod
+    def release(cls, hyperparameters: Hyperparameters) -> Release:
+        """As DatasetReader.release."""
+        fold = hyperparameters.rid_fold - 1
+        return Release(_RELEASED_TRAIN[fold], _RELEASED_VAL[fold], _RELEASED_SPAN_M)
+
     def __len__(self) -> int:
         return len(self.sample_ids)
 
@@ -177,6 +210,10 @@ class RidDataset(Dataset[Sample]):
     def pass_order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """(len,) indices in which one pass visits the samples: each once."""
         return rng.permutation(len(self))
+
+    def eval_view(self, max_samples: int | None) -> Reader:  # noqa: ARG002
+        """All samples."""
+        return self
 
     def _read(self, index: int) -> Sample:
         image_path = self._image_paths[index]

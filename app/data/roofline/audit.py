@@ -1,16 +1,15 @@
 """Audit of Roofline-Extraction: its arrays, and what every crop holds."""
 
 import hashlib
-from pathlib import Path
 from typing import NamedTuple, get_args
 
 from app.base.errors import SampleError
 from app.data.files.threads import run_in_threads
 from app.data.findings.report import AuditReport, Tally, is_constant, tally_sample
-from app.data.findings.tools import Track, name_some
+from app.data.findings.scope import AuditScope
+from app.data.findings.tools import name_some
 from app.data.reader import Split, spread
 from app.data.roofline.dataset import RooflineDataset
-from app.settings.hyperparameters import Hyperparameters
 
 _REMEDY = "leave such crops out of the file, or correct them"
 
@@ -29,21 +28,8 @@ class _Examined(NamedTuple):
     is_constant: bool = False
 
 
-def audit_roofline(
-    report: AuditReport,
-    hyperparameters: Hyperparameters,
-    scratch_dir: Path,  # noqa: ARG001 - every audit gets it
-    max_files: int | None,
-    track: Track,
-) -> None:
+def audit_roofline(report: AuditReport, scope: AuditScope) -> None:
     """Fill in the report on a folder with imdb.mat, or on such a file.
-
-    Args:
-        report: Its root is the folder.
-        hyperparameters: Of the run to come: metres per pixel, and the seed of the split.
-        scratch_dir: Not used.
-        max_files: Read so many crops, spread over all; None is all.
-        track: Shows progress.
 
     Raises:
         DataError: If the file cannot be used as a whole.
@@ -51,7 +37,7 @@ def audit_roofline(
 
     def open_split(split: Split) -> RooflineDataset:
         return RooflineDataset(
-            report.root, split, hyperparameters.roofline_gsd_m, hyperparameters.seed
+            report.root, split, scope.hyperparameters.roofline_gsd_m, scope.hyperparameters.seed
         )
 
     reader = open_split("all")
@@ -61,14 +47,16 @@ def audit_roofline(
     report.layout = "; ".join(
         f"{name} {array.size} of {array.dtype}" for name, array in reader.arrays.items()
     )
-    indices = spread(range(len(reader)), max_files)
+    indices = spread(range(len(reader)), scope.max_files)
     report.counts["checked"] = len(indices)
     if indices:
         _examine(reader, indices[0])  # opens the file, so that threads do not do it all at once
     results = run_in_threads(lambda number: _examine(reader, indices[number]), len(indices))
     examined = {
         reader.sample_ids[index]: result
-        for index, result in zip(indices, track(results, len(indices), reader.title), strict=True)
+        for index, result in zip(
+            indices, scope.track(results, len(indices), reader.title), strict=True
+        )
     }
     for result in examined.values():
         if isinstance(result.tally, Tally):
@@ -76,7 +64,7 @@ def audit_roofline(
         else:
             report.add_error(result.tally)
     _check_content(report, reader, examined)
-    if max_files is None:
+    if scope.max_files is None:
         _check_copies(report, reader, examined, splits)
 
 

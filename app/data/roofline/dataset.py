@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 import cv2
 import numpy as np
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from app.base.dataset_names import DatasetName
+from app.base.dataset_names import DATASET_TITLES, DatasetName
 from app.base.errors import DataError, SampleError, join_problems
 from app.base.tasks import IGNORE_INDEX, TaskName, find_task
 from app.data.files.listing import Listings
 from app.data.files.rasters import FileProblem, check_inside
-from app.data.reader import Split
+from app.data.reader import Reader, Release, Split
 from app.data.roofline.arrays import (
     CHANNELS,
     MAX_OVERSHOOT,
@@ -28,6 +28,7 @@ from app.data.roofline.arrays import (
 )
 from app.data.roofline.matlab import ArrayInfo, MatArrays, open_mat
 from app.data.sample import BadFile, Sample, with_unknown
+from app.settings.hyperparameters import Hyperparameters
 
 # Crops that stand beside each other in the file may be of one scene and overlap.
 _BLOCK_SAMPLES: Final = 10
@@ -38,6 +39,9 @@ _HELD_OUT_SHARE: Final = 0.1
 _MIN_DEPTH_M, _MAX_DEPTH_M = -0.5, 60.0
 # About half a second of unpacking.
 _SLOW_BYTES: Final = 128 * 2**20
+# What the release holds.
+_RELEASED_CROPS: Final = 1670
+_RELEASED_SIDE_PX: Final = 224
 
 _Mask = npt.NDArray[np.uint8]
 
@@ -83,7 +87,7 @@ class RooflineDataset(Dataset[Sample]):
     """
 
     name: ClassVar[DatasetName] = "roofline"
-    title: ClassVar[str] = "Roofline"
+    title: ClassVar[str] = DATASET_TITLES["roofline"]
     line_names: ClassVar[tuple[str, ...]] = ("eave", "ridge", "hip")
 
     def __init__(self, root: Path, split: Split, gsd_m: float = 0.05, seed: int = 0) -> None:
@@ -154,6 +158,26 @@ class RooflineDataset(Dataset[Sample]):
         """What the file holds, by name."""
         return self._file.arrays
 
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        split: Split,
+        hyperparameters: Hyperparameters,
+        scratch_dir: Path,  # noqa: ARG003
+    ) -> Self:
+        """As DatasetReader.open."""
+        return cls(root, split, hyperparameters.roofline_gsd_m, hyperparameters.seed)
+
+    @classmethod
+    def release(cls, hyperparameters: Hyperparameters) -> Release:
+        """As DatasetReader.release."""
+        num_train, num_val = (
+            len(split_indices(_RELEASED_CROPS, split, hyperparameters.seed))
+            for split in ("train", "val")
+        )
+        return Release(num_train, num_val, _RELEASED_SIDE_PX * hyperparameters.roofline_gsd_m)
+
     def __len__(self) -> int:
         return len(self._indices)
 
@@ -190,6 +214,10 @@ class RooflineDataset(Dataset[Sample]):
     def pass_order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """All samples, each once, in drawn order: (len(self),) int64."""
         return rng.permutation(len(self)).astype(np.int64)
+
+    def eval_view(self, max_samples: int | None) -> Reader:  # noqa: ARG002
+        """All samples."""
+        return self
 
     def _read(self, name: str, index: int) -> npt.NDArray[np.float32]:
         """(C, H, W) float32."""

@@ -9,6 +9,7 @@ import rasterio
 from rasterio import Affine
 
 from app.data.audit import audit_dataset
+from app.data.findings.scope import AuditScope
 from app.settings.hyperparameters import Hyperparameters
 from tests.support.audit import found, make_audit, only, warnings_and_errors
 from tests.support.fakes import (
@@ -269,7 +270,8 @@ def test_the_report_is_the_same_every_time_and_of_plain_types(rid, audit):
 
 @pytest.mark.skipif(not REAL_RID.is_dir(), reason="the RID sample is not beside the repository")
 def test_real_rid(tmp_path):
-    report = audit_dataset("rid", REAL_RID, Hyperparameters(superstructures_weight=1.0), tmp_path)
+    scope = AuditScope(Hyperparameters(superstructures_weight=1.0), tmp_path)
+    report = audit_dataset("rid", REAL_RID, scope)
     assert warnings_and_errors(report) == []
     assert report.counts["checked"] == 18
     shares = report.tally.class_shares()
