@@ -20,6 +20,8 @@ FLAT_CLASS: Final = 16
 BACKGROUND_CLASS: Final = 17
 # In a target only, never predicted: some roof plane, direction unknown.
 SOME_ROOF: Final = 18
+# Heights above ground outside of it are mistakes of measurement.
+DEPTH_RANGE_M: Final = (-0.5, 60.0)
 
 TaskName = Literal["segments", "lines", "depth", "superstructures"]
 # The order of sums, counts and metric states, whichever tasks a network has.

@@ -79,11 +79,6 @@ class Paths:
         """Why the job failed; the platform shows how it starts."""
         return self.base_dir / "output/failure"
 
-    @property
-    def output_data_dir(self) -> Path:
-        """Becomes output.tar.gz when the job ends."""
-        return self.base_dir / "output/data"
-
 
 def read_paths(base_dir: Path) -> Paths:
     """The job's folders, checkpoints where its configuration wants them.

@@ -13,14 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.base.tasks import IGNORE_INDEX, TASK_NAMES, Task, TaskName, find_task
+from app.base.tasks import DEPTH_RANGE_M, IGNORE_INDEX, TASK_NAMES, Task, TaskName, find_task
 from app.model.class_weights import ClassWeights, choose_class_weights
 from app.model.classes_loss import DICE_EPSILON, classes_loss
 
 # Errors of 3 m count like a wrong class, so heights neither drown nor drown in the other tasks.
 _DEPTH_SCALE_M = 3.0
 _DEPTH_GROUND_M = 0.5
-_DEPTH_RANGE_M = (-0.5, 60.0)
 _GRADIENT_WEIGHT = 0.5
 _NUM_GRADIENT_SCALES = 4
 
@@ -88,7 +87,7 @@ def count_known(targets: Mapping[TaskName, Tensor]) -> Tensor:
 def known_mask(task: TaskName, target: Tensor) -> Tensor:
     """Bool, shaped like the target: which of its values may teach or score."""
     if task == "depth":
-        low_m, high_m = _DEPTH_RANGE_M
+        low_m, high_m = DEPTH_RANGE_M
         return (target >= low_m) & (target <= high_m)  # False for NaN
     return target != IGNORE_INDEX
 

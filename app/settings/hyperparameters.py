@@ -1,6 +1,6 @@
 """Hyperparameters: names, ranges, defaults and meaning."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,6 +12,9 @@ from app.settings.checks import (
 )
 from app.settings.fields import changes_weights, setting
 from app.settings.presets import PRESETS
+
+if TYPE_CHECKING:
+    from app.base.tasks import Task
 
 
 class Hyperparameters(BaseModel):
@@ -285,6 +288,14 @@ class Hyperparameters(BaseModel):
         """The batch_size, once app.resources.batch_size has put a number in the place of "auto"."""
         assert self.batch_size != "auto", "batch_size=auto is to be resolved first"
         return self.batch_size
+
+    @property
+    def tasks(self) -> "tuple[Task, ...]":
+        """The tasks of a network that is trained with these settings."""
+        # Late: process 1 reads settings too, and can do without numpy.
+        from app.base.tasks import build_tasks
+
+        return build_tasks(self.azimuth_bins, superstructures=self.superstructures_weight > 0)
 
     def non_default(self) -> dict[str, object]:
         """The fields whose values differ from their defaults, for the log."""

@@ -10,7 +10,7 @@ import torch
 
 from app.base.errors import ConfigError
 from app.base.storage import writing_to
-from app.base.tasks import Task, TaskName, build_tasks
+from app.base.tasks import Task, TaskName
 from app.data.datasets import Datasets, open_datasets, read_train_batches
 from app.data.distribution import Distribution, measure_distribution
 from app.job.inputs import PRETRAINED_CHANNEL
@@ -135,9 +135,7 @@ def choose_learned(
     Raises:
         RoofError: If nothing is to be taught, or too much of a dataset is bad.
     """
-    tasks = build_tasks(
-        hyperparameters.azimuth_bins, superstructures=hyperparameters.superstructures_weight > 0
-    )
+    tasks = hyperparameters.tasks
     classes = datasets.labelled_classes(tasks)
     task_weights = choose_task_weights(hyperparameters, classes)
     distribution = measure_distribution(datasets.train, tasks, hyperparameters.seed)

@@ -58,7 +58,6 @@ def test_paths_of_the_platform():
             paths.code_dir,
             paths.scratch_dir,
             paths.failure_file,
-            paths.output_data_dir,
         )
     ] == [
         "/opt/ml/input/config/hyperparameters.json",
@@ -72,7 +71,6 @@ def test_paths_of_the_platform():
         "/opt/ml/code",
         "/opt/ml/scratch",
         "/opt/ml/output/failure",
-        "/opt/ml/output/data",
     ]
 
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.base.errors import ConfigError
+from app.base.tasks import build_tasks
 from app.settings.checks import read_dataset_weights
 from app.settings.fields import Group, changes_weights
 from app.settings.hyperparameters import Hyperparameters
@@ -262,6 +263,12 @@ def test_phase_itself_does_not_affect_the_result():
     by_phase = Hyperparameters(phase=3)
     by_hand = Hyperparameters.model_validate(PRESETS[3])
     assert by_phase.result_affecting() == by_hand.result_affecting()
+
+
+def test_tasks_of_a_network():
+    assert Hyperparameters().tasks == build_tasks()
+    few = Hyperparameters(azimuth_bins=4, superstructures_weight=0.5)
+    assert few.tasks == build_tasks(4, superstructures=True)
 
 
 def test_settings_of_the_command_line():

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.base.dataset_names import DatasetName
-from app.base.tasks import Task, TaskName, build_tasks
+from app.base.tasks import Task, TaskName
 from app.base.units import MPX
 from app.commands.plan.facts import Facts, FactsRequest
 from app.commands.probe.step_memory import count_step_memory
@@ -39,9 +39,7 @@ def count_facts(request: FactsRequest) -> Facts:
     """
     hyperparameters = parse_hyperparameters({**request.settings, "batch_size": 1})
     channels = {name: Path(folder) for name, folder in request.channels.items()}
-    tasks = build_tasks(
-        hyperparameters.azimuth_bins, superstructures=hyperparameters.superstructures_weight > 0
-    )
+    tasks = hyperparameters.tasks
     with scratch_folder() as scratch_dir:
         datasets = open_datasets(channels, hyperparameters, scratch_dir)
     trained = choose_task_weights(hyperparameters, datasets.labelled_classes(tasks))

@@ -21,7 +21,6 @@ import psutil
 import torch
 
 from app.base.children import tell_parent
-from app.base.tasks import build_tasks
 from app.base.units import GIB
 from app.data.datasets import Datasets, open_datasets
 from app.data.loading import Batch, TrainOrder, build_train_loader, collate
@@ -113,10 +112,7 @@ class _Probe:
         self.scratch_dir = scratch_dir
         self.compute = choose_compute(self.hyperparameters)
         self.device = self.compute.device
-        self.tasks = build_tasks(
-            self.hyperparameters.azimuth_bins,
-            superstructures=self.hyperparameters.superstructures_weight > 0,
-        )
+        self.tasks = self.hyperparameters.tasks
         self.largest_global_batch = (
             self.hyperparameters.global_batch_size or DEFAULT_GLOBAL_BATCH_SIZE
         )

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from app.base.dataset_names import DATASET_TITLES, DatasetName
 from app.base.errors import DataError, SampleError, join_problems
-from app.base.tasks import IGNORE_INDEX, TaskName, find_task
+from app.base.tasks import DEPTH_RANGE_M, IGNORE_INDEX, TaskName, find_task
 from app.data.files.listing import Listings
 from app.data.files.rasters import FileProblem, check_inside
 from app.data.reader import Reader, Release, Split
@@ -35,8 +35,6 @@ _BLOCK_SAMPLES: Final = 10
 _MIN_BLOCKS: Final = 10
 _HELD_OUT_SHARE: Final = 0.1
 
-# As in the loss: below and above, a height is a mistake.
-_MIN_DEPTH_M, _MAX_DEPTH_M = -0.5, 60.0
 # About half a second of unpacking.
 _SLOW_BYTES: Final = 128 * 2**20
 # What the release holds.
@@ -317,7 +315,8 @@ def centre_lines(blocks: npt.NDArray[np.bool_]) -> _Mask:
 def _known_depth(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Metres, NaN where they cannot be; all NaN if all are the same, which no crop of a roof is."""
     with np.errstate(invalid="ignore"):
-        possible = (depth >= _MIN_DEPTH_M) & (depth <= _MAX_DEPTH_M)
+        low_m, high_m = DEPTH_RANGE_M
+        possible = (depth >= low_m) & (depth <= high_m)
     known = depth[possible]
     if not known.size or known.min() == known.max():
         return np.full_like(depth, np.nan)
