@@ -9,19 +9,11 @@ import pytest
 from app import __version__
 from app.job import start_log as start_report
 from app.job.inputs import Hosts
-from app.job.paths import Paths
 from app.job.start_log import log_start, mask_secret
 from app.resources.gpus import Gpus, TorchBuild
 from app.settings.hyperparameters import Hyperparameters
 
 TORCH = TorchBuild("2.14.1+cpu", None)
-
-
-@pytest.fixture
-def paths(tmp_path):
-    paths = Paths(tmp_path / "ml")
-    paths.hyperparameters.parent.mkdir(parents=True)
-    return paths
 
 
 @pytest.fixture
