@@ -5,7 +5,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.base.children import describe_exit
 from app.base.errors import EXIT_LOST_PEER, EXIT_OK, EXIT_SIGNAL_BASE, RoofError
@@ -87,10 +87,11 @@ class Part:
         return self.script or "training process"
 
 
+@dataclass
 class Supervision:
     """Watches a host's processes and finds out why they ended.
 
-    Args:
+    Attributes:
         part: What the host does.
         processes: Those that it started for it.
         peers: The other hosts.
@@ -99,44 +100,35 @@ class Supervision:
         memory: Measured since before the processes started.
     """
 
-    def __init__(
-        self,
-        part: Part,
-        processes: Processes,
-        peers: Peers,
-        requests: StopRequests,
-        paths: Paths,
-        memory: MemorySampler,
-    ) -> None:
-        self._part = part
-        self._processes = processes
-        self._peers = peers
-        self._requests = requests
-        self._paths = paths
-        self._memory = memory
-        self._oom_kills_before = read_oom_kills()
-        self._stop_deadline_s: float | None = None
-        self._crash_deadline_s: float | None = None
-        self._is_too_late = False
+    part: Part
+    processes: Processes
+    peers: Peers
+    requests: StopRequests
+    paths: Paths
+    memory: MemorySampler
+    _oom_kills_before: int | None = field(default_factory=read_oom_kills)
+    _stop_deadline_s: float | None = None
+    _crash_deadline_s: float | None = None
+    _is_too_late: bool = False
 
     def watch(self) -> None:
         """Pass requests on until all processes have ended, and kill those that do not end."""
         while True:
-            self._processes.reap()
-            if not self._processes.are_running:
+            self.processes.reap()
+            if not self.processes.are_running:
                 break
             self._pass_requests_on()
             self._kill_stragglers()
             time.sleep(_POLL_INTERVAL_S)
-        self._processes.kill()  # what a process that crashed has left behind
-        self._processes.reap()
+        self.processes.kill()  # what a process that crashed has left behind
+        self.processes.reap()
 
     def find_failure(self) -> Failure | None:
         """Why this host's part failed; None when it was done, or stopped on request.
 
         Waits for the other hosts: the platform stops all as soon as one ends.
         """
-        if self._requests.to_kill():
+        if self.requests.to_kill():
             return Failure(
                 "training process killed by a second Ctrl-C; the same command resumes its last "
                 "checkpoint",
@@ -144,122 +136,122 @@ class Supervision:
             )
         if self._is_too_late:
             return Failure(
-                f"{self._part.who} did not stop within {_STOP_LIMIT_S:.0f} s of SIGTERM and was "
+                f"{self.part.who} did not stop within {_STOP_LIMIT_S:.0f} s of SIGTERM and was "
                 "killed; the same job goes on from its last checkpoint; save more often, and lower "
                 "batch_size if a single step takes that long",
                 _KILLED,
             )
-        if self._peers.has_anyone_left:
+        if self.peers.has_anyone_left:
             return None
-        failed = [end for end in self._processes.ended if self._is_failure(end)]
+        failed = [end for end in self.processes.ended if self._is_failure(end)]
         cause = next((end for end in failed if not self._is_consequence(end)), None)
         if cause is not None:
             return self._describe(cause)
         if failed:
             self._wait_for_news()
-        elif self._peers.failure is None:
-            limit_s = math.inf if self._part.script else _FINISH_LIMIT_S
-            self._peers.finish(limit_s, self._must_end)
-        if self._peers.failure is not None:
-            return Failure.of_peer(self._peers.failure)
+        elif self.peers.failure is None:
+            limit_s = math.inf if self.part.script else _FINISH_LIMIT_S
+            self.peers.finish(limit_s, self._must_end)
+        if self.peers.failure is not None:
+            return Failure.of_peer(self.peers.failure)
         return self._describe(failed[0]) if failed else None
 
     def _pass_requests_on(self) -> None:
-        if self._requests.to_kill():
-            self._processes.kill()
+        if self.requests.to_kill():
+            self.processes.kill()
         elif self._stop_deadline_s is None and self._must_stop():
             self._stop_deadline_s = time.monotonic() + _STOP_LIMIT_S
-            self._peers.tell_stop()
+            self.peers.tell_stop()
             # A script's own process is a grandchild.
-            self._processes.send(signal.SIGTERM, to_all_they_started=bool(self._part.script))
+            self.processes.send(signal.SIGTERM, to_all_they_started=bool(self.part.script))
 
     def _kill_stragglers(self) -> None:
         """Kill all where a host left, or where a stop or a crash was long enough ago."""
         now_s = time.monotonic()
-        if self._peers.has_anyone_left:
-            self._processes.kill()
+        if self.peers.has_anyone_left:
+            self.processes.kill()
         if self._stop_deadline_s is not None and now_s > self._stop_deadline_s:
             self._is_too_late = True
-            self._processes.kill()
+            self.processes.kill()
         if self._crash_deadline_s is None and (
-            self._peers.failure is not None
-            or any(self._is_failure(end) for end in self._processes.ended)
+            self.peers.failure is not None
+            or any(self._is_failure(end) for end in self.processes.ended)
         ):
             self._crash_deadline_s = now_s + _CRASH_GRACE_S
         if self._crash_deadline_s is not None and now_s > self._crash_deadline_s:
-            self._processes.kill()
+            self.processes.kill()
 
     def _is_failure(self, end: Ended) -> bool:
         if end.exit_code == EXIT_OK or end.was_killed:
             return False
         # A script without a handler of its own ends so when it is asked to stop.
         stopped = (-signal.SIGTERM, EXIT_SIGNAL_BASE + signal.SIGTERM)
-        return not (self._part.script and self._must_stop() and end.exit_code in stopped)
+        return not (self.part.script and self._must_stop() and end.exit_code in stopped)
 
     def _is_consequence(self, end: Ended) -> bool:
         """Whether what ended a process may be that another one is gone.
 
         NCCL aborts a process that waits for one on another host.
         """
-        aborted = not self._part.is_alone and end.exit_code == -signal.SIGABRT
+        aborted = not self.part.is_alone and end.exit_code == -signal.SIGABRT
         return end.exit_code == EXIT_LOST_PEER or aborted
 
     def _must_stop(self) -> bool:
-        return self._requests.to_stop() or self._peers.are_others_stopping
+        return self.requests.to_stop() or self.peers.are_others_stopping
 
     def _must_end(self) -> bool:
         """Whether the platform, or a person, would not wait any longer."""
-        if self._requests.to_stop() and self._stop_deadline_s is None:
+        if self.requests.to_stop() and self._stop_deadline_s is None:
             self._stop_deadline_s = time.monotonic() + _STOP_LIMIT_S
         is_late = self._stop_deadline_s is not None and time.monotonic() > self._stop_deadline_s
-        return self._requests.to_kill() or is_late
+        return self.requests.to_kill() or is_late
 
     def _wait_for_news(self) -> None:
-        deadline_s = time.monotonic() + (0 if self._part.is_alone else _NEWS_LIMIT_S)
-        while self._peers.failure is None and time.monotonic() < deadline_s:
+        deadline_s = time.monotonic() + (0 if self.part.is_alone else _NEWS_LIMIT_S)
+        while self.peers.failure is None and time.monotonic() < deadline_s:
             time.sleep(_POLL_INTERVAL_S)
 
     def _describe(self, end: Ended) -> Failure:
-        last_words = self._processes.last_words(end.number)
+        last_words = self.processes.last_words(end.number)
         signal_number = _find_signal(end.exit_code)
         exit_code = end.exit_code if end.exit_code > 0 else EXIT_SIGNAL_BASE - end.exit_code
         if signal_number == signal.SIGKILL:
             return Failure(self._describe_kill(), exit_code, is_cause=end.exit_code < 0)
         if signal_number is not None:
-            message = f"{self._part.who} ended by {signal_number.name}"
+            message = f"{self.part.who} ended by {signal_number.name}"
             if signal_number in _CRASHES:
                 message += ": a crash in native code"
-                if not self._part.script:
+                if not self.part.script:
                     message += "; set device=cpu or precision=fp32 to narrow it down"
             return Failure(message, exit_code, last_words, is_cause=end.exit_code < 0)
-        told = read_failure(self._paths)
+        told = read_failure(self.paths)
         if told is not None:
             return Failure(told, exit_code, is_told=True)
         hint = "" if last_words.strip() else "; see its log"
-        message = f"{self._part.who} {describe_exit(exit_code, last_words)}{hint}"
+        message = f"{self.part.who} {describe_exit(exit_code, last_words)}{hint}"
         return Failure(message, exit_code, last_words)
 
     def _was_for_memory(self) -> bool:
         """Whether it was the kernel, by its own count or, without one, by how full memory was."""
         kills = read_oom_kills()
         if kills is None or self._oom_kills_before is None:
-            return self._memory.was_full()
+            return self.memory.was_full()
         return kills > self._oom_kills_before
 
     def _find_fitting(self) -> str | None:
         try:
-            return self._part.find_fitting() if self._part.find_fitting else None
+            return self.part.find_fitting() if self.part.find_fitting else None
         except (RoofError, OSError) as error:  # why training ended is more than what would help
             logger.warning("could not find out what would have fitted: %s", error)
             return None
 
     def _describe_kill(self) -> str:
-        remedy = "" if self._part.script else "lower batch_size, crop_size_px or num_workers, or "
+        remedy = "" if self.part.script else "lower batch_size, crop_size_px or num_workers, or "
         if self._was_for_memory() and (fitting := self._find_fitting()):
             remedy = f"{fitting}; or "
         return (
-            f"{self._part.who} killed by the kernel (SIGKILL), probably out of memory: "
-            f"{self._memory.describe_peak()}; {remedy}take an instance with more memory"
+            f"{self.part.who} killed by the kernel (SIGKILL), probably out of memory: "
+            f"{self.memory.describe_peak()}; {remedy}take an instance with more memory"
         )
 
 

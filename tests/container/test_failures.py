@@ -5,17 +5,7 @@ import shutil
 
 import pytest
 
-from tests.support.containers import (
-    TINY,
-    Run,
-    docker,
-    exit_code,
-    failure,
-    logs,
-    running,
-    wait_for_line,
-    write_job,
-)
+from tests.support.containers import TINY, Run, docker, failure, running, write_job
 
 pytestmark = pytest.mark.docker
 
@@ -139,10 +129,10 @@ def test_a_disk_that_fills_up_ends_the_job_and_leaves_its_checkpoints(image, tmp
     job = write_job(tmp_path, TINY | {"epochs": "10000", "checkpoint_every_steps": "1"})
     options = [*job, "--tmpfs", "/opt/ml/checkpoints:size=1400m"]
     with running(image, "train", options=options) as container:
-        wait_for_line(container, "metric epoch=1 ")
-        docker("exec", container, "bash", "-c", "cat /dev/zero >/opt/ml/checkpoints/other")
-        assert exit_code(container) == 2, logs(container)
-        assert "Traceback" not in logs(container)
+        container.wait_for_line("metric epoch=1 ")
+        docker("exec", container.name, "bash", "-c", "cat /dev/zero >/opt/ml/checkpoints/other")
+        assert container.exit_code() == 2, container.logs()
+        assert "Traceback" not in container.logs()
     reason = failure(tmp_path)
     assert reason.startswith("/opt/ml/checkpoints: cannot be written: No space left on device (0.")
     assert "\n" not in reason.strip()

@@ -6,17 +6,7 @@ import uuid
 
 import pytest
 
-from tests.support.containers import (
-    TINY,
-    Run,
-    docker,
-    exit_code,
-    failure,
-    logs,
-    running,
-    wait_for_line,
-    write_job,
-)
+from tests.support.containers import TINY, Run, docker, failure, running, write_job
 
 pytestmark = pytest.mark.docker
 
@@ -62,7 +52,7 @@ def test_trains_as_one_host_does(image, run: Run, network, tmp_path):
     alone = write_job(tmp_path / "alone", SHARED | {"grad_accum_steps": "2"})
     assert run("train", options=alone).returncode == 0
     with cluster(image, network, tmp_path, SHARED) as containers:
-        assert [exit_code(container) for container in containers] == [0, 0], logs(containers[0])
+        assert [container.exit_code() for container in containers] == [0, 0], containers[0].logs()
     losses, expected = read_losses(tmp_path / "algo-1"), read_losses(tmp_path / "alone")
     assert len(losses) == 2
     assert losses == pytest.approx(expected, abs=1e-5)
@@ -71,9 +61,9 @@ def test_trains_as_one_host_does(image, run: Run, network, tmp_path):
 
 def test_both_stop_at_the_same_step(image, network, tmp_path):
     with cluster(image, network, tmp_path, LONG) as containers:
-        wait_for_line(containers[0], "metric epoch=1 ")
-        docker("stop", "--time", "120", *containers)
-        assert [exit_code(container) for container in containers] == [0, 0], logs(containers[0])
+        containers[0].wait_for_line("metric epoch=1 ")
+        docker("stop", "--time", "120", *(container.name for container in containers))
+        assert [container.exit_code() for container in containers] == [0, 0], containers[0].logs()
     metrics = json.loads((tmp_path / "algo-1/model/metrics.json").read_text())
     assert metrics["stopped"] is True
     assert not (tmp_path / "algo-1/output/failure").exists()
@@ -82,30 +72,30 @@ def test_both_stop_at_the_same_step(image, network, tmp_path):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_one_that_is_killed_ends_the_other(image, network, tmp_path, killed):
     with cluster(image, network, tmp_path, LONG) as containers:
-        wait_for_line(containers[0], "metric epoch=1 ")
-        docker("kill", containers[killed])
+        containers[0].wait_for_line("metric epoch=1 ")
+        docker("kill", containers[killed].name)
         left = 1 - killed
-        assert exit_code(containers[left], timeout_s=60) == 1, logs(containers[left])
+        assert containers[left].exit_code(timeout_s=60) == 1, containers[left].logs()
     assert failure(tmp_path / HOSTS[left]).startswith(f"host {HOSTS[killed]} failed: it is gone")
 
 
 def test_one_that_loses_the_network_ends_both(image, network, tmp_path):
     """No connection is closed then: only silence tells."""
     with cluster(image, network, tmp_path, LONG) as containers:
-        wait_for_line(containers[0], "metric epoch=1 ")
-        docker("network", "disconnect", "--force", network, containers[1])
-        codes = [exit_code(container, timeout_s=60) for container in containers]
-        assert codes == [1, 1], logs(containers[0])
+        containers[0].wait_for_line("metric epoch=1 ")
+        docker("network", "disconnect", "--force", network, containers[1].name)
+        codes = [container.exit_code(timeout_s=60) for container in containers]
+        assert codes == [1, 1], containers[0].logs()
     for host, other in (HOSTS, HOSTS[::-1]):
         assert failure(tmp_path / host).startswith(f"host {other} failed: it is gone")
 
 
 def test_a_process_killed_on_one_is_told_of_on_both(image, network, tmp_path):
     with cluster(image, network, tmp_path, LONG) as containers:
-        wait_for_line(containers[0], "metric epoch=1 ")
-        docker("exec", containers[1], "python3", "-c", KILL_TRAINING)
-        codes = [exit_code(container, timeout_s=60) for container in containers]
-        assert codes == [137, 137], logs(containers[1])
+        containers[0].wait_for_line("metric epoch=1 ")
+        docker("exec", containers[1].name, "python3", "-c", KILL_TRAINING)
+        codes = [container.exit_code(timeout_s=60) for container in containers]
+        assert codes == [137, 137], containers[1].logs()
     killed = "training process killed by the kernel (SIGKILL), probably out of memory"
     assert failure(tmp_path / "algo-2").startswith(killed)
     assert failure(tmp_path / "algo-1").startswith(f"host algo-2 failed: {killed}")
@@ -115,7 +105,7 @@ def test_a_host_that_nobody_can_resolve(image, network, tmp_path):
     """Of the second host alone, whose first one never starts."""
     settings = SHARED | {"join_timeout_s": "5"}
     with cluster(image, network, tmp_path, settings, hosts=["algo-2"]) as [container]:
-        assert exit_code(container, timeout_s=60) == 2, logs(container)
+        assert container.exit_code(timeout_s=60) == 2, container.logs()
     reason = failure(tmp_path / "algo-2")
     assert "after 5 s host algo-1 cannot be resolved" in reason
     assert "raise join_timeout_s" in reason

@@ -7,16 +7,7 @@ import time
 
 import pytest
 
-from tests.support.containers import (
-    Run,
-    docker,
-    exit_code,
-    failure,
-    logs,
-    running,
-    wait_for_line,
-    write_job,
-)
+from tests.support.containers import Run, failure, running, write_job
 
 pytestmark = pytest.mark.docker
 
@@ -147,28 +138,21 @@ def test_its_own_failure_file_is_kept(run: Run, tmp_path):
 def test_a_stop_reaches_it(image, tmp_path):
     text = WAITS.format(handler="signal.signal(signal.SIGTERM, save)")
     with running(image, "train", options=write_script(tmp_path, text)) as container:
-        wait_for_line(container, "waiting")
-        docker("stop", "--time", "60", container)
-        assert exit_code(container) == 0, logs(container)
+        container.wait_for_line("waiting")
+        container.stop(60)
+        assert container.exit_code() == 0, container.logs()
     assert (tmp_path / "model/saved").read_text() == "all of it"
     assert not (tmp_path / "output/failure").exists()
 
 
-def test_a_stop_ends_one_that_does_not_listen(image, tmp_path):
+# It does not listen; nor does it run yet when the second stop comes.
+@pytest.mark.parametrize("line", ["waiting", "settings given"])
+def test_a_stop_ends_one_that_does_not_save(image, tmp_path, line):
     options = write_script(tmp_path, WAITS.format(handler=""))
     with running(image, "train", options=options) as container:
-        wait_for_line(container, "waiting")
-        docker("stop", "--time", "60", container)
-        assert exit_code(container) == 0, logs(container)
-    assert not (tmp_path / "output/failure").exists()
-
-
-def test_a_stop_before_it_runs_keeps_it_from_running(image, tmp_path):
-    options = write_script(tmp_path, WAITS.format(handler=""))
-    with running(image, "train", options=options) as container:
-        wait_for_line(container, "settings given")
-        docker("stop", "--time", "60", container)
-        assert exit_code(container) == 0, logs(container)
+        container.wait_for_line(line)
+        container.stop(60)
+        assert container.exit_code() == 0, container.logs()
     assert not (tmp_path / "output/failure").exists()
 
 
@@ -182,11 +166,11 @@ def test_a_stop_while_its_requirements_are_installed(image, tmp_path):
     with running(image, "train", options=options) as container:
         deadline_s = time.monotonic() + 60
         while not (tmp_path / "model/begun").exists():
-            assert time.monotonic() < deadline_s, logs(container)
+            assert time.monotonic() < deadline_s, container.logs()
             time.sleep(0.1)
-        docker("stop", "--time", "60", container)
-        assert exit_code(container) == 0, logs(container)
-        assert "run all the same" not in logs(container)
+        container.stop(60)
+        assert container.exit_code() == 0, container.logs()
+        assert "run all the same" not in container.logs()
     assert not (tmp_path / "output/failure").exists()
 
 

@@ -7,15 +7,7 @@ import time
 import pytest
 from safetensors import safe_open
 
-from tests.support.containers import (
-    TINY,
-    docker,
-    exit_code,
-    logs,
-    running,
-    wait_for_line,
-    write_job,
-)
+from tests.support.containers import TINY, docker, running, write_job
 
 pytestmark = pytest.mark.docker
 
@@ -51,17 +43,17 @@ def test_stop_saves_and_ends_with_0(image, tmp_path, start):
     options, words = STARTS[start]
     job = write_job(tmp_path, LONG | {"num_workers": "1"})
     with running(image, *words, options=[*job, *options]) as container:
-        wait_for_line(container, TRAINED)
-        assert docker("stop", "--time", "120", container).returncode == 0
-        assert exit_code(container) == 0, logs(container)
+        container.wait_for_line(TRAINED)
+        container.stop(120)
+        assert container.exit_code() == 0, container.logs()
     assert_stopped(tmp_path)
 
 
 def test_stop_before_the_first_step(image, tmp_path):
     with running(image, "train", options=write_job(tmp_path, LONG)) as container:
-        wait_for_line(container, "settings given")
-        docker("stop", "--time", "120", container)
-        assert exit_code(container) == 0, logs(container)
+        container.wait_for_line("settings given")
+        container.stop(120)
+        assert container.exit_code() == 0, container.logs()
     assert_stopped(tmp_path, trained=False)
 
 
@@ -69,30 +61,30 @@ def test_stop_during_validation(image, tmp_path):
     """In an epoch of one step and a hundred photos to validate on, it is most of the time."""
     job = write_job(tmp_path, LONG | {"steps_per_epoch": "1"}, num_val=100)
     with running(image, "train", options=job) as container:
-        wait_for_line(container, "first step done")
+        container.wait_for_line("first step done")
         time.sleep(1)
-        docker("stop", "--time", "120", container)
-        assert exit_code(container) == 0, logs(container)
+        container.stop(120)
+        assert container.exit_code() == 0, container.logs()
     assert_stopped(tmp_path, trained=False)
 
 
 def test_a_job_that_was_stopped_goes_on(image, tmp_path):
     job = write_job(tmp_path, LONG)
     with running(image, "train", options=job) as container:
-        wait_for_line(container, TRAINED)
-        docker("stop", "--time", "120", container)
+        container.wait_for_line(TRAINED)
+        container.stop(120)
     steps = json.loads((tmp_path / "model/metrics.json").read_text())["steps"]
     with running(image, "train", options=job) as container:
-        wait_for_line(container, f"resuming from /opt/ml/checkpoints/step-{steps:08d}.pt")
-        docker("kill", container)
-        assert exit_code(container) == 128 + signal.SIGKILL
+        container.wait_for_line(f"resuming from /opt/ml/checkpoints/step-{steps:08d}.pt")
+        docker("kill", container.name)
+        assert container.exit_code() == 128 + signal.SIGKILL
     assert (tmp_path / f"checkpoints/step-{steps:08d}.pt").is_file()
 
 
 def test_several_processes_stop_together(image, tmp_path):
     job = write_job(tmp_path, LONG | {"processes_per_host": "2"})
     with running(image, "train", options=job) as container:
-        wait_for_line(container, TRAINED)
-        docker("stop", "--time", "120", container)
-        assert exit_code(container) == 0, logs(container)
+        container.wait_for_line(TRAINED)
+        container.stop(120)
+        assert container.exit_code() == 0, container.logs()
     assert_stopped(tmp_path)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -51,40 +52,55 @@ def write_job(
     return ["--volume", f"{base_dir}:/opt/ml"]
 
 
+@dataclass(frozen=True)
+class Container:
+    """A container that was started.
+
+    Attributes:
+        name: As docker takes it.
+    """
+
+    name: str
+
+    def logs(self) -> str:
+        """What it has printed so far."""
+        result = docker("logs", self.name)
+        return result.stdout + result.stderr
+
+    def wait_for_line(self, text: str, timeout_s: float = 180) -> None:
+        """Returns once it has printed the text; one that ends or takes long fails the test."""
+        deadline_s = time.monotonic() + timeout_s
+        while time.monotonic() < deadline_s:
+            printed = self.logs()
+            if text in printed:
+                return
+            state = docker("inspect", "--format", "{{.State.Running}}", self.name).stdout
+            if state.strip() != "true":
+                break
+            time.sleep(0.2)
+        pytest.fail(f"no {text!r} in what the container printed: {printed[-4000:]}")
+
+    def stop(self, grace_s: int) -> None:
+        """Asks it to stop, and kills it if it has not ended after the grace."""
+        stopped = docker("stop", "--time", str(grace_s), self.name)
+        assert stopped.returncode == 0, stopped.stderr
+
+    def exit_code(self, timeout_s: float = 150) -> int:
+        """What it ended with; waits for its end."""
+        return int(docker("wait", self.name, timeout_s=timeout_s).stdout)
+
+
 @contextlib.contextmanager
-def running(image: str, *words: str, options: Sequence[str] = ()) -> Iterator[str]:
+def running(image: str, *words: str, options: Sequence[str] = ()) -> Iterator[Container]:
     """A container in the background, without a network unless options name one; gone afterwards."""
     network = () if "--network" in options else ("--network", "none")
     started = docker("run", "--detach", *network, *options, image, *words)
     assert started.returncode == 0, started.stderr
-    container = started.stdout.strip()
+    container = Container(started.stdout.strip())
     try:
         yield container
     finally:
-        docker("rm", "--force", container)
-
-
-def logs(container: str) -> str:
-    result = docker("logs", container)
-    return result.stdout + result.stderr
-
-
-def exit_code(container: str, timeout_s: float = 150) -> int:
-    """What a container ended with; waits for its end."""
-    return int(docker("wait", container, timeout_s=timeout_s).stdout)
-
-
-def wait_for_line(container: str, text: str, timeout_s: float = 180) -> None:
-    """Returns once the container has printed the text; one that ends or takes long fails."""
-    deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s:
-        printed = logs(container)
-        if text in printed:
-            return
-        if docker("inspect", "--format", "{{.State.Running}}", container).stdout.strip() != "true":
-            break
-        time.sleep(0.2)
-    pytest.fail(f"no {text!r} in what the container printed: {printed[-4000:]}")
+        docker("rm", "--force", container.name)
 
 
 def failure(base_dir: Path) -> str:
