@@ -178,16 +178,6 @@ class TestReadChannels:
         ):
             read_channels(paths)
 
-    def test_pipe_mode(self, paths):
-        add_channel(paths, "rid")
-        write_channels(paths, {"rid": FILE_CHANNEL | {"TrainingInputMode": "Pipe"}})
-        with pytest.raises(
-            ConfigError,
-            match=r"^channel rid: input mode 'Pipe' is not supported, since samples are read in "
-            r"random order; set TrainingInputMode to File or FastFile$",
-        ):
-            read_channels(paths)
-
     def test_shards_of_several_hosts(self, paths):
         add_channel(paths, "rid")
         write_channels(paths, {"rid": FILE_CHANNEL | {"S3DistributionType": "ShardedByS3Key"}})
@@ -201,27 +191,36 @@ class TestReadChannels:
         ):
             read_channels(paths)
 
-    def test_unknown_channels(self, paths):
-        add_channel(paths, "rid")
-        write_channels(paths, {"rid": FILE_CHANNEL, "train": {}, "my-val": {}})
-        with pytest.raises(
-            ConfigError,
-            match=r"unknown channels train, my-val: expected some of rid, roofline, airs, "
-            r"pretrained, found rid, train, my-val$",
-        ):
-            read_channels(paths)
-
     @pytest.mark.parametrize(
-        ("channels", "found"), [({}, "none"), ({"pretrained": {}}, "pretrained")]
+        ("channels", "message"),
+        [
+            (
+                {"rid": FILE_CHANNEL | {"TrainingInputMode": "Pipe"}},
+                r"^channel rid: input mode 'Pipe' is not supported, since samples are read in "
+                r"random order; set TrainingInputMode to File or FastFile$",
+            ),
+            (
+                {"rid": "File"},
+                r"^channel rid: expected a map with TrainingInputMode, got 'File'$",
+            ),
+            (
+                {"rid": FILE_CHANNEL, "train": {}, "my-val": {}},
+                r"unknown channels train, my-val: expected some of rid, roofline, airs, "
+                r"pretrained, found rid, train, my-val$",
+            ),
+            (
+                {},
+                "no dataset to train on: expected a channel named rid or roofline or airs, "
+                "found none$",
+            ),
+            ({"pretrained": {}}, "or airs, found pretrained$"),
+        ],
     )
-    def test_no_dataset(self, paths, channels, found):
+    def test_refused_channels(self, paths, channels, message):
+        add_channel(paths, "rid")
         add_channel(paths, "pretrained")
         write_channels(paths, channels)
-        with pytest.raises(
-            ConfigError,
-            match="no dataset to train on: expected a channel named rid or roofline or airs, "
-            f"found {found}$",
-        ):
+        with pytest.raises(ConfigError, match=message):
             read_channels(paths)
 
     def test_all_problems_at_once(self, paths):
@@ -232,14 +231,6 @@ class TestReadChannels:
             match=r"unknown channels extra: .*; "
             r"channel rid: folder \S+/input/data/rid is empty; check the channel's S3 prefix; "
             r"channel pretrained: cannot read folder \S+/pretrained: No such file or directory$",
-        ):
-            read_channels(paths)
-
-    def test_channel_that_is_no_map(self, paths):
-        add_channel(paths, "rid")
-        write_channels(paths, {"rid": "File"})
-        with pytest.raises(
-            ConfigError, match=r"^channel rid: expected a map with TrainingInputMode, got 'File'$"
         ):
             read_channels(paths)
 

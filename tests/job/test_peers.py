@@ -168,17 +168,25 @@ class TestJoin:
         ):
             me.join(1, never)
 
-    def test_a_first_host_that_says_nothing(self, port, monkeypatch):
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("algo-2", r"but after 1 s host 127\.0\.0\.1 did not let all of the others in; check"),
+            (
+                FIRST,
+                r"^host 127\.0\.0\.1 cannot listen on 127\.0\.0\.1, port \d+: Address already in "
+                r"use.*; end what else listens there$",
+            ),
+        ],
+    )
+    def test_something_else_that_listens_there(self, port, monkeypatch, name, message):
         monkeypatch.setattr(peers_module, "_NEWS_MARGIN_S", 0.2)
         with (
             socket.create_server((FIRST, port)),
-            Peers(Hosts((FIRST, "algo-2"), "algo-2", "lo"), port) as two,
-            pytest.raises(
-                ConfigError,
-                match=r"but after 1 s host 127\.0\.0\.1 did not let all of the others in; check",
-            ),
+            Peers(Hosts((FIRST, "algo-2"), name, "lo"), port) as host,
+            pytest.raises(ConfigError, match=message),
         ):
-            two.join(1, never)
+            host.join(1, never)
 
     @pytest.mark.parametrize("name", [FIRST, "algo-2"])
     def test_a_request_to_stop_ends_the_wait(self, port, name):
@@ -194,18 +202,6 @@ class TestJoin:
                 say(connection, hello="algo-2", num_processes=1)
             assert joining.result()
             assert first.failure == PeerFailure("algo-2", GONE, 1)
-
-    def test_port_in_use(self, port):
-        with (
-            socket.create_server((FIRST, port)),
-            Peers(Hosts((FIRST, "algo-2"), FIRST, "lo"), port) as first,
-            pytest.raises(
-                ConfigError,
-                match=rf"^host 127\.0\.0\.1 cannot listen on 127\.0\.0\.1, port {port}: Address "
-                r"already in use.*; end what else listens there$",
-            ),
-        ):
-            first.join(1, never)
 
     def test_an_address_of_another_machine_means_any_of_this_one(self, port, pool):
         # As behind a proxy; 192.0.2.0/24 is for documentation.
