@@ -1,7 +1,4 @@
-"""`python -m app COMMAND`: runs a command; its errors become lines, exit codes, a failure file.
-
-This module imports nothing heavy: the parent of a training process and its data workers import it.
-"""
+"""`python -m app COMMAND`: runs a command; its errors become lines, exit codes, a failure file."""
 
 import argparse
 import logging
@@ -64,7 +61,7 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
         logger.error("stopped by Ctrl-C")
         return EXIT_INTERRUPTED
     except PeerLostError as error:
-        # The parent knows, or will hear, what this follows from.
+        # The parent knows the cause, or will hear of it.
         sys.stderr.write(f"another training process is gone: {printable(str(error))}\n")
         return EXIT_LOST_PEER
     except ModuleNotFoundError as error:

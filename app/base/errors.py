@@ -1,4 +1,4 @@
-"""What goes wrong because of the user's input, and the exit codes it ends in.
+"""Errors that the user can cause and cure, and the exit codes of a process.
 
 Anything that is not a RoofError is our bug (exit 1, with a traceback). A message says what, where,
 got, expected and how to fix, in one line.
@@ -11,8 +11,8 @@ EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_DIVERGED = 1  # the platform's "algorithm error"
 EXIT_USER_ERROR = 2
-EXIT_LOST_PEER = 75  # as sysexits.h has it for what may work another time
-EXIT_SIGNAL_BASE = 128  # as shells have it: and the signal's number
+EXIT_LOST_PEER = 75  # EX_TEMPFAIL of sysexits.h: a later try may succeed
+EXIT_SIGNAL_BASE = 128  # plus the signal's number, as in shells
 EXIT_INTERRUPTED = 130  # + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
@@ -76,7 +76,7 @@ class StopRequested(Exception):
 
 
 class PeerLostError(Exception):
-    """Another training process is gone, which its own parent knows the reason of."""
+    """Another training process is gone; its own parent knows why."""
 
 
 def printable(text: str) -> str:

@@ -19,7 +19,7 @@ def configure_logging(rank: int = 0) -> None:
     """Send what `app` logs, and Python's warnings, to stdout with UTC times.
 
     A second call replaces what the first one set up; the root logger and those of libraries stay
-    as they are. A record is one line, whatever names of files are in it; only a traceback adds
+    unchanged. A record is one line, whatever names of files are in it; only a traceback adds
     more.
 
     Args:
@@ -46,9 +46,9 @@ def configure_logging(rank: int = 0) -> None:
 
 
 def ignore_expected_warnings() -> None:
-    """Leave out rasterio's warning of images without georeference, which readers know how to take.
+    """Leave out rasterio's warning of images without georeference, which readers can handle.
 
-    Filters of warnings are the whole process's: set once, at its start, they need no lock.
+    Filters of warnings belong to the whole process: set once, at its start, they need no lock.
     """
     # By its text: its class is rasterio's, which some processes never import.
     warnings.filterwarnings("ignore", message="Dataset has no geotransform", category=UserWarning)
@@ -61,7 +61,7 @@ class _LineFormatter(logging.Formatter):
 
 class _StdoutHandler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:
-        # Whoever read our lines has had enough; what is left to do is done all the same.
+        # Nobody reads our lines any more, as after `| head`; the rest of the work is still done.
         if not isinstance(sys.exc_info()[1], BrokenPipeError):
             super().handleError(record)
 

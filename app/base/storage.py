@@ -13,7 +13,7 @@ from app.base.units import GIB
 
 @contextlib.contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Say of a failure to write below a folder what it is and what to do.
+    """Turn a failure to write below a folder into one line with its reason and a remedy.
 
     Raises:
         StorageError: Instead of any OSError.
@@ -34,8 +34,8 @@ def writing_to(folder: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which takes its place only when all of it is on the disk.
 
-    A crash, or a reader who comes too early, never finds half of it. It lies beside its place:
-    across mounts nothing can be renamed.
+    So nobody ever finds half of it, neither after a crash nor while it is written. It lies beside
+    its place, since a file cannot be renamed across mounts.
     """
     unfinished = path.with_name(f"{path.name}.tmp")
     try:
@@ -51,7 +51,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def check_space(needed_bytes: dict[Path, int]) -> None:
-    """See that what a run will write fits, before hours go into its content.
+    """Check that the files of a run will fit, before hours go into their content.
 
     Args:
         needed_bytes: By folder; those on one file system are added up.

@@ -1,6 +1,6 @@
 """Options that several commands share.
 
-Nothing heavy is imported in this folder's modules of options: every start builds every parser.
+Modules that add parsers import their command's own modules late: every start builds every parser.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def dataset_dirs(options: argparse.Namespace) -> dict[DatasetName, Path]:
 
 
 def named_dirs(options: argparse.Namespace) -> dict[str, Path]:
-    """The same, for those who take any channel."""
+    """The folders named on the command line, by channel."""
     return dict(dataset_dirs(options).items())
 
 

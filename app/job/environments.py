@@ -1,4 +1,4 @@
-"""What every training process is told of the others: its rank, where to meet, which interface."""
+"""What each training process is told about the others: its rank, where to meet, the interface."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ from app.resources.gpus import Gpus
 
 logger = logging.getLogger(__name__)
 
-# As AWS's own containers have it; the hosts of a job share it with nobody.
+# The port of AWS's own containers; the hosts of a job run nothing else that could take it.
 _STORE_PORT: Final = 7777
 _INTERFACE_VARIABLES: Final = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
@@ -59,7 +59,7 @@ def build_environments(hosts: Hosts, num_processes: int) -> list[dict[str, str]]
         common["GLOO_SOCKET_IFNAME"] = _find_loopback()
     elif interface := _choose_interface(hosts):
         common |= dict.fromkeys(_INTERFACE_VARIABLES, interface)
-    # What a person has set is not set anew.
+    # Keep variables the user has already set.
     chosen = {
         name: value
         for name, value in common.items()

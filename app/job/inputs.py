@@ -1,4 +1,4 @@
-"""SageMaker's folder tree: the only module that knows /opt/ml and the files in it.
+"""What the platform tells a job: its hyperparameters, hosts and channels, read from files.
 
 Source: "How Amazon SageMaker Provides Training Information" and "How Amazon SageMaker Processes
 Training Output", Amazon SageMaker Developer Guide.

@@ -1,4 +1,8 @@
-"""SageMaker's folder tree: the only module that knows /opt/ml."""
+"""SageMaker's folder tree: the only module that knows /opt/ml.
+
+Source: "How Amazon SageMaker Provides Training Information" and "How Amazon SageMaker Processes
+Training Output", Amazon SageMaker Developer Guide.
+"""
 
 import contextlib
 import json
@@ -56,7 +60,7 @@ class Paths:
 
     @property
     def checkpoint_config(self) -> Path:
-        """JSON map; there where the job has a place for checkpoints on S3."""
+        """JSON map; exists only if the job keeps checkpoints on S3."""
         return self.base_dir / "input/config/checkpointconfig.json"
 
     @property
@@ -71,12 +75,12 @@ class Paths:
 
     @property
     def scratch_dir(self) -> Path:
-        """For what can be made again: neither uploaded nor part of a channel."""
+        """For files that can be made again: neither uploaded nor part of a channel."""
         return self.base_dir / "scratch"
 
     @property
     def failure_file(self) -> Path:
-        """Why the job failed; the platform shows how it starts."""
+        """Why the job failed; the platform shows its beginning."""
         return self.base_dir / "output/failure"
 
 
@@ -99,7 +103,7 @@ def read_paths(base_dir: Path) -> Paths:
             f"{local_path!r:.100}"
         )
     folder = Path(local_path)
-    if folder.is_relative_to(SAGEMAKER_DIR):  # which base_dir stands for
+    if folder.is_relative_to(SAGEMAKER_DIR):  # base_dir stands for it
         folder = base_dir / folder.relative_to(SAGEMAKER_DIR)
     return Paths(base_dir, folder)
 
@@ -129,7 +133,7 @@ def read_json_map(path: Path) -> dict[str, object]:
 
 
 def check_writable(*folders: Path) -> None:
-    """Make the folders and see that a file can be written there, before hours go into its content.
+    """Make the folders and check that files can be written there, before hours go into them.
 
     Raises:
         ConfigError: If one of them cannot be written to; names all of them.
@@ -150,7 +154,7 @@ def check_writable(*folders: Path) -> None:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder for what can be made again, gone after the with block.
+    """A folder for files that can be made again; deleted after the with block.
 
     Raises:
         ConfigError: If none can be made.

@@ -1,8 +1,8 @@
 """The hosts of a cluster watch each other: who is there, who failed first and why, who is done.
 
 Training processes learn of a lost host from a broken collective, with a text that names no cause,
-or not at all. So the parents of all hosts, which import no torch and are never busy, hold a
-connection each to the first host's: it passes failures on, and silence is a failure too.
+or not at all. So the parents of all hosts, which are never busy, hold a connection each to the
+first host's: it passes failures on, and silence is a failure too.
 
 Messages are lines of JSON. Like torch's own store, the port is open to the cluster's network alone.
 """
@@ -42,7 +42,7 @@ class PeerFailure:
     Attributes:
         host: Its name.
         message: Of its failure file, or that it is gone.
-        exit_code: It ended with, or will.
+        exit_code: That it ended with, or will end with.
     """
 
     host: str
@@ -58,7 +58,7 @@ class Peers:
     """This host's connections to the others, as a context manager.
 
     Args:
-        hosts: All of them; with one, everything here is over at once.
+        hosts: All of them; where there is one alone, nothing is waited for.
         port: On which the first host listens.
         num_processes: Training processes of this host; all hosts must have as many.
     """
@@ -98,12 +98,12 @@ class Peers:
 
     @property
     def has_anyone_left(self) -> bool:
-        """Whether a host was asked to stop before training began, and went."""
+        """Whether a host was asked to stop before training began, and left."""
         return self._has_anyone_left
 
     @property
     def are_others_stopping(self) -> bool:
-        """Whether another host was asked to stop: the platform asks all, but not at one moment."""
+        """Whether another host was asked to stop; the platform does not ask all at once."""
         return self._are_others_stopping
 
     def join(self, limit_s: float, stop_requested: Callable[[], bool]) -> bool:
@@ -157,7 +157,7 @@ class Peers:
 
         Args:
             limit_s: After which one that is not done has failed.
-            is_out_of_time: Asked again and again; on True this host waits no longer.
+            is_out_of_time: Asked several times a second; on True this host waits no longer.
         """
         with self._lock:
             self._done.add(self._hosts.current)
@@ -308,7 +308,7 @@ class Peers:
             self._send_all({"beat": True}, but="")
 
     def _missing(self) -> str:
-        """Names of those who are not there, or not done, as far as this host knows."""
+        """Names of the hosts that are not there, or not done, as far as this one knows."""
         if not self._hosts.is_first:
             return self._hosts.first
         known = {*self._links, self._hosts.current} if not self._has_begun else self._done
@@ -330,7 +330,7 @@ class _Link:
         self._file = connection.makefile("rb")
 
     def send(self, message: Mapping[str, Any]) -> None:
-        # That it is lost, the reader finds out and says.
+        # The reader notices a lost connection, and reports it.
         with contextlib.suppress(OSError):
             self._connection.sendall(json.dumps(message).encode() + b"\n")
 

@@ -56,7 +56,7 @@ class Processes:
         self._children: list[subprocess.Popen[bytes]] = []
         self._readers: list[threading.Thread] = []
         self._last_words: list[bytearray] = []
-        # SIGTERM waits, in the children too, until they listen: before, it would end them unsaid.
+        # SIGTERM waits, in the children too, until they listen: before that it would just end them.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             for environment in environments:
@@ -102,7 +102,7 @@ class Processes:
     def reap(self) -> None:
         """Note which have ended since the last call.
 
-        As process 1 of a container, this process is also given the orphans of all others.
+        As process 1 of a container, this process also gets the orphans of all others.
         """
         numbers = {child.pid: number for number, child in enumerate(self._children)}
         while True:
@@ -122,7 +122,7 @@ class Processes:
     def last_words(self, number: int) -> str:
         """The end of what a process wrote to stderr; empty where that was not kept."""
         for reader in self._readers:
-            # What it started may hold the pipe open for longer.
+            # A process that it started may hold the pipe open for longer.
             reader.join(_READER_LIMIT_S)
         return self._last_words[number].decode(errors="backslashreplace")
 

@@ -1,8 +1,8 @@
 """A user's own script in this image, run by AWS's sagemaker-training as in AWS's containers.
 
-It downloads and unpacks the code, installs its requirements and passes hyperparameters on. What it
-does badly is done here or by the parent: it passes no signal on, logs secrets, loses the script's
-traceback and its exit code.
+It downloads and unpacks the code, installs its requirements and passes hyperparameters on. It
+passes no signal on, logs secrets, and loses the script's traceback and its exit code: for those,
+this module and the parent stand in.
 """
 
 import logging
@@ -25,8 +25,8 @@ _STOPPED = EXIT_SIGNAL_BASE + signal.SIGTERM
 def find_script(paths: Paths, settings: Mapping[str, object]) -> str | None:
     """The script that the job asks for by hyperparameter or variable; None: train our model.
 
-    Code that lies there without being asked for is not run: other images of AWS's do so, and the
-    log says what to set.
+    Code in the folder that the job does not ask for is not run. Other images of AWS's run it, so
+    the log says what to set.
     """
     asked = os.environ.get(_PROGRAM_VARIABLE) or settings.get(_PROGRAM_KEY)
     if asked:

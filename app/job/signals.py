@@ -28,7 +28,7 @@ class StopFlag:
 
 
 class StopRequests:
-    """What a parent was asked: to stop, by SIGTERM or Ctrl-C, or by a further Ctrl-C to kill."""
+    """Requests to a parent: to stop, by SIGTERM or Ctrl-C, or to kill, by a further Ctrl-C."""
 
     def __init__(self) -> None:
         self._num_stops = 0
@@ -45,7 +45,7 @@ class StopRequests:
         return self._num_stops > 0
 
     def to_kill(self) -> bool:
-        """Whether a person at a terminal lost patience."""
+        """Whether Ctrl-C came after an earlier request."""
         return self._must_kill
 
     def by_person(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a job starts with, in a few lines of its log: versions, machine, hosts, channels."""
+"""The first lines of a job's log: versions, machine, hosts, channels, settings."""
 
 import logging
 import os
@@ -37,13 +37,13 @@ def log_start(
     torch_build: TorchBuild,
     settings: Mapping[str, object],
 ) -> None:
-    """Log what the job starts with, and warn of what will hurt later.
+    """Log versions, machine, hosts, channels and settings; warn of mistakes that cost much later.
 
     Args:
         paths: The job's folders.
         hosts: The job's hosts.
         gpus: Of this host.
-        torch_build: That is installed.
+        torch_build: Of the torch that is installed.
         settings: Hyperparameters as they were sent; secrets among them are masked.
     """
     revision = os.environ.get(REVISION_VARIABLE, "unknown")
@@ -108,7 +108,7 @@ def _describe_machine(paths: Paths) -> Iterator[str]:
 
 
 def _describe_channel(folder: Path, mode: str) -> str:
-    """Mode and number of files, as far as counting costs nothing to speak of."""
+    """Mode and number of files, as far as they can be counted in a moment."""
     if mode != "File":
         # Every listing is a request to S3, and a pipe has no files.
         return mode

@@ -27,7 +27,7 @@ _POLL_INTERVAL_S = 0.02
 _STOP_LIMIT_S = 110.0
 # A crash breaks the others' collectives: they may end by themselves, or hang.
 _CRASH_GRACE_S = 5.0
-# How long a host that only lost its connection waits for another to say why, or to be found gone.
+# A host that only lost its connection waits so long for another to say why, or to fall silent.
 _NEWS_LIMIT_S = SILENCE_LIMIT_S + 5.0
 # Ranks end together, scripts when each is done.
 _FINISH_LIMIT_S = 300.0
@@ -189,7 +189,7 @@ class Supervision:
         return not (self.part.script and self._must_stop() and end.exit_code in stopped)
 
     def _is_consequence(self, end: Ended) -> bool:
-        """Whether what ended a process may be that another one is gone.
+        """Whether a process may have ended because another one is gone.
 
         NCCL aborts a process that waits for one on another host.
         """
@@ -200,7 +200,7 @@ class Supervision:
         return self.requests.to_stop() or self.peers.are_others_stopping
 
     def _must_end(self) -> bool:
-        """Whether the platform, or a person, would not wait any longer."""
+        """Whether to wait no longer: after a second Ctrl-C, or when the time for a stop is over."""
         if self.requests.to_stop() and self._stop_deadline_s is None:
             self._stop_deadline_s = time.monotonic() + _STOP_LIMIT_S
         is_late = self._stop_deadline_s is not None and time.monotonic() > self._stop_deadline_s
@@ -232,7 +232,7 @@ class Supervision:
         return Failure(message, exit_code, last_words)
 
     def _was_for_memory(self) -> bool:
-        """Whether it was the kernel, by its own count or, without one, by how full memory was."""
+        """Whether memory ran out, by the kernel's count of kills or else by how full memory was."""
         kills = read_oom_kills()
         if kills is None or self._oom_kills_before is None:
             return self.memory.was_full()
@@ -241,7 +241,7 @@ class Supervision:
     def _find_fitting(self) -> str | None:
         try:
             return self.part.find_fitting() if self.part.find_fitting else None
-        except (RoofError, OSError) as error:  # why training ended is more than what would help
+        except (RoofError, OSError) as error:  # the reason matters more than the remedy
             logger.warning("could not find out what would have fitted: %s", error)
             return None
 

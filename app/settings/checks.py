@@ -1,4 +1,4 @@
-"""Checks of hyperparameters that are more than a type and a range."""
+"""Checks of hyperparameters that go beyond a type and a range."""
 
 import math
 
@@ -8,7 +8,7 @@ from app.base.dataset_names import DATASET_NAMES, DatasetName
 
 
 def check_batch_size(value: object) -> object:
-    """The value of `batch_size`, as it is.
+    """The value of `batch_size`, unchanged.
 
     Raises:
         PydanticCustomError: If it is neither a count nor "auto".

@@ -33,17 +33,17 @@ class Hyperparameters(BaseModel):
     )
 
     phase: Literal[1, 2, 3, 4, 5] | None = setting(None, "Data", changes_weights=False)
-    """Preset: one of five steps from a first trial to the whole training, which
-    docs/phases.md describes. 1 tries ten samples of RID on the CPU, 2 larger batches, 3
-    more workers, 4 all datasets; 5 trains on all data on a GPU. Any other key beside it wins."""
+    """Preset, from a first trial to the whole training (docs/phases.md). 1 tries ten
+    samples of RID on the CPU, 2 larger batches, 3 more workers, 4 all datasets; 5 trains on all
+    data on a GPU. Any other key given beside it wins."""
 
     datasets: str = setting("all", "Data", min_length=1, changes_weights=False)
-    """Which of the job's datasets are used at all, as rid,airs; "all" takes every one there is a
-    channel for. What is not named is neither trained nor validated on."""
+    """Datasets of the job that are used at all, as rid,airs; "all" takes every one that has a
+    channel. The others are neither trained nor validated on."""
 
     gsd_m: float = setting(0.1, "Data", ge=0.03, le=1)
     """Ground sampling distance that all datasets are brought to, metres per pixel. Lower it to see
-    small things, at the price of memory; photos within 3 % of it are left as they are."""
+    small things, at the price of memory; photos within 3 % of it are left unchanged."""
 
     crop_size_px: int = setting(256, "Data", ge=64, le=2048, multiple_of=32)
     """Side of the square training windows, pixels. Larger windows show whole roofs but cost memory
@@ -62,18 +62,18 @@ class Hyperparameters(BaseModel):
     21 thousand windows to validate on, which takes hours on a CPU."""
 
     steps_per_epoch: int | None = setting(None, "Data", ge=1)
-    """Optimizer steps of an epoch. None ends an epoch with the step in which the first of the
-    datasets has been seen once, at the pace dataset_weights gives it; the others go on in the next
-    epoch where they were. Set it when a small dataset makes epochs too short."""
+    """Optimizer steps of an epoch. None: an epoch ends when the first dataset has been seen once,
+    given the shares in dataset_weights; the other datasets continue in the next epoch where they
+    stopped. Set it when a small dataset makes epochs too short."""
 
     rid_fold: int = setting(1, "Data", ge=1, le=5)
     """Which of RID's five published splits to use. Average over all five to compare with others;
     the test images are the same in each."""
 
     rid_split: Literal["disjoint", "release"] = setting("disjoint", "Data")
-    """RID's photos overlap. "disjoint" leaves out of training what shows the ground of a validation
-    or test photo, so that scores are of unseen roofs; "release" keeps the published lists, for
-    comparison with others' numbers."""
+    """RID's photos overlap. "disjoint" leaves out of training every photo that shows ground of a
+    validation or test photo, so that scores are of unseen roofs; "release" keeps the published
+    lists, for comparison with others' numbers."""
 
     roofline_gsd_m: float = setting(0.05, "Data", ge=0.01, le=1)
     """Metres per pixel of Roofline's tiles, which the release does not state. Heights are metres
@@ -98,9 +98,9 @@ class Hyperparameters(BaseModel):
     missing. Anything else is the path of a weights file."""
 
     azimuth_bins: Literal[16, 8, 4, 1] = setting(16, "Model and losses")
-    """How many directions roof planes are sorted into; 1 is roof or not. Lower it when 16 are more
-    than the use needs or the data can teach: what RID's 16 leave open is learned as either of two
-    neighbours, not guessed."""
+    """How many directions roof planes are sorted into; 1 is roof or not. Use fewer when you need
+    less detail or have little data. RID labels that straddle two coarser directions count as either
+    of the two."""
 
     segments_weight: float = setting(1.0, "Model and losses", ge=0)
     """Weight of the roof segment loss in the sum of the losses. 0 leaves the task untrained; at
@@ -110,8 +110,8 @@ class Hyperparameters(BaseModel):
     """Weight of the roof line loss in the sum of the losses; 0 leaves the task untrained."""
 
     superstructures_weight: float = setting(0.0, "Model and losses", ge=0)
-    """Weight of the loss of what stands on roofs (windows, dormers, chimneys, modules), which RID
-    labels. At 0 the model has no head for it."""
+    """Weight of the loss of objects on roofs (windows, dormers, chimneys, modules), which RID
+    labels. At 0 the model has no head for them."""
 
     depth_weight: float = setting(1.0, "Model and losses", ge=0)
     """Weight of the height loss in the sum of the losses; 0 leaves the task untrained. Roofline
@@ -126,14 +126,14 @@ class Hyperparameters(BaseModel):
     roofs lie near the border of two. 0 trains on the label alone."""
 
     epochs: int = setting(30, "Optimisation", ge=1)
-    """Rounds of training, each with a validation at its end; how long one is, steps_per_epoch says.
+    """Rounds of training, each with a validation at its end; steps_per_epoch says how long one is.
     Raise it while the validation metrics still rise at the end; the learning rate schedule
     stretches with it."""
 
     batch_size: int | Literal["auto"] = setting(8, "Optimisation")
     """Samples per forward and backward pass of each training process: the micro-batch. "auto" takes
     the largest that fits into memory and accumulates up to global_batch_size. Lower it when memory
-    runs out, and raise grad_accum_steps by the same factor to leave the result alike."""
+    runs out, and raise grad_accum_steps by the same factor to keep the result similar."""
 
     grad_accum_steps: int = setting(1, "Optimisation", ge=1)
     """Passes whose gradients are added up before the weights change. One step sees batch_size x
@@ -152,14 +152,15 @@ class Hyperparameters(BaseModel):
     and a tenth of it for pretrained ones, which a high rate would wash out."""
 
     backbone_lr_decay: float = setting(1.0, "Optimisation", gt=0, le=1)
-    """What each earlier part of the backbone's learning rate is multiplied by: layer4 learns at
-    backbone_learning_rate, layer3 at that times this, the stem at its fourth power. Lower it where
-    few samples teach a pretrained backbone; 1 lets all parts learn alike."""
+    """Factor on the learning rate for each earlier part of the backbone: layer4 learns at
+    backbone_learning_rate, layer3 at that rate times the factor, the stem at that rate times its
+    fourth power. Lower it where few samples teach a pretrained backbone; 1 gives all parts the same
+    rate."""
 
     freeze_backbone_fraction: float = setting(0.0, "Optimisation", ge=0, lt=1)
     """Share of all steps, from the first on, in which a pretrained backbone keeps its weights and
-    its batch statistics: they cost no backward pass, and learn once the decoder can tell them
-    what. No effect on random weights."""
+    its batch statistics. It costs no backward pass meanwhile, and learns once the decoder has
+    learned something. No effect on random weights."""
 
     backbone_batchnorm: Literal["train", "frozen"] = setting("train", "Optimisation")
     """Which statistics the backbone normalises by: those of the batch, or, "frozen", those that
@@ -194,9 +195,9 @@ class Hyperparameters(BaseModel):
     computes natively; choose fp32 to rule out rounding when a loss turns to NaN."""
 
     checkpoint_activations: bool = setting(False, "Run", changes_weights=False)
-    """Keep of the backbone's activations only those between its stages, and compute the others anew
-    in the backward pass: up to half of their memory for a fifth to a third more time, and the same
-    weights."""
+    """Keep only those of the backbone's activations that lie between its stages, and compute the
+    others again in the backward pass: saves up to half of their memory, takes a fifth to a third
+    more time, and gives the same weights."""
 
     torch_compile: Literal["off", "on"] = setting("off", "Run", changes_weights=False)
     """Whether the network is compiled for the device, which takes minutes at the start. It needs a
@@ -215,21 +216,21 @@ class Hyperparameters(BaseModel):
     resume: Literal["auto", "never", "force"] = setting("auto", "Run", changes_weights=False)
     """What to do with checkpoints of an earlier run. "auto" continues from the newest and stops
     with an error if settings that change the result differ; "force" continues even then; "never"
-    starts anew."""
+    starts from the beginning."""
 
     checkpoint_every_steps: int = setting(100, "Run", ge=1, changes_weights=False)
-    """Steps between two checkpoints. Lower it on spot instances: what came after the last one is
+    """Steps between two checkpoints. Lower it on spot instances: the steps after the last one are
     trained again."""
 
     keep_checkpoints: int = setting(2, "Run", ge=1, changes_weights=False)
     """Newest checkpoints to keep; older ones are deleted. Above 1, a damaged newest one costs only
-    the steps since the one before."""
+    the steps since the one before it."""
 
     memory_interval_s: float = setting(1.0, "Run", ge=0.1, le=60, changes_weights=False)
     """Seconds between two measurements of memory. Lower it to catch short peaks."""
 
     memory_profile: bool = setting(False, "Run", changes_weights=False)
-    """Whether one step is watched tensor by tensor, to show in the report what memory is used for:
+    """Whether one step is watched tensor by tensor, to show in the report what uses memory:
     weights, gradients, optimizer, the activations of each part of the network."""
 
     @model_validator(mode="before")
@@ -270,8 +271,8 @@ class Hyperparameters(BaseModel):
         read_dataset_weights(text)
         return text
 
-    # On the last of the weights, not on the whole model, so that the problem is listed
-    # together with those of other fields.
+    # On the last of the weights that are above 0 by default, not on the whole model, so that the
+    # problem is listed together with those of other fields.
     @field_validator("depth_weight")
     @classmethod
     def _check_weights(cls, depth_weight: float, info: ValidationInfo) -> float:

@@ -1,7 +1,7 @@
-"""What `phase` stands for: five steps from ten samples on a CPU to the whole data on a GPU.
+"""The settings of each `phase`, from ten samples on a CPU to the whole data on a GPU.
 
 Each phase changes one thing, so that its cost and its gain can be told apart. Those on the CPU are
-trials of a few minutes; the last one is the training that they prepare.
+trials of a few minutes, which prepare the last one: the whole training.
 """
 
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ PRESETS: Final[Mapping[int, Preset]] = {
 
 
 def overridden_keys(phase: int, values: Mapping[str, object]) -> dict[str, tuple[object, object]]:
-    """The preset's keys that were given other values: what the preset says, and what was given."""
+    """Keys of the preset that were given another value: the preset's value, and the one given."""
     preset = PRESETS.get(phase, {})
     return {
         name: (preset[name], value)

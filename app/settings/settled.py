@@ -1,6 +1,6 @@
-"""What a run has found out for itself, kept beside its checkpoints.
+"""Values that a run has measured for itself, kept beside its checkpoints.
 
-A run that goes on from them has to go on with it: measured anew, it could come out otherwise.
+A resumed run must reuse these values; measuring again could give different ones.
 """
 
 import json
@@ -15,12 +15,12 @@ _CHECKPOINTS: Final = "step-*.pt"
 
 
 def remember(folder: Path, name: str, value: object) -> None:
-    """Keep what was settled; anything that JSON can hold.
+    """Keep a value that was settled on.
 
     Args:
         folder: Of the checkpoints; made if it is not there.
         name: Of the hyperparameter.
-        value: Takes the place of an earlier one of that name.
+        value: Anything that JSON can hold; replaces an earlier value of that name.
 
     Raises:
         OSError: If it cannot be written.
@@ -32,7 +32,7 @@ def remember(folder: Path, name: str, value: object) -> None:
 
 
 def recall(folder: Path, name: str, resume: str) -> object:
-    """What was settled for the run that goes on here; None if none does, or nothing was.
+    """The value that the run which resumes here settled on; None if there is none.
 
     Args:
         folder: Of the checkpoints.
@@ -45,7 +45,7 @@ def recall(folder: Path, name: str, resume: str) -> object:
 
 
 def _read(folder: Path) -> dict[str, object]:
-    """The file's content; nothing where it is not there or damaged."""
+    """The file's content; empty where it is missing or damaged."""
     try:
         document = json.loads((folder / _FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

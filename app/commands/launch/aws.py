@@ -1,6 +1,6 @@
 """Clients of AWS, and its errors as one line that says how to fix them.
 
-boto3 is imported when it is needed: no other command waits for it.
+boto3 is imported late, so that no other command waits for it.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ class AwsRefusedError(ConfigError):
 
 
 class AwsUnavailableError(ConfigError):
-    """AWS did not answer, or takes no requests for now: the same one may work in a while."""
+    """AWS did not answer, or takes no requests for now: a later attempt may succeed."""
 
 
 def default_region() -> str | None:
@@ -94,7 +94,7 @@ def explain_aws_errors(what: str) -> Iterator[None]:
     """Turn errors of boto3 in the block into ConfigErrors.
 
     Args:
-        what: What the block is about; stands first in the message.
+        what: The block's purpose; stands first in the message.
 
     Raises:
         ConfigError: If a request cannot be sent, or AWS refuses it.
@@ -128,7 +128,7 @@ def _explain_failure(what: str, error: Exception) -> ConfigError:
 
 
 def _explain_answer(what: str, response: Mapping[str, Any]) -> ConfigError:
-    """The error for what AWS answered with."""
+    """The error for an answer of AWS."""
     answer = response.get("Error", {})
     code = str(answer.get("Code", "unknown"))
     reason = f"{what}: {_one_line(str(answer.get('Message', ''))) or code}"

@@ -1,4 +1,4 @@
-"""What a training job does, until it ends: its status and its log."""
+"""The status and the log of a training job, shown until it ends."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ LOG_GROUP: Final = "/aws/sagemaker/TrainingJobs"
 EXIT_JOB_FAILED: Final = 1
 
 POLL_INTERVAL_S = 10.0
-# As long as a router restarts, or a laptop looks for its network.
+# Five minutes: a router restarts, a laptop finds its network.
 _MAX_FAILED_POLLS: Final = 30
 _UNDER_WAY: Final = ("InProgress", "Stopping")
 
@@ -100,7 +100,7 @@ class _Log:
     _is_late: bool = False
 
     def write_new_lines(self) -> None:
-        """Write what has come since the last call to stdout, oldest line first.
+        """Write the lines since the last call to stdout, the oldest first.
 
         A log that cannot be read for now is written by a later call.
         """
@@ -142,7 +142,7 @@ class _Log:
         return [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
 
     def _read_events(self, stream: str, tokens: dict[str, str]) -> Iterator[Mapping[str, Any]]:
-        """What comes after the stream's token, which goes on to where the stream ends for now."""
+        """The events after the stream's token, which is moved to the present end of the stream."""
         while True:
             token = tokens.get(stream)
             arguments = {"nextToken": token} if token else {"startFromHead": True}

@@ -67,7 +67,7 @@ def launch(options: LaunchOptions) -> int:
 
 
 def _check_buckets(request: Mapping[str, Any], region: str) -> None:
-    """See that results have a place to go, before hours go into them.
+    """Check that the buckets for results can be used, before hours go into them.
 
     Raises:
         ConfigError: If a bucket does not exist or is in another region.
@@ -87,8 +87,8 @@ def _check_buckets(request: Mapping[str, Any], region: str) -> None:
             with explain_aws_errors(f"looking for bucket {bucket}"):
                 found = s3.head_bucket(Bucket=bucket).get("BucketRegion", region)
         except AwsRefusedError as error:
-            # Any other refusal may be of this one question, whose answer is a bare number; the
-            # request to come has words for it.
+            # Any other refusal may concern this question alone, and comes as a bare number. If it
+            # concerns the job as well, the answer to CreateTrainingJob will say so in words.
             if error.code == "404":
                 problems.append(
                     f"{shown} does not exist; make it: "

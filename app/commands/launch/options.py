@@ -1,7 +1,4 @@
-"""The command line of `launch`.
-
-Nothing heavy is imported: every command's parser is built at every start, training's too.
-"""
+"""The command line of `launch`."""
 
 import argparse
 import math
@@ -39,7 +36,7 @@ does not stop a job that was created. docs/launch.md says more.
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """What the command line said, not yet checked.
+    """The command line, not yet checked.
 
     Attributes:
         channels: S3 prefix by channel name.
@@ -74,7 +71,7 @@ class LaunchOptions:
 
 
 def read_options(namespace: argparse.Namespace) -> LaunchOptions:
-    """The options out of what argparse made of the command line."""
+    """The options as argparse has read them."""
     values = vars(namespace)
     channel_names = (*DATASET_CHANNELS, PRETRAINED_CHANNEL)
     channels = {name: values[name] for name in channel_names if values[name] is not None}

@@ -1,4 +1,4 @@
-"""What CreateTrainingJob is asked for, checked so far as that can be done without AWS.
+"""The request to CreateTrainingJob, checked as far as possible without AWS.
 
 Source of limits and patterns: the service model of botocore, shape CreateTrainingJobRequest.
 """
@@ -109,7 +109,7 @@ def build_request(options: LaunchOptions, region: str, now: datetime) -> dict[st
 
 
 def find_idle_gpu(request: Mapping[str, Any]) -> str | None:
-    """What to say of a job that pays for a GPU and trains on the CPU, as phase 1 does."""
+    """A warning for a job that pays for a GPU and trains on the CPU, as phase 1 does."""
     instance_type = request["ResourceConfig"]["InstanceType"]
     device = parse_hyperparameters(request["HyperParameters"]).device
     if device != "cpu" or not _HAS_GPU.match(instance_type):
