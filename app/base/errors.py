@@ -98,6 +98,6 @@ def join_problems(problems: Sequence[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without the lines that follow; its kind where it says nothing."""
+    """The first line of an error's text; the name of its class where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

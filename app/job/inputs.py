@@ -47,7 +47,7 @@ class Hosts:
 
     @property
     def index(self) -> int:
-        """Which of the hosts this one is."""
+        """This host's place among all of them, from 0."""
         return self.names.index(self.current)
 
 
