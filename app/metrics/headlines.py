@@ -1,24 +1,267 @@
-"""Which metrics matter, and how they are said."""
+"""Which metrics matter, said once: a row for each, with every place where it is shown.
+
+Definitions of all metrics, those that no row names included, are in `app.metrics.definitions`.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
 
-# The numbers a person asks for first: name in a row, words, format.
-_HEADLINES = (
-    ("train/loss", "loss", "{:.3f}"),
-    ("val/segments/roof_iou", "roof IoU", "{:.3f}"),
-    ("val/segments/miou", "plane mIoU", "{:.3f}"),
-    ("val/segments/azimuth_error_deg", "azimuth error", "{:.0f} deg"),
-    ("val/lines/f1_3px", "line F1 at 3 px", "{:.3f}"),
-    ("val/depth/rmse_m", "height RMSE", "{:.2f} m"),
-    ("val/superstructures/miou_no_background", "superstructure mIoU", "{:.3f}"),
-    ("samples_per_s", "speed", "{:.1f} samples/s"),
+from app.base.tasks import LINE_KINDS
+
+
+@dataclass(frozen=True)
+class LogWords:
+    """A metric in the line that ends an epoch.
+
+    Attributes:
+        words: In front of the value.
+        form: Format of the value, with its unit.
+    """
+
+    words: str
+    form: str = "{:.3f}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A metric among the large numbers at the top of the report.
+
+    Attributes:
+        position: Among the cards, from 1.
+        title: A few words for people who look at roofs and not at code.
+        explanation: One or two sentences. Placeholders: {step_deg}, degrees from one direction to
+            the next; {num_classes} and {num_directions} of the planes.
+        needs_directions: Whether it says nothing of a network that knows no directions.
+    """
+
+    position: int
+    title: str
+    explanation: str
+    needs_directions: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the report, over epochs.
+
+    Attributes:
+        title: With the unit.
+        y_top: End of the axis, which begins at 0; None lets the values decide.
+    """
+
+    title: str
+    y_top: float | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric as a line of a chart.
+
+    Attributes:
+        chart: Which one; at most six lines each.
+        position: Among the chart's lines, from 1.
+        legend: What the line is called there.
+    """
+
+    chart: Chart
+    position: int
+    legend: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A metric that matters.
+
+    Attributes:
+        name: In a row of metrics.jsonl: `<split>/<task>/<metric>`, or a number of training.
+        log: In the line that ends an epoch, and in that of `evaluate`.
+        in_table: Whether the table that ends a run has it.
+        card: At the top of the report.
+        curve: In a chart of the report.
+        column: Heading in the tables of `phases`; empty where it is not shown.
+        figure: Its name where networks are compared, in bench/; empty where it is not.
+        in_cloudwatch: Whether SageMaker reads it out of a job's log, which it does with at most 40
+            names. The rest is in metrics.json.
+    """
+
+    name: str
+    log: LogWords | None = None
+    in_table: bool = False
+    card: Card | None = None
+    curve: Curve | None = None
+    column: str = ""
+    figure: str = ""
+    in_cloudwatch: bool = True
+
+    def of_task(self, task: str) -> bool:
+        """Whether it is a metric of that task on validation images."""
+        return self.name.startswith(f"val/{task}/")
+
+
+_PLANES: Final = Chart("Roof planes, share right (1 is perfect)", y_top=1.0)
+_DIRECTIONS: Final = Chart("Direction of planes, error in degrees")
+_LINES: Final = Chart("Roof lines, F1 within 3 px (1 is perfect)", y_top=1.0)
+_HEIGHTS: Final = Chart("Heights, error in metres")
+_SUPERSTRUCTURES: Final = Chart("Superstructures, overlap (1 is perfect)", y_top=1.0)
+# In the order of the report.
+CHARTS: Final = (_PLANES, _DIRECTIONS, _LINES, _HEIGHTS, _SUPERSTRUCTURES)
+
+# The log, the table, and the columns of `phases` have this order.
+HEADLINES: Final = (
+    Headline("train/loss", log=LogWords("loss")),
+    Headline(
+        "val/segments/roof_iou",
+        log=LogWords("roof IoU"),
+        in_table=True,
+        card=Card(
+            1,
+            "Roof found",
+            "How well the predicted roof area lies on the true one: the area both share, out of "
+            "the area either covers. Below 50 % much is missed or invented.",
+        ),
+        curve=Curve(_PLANES, 1, "roof found"),
+        column="roof IoU",
+        figure="roof_iou",
+    ),
+    Headline("val/segments/roof_precision"),
+    Headline("val/segments/roof_recall"),
+    Headline("val/segments/roof_f1"),
+    Headline(
+        "val/segments/miou",
+        log=LogWords("plane mIoU"),
+        in_table=True,
+        card=Card(
+            4,
+            "Planes exactly right",
+            "Overlap as for roof, but each of the {num_classes} classes ({num_directions} "
+            "directions, flat, not roof) has to be hit exactly and counts the same, rare ones too. "
+            "The strictest number here.",
+            needs_directions=True,
+        ),
+        curve=Curve(_PLANES, 3, "planes exactly right"),
+        column="plane mIoU",
+    ),
+    Headline("val/segments/miou_no_background", in_table=True, figure="miou"),
+    Headline("val/segments/pixel_accuracy"),
+    Headline(
+        "val/segments/azimuth_within_one_bin",
+        card=Card(
+            2,
+            "Direction right",
+            "Of the pitched roof found, the part whose compass direction is right or one step "
+            "({step_deg} degrees) off.",
+            needs_directions=True,
+        ),
+        curve=Curve(_PLANES, 2, "direction right"),
+    ),
+    Headline(
+        "val/segments/azimuth_error_deg",
+        log=LogWords("azimuth error", "{:.0f} deg"),
+        in_table=True,
+        card=Card(
+            3,
+            "Direction off by",
+            "Angle between the predicted and the true direction of pitched roof, on average. "
+            "Guessing gives 90. The truth itself is rounded to steps of {step_deg}.",
+            needs_directions=True,
+        ),
+        curve=Curve(_DIRECTIONS, 1, "mean error"),
+        column="azimuth error, degrees",
+        figure="azimuth_error_deg",
+    ),
+    Headline("val/segments/azimuth_accuracy"),
+    Headline("val/segments/azimuth_coverage", in_table=True),
+    Headline("val/lines/precision_3px", in_table=True),
+    Headline("val/lines/recall_3px", in_table=True),
+    Headline("val/lines/f1_2px", in_table=True, figure="line_f1", in_cloudwatch=False),
+    Headline("val/lines/ods_f1_2px", figure="line_ods_f1", in_cloudwatch=False),
+    Headline(
+        "val/lines/f1_3px",
+        log=LogWords("line F1 at 3 px"),
+        in_table=True,
+        card=Card(
+            5,
+            "Lines found",
+            "Eaves, ridges, hips and valleys drawn within 3 pixels of a true one. Missed lines and "
+            "invented lines both lower it.",
+        ),
+        curve=Curve(_LINES, 1, "all"),
+        column="line F1 at 3 px",
+    ),
+    Headline("val/lines/f1_5px", in_table=True, in_cloudwatch=False),
+    *(
+        Headline(f"val/lines/{kind}_f1_2px", figure=f"{kind}_f1", in_cloudwatch=False)
+        for kind in LINE_KINDS
+    ),
+    *(
+        Headline(f"val/lines/{kind}_f1_3px", in_table=True, curve=Curve(_LINES, position, kind))
+        for position, kind in enumerate(LINE_KINDS, start=2)
+    ),
+    Headline(
+        "val/depth/mae_m",
+        in_table=True,
+        card=Card(
+            6,
+            "Height off by",
+            "Difference between predicted and true height above ground, on average over all "
+            "pixels.",
+        ),
+        curve=Curve(_HEIGHTS, 1, "mean"),
+    ),
+    Headline(
+        "val/depth/rmse_m",
+        log=LogWords("height RMSE", "{:.2f} m"),
+        in_table=True,
+        column="height RMSE, m",
+    ),
+    Headline("val/depth/bias_m"),
+    Headline("val/depth/nmad_m"),
+    Headline("val/depth/roof_mae_m", curve=Curve(_HEIGHTS, 2, "mean on roofs")),
+    Headline("val/depth/roof_rmse_m", in_table=True, figure="height_rmse_m"),
+    Headline("val/depth/roof_bias_m"),
+    Headline("val/depth/roof_nmad_m"),
+    Headline("val/depth/abs_rel"),
+    Headline("val/depth/delta_1"),
+    Headline("val/superstructures/miou", in_table=True),
+    Headline(
+        "val/superstructures/miou_no_background",
+        log=LogWords("superstructure mIoU"),
+        in_table=True,
+        card=Card(
+            7,
+            "Superstructures right",
+            "Overlap of windows, dormers, chimneys and so on with the true ones; each kind counts "
+            "the same. People who label the same roofs reach about 40 % with each other.",
+        ),
+        curve=Curve(_SUPERSTRUCTURES, 2, "of the right kind"),
+    ),
+    Headline(
+        "val/superstructures/any_superstructure_iou",
+        in_table=True,
+        curve=Curve(_SUPERSTRUCTURES, 1, "of any kind"),
+    ),
+    Headline("samples_per_s", log=LogWords("speed", "{:.1f} samples/s")),
 )
 
 
 def headline(row: Mapping[str, float | int | None], split: str = "val") -> str:
     """One line of the numbers a person asks for first; those without a value are left out."""
     return "  ".join(
-        f"{words} {form.format(value)}"
-        for name, words, form in _HEADLINES
-        if (value := row.get(name.replace("val/", f"{split}/"))) is not None
+        f"{one.log.words} {one.log.form.format(value)}"
+        for one in HEADLINES
+        if one.log and (value := row.get(one.name.replace("val/", f"{split}/"))) is not None
     )
+
+
+def cards() -> list[tuple[str, Card]]:
+    """Names and cards of the report, in their order."""
+    found = [(one.name, one.card) for one in HEADLINES if one.card]
+    return sorted(found, key=lambda pair: pair[1].position)
+
+
+def curves(chart: Chart) -> list[tuple[str, str]]:
+    """Names and legends of a chart's lines, in their order."""
+    found = [(one.curve, one.name) for one in HEADLINES if one.curve and one.curve.chart == chart]
+    found.sort(key=lambda pair: pair[0].position)
+    return [(name, curve.legend) for curve, name in found]

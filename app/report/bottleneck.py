@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from app.report.steps import PARTS
+
 # Shares of a step above which a part is worth a word. Forward and backward are what a step is for,
 # so they are named where nothing else is.
 _MUCH_WAIT: Final = 0.15
 _MUCH_TRANSFER: Final = 0.1
 _MUCH_OPTIMIZER: Final = 0.2
 _MUCH_REST: Final = 0.2
-_PARTS: Final = ("wait", "transfer", "forward", "backward", "optimizer")
 
 
 def describe_bottleneck(
@@ -29,7 +30,7 @@ def describe_bottleneck(
     step_s = _seconds(step_time, "step")
     if step_time is None or not step_s:
         return "No step was done, so nothing is known about where time goes."
-    parts = {name: _seconds(step_time, name) for name in _PARTS}
+    parts = {name: _seconds(step_time, name) for name in PARTS}
     rest_s = max(0.0, step_s - sum(parts.values()))
     samples_per_s = float(step_time.get("samples_per_step") or 0.0) / step_s
     opening = f"A step takes {format_s(step_s)}, at {samples_per_s:.3g} samples a second."

@@ -8,7 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from app.base.tasks import LINE_KINDS, Task, find_task
+from app.base.tasks import Task, find_task
+from app.metrics.headlines import CHARTS, curves
 from app.report.charts import Series, line_chart
 from app.report.costs import memory_html, time_html
 from app.report.page import page_html
@@ -30,39 +31,6 @@ __all__ = ["Image8", "Panel", "write_report"]
 
 History = Sequence[Mapping[str, object]]
 
-# Title, then the columns of the history with their legend. At most six lines a chart.
-_METRIC_CURVES: Final = (
-    (
-        "Roof planes, share right (1 is perfect)",
-        (
-            ("val/segments/roof_iou", "roof found"),
-            ("val/segments/azimuth_within_one_bin", "direction right"),
-            ("val/segments/miou", "planes exactly right"),
-        ),
-    ),
-    (
-        "Direction of planes, error in degrees",
-        (("val/segments/azimuth_error_deg", "mean error"),),
-    ),
-    (
-        "Roof lines, F1 within 3 px (1 is perfect)",
-        (
-            ("val/lines/f1_3px", "all"),
-            *((f"val/lines/{kind}_f1_3px", kind) for kind in LINE_KINDS),
-        ),
-    ),
-    (
-        "Heights, error in metres",
-        (("val/depth/mae_m", "mean"), ("val/depth/roof_mae_m", "mean on roofs")),
-    ),
-    (
-        "Superstructures, overlap (1 is perfect)",
-        (
-            ("val/superstructures/any_superstructure_iou", "of any kind"),
-            ("val/superstructures/miou_no_background", "of the right kind"),
-        ),
-    ),
-)
 _SECTIONS: Final = (
     ("pictures", "Roofs the model has not seen"),
     ("curves", "Learning"),
@@ -193,12 +161,14 @@ def _curves_html(
             for task in tasks
             if is_trained(task.name, values)
         ),
-        *(_history_chart(history, title, columns) for title, columns in _METRIC_CURVES),
+        *(_history_chart(history, chart.title, curves(chart), chart.y_top) for chart in CHARTS),
     ]
     return f'<div class="charts">{"".join(charts)}</div>'
 
 
-def _history_chart(history: History, title: str, columns: Sequence[tuple[str, str]]) -> str:
+def _history_chart(
+    history: History, title: str, columns: Sequence[tuple[str, str]], y_top: float | None = None
+) -> str:
     """A chart over epochs; empty if no column of it was ever known."""
     epochs = [finite(row.get("epoch")) or index for index, row in enumerate(history, start=1)]
     lines = [
@@ -207,7 +177,6 @@ def _history_chart(history: History, title: str, columns: Sequence[tuple[str, st
     ]
     if not any(line.known() for line in lines):
         return ""
-    y_top = 1.0 if "1 is perfect" in title else None
     return line_chart(lines, title=title, x_label="epoch", y_top=y_top, whole_x=True)
 
 

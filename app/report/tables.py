@@ -1,8 +1,7 @@
 """Tables of the report: headline numbers, every metric, confusion, settings, bad files."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.base.tasks import Colour, Task, TaskName
+from app.metrics.headlines import Card, cards
 
 TASK_TITLES: Final[dict[TaskName, str]] = {
     "segments": "Roof planes",
@@ -19,63 +19,6 @@ TASK_TITLES: Final[dict[TaskName, str]] = {
 }
 NOT_TRAINED: Final = "not trained: no labels"
 _MAX_BAD_FILES_SHOWN: Final = 200
-
-
-@dataclass(frozen=True)
-class _Headline:
-    metric: str
-    title: str
-    explanation: str
-
-
-def _headlines(tasks: Sequence[Task]) -> Iterator[_Headline]:
-    """The numbers that matter for a network of these tasks."""
-    segments = {task.name: task for task in tasks}["segments"]
-    yield _Headline(
-        "val/segments/roof_iou",
-        "Roof found",
-        "How well the predicted roof area lies on the true one: the area both share, out of the "
-        "area either covers. Below 50 % much is missed or invented.",
-    )
-    if segments.azimuth_bins:
-        step_deg = f"{360 / segments.azimuth_bins:g}"
-        yield _Headline(
-            "val/segments/azimuth_within_one_bin",
-            "Direction right",
-            "Of the pitched roof found, the part whose compass direction is right or one step "
-            f"({step_deg} degrees) off.",
-        )
-        yield _Headline(
-            "val/segments/azimuth_error_deg",
-            "Direction off by",
-            "Angle between the predicted and the true direction of pitched roof, on average. "
-            f"Guessing gives 90. The truth itself is rounded to steps of {step_deg}.",
-        )
-        yield _Headline(
-            "val/segments/miou",
-            "Planes exactly right",
-            f"Overlap as for roof, but each of the {segments.num_classes} classes "
-            f"({segments.azimuth_bins} directions, flat, not roof) has to be hit exactly and "
-            "counts the same, rare ones too. The strictest number here.",
-        )
-    yield _Headline(
-        "val/lines/f1_3px",
-        "Lines found",
-        "Eaves, ridges, hips and valleys drawn within 3 pixels of a true one. Missed lines and "
-        "invented lines both lower it.",
-    )
-    yield _Headline(
-        "val/depth/mae_m",
-        "Height off by",
-        "Difference between predicted and true height above ground, on average over all pixels.",
-    )
-    if any(task.name == "superstructures" for task in tasks):
-        yield _Headline(
-            "val/superstructures/miou_no_background",
-            "Superstructures right",
-            "Overlap of windows, dormers, chimneys and so on with the true ones; each kind counts "
-            "the same. People who label the same roofs reach about 40 % with each other.",
-        )
 
 
 def table_html(headers: Sequence[str], rows: Iterable[Sequence[str]], css_class: str) -> str:
@@ -97,15 +40,21 @@ def finite(value: object) -> float | None:
 
 def headline_html(metrics: Mapping[str, Mapping[str, Any]], tasks: Sequence[Task]) -> str:
     """The numbers that matter, large, each explained in a sentence."""
-    cards = "".join(_card(headline, metrics) for headline in _headlines(tasks))
-    return f'<div class="numbers">{cards}</div>'
+    by_name = {str(task.name): task for task in tasks}
+    segments = by_name["segments"]
+    shown = "".join(
+        _card(name, card, metrics, segments)
+        for name, card in cards()
+        if name.split("/")[1] in by_name and (segments.azimuth_bins or not card.needs_directions)
+    )
+    return f'<div class="numbers">{shown}</div>'
 
 
-def _card(headline: _Headline, metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    entry = metrics.get(headline.metric, {})
+def _card(name: str, card: Card, metrics: Mapping[str, Mapping[str, Any]], segments: Task) -> str:
+    entry = metrics.get(name, {})
     value = finite(entry.get("value"))
     if value is None:
-        trained = is_trained(headline.metric.split("/")[1], metrics)
+        trained = is_trained(name.split("/")[1], metrics)
         text = "not defined on these images" if trained else NOT_TRAINED
         shown, meter = f'<div class="value none">{text}</div>', ""
     elif entry.get("unit"):
@@ -116,10 +65,12 @@ def _card(headline: _Headline, metrics: Mapping[str, Mapping[str, Any]]) -> str:
         shown = f'<div class="value">{100 * value:.0f}<small> %</small></div>'
         width = 100 * min(max(value, 0.0), 1.0)
         meter = f'<div class="meter"><i style="width:{width:.1f}%"></i></div>'
-    return (
-        f'<div class="card"><h3>{headline.title}</h3>{shown}{meter}'
-        f"<p>{headline.explanation}</p></div>"
+    explanation = card.explanation.format(
+        step_deg=f"{360 / (segments.azimuth_bins or 1):g}",
+        num_classes=segments.num_classes,
+        num_directions=segments.azimuth_bins,
     )
+    return f'<div class="card"><h3>{card.title}</h3>{shown}{meter}<p>{explanation}</p></div>'
 
 
 def is_trained(task: str, metrics: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.base.tasks import LINE_KINDS, Task, TaskName
+from app.base.tasks import Task
+from app.metrics.headlines import HEADLINES
 from app.metrics.roof_metrics import ConfusionMatrix, MetricValue
 from app.model.export import DESCRIPTION_FILE, MODEL_FILE, export_model
 from app.model.network import HybridRoofModel
@@ -25,19 +26,6 @@ REPORT_FILE = "report.html"
 _ARTIFACTS = (
     MODEL_FILE, DESCRIPTION_FILE, METRICS_FILE, HISTORY_FILE, MEMORY_FILE, STEPS_FILE, REPORT_FILE,
 )  # fmt: skip
-
-# The table at the end of a run.
-_TABLE: Mapping[TaskName, Sequence[str]] = {
-    "segments": (
-        "roof_iou", "miou", "miou_no_background", "azimuth_error_deg", "azimuth_coverage",
-    ),
-    "lines": (
-        "precision_3px", "recall_3px", "f1_2px", "f1_3px", "f1_5px",
-        *(f"{kind}_f1_3px" for kind in LINE_KINDS),
-    ),
-    "depth": ("mae_m", "rmse_m", "roof_rmse_m"),
-    "superstructures": ("miou", "miou_no_background", "any_superstructure_iou"),
-}  # fmt: skip
 
 
 @dataclass
@@ -138,12 +126,13 @@ def _render_table(results: Results, tasks: Sequence[Task]) -> list[str]:
         return ["no epoch was validated"]
     lines = [f"last validation (all {len(results.metrics)} metrics: {METRICS_FILE})"]
     for task in (task.name for task in tasks):
-        metrics = {name: results.metrics[f"val/{task}/{name}"] for name in _TABLE[task]}
+        names = [one.name for one in HEADLINES if one.in_table and one.of_task(task)]
+        metrics = {name: results.metrics[name] for name in names}
         if all(metric["value"] is None for metric in metrics.values()):
             lines.append(f"  {task:<17}not trained: no labels")
             continue
         for name, metric in metrics.items():
             value = metric["value"]
             text = "not defined" if value is None else f"{value:.3f} {metric['unit']}".rstrip()
-            lines.append(f"  {task:<17}{name:<24}{text}")
+            lines.append(f"  {task:<17}{name.rpartition('/')[2]:<24}{text}")
     return lines

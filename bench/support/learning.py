@@ -20,6 +20,7 @@ from app.data.distribution import count_labels
 from app.data.loading import Batch
 from app.inference.predictor import Predictor
 from app.inference.scoring import score_batches
+from app.metrics.headlines import HEADLINES
 from app.metrics.roof_metrics import RoofMetrics
 from app.model.class_weights import ClassWeights, choose_class_weights
 from app.model.devices import Compute, choose_autocast_dtype
@@ -33,18 +34,7 @@ from bench.support.designs import TASKS, Design
 
 CPU: Final = torch.device("cpu")
 # What a run is judged by: the figure's name, and the metric behind it.
-SCORES: Final = {
-    "miou": "val/segments/miou_no_background",
-    "roof_iou": "val/segments/roof_iou",
-    "azimuth_error_deg": "val/segments/azimuth_error_deg",
-    "line_f1": "val/lines/f1_2px",
-    "line_ods_f1": "val/lines/ods_f1_2px",
-    "eave_f1": "val/lines/eave_f1_2px",
-    "ridge_f1": "val/lines/ridge_f1_2px",
-    "hip_f1": "val/lines/hip_f1_2px",
-    "valley_f1": "val/lines/valley_f1_2px",
-    "height_rmse_m": "val/depth/roof_rmse_m",
-}
+SCORES: Final = {one.figure: one.name for one in HEADLINES if one.figure}
 NUM_WEIGHED: Final = 64
 _RECENT_STEPS = 20
 

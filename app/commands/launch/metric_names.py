@@ -1,29 +1,26 @@
 """What SageMaker reads out of a job's log: its metrics by name, each with a regex.
 
-The line it reads is that of `app.base.logs.metric_line`. The names stand here once more, since the
-tables of `app.metrics` need torch, which a machine that only launches jobs may do without.
+The line it reads is that of `app.base.logs.metric_line`.
 """
 
 from typing import Final
 
-# CreateTrainingJob takes 40. What is left out is in the log and in metrics.json all the same: lines
-# at other tolerances, classes one by one, and what reads like one of these.
+from app.base.tasks import ALL_TASKS
+from app.metrics.definitions import define_metrics
+from app.metrics.headlines import HEADLINES
+
+_WANTED: Final = frozenset(one.name for one in HEADLINES if one.in_cloudwatch)
+# CreateTrainingJob takes 40: numbers of training, then metrics in the order of their definitions.
 METRIC_NAMES: Final = (
-    "epoch", "learning_rate", "samples_per_s",
-    "train/loss", "train/segments/loss", "train/lines/loss", "train/depth/loss",
-    "train/superstructures/loss",
-    "val/segments/miou", "val/segments/miou_no_background", "val/segments/pixel_accuracy",
-    "val/segments/roof_iou", "val/segments/roof_precision", "val/segments/roof_recall",
-    "val/segments/roof_f1", "val/segments/azimuth_coverage", "val/segments/azimuth_accuracy",
-    "val/segments/azimuth_within_one_bin", "val/segments/azimuth_error_deg",
-    "val/lines/precision_3px", "val/lines/recall_3px", "val/lines/f1_3px",
-    "val/lines/eave_f1_3px", "val/lines/ridge_f1_3px", "val/lines/hip_f1_3px",
-    "val/lines/valley_f1_3px",
-    "val/depth/mae_m", "val/depth/rmse_m", "val/depth/bias_m", "val/depth/nmad_m",
-    "val/depth/roof_mae_m", "val/depth/roof_rmse_m", "val/depth/roof_bias_m",
-    "val/depth/roof_nmad_m", "val/depth/abs_rel", "val/depth/delta_1",
-    "val/superstructures/miou", "val/superstructures/miou_no_background",
-    "val/superstructures/any_superstructure_iou",
+    "epoch", "learning_rate", "samples_per_s", "train/loss",
+    *(f"train/{task.name}/loss" for task in ALL_TASKS),
+    *(
+        full_name
+        for task in ALL_TASKS
+        for row in define_metrics(task)
+        for name, _ in row.expand()
+        if (full_name := f"val/{task.name}/{name}") in _WANTED
+    ),
 )  # fmt: skip
 
 

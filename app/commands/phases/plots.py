@@ -8,7 +8,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from app.commands.phases.rows import MEMORY_PHASES, PARTS
+from app.commands.phases.rows import MEMORY_PHASES
+from app.report.steps import PARTS
 
 Row = Mapping[str, Any]
 

@@ -9,25 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.commands.phases.trend import find_trend
+from app.metrics.headlines import HEADLINES
+from app.report.steps import PARTS
 from app.resources.cgroup import read_memory_limit_gib
 from app.resources.cores import num_cores
 from app.resources.gpus import read_gpus, read_torch_build
 
-# Of a step, in their order, as app/training/watch/step_clock.py has them, which imports torch.
-PARTS: Final = ("wait", "transfer", "forward", "backward", "optimizer")
 # Memory by phase of a job; "peak" counts shared pages once and misses no moment.
 MEMORY_PHASES: Final = ("load", "train", "val", "export")
 MEMORY_KINDS: Final = (
     "peak_gib", "uss_gib", "pss_gib", "rss_gib", "cuda_allocated_gib", "cuda_reserved_gib",
 )  # fmt: skip
 # Of the last validation: name, and how tables call it.
-METRICS: Final[Mapping[str, str]] = {
-    "val/segments/roof_iou": "roof IoU",
-    "val/segments/miou": "plane mIoU",
-    "val/segments/azimuth_error_deg": "azimuth error, degrees",
-    "val/lines/f1_3px": "line F1 at 3 px",
-    "val/depth/rmse_m": "height RMSE, m",
-}
+METRICS: Final = {one.name: one.column for one in HEADLINES if one.column}
 
 
 def describe_machine() -> str:

@@ -8,9 +8,8 @@ import pytest
 from app.base.errors import ConfigError
 from app.commands.phases.page import END, START, check_page, render_tables, write_page
 from app.commands.phases.plots import write_plots
-from app.commands.phases.rows import MEMORY_PHASES, METRICS, PARTS, describe_run
+from app.commands.phases.rows import MEMORY_PHASES, METRICS, describe_run
 from app.report.steps import StepSeries
-from app.training.watch import step_clock as step_times
 
 PARTS_S = {"wait": 0.25, "transfer": 0.0, "forward": 0.5, "backward": 1.0, "optimizer": 0.125}
 
@@ -74,10 +73,6 @@ def cells_of(text, heading, name):
     found = [dict(zip(table[0], line, strict=True)) for line in table[2:] if line[0] == name]
     assert found, (heading, name)
     return found
-
-
-def test_parts_are_those_that_steps_have():
-    assert PARTS == step_times.PARTS
 
 
 def test_the_numbers_of_a_row(tmp_path):
