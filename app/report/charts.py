@@ -1,15 +1,16 @@
-"""Charts of the report as inline SVG that follows the page's light or dark colours."""
+"""Charts of the report: inline SVG that follows the page's light or dark colours."""
 
 import io
 import math
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -51,7 +52,7 @@ _STYLE: Final[dict[Any, Any]] = {
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart; a None in `y` is not drawn, and the line goes on across it.
+    """One line of a chart; a None in `y` is not drawn, the line crosses the gap.
 
     Attributes:
         label: As the legend names it.
@@ -101,70 +102,88 @@ class Layer:
     colour_index: int
 
 
-def line_chart(
-    series: Sequence[Series],
-    *,
-    title: str,
-    x_label: str,
-    bands: Sequence[Band] = (),
-    y_top: float | None = None,
-    whole_x: bool = False,
-    wide: bool = False,
-) -> str:
-    """A chart with its title and legend as an HTML figure; a note where there is nothing to draw.
+@dataclass(frozen=True)
+class Frame:
+    """What surrounds the lines or areas of a chart.
 
-    Args:
-        series: At most NUM_SERIES_COLOURS lines.
+    Attributes:
         title: Plain text.
         x_label: Plain text, with the unit.
-        bands: Shaded stretches behind the lines.
+        bands: Shaded stretches behind the lines or areas.
         y_top: End of the y axis, which begins at 0; None lets the values decide.
-        whole_x: Ticks at whole numbers only, for epochs.
+        whole_x: Whether ticks stand at whole numbers only.
         wide: As wide as the page instead of a third of it.
     """
+
+    title: str
+    x_label: str
+    bands: Sequence[Band] = ()
+    y_top: float | None = None
+    whole_x: bool = False
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with its title and legend, as the templates take it.
+
+    Attributes:
+        title: Plain text.
+        legend: Labels, each with the CSS of its swatch.
+        svg: The drawing; None where there was nothing to draw.
+        of_lines: Whether swatches are lines, not areas.
+        wide: As wide as the page.
+    """
+
+    title: str
+    legend: Sequence[tuple[str, str]]
+    svg: Markup | None
+    of_lines: bool
+    wide: bool
+
+
+def line_chart(series: Sequence[Series], frame: Frame) -> Chart:
+    """A chart of lines.
+
+    Args:
+        series: At most NUM_SERIES_COLOURS lines; those without a known point are left out.
+        frame: What is around them.
+    """
     drawn = [one for one in series if one.known()]
-    heading = _heading(title, _legend(drawn))
+    legend = [
+        (one.label, f"border-top:3px {'dashed' if one.dashed else 'solid'} var(--series-{index})")
+        for index, one in enumerate(drawn)
+    ]
     if not drawn:
-        return f'<figure class="chart">{heading}<p class="soft">Nothing recorded.</p></figure>'
-    # The salt makes names inside the drawing the same in every run and other in every chart.
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
-        figure, axes = _begin(bands, x_label, wide=wide)
+        return Chart(frame.title, legend, None, of_lines=True, wide=False)
+    with _style(frame):
+        figure, axes = _begin(frame)
         for index, one in enumerate(drawn):
             _draw(axes, one, _SERIES[index])
-        axes.set_ylim(bottom=0.0, top=y_top)
+        axes.set_ylim(bottom=0.0, top=frame.y_top)
         axes.xaxis.set_major_locator(
-            MaxNLocator(10 if wide else 6, integer=whole_x, steps=[1, 2, 5, 10])
+            MaxNLocator(10 if frame.wide else 6, integer=frame.whole_x, steps=[1, 2, 5, 10])
         )
-        return _finish(figure, heading, title, wide=wide)
+        return Chart(frame.title, legend, _finish(figure, frame), of_lines=True, wide=frame.wide)
 
 
 def area_chart(
     layers: Sequence[Layer],
     edges: Sequence[float],
-    *,
-    title: str,
-    x_label: str,
-    bands: Sequence[Band] = (),
+    frame: Frame,
     ticks: Sequence[tuple[float, str]] | None = None,
-) -> str:
-    """Areas on top of each other, as wide as the page, as an HTML figure with title and legend.
+) -> Chart:
+    """A chart of areas on top of each other.
 
     Args:
         layers: From the bottom; each with one value less than there are edges, at least one.
         edges: Of the stretches of x, rising.
-        title: Plain text.
-        x_label: Plain text, with the unit.
-        bands: Shaded stretches behind the areas.
+        frame: What is around them.
         ticks: Where words stand below the x axis, instead of numbers.
     """
-    items = [
-        f'<li><i style="background:var(--series-{layer.colour_index})"></i>'
-        f"{escape(layer.label)}</li>"
-        for layer in layers
-    ]
-    heading = _heading(title, f'<ul class="swatches">{"".join(items)}</ul>')
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
-        figure, axes = _begin(bands, x_label, wide=True)
+    legend = [(layer.label, f"background:var(--series-{layer.colour_index})") for layer in layers]
+    with _style(frame):
+        figure, axes = _begin(frame)
         below = np.zeros(len(edges) - 1)
         for layer in layers:
             above = below + np.asarray(layer.values, dtype=np.float64)
@@ -178,37 +197,39 @@ def area_chart(
                 linewidth=0,
             )
             below = above
-        axes.set_ylim(bottom=0.0)
+        axes.set_ylim(bottom=0.0, top=frame.y_top)
         axes.set_xlim(edges[0], edges[-1])
         if ticks is not None:
             axes.set_xticks([x for x, _ in ticks], [words for _, words in ticks])
         else:
-            axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
-        return _finish(figure, heading, title, wide=True)
+            axes.xaxis.set_major_locator(
+                MaxNLocator(10, integer=frame.whole_x, steps=[1, 2, 5, 10])
+            )
+        return Chart(frame.title, legend, _finish(figure, frame), of_lines=False, wide=frame.wide)
 
 
-def _heading(title: str, legend: str) -> str:
-    return f"<figcaption><b>{escape(title)}</b>{legend}</figcaption>"
+def _style(frame: Frame) -> AbstractContextManager[None]:
+    # The salt makes names inside a drawing the same in every run, and different in every chart.
+    return mpl.rc_context({**_STYLE, "svg.hashsalt": frame.title})
 
 
-def _begin(bands: Sequence[Band], x_label: str, *, wide: bool) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(15.6, 3.9) if wide else (5.4, 3.3), layout="constrained")
+def _begin(frame: Frame) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(15.6, 3.9) if frame.wide else (5.4, 3.3), layout="constrained")
     axes = figure.add_subplot()
-    for band in bands:
+    for band in frame.bands:
         colour = _BANDS[band.colour_index]
         axes.axvspan(band.start, band.end, color=colour, linewidth=0)
-    axes.set_xlabel(x_label)
+    axes.set_xlabel(frame.x_label)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     return figure, axes
 
 
-def _finish(figure: Figure, heading: str, title: str, *, wide: bool) -> str:
+def _finish(figure: Figure, frame: Frame) -> Markup:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True)
-    css_class = "chart wide" if wide else "chart"
-    return f'<figure class="{css_class}">{heading}{_inline(buffer.getvalue(), title)}</figure>'
+    return _inline(buffer.getvalue(), frame.title)
 
 
 def _draw(axes: Axes, series: Series, colour: str) -> None:
@@ -219,22 +240,16 @@ def _draw(axes: Axes, series: Series, colour: str) -> None:
         axes.plot(x, y, color=colour, linestyle="", marker="o", markersize=6)
 
 
-def _legend(series: Sequence[Series]) -> str:
-    items = []
-    for index, one in enumerate(series):
-        kind = "dashed" if one.dashed else "solid"
-        swatch = f'<i style="border-top:3px {kind} var(--series-{index})"></i>'
-        items.append(f"<li>{swatch}{escape(one.label)}</li>")
-    return f'<ul class="swatches lines">{"".join(items)}</ul>'
+def _inline(svg: str, title: str) -> Markup:
+    """The drawing alone: no XML header, no metadata, no size, no names that two charts share.
 
-
-def _inline(svg: str, title: str) -> str:
-    """The drawing alone: no XML header, no metadata, no size, no names that two charts share."""
+    matplotlib has escaped all text in it.
+    """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    view_box = re.search(r'viewBox="[^"]*"', body)
+    view_box = re.search(r'viewBox="([^"]*)"', body)
     assert view_box
-    opening = f'<svg {view_box.group()} role="img" aria-label="{escape(title)}">'
-    body = re.sub(r"<svg[^>]*>", opening, body, count=1)
+    opening = Markup('<svg viewBox="{}" role="img" aria-label="{}">').format(view_box[1], title)
+    body = re.sub(r"<svg[^>]*>", lambda _: opening, body, count=1)
     body = re.sub(r'<g id="[^"]*"', "<g", body)
-    return re.sub("|".join(_VARIABLES), lambda match: _VARIABLES[match.group()], body)
+    return Markup(re.sub("|".join(_VARIABLES), lambda match: _VARIABLES[match.group()], body))

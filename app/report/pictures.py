@@ -1,14 +1,12 @@
-"""Pictures of the report: photos with coloured overlays, the compass, and what the colours mean.
+"""Pictures of the report: photos with coloured overlays.
 
 A photo is encoded once per panel as JPEG; everything drawn on it is a transparent PNG laid over it,
 which stays sharp and small.
 """
 
 import base64
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Final
 
 import cv2
@@ -16,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.base.tasks import IGNORE_INDEX, Colour, Task, find_task
+from app.report.legend import MISTAKES
 
 Image8 = npt.NDArray[np.uint8]
 
@@ -30,15 +29,6 @@ _SET_COLOUR: Final[Colour] = (255, 255, 255)
 _HEIGHT_COLOURS: Final[tuple[Colour, ...]] = (
     (68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37),
 )  # fmt: skip
-
-# Kinds of mistake, in words and in colours that colour-blind people tell apart.
-_MISTAKES: Final[tuple[tuple[str, Colour], ...]] = (
-    ("direction one step off ({step_deg:g} degrees)", (240, 228, 66)),
-    ("direction further off, or flat and pitched mixed up", (213, 94, 0)),
-    ("roof that was missed", (204, 60, 200)),
-    ("roof where there is none", (60, 190, 255)),
-)
-_NUM_MISTAKES_OF_DIRECTION: Final = 2
 
 
 @dataclass(frozen=True)
@@ -72,119 +62,71 @@ class Panel:
     superstructures_prediction: Image8 | None = None
 
 
-def panel_html(panel: Panel, tasks: Sequence[Task]) -> str:
+@dataclass(frozen=True)
+class Tile:
+    """A drawing over a panel's photo.
+
+    Attributes:
+        css_class: Where it stands in the panel.
+        caption: What it shows.
+        source: Data URI of the drawing.
+    """
+
+    css_class: str
+    caption: str
+    source: str
+
+
+@dataclass(frozen=True)
+class PanelView:
+    """A panel as the templates take it.
+
+    Attributes:
+        name: By which a person finds the file.
+        agreement: How much of the planes is right, in a sentence.
+        photo: Data URI.
+        ratio: Width / height, as CSS writes it.
+        tiles: Drawings over the photo.
+    """
+
+    name: str
+    agreement: str
+    photo: str
+    ratio: str
+    tiles: Sequence[Tile]
+
+
+def view_panel(panel: Panel, tasks: Sequence[Task]) -> PanelView:
     """One image as a block of pictures: photo and mistakes, then truth beside prediction."""
-    name = escape(f"{panel.dataset} {panel.sample_id}")
     segments = find_task("segments", tasks)
     height, width = panel.image.shape[:2]
-    photo = _data_uri(".jpg", cv2.cvtColor(_shrunk(panel.image), cv2.COLOR_RGB2BGR))
     tiles = [
-        f'<figure class="t-photo"><div class="photo" role="img" aria-label="Aerial photo {name}">'
-        "</div><figcaption>Photo</figcaption></figure>",
-        _tile("t-planes-truth", "Planes, truth", name, _draw(panel.segments_target, segments)),
-        _tile("t-lines-truth", "Lines, truth", name, _draw_lines(panel.lines_target)),
+        _tile("t-planes-truth", "Planes, truth", _draw(panel.segments_target, segments)),
+        _tile("t-lines-truth", "Lines, truth", _draw_lines(panel.lines_target)),
     ]
     if panel.segments_prediction is not None:
         prediction = panel.segments_prediction
         mistakes = _draw_mistakes(panel.segments_target, prediction, segments)
-        tiles.append(_tile("t-diff", "Where planes differ", name, mistakes))
+        tiles.append(_tile("t-diff", "Where planes differ", mistakes))
         planes = _draw(prediction, segments)
-        tiles.append(_tile("t-planes-prediction", "Planes, prediction", name, planes))
+        tiles.append(_tile("t-planes-prediction", "Planes, prediction", planes))
     if panel.lines_prediction is not None:
         lines = _draw_lines(panel.lines_prediction)
-        tiles.append(_tile("t-lines-prediction", "Lines, prediction", name, lines))
-    tiles.extend(_superstructures_tiles(panel, name, tasks))
-    tiles.extend(_depth_tiles(panel, name))
-    return (
-        f'<article class="panel" style="--photo:url({photo});--ratio:{width}/{height}">'
-        f'<h3>{name}</h3><p class="soft">{_agreement(panel, segments)}</p>'
-        f'<div class="tiles">{"".join(tiles)}</div></article>'
+        tiles.append(_tile("t-lines-prediction", "Lines, prediction", lines))
+    tiles.extend(_superstructures_tiles(panel, tasks))
+    tiles.extend(_depth_tiles(panel))
+    return PanelView(
+        name=f"{panel.dataset} {panel.sample_id}",
+        agreement=_agreement(panel, segments),
+        photo=_data_uri(".jpg", cv2.cvtColor(_shrunk(panel.image), cv2.COLOR_RGB2BGR)),
+        ratio=f"{width}/{height}",
+        tiles=tiles,
     )
 
 
-def compass_svg(segments: Task) -> str:
-    """The colour wheel of directions as a drawing: north up, a sector per azimuth class.
-
-    Empty for a network that knows no directions.
-    """
-    num_bins = segments.azimuth_bins
-    if not num_bins:
-        return ""
-    parts = []
-    for index, name in enumerate(segments.class_names[:num_bins]):
-        low, high = ((index + side) * 2 * math.pi / num_bins for side in (-0.5, 0.5))
-        outer = [(78, angle) for angle in np.linspace(low, high, 2 + 32 // num_bins)]
-        inner = [(34, angle) for angle in np.linspace(high, low, 2 + 32 // num_bins)]
-        corners = " ".join(
-            f"{radius * math.sin(angle):.1f},{-radius * math.cos(angle):.1f}"
-            for radius, angle in (*outer, *inner)
-        )
-        parts.append(f'<polygon points="{corners}" fill="{_css(segments.colours[index])}"/>')
-        centre = (low + high) / 2
-        x, y = 94 * math.sin(centre), -94 * math.cos(centre)
-        weight = "main" if len(name) == 1 else "minor"
-        parts.append(f'<text class="{weight}" x="{x:.1f}" y="{y + 3:.1f}">{name}</text>')
-    flat = _css(segments.colours[segments.class_names.index("flat")])
-    return (
-        '<svg class="compass" viewBox="-108 -106 216 212" role="img" '
-        'aria-label="Compass: colour of each direction in which a roof plane runs down, north up">'
-        f'{"".join(parts)}<circle r="22" fill="{flat}"/>'
-        '<text class="flat" y="4">flat</text></svg>'
-    )
-
-
-def legend_html(tasks: Sequence[Task]) -> str:
-    """What the colours of planes, lines, superstructures and mistakes mean."""
-    segments, lines = find_task("segments", tasks), find_task("lines", tasks)
-    if segments.azimuth_bins:
-        planes = (
-            "The colour is the compass direction in which the plane runs down, as on the wheel. "
-            "Every photo has north at the top. Dark is not roof, white is roof of a direction that "
-            "is not known exactly, stripes are unlabelled."
-        )
-    else:
-        planes = "Orange is roof, dark is not, stripes are unlabelled."
-    parts = [
-        f"<div><h4>Planes</h4><p>{planes}</p></div>",
-        f"<div><h4>Lines</h4>{_swatches(zip(lines.class_names, lines.colours, strict=True))}</div>",
-        f"<div><h4>Where planes differ</h4>{_swatches(_mistakes(segments))}</div>",
-    ]
-    for task in tasks:
-        if task.name == "superstructures":
-            items = list(zip(task.class_names, task.colours, strict=True))
-            del items[task.background_class]
-            parts.append(f"<div><h4>Superstructures</h4>{_swatches(items)}</div>")
-    return f'<div class="keys">{"".join(parts)}</div>'
-
-
-def _mistakes(segments: Task) -> list[tuple[str, Colour]]:
-    """Those that a network of these directions can make."""
-    if not segments.azimuth_bins:
-        return list(_MISTAKES[_NUM_MISTAKES_OF_DIRECTION:])
-    step_deg = 360 / segments.azimuth_bins
-    return [(text.format(step_deg=step_deg), colour) for text, colour in _MISTAKES]
-
-
-def _swatches(items: Iterable[tuple[str, Colour]]) -> str:
-    rows = (
-        f'<li><i style="background:{_css(colour)}"></i>{escape(text)}</li>'
-        for text, colour in items
-    )
-    return f'<ul class="swatches">{"".join(rows)}</ul>'
-
-
-def _css(colour: Colour) -> str:
-    return f"rgb({colour[0]} {colour[1]} {colour[2]})"
-
-
-def _tile(css_class: str, caption: str, name: str, overlay: Image8) -> str:
-    """One drawing over the panel's photo; `name` is escaped already."""
+def _tile(css_class: str, caption: str, overlay: Image8) -> Tile:
     source = _data_uri(".png", cv2.cvtColor(overlay, cv2.COLOR_RGBA2BGRA))
-    return (
-        f'<figure class="{css_class}"><div class="photo">'
-        f'<img src="{source}" alt="{caption}: {name}"></div>'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+    return Tile(css_class, caption, source)
 
 
 def _data_uri(extension: str, image_bgr: npt.NDArray[Any]) -> str:
@@ -272,7 +214,7 @@ def _draw_mistakes(segments_target: Image8, segments_prediction: Image8, task: T
     )
     overlay = np.zeros((*target.shape, 4), np.uint8)
     overlay[known & ~target_roof] = (0, 0, 0, _BACKGROUND_ALPHA // 2)
-    for mask, (_, colour) in zip(kinds, _MISTAKES, strict=True):
+    for mask, (_, colour) in zip(kinds, MISTAKES, strict=True):
         overlay[mask] = (*colour, 190)
     overlay[~known & _hatch(target.shape)] = (255, 255, 255, 120)
     return overlay
@@ -318,7 +260,7 @@ def _agreement(panel: Panel, task: Task) -> str:
     return text + "."
 
 
-def _superstructures_tiles(panel: Panel, name: str, tasks: Sequence[Task]) -> list[str]:
+def _superstructures_tiles(panel: Panel, tasks: Sequence[Task]) -> list[Tile]:
     """Truth where there is any, prediction where they were trained."""
     target, prediction = panel.superstructures_target, panel.superstructures_prediction
     if prediction is None:
@@ -328,12 +270,12 @@ def _superstructures_tiles(panel: Panel, name: str, tasks: Sequence[Task]) -> li
     if target is not None and (target != IGNORE_INDEX).any():
         sides.insert(0, ("truth", target))
     return [
-        _tile(f"t-superstructures-{side}", f"Superstructures, {side}", name, _draw(labels, task))
+        _tile(f"t-superstructures-{side}", f"Superstructures, {side}", _draw(labels, task))
         for side, labels in sides
     ]
 
 
-def _depth_tiles(panel: Panel, name: str) -> list[str]:
+def _depth_tiles(panel: Panel) -> list[Tile]:
     """Heights, both sides on one scale, only where the truth is known."""
     target, prediction = panel.depth_target, panel.depth_prediction
     if target is None or not np.isfinite(target).any():
@@ -346,7 +288,7 @@ def _depth_tiles(panel: Panel, name: str) -> list[str]:
         caption = f"Height, {side} (dark 0 m, yellow {top_m:.0f} m)"
         overlay = _draw_depth(depth_m, known, top_m)
         overlay = _shrunk(overlay, cv2.INTER_NEAREST, _MAX_DEPTH_SIDE_PX)
-        tiles.append(_tile(f"t-depth-{side}", caption, name, overlay))
+        tiles.append(_tile(f"t-depth-{side}", caption, overlay))
     return tiles
 
 

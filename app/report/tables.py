@@ -1,8 +1,8 @@
-"""Tables of the report: headline numbers, every metric, confusion, settings, bad files."""
+"""Tables of the report: cards, every metric, confusion, shares of classes, settings, bad files."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -10,25 +10,25 @@ import numpy.typing as npt
 
 from app.base.tasks import Colour, Task, TaskName
 from app.metrics.headlines import Card, cards
+from app.report.legend import css
 
-TASK_TITLES: Final[dict[TaskName, str]] = {
+NOT_TRAINED: Final = "not trained: no labels"
+_TASK_TITLES: Final[dict[TaskName, str]] = {
     "segments": "Roof planes",
     "lines": "Roof lines",
     "depth": "Heights",
     "superstructures": "Superstructures",
 }
-NOT_TRAINED: Final = "not trained: no labels"
 _MAX_BAD_FILES_SHOWN: Final = 200
+_NUM_WORST_SHOWN: Final = 3
+
+# Entries of metrics.json by name: "value", "unit", "support", "support_unit", and so on.
+Metrics = Mapping[str, Mapping[str, Any]]
 
 
-def table_html(headers: Sequence[str], rows: Iterable[Sequence[str]], css_class: str) -> str:
-    """A table; headers are plain text, cells are whole <td> elements."""
-    head = "".join(f'<th scope="col">{escape(header)}</th>' for header in headers)
-    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table class="{css_class}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+def task_title(task: str) -> str:
+    """The words for a task; of one that is not known, its name."""
+    return next((title for name, title in _TASK_TITLES.items() if name == task), task)
 
 
 def finite(value: object) -> float | None:
@@ -38,42 +38,7 @@ def finite(value: object) -> float | None:
     return float(value)
 
 
-def headline_html(metrics: Mapping[str, Mapping[str, Any]], tasks: Sequence[Task]) -> str:
-    """The numbers that matter, large, each explained in a sentence."""
-    by_name = {str(task.name): task for task in tasks}
-    segments = by_name["segments"]
-    shown = "".join(
-        _card(name, card, metrics, segments)
-        for name, card in cards()
-        if name.split("/")[1] in by_name and (segments.azimuth_bins or not card.needs_directions)
-    )
-    return f'<div class="numbers">{shown}</div>'
-
-
-def _card(name: str, card: Card, metrics: Mapping[str, Mapping[str, Any]], segments: Task) -> str:
-    entry = metrics.get(name, {})
-    value = finite(entry.get("value"))
-    if value is None:
-        trained = is_trained(name.split("/")[1], metrics)
-        text = "not defined on these images" if trained else NOT_TRAINED
-        shown, meter = f'<div class="value none">{text}</div>', ""
-    elif entry.get("unit"):
-        unit = str(entry["unit"])
-        number = f"{value:.0f}" if unit == "degrees" else f"{value:.2f}"
-        shown, meter = f'<div class="value">{number} <small>{escape(unit)}</small></div>', ""
-    else:
-        shown = f'<div class="value">{100 * value:.0f}<small> %</small></div>'
-        width = 100 * min(max(value, 0.0), 1.0)
-        meter = f'<div class="meter"><i style="width:{width:.1f}%"></i></div>'
-    explanation = card.explanation.format(
-        step_deg=f"{360 / (segments.azimuth_bins or 1):g}",
-        num_classes=segments.num_classes,
-        num_directions=segments.azimuth_bins,
-    )
-    return f'<div class="card"><h3>{card.title}</h3>{shown}{meter}<p>{explanation}</p></div>'
-
-
-def is_trained(task: str, metrics: Mapping[str, Mapping[str, Any]]) -> bool:
+def is_trained(task: str, metrics: Metrics) -> bool:
     """Whether any metric of the task has a value."""
     return any(
         finite(entry.get("value")) is not None
@@ -82,136 +47,220 @@ def is_trained(task: str, metrics: Mapping[str, Mapping[str, Any]]) -> bool:
     )
 
 
-def metrics_html(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """Every metric with its definition and what it was counted over, one fold per task."""
-    groups = list(dict.fromkeys(name.rpartition("/")[0] for name in metrics if "/" in name))
-    parts = []
-    for group in groups:
-        entries = [(name, metrics[name]) for name in metrics if name.rpartition("/")[0] == group]
-        # <split>/<task>, or <split>/<dataset>/<task> for one of several datasets.
-        *datasets, task = group.split("/")[1:]
-        title = next((text for name, text in TASK_TITLES.items() if name == task), task)
-        title = " of ".join([title, *datasets])
-        has_value = any(finite(entry.get("value")) is not None for _, entry in entries)
-        state = f"{len(entries)} numbers" if has_value else "no labels"
-        if not has_value and not datasets:
-            state = NOT_TRAINED
-        rows = [_metric_row(name, entry) for name, entry in entries]
-        headers = ("Name", "Value", "Counted over", "Dataset", "Definition")
-        parts.append(
-            f"<details><summary>{escape(title)} ({state})</summary>"
-            f"{table_html(headers, rows, 'plain')}</details>"
-        )
-    return "".join(parts) or '<p class="soft">No validation was finished.</p>'
+def to_percent(share: float) -> float:
+    """A share in percent, cut to 0 to 100."""
+    return 100 * min(max(share, 0.0), 1.0)
 
 
-def _metric_row(name: str, entry: Mapping[str, Any]) -> list[str]:
-    value = finite(entry.get("value"))
-    unit = str(entry.get("unit") or "")
-    shown = "-" if value is None else f"{value:.4f} {escape(unit)}".rstrip()
-    support = finite(entry.get("support"))
-    counted = "" if support is None else f"{support:,.0f} {escape(str(entry['support_unit']))}"
+@dataclass(frozen=True)
+class CardView:
+    """A large number.
+
+    Attributes:
+        title: Of the number.
+        explanation: In a sentence or two.
+        number: As text; a sentence where there is none.
+        unit: Of the number; empty where there is none.
+        percent: For a meter; None where it is no share.
+    """
+
+    title: str
+    explanation: str
+    number: str
+    unit: str = ""
+    percent: float | None = None
+
+
+def view_cards(metrics: Metrics, tasks: Sequence[Task]) -> list[CardView]:
+    """The numbers that matter for a network of these tasks."""
+    by_name = {str(task.name): task for task in tasks}
+    segments = by_name["segments"]
     return [
-        f'<td class="metric"><code>{escape(name)}</code></td>',
-        f'<td class="number">{shown}</td>',
-        f"<td>{counted}</td>",
-        f"<td>{escape(str(entry.get('dataset') or ''))}</td>",
-        f'<td class="text">{escape(str(entry.get("definition") or ""))}</td>',
+        _view_card(name, card, metrics, segments)
+        for name, card in cards()
+        if name.split("/")[1] in by_name and (segments.azimuth_bins or not card.needs_directions)
     ]
 
 
-def confusion_html(
+def _view_card(name: str, card: Card, metrics: Metrics, segments: Task) -> CardView:
+    explanation = card.explanation.format(
+        step_deg=f"{360 / (segments.azimuth_bins or 1):g}",
+        num_classes=segments.num_classes,
+        num_directions=segments.azimuth_bins,
+    )
+    entry = metrics.get(name, {})
+    value, unit = finite(entry.get("value")), str(entry.get("unit") or "")
+    if value is None:
+        trained = is_trained(name.split("/")[1], metrics)
+        text = "not defined on these images" if trained else NOT_TRAINED
+        return CardView(card.title, explanation, text)
+    if unit:
+        number = f"{value:.0f}" if unit == "degrees" else f"{value:.2f}"
+        return CardView(card.title, explanation, number, unit)
+    return CardView(card.title, explanation, f"{100 * value:.0f}", "%", to_percent(value))
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A metric, as text.
+
+    Attributes:
+        name: Of the metric.
+        value: With its unit.
+        support: What it was counted over.
+        dataset: Whose images.
+        definition: In words.
+    """
+
+    name: str
+    value: str
+    support: str
+    dataset: str
+    definition: str
+
+
+@dataclass(frozen=True)
+class MetricGroup:
+    """Every metric of a task, of all datasets or of one.
+
+    Attributes:
+        title: The task, and the dataset.
+        state: How many there are, or why there are none.
+        rows: One for each metric.
+    """
+
+    title: str
+    state: str
+    rows: Sequence[MetricRow]
+
+
+def view_metrics(metrics: Metrics) -> list[MetricGroup]:
+    """Every metric with its definition and what it was counted over, by task."""
+    groups = []
+    for group in dict.fromkeys(name.rpartition("/")[0] for name in metrics if "/" in name):
+        entries = {name: metrics[name] for name in metrics if name.rpartition("/")[0] == group}
+        # <split>/<task>, or <split>/<dataset>/<task> for one of several datasets.
+        *datasets, task = group.split("/")[1:]
+        has_value = any(finite(entry.get("value")) is not None for entry in entries.values())
+        state = f"{len(entries)} numbers" if has_value else "no labels"
+        if not has_value and not datasets:
+            state = NOT_TRAINED
+        rows = [_view_metric(name, entry) for name, entry in entries.items()]
+        groups.append(MetricGroup(" of ".join([task_title(task), *datasets]), state, rows))
+    return groups
+
+
+def _view_metric(name: str, entry: Mapping[str, Any]) -> MetricRow:
+    value, support = finite(entry.get("value")), finite(entry.get("support"))
+    return MetricRow(
+        name,
+        "-" if value is None else f"{value:.4f} {entry.get('unit') or ''}".rstrip(),
+        "" if support is None else f"{support:,.0f} {entry['support_unit']}",
+        str(entry.get("dataset") or ""),
+        str(entry.get("definition") or ""),
+    )
+
+
+@dataclass(frozen=True)
+class ConfusionCell:
+    """How many pixels of one class were given to a class.
+
+    Attributes:
+        share: Of the true class's pixels.
+        text: In percent; empty where next to none.
+        title: In words.
+        css_class: "hit" where the class is right, "strong" where text needs another colour.
+    """
+
+    share: float
+    text: str
+    title: str
+    css_class: str
+
+
+@dataclass(frozen=True)
+class ConfusionRow:
+    """A true class.
+
+    Attributes:
+        name: Of the class.
+        colour: As CSS writes it; None for a class without one.
+        cells: By predicted class; empty for a class without pixels.
+        num_pixels: Of the class, as text.
+    """
+
+    name: str
+    colour: str | None
+    cells: Sequence[ConfusionCell]
+    num_pixels: str
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Which class is taken for which.
+
+    Attributes:
+        class_names: In order.
+        rows: One for each class.
+        worst: The mistakes that cost the most pixels: percent of the true class, the true class,
+            the predicted one, and pixels.
+    """
+
+    class_names: Sequence[str]
+    rows: Sequence[ConfusionRow]
+    worst: Sequence[tuple[str, str, str, str]]
+
+
+def view_confusion(
     class_names: Sequence[str], counts: Sequence[Sequence[int]], colours: Mapping[str, Colour]
-) -> str:
-    """Which class is taken for which, in percent of the true class's pixels.
+) -> Confusion | None:
+    """The matrix in percent of the true class's pixels; None where nothing was counted.
 
     Args:
         class_names: C names.
         counts: (C, C) pixels, rows the true class, columns the predicted one.
-        colours: Of the classes that get a dot.
+        colours: Of the classes that have one.
     """
     matrix = np.asarray(counts, np.float64)
     if matrix.shape != (len(class_names), len(class_names)) or not matrix.sum():
-        return '<p class="soft">No validation was finished.</p>'
+        return None
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     rows = []
     for index, name in enumerate(class_names):
         num_pixels = float(matrix[index].sum())
         cells = [
-            _confusion_cell(float(share), name, other, is_hit=index == column)
-            for column, (share, other) in enumerate(zip(shares[index], class_names, strict=True))
+            _view_confusion_cell(float(share), name, other)
+            for share, other in zip(shares[index], class_names, strict=True)
         ]
-        support = f'<td class="soft">{_short_count(num_pixels)}</td>'
-        label = f'<th scope="row">{_dot(colours.get(name))}{escape(name)}</th>'
-        rows.append([label, *(cells if num_pixels else ["<td>·</td>"] * len(cells)), support])
-    headers = ["truth ↓ said →", *class_names, "pixels"]
-    return _worst_confusions(class_names, matrix) + table_html(headers, rows, "confusion")
+        colour = css(colours[name]) if name in colours else None
+        rows.append(
+            ConfusionRow(name, colour, cells if num_pixels else [], _short_count(num_pixels))
+        )
+    return Confusion(class_names, rows, _find_worst(class_names, matrix))
 
 
-def _confusion_cell(share: float, name: str, other: str, *, is_hit: bool) -> str:
-    classes = " ".join(["hit"] * is_hit + ["strong"] * (share >= 0.6))
-    text = f"{100 * share:.0f}" if share >= 0.005 else ""
-    title = f"{100 * share:.1f} % of true {name} was called {other}"
-    return (
-        f'<td class="{classes}" title="{escape(title)}" '
-        f'style="background:rgb(var(--accent) / {share:.3f})">{text}</td>'
+def _view_confusion_cell(share: float, name: str, other: str) -> ConfusionCell:
+    return ConfusionCell(
+        share=share,
+        text=f"{100 * share:.0f}" if share >= 0.005 else "",
+        title=f"{100 * share:.1f} % of true {name} was called {other}",
+        css_class=" ".join(["hit"] * (name == other) + ["strong"] * (share >= 0.6)),
     )
 
 
-def _worst_confusions(class_names: Sequence[str], matrix: npt.NDArray[np.float64]) -> str:
-    """The three mistakes that cost the most pixels, in words."""
+def _find_worst(
+    class_names: Sequence[str], matrix: npt.NDArray[np.float64]
+) -> list[tuple[str, str, str, str]]:
     mistakes = matrix.copy()
     np.fill_diagonal(mistakes, 0.0)
-    items = []
-    for flat_index in np.argsort(mistakes, axis=None)[::-1][:3]:
+    found = []
+    for flat_index in np.argsort(mistakes, axis=None)[::-1][:_NUM_WORST_SHOWN]:
         true, said = np.unravel_index(flat_index, mistakes.shape)
         num_pixels = float(mistakes[true, said])
         if num_pixels > 0:
-            share = 100 * num_pixels / matrix[true].sum()
-            items.append(
-                f"<li>{share:.0f} % of what is <b>{escape(class_names[true])}</b> was called "
-                f"<b>{escape(class_names[said])}</b> ({_short_count(num_pixels)} pixels)</li>"
-            )
-    return f"<p>The mistakes that cost the most:</p><ul>{''.join(items)}</ul>" if items else ""
-
-
-def _dot(colour: Colour | None) -> str:
-    if colour is None:
-        return ""
-    return f'<i class="dot" style="background:rgb({colour[0]} {colour[1]} {colour[2]})"></i>'
-
-
-def distribution_html(
-    shares: Mapping[str, Mapping[str, float]], weights: Mapping[str, Mapping[str, float]]
-) -> str:
-    """How often each class came in training and what it weighed in the loss, folded, per task.
-
-    Args:
-        shares: Per task and label, in [0, 1].
-        weights: Per task and class; labels without one weigh 1.
-    """
-    parts = []
-    for task, task_shares in shares.items():
-        title = next((text for name, text in TASK_TITLES.items() if name == task), task)
-        rows = []
-        for label, share in task_shares.items():
-            weight = weights.get(task, {}).get(label, 1.0)
-            width = 100 * min(max(share, 0.0), 1.0)
-            rows.append(
-                [
-                    f"<td>{escape(label)}</td>",
-                    f'<td class="number">{100 * share:.2f} %</td>',
-                    f'<td class="bar"><div class="meter"><i style="width:{width:.1f}%"></i></div>'
-                    "</td>",
-                    f'<td class="number">{weight:.2f}</td>',
-                ]
-            )
-        headers = ("Class", "Share", "", "Weight in the loss")
-        parts.append(
-            f"<details><summary>How often each class comes: {escape(title.lower())}</summary>"
-            f"{table_html(headers, rows, 'plain')}</details>"
-        )
-    return "".join(parts)
+            share = f"{100 * num_pixels / matrix[true].sum():.0f}"
+            found.append((share, class_names[true], class_names[said], _short_count(num_pixels)))
+    return found
 
 
 def _short_count(count: float) -> str:
@@ -221,35 +270,79 @@ def _short_count(count: float) -> str:
     return f"{count:.0f}"
 
 
-def settings_html(title: str, settings: Mapping[str, Any]) -> str:
-    """Names and values, folded; nothing if there are none."""
-    if not settings:
-        return ""
-    rows = [
-        [f'<td class="name"><code>{escape(name)}</code></td>', f"<td>{escape(str(value))}</td>"]
-        for name, value in settings.items()
+@dataclass(frozen=True)
+class ShareRow:
+    """How often a class came in training.
+
+    Attributes:
+        label: Of the class.
+        share: Of the labelled pixels.
+        weight: In the loss.
+    """
+
+    label: str
+    share: float
+    weight: float
+
+    @property
+    def percent(self) -> float:
+        """For a meter."""
+        return to_percent(self.share)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How often each class of a task came in training.
+
+    Attributes:
+        title: Of the task.
+        rows: One for each class.
+    """
+
+    title: str
+    rows: Sequence[ShareRow]
+
+
+def view_shares(
+    shares: Mapping[str, Mapping[str, float]], weights: Mapping[str, Mapping[str, float]]
+) -> list[Shares]:
+    """How often each class came in training and what it weighed in the loss, by task.
+
+    Args:
+        shares: Per task and label, in [0, 1].
+        weights: Per task and class; labels without one weigh 1.
+    """
+    return [
+        Shares(
+            task_title(task).lower(),
+            [
+                ShareRow(label, share, weights.get(task, {}).get(label, 1.0))
+                for label, share in task_shares.items()
+            ],
+        )
+        for task, task_shares in shares.items()
     ]
-    return (
-        f"<details><summary>{escape(title)}</summary>"
-        f"{table_html(('Name', 'Value'), rows, 'settings')}</details>"
-    )
 
 
-def bad_files_html(dataset: str, bad_files: Sequence[Mapping[str, Any]]) -> str:
-    """The files left out of a dataset, with reasons."""
-    if not bad_files:
-        return f"<p>{escape(dataset)}: every file could be used.</p>"
+@dataclass(frozen=True)
+class BadFiles:
+    """The files left out of a dataset.
+
+    Attributes:
+        dataset: Its name.
+        num_files: How many there are.
+        rows: The first of them: image, file, reason.
+    """
+
+    dataset: str
+    num_files: int
+    rows: Sequence[tuple[str, str, str]]
+
+
+def view_bad_files(dataset: str, bad_files: Sequence[Mapping[str, Any]]) -> BadFiles:
+    """The files left out of a dataset, as Quarantine.to_json has them."""
     rows = [
-        [f'<td class="name">{escape(str(bad.get(key, "")))}</td>' for key in _BAD_FILE_KEYS]
+        (str(bad.get("sample_id", "")), str(bad.get("path", "")), str(bad.get("reason", "")))
         for bad in bad_files[:_MAX_BAD_FILES_SHOWN]
     ]
-    num_hidden = len(bad_files) - len(rows)
-    more = f"<p>And {num_hidden} more, listed in metrics.json.</p>" if num_hidden else ""
-    count = f"{len(bad_files)} file{'s' if len(bad_files) > 1 else ''}"
-    return (
-        f'<p class="warn"><b>{escape(dataset)}: {count} left out.</b> Training went on without '
-        f"them.</p>{table_html(('Image', 'File', 'Why'), rows, 'plain')}{more}"
-    )
-
-
-_BAD_FILE_KEYS: Final = ("sample_id", "path", "reason")
+    return BadFiles(dataset, len(bad_files), rows)

@@ -199,17 +199,31 @@ class MemorySampler:
         """The container's limit or the host's memory, whichever is less."""
         return self._limit_gib
 
-    def write_csv(self, path: Path) -> None:
-        """Write the series: time_s since the start, phase, COLUMNS; empty where unknown."""
+    def rows(self) -> list[dict[str, float | str | None]]:
+        """The series: time_s since the start, phase, COLUMNS; None where unknown."""
         with self._lock:
             rows = list(self._rows)
+        return [
+            {
+                "time_s": round(row.time_s, 2),
+                "phase": row.phase,
+                **{
+                    column: None if (value := row.values[column]) is None else round(value, 4)
+                    for column in COLUMNS
+                },
+            }
+            for row in rows
+        ]
+
+    def write_csv(self, path: Path) -> None:
+        """Write the rows; a value that is unknown stays empty."""
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["time_s", "phase", *COLUMNS])
-            for row in rows:
-                values = (row.values[column] for column in COLUMNS)
+            for row in self.rows():
+                values = (row[column] for column in COLUMNS)
                 cells = ["" if value is None else f"{value:.4f}" for value in values]
-                writer.writerow([f"{row.time_s:.2f}", row.phase, *cells])
+                writer.writerow([f"{row['time_s']:.2f}", row["phase"], *cells])
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):

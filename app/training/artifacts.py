@@ -10,9 +10,9 @@ from typing import Any
 from app.base.tasks import Task
 from app.metrics.headlines import HEADLINES
 from app.metrics.roof_metrics import ConfusionMatrix, MetricValue
-from app.model.export import DESCRIPTION_FILE, MODEL_FILE, export_model
+from app.model.export import export_model
 from app.model.network import HybridRoofModel
-from app.report.report import Panel, write_report
+from app.report.report import Panel, ReportInput, write_report
 from app.report.steps import StepSeries
 from app.resources.memory_sampler import MemorySampler
 
@@ -23,9 +23,6 @@ HISTORY_FILE = "metrics.jsonl"
 MEMORY_FILE = "memory.csv"
 STEPS_FILE = "steps.csv"
 REPORT_FILE = "report.html"
-_ARTIFACTS = (
-    MODEL_FILE, DESCRIPTION_FILE, METRICS_FILE, HISTORY_FILE, MEMORY_FILE, STEPS_FILE, REPORT_FILE,
-)  # fmt: skip
 
 
 @dataclass
@@ -58,36 +55,45 @@ class Results:
         return asdict(self)
 
 
-def write_artifacts(
-    model_dir: Path,
-    model: HybridRoofModel,
-    description: Mapping[str, Any],
-    document: Mapping[str, Any],
-    results: Results,
-    steps: StepSeries,
-    memory: MemorySampler,
-    panels: Sequence[Panel],
-) -> None:
-    """Write the model folder and check that all of it is there.
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has led to, besides its weights.
 
-    Args:
-        model_dir: Made if it is not there.
-        model: The weights to export.
-        description: Content of model.json.
-        document: Content of metrics.json but for metrics, confusion matrices and memory.
+    Attributes:
+        document: Content of metrics.json but for what the other attributes and model.json hold.
         results: What validations have found.
         steps: Time and loss of every step.
         memory: The run's sampler.
         panels: Pictures of the report.
     """
+
+    document: Mapping[str, Any]
+    results: Results
+    steps: StepSeries
+    memory: MemorySampler
+    panels: Sequence[Panel]
+
+
+def write_artifacts(
+    model_dir: Path, model: HybridRoofModel, description: Mapping[str, Any], outcome: Outcome
+) -> None:
+    """Write the model folder, and say in the log what is in it.
+
+    Args:
+        model_dir: Made if it is not there.
+        model: The weights to export.
+        description: Content of model.json.
+        outcome: What else the run has led to.
+    """
+    results, memory = outcome.results, outcome.memory
     export_model(model_dir, model, description)
     memory.sample_now()
     memory.write_csv(model_dir / MEMORY_FILE)
-    steps.write_csv(model_dir / STEPS_FILE)
+    outcome.steps.write_csv(model_dir / STEPS_FILE)
     rows = "".join(json.dumps(row) + "\n" for row in results.history)
     (model_dir / HISTORY_FILE).write_text(rows, encoding="utf-8")
     metrics = {
-        **document,
+        **outcome.document,
         "metrics": results.metrics,
         "confusion_matrix": results.confusion,
         "memory": {"peaks": memory.peaks(), "limit_gib": memory.limit_gib()},
@@ -98,24 +104,16 @@ def write_artifacts(
     (model_dir / METRICS_FILE).write_text(text, encoding="utf-8")
     write_report(
         model_dir / REPORT_FILE,
-        results.history,
-        metrics,
-        model_dir / MEMORY_FILE,
-        panels,
-        model.tasks,
-        model_dir / STEPS_FILE,
+        ReportInput(
+            tasks=model.tasks,
+            metrics=metrics,
+            history=results.history,
+            memory=memory.rows(),
+            steps=outcome.steps.rows,
+            panels=outcome.panels,
+        ),
     )
-    # A history without a row is legitimate: a run stopped in its first epoch.
-    empty = [
-        name
-        for name in _ARTIFACTS
-        if not (model_dir / name).is_file()
-        or ((model_dir / name).stat().st_size == 0 and name != HISTORY_FILE)
-    ]
-    if empty:
-        raise RuntimeError(f"artifacts missing or empty in {model_dir}: {', '.join(empty)}")
-    table = _render_table(results, model.tasks)
-    for line in table:
+    for line in _render_table(results, model.tasks):
         logger.info("%s", line)
     logger.info("report: %s", model_dir / REPORT_FILE)
 

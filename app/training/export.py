@@ -8,7 +8,7 @@ from app.base.storage import writing_to
 from app.inference.panels import collect_panels
 from app.model.export import describe_model
 from app.resources.cores import num_cores
-from app.training.artifacts import write_artifacts
+from app.training.artifacts import Outcome, write_artifacts
 from app.training.ranks.distributed import world_size
 from app.training.run import Run
 
@@ -58,9 +58,5 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
             run.job.paths.model_dir,
             run.averaged_model,
             description,
-            document,
-            run.progress.results,
-            run.progress.steps,
-            run.memory,
-            panels,
+            Outcome(document, run.progress.results, run.progress.steps, run.memory, panels),
         )

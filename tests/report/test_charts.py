@@ -4,32 +4,43 @@ import re
 
 import pytest
 
-from app.report.charts import NUM_SERIES_COLOURS, Layer, Series, area_chart, line_chart
-from app.report.page import page_html
+from app.report.charts import NUM_SERIES_COLOURS, Frame, Layer, Series, area_chart, line_chart
+from app.report.page import read_style
+
+EPOCHS = Frame("T", "epoch", whole_x=True)
 
 
 def test_chart_has_no_colour_that_dark_mode_cannot_change() -> None:
-    html = line_chart(
-        [Series("a $b$ <c>", [1, 2, 3], [0.1, None, 0.3])], title="T", x_label="epoch"
-    )
-    assert "#010" not in html
-    assert "var(--series-0)" in html
-    assert "a $b$ &lt;c&gt;" in html
-    assert "http" not in html
+    label = "a $b$ <c>"
+    chart = line_chart([Series(label, [1, 2, 3], [0.1, None, 0.3])], EPOCHS)
+    assert chart.svg
+    assert "#010" not in chart.svg
+    assert "var(--series-0)" in chart.svg
+    assert "http" not in chart.svg
+    assert chart.legend == [(label, "border-top:3px solid var(--series-0)")]
+
+
+def test_texts_of_a_chart_are_escaped() -> None:
+    frame = Frame('<T> "1"', "<x>")
+    chart = line_chart([Series("a", [1, 2], [1.0, 2.0])], frame)
+    assert chart.svg
+    assert 'aria-label="&lt;T&gt; &#34;1&#34;"' in chart.svg
+    assert "&lt;x&gt;" in chart.svg
+    assert "<x>" not in chart.svg
 
 
 def test_chart_without_a_known_value_says_so() -> None:
-    html = line_chart([Series("a", [1, 2], [None, None])], title="T", x_label="epoch")
-    assert "Nothing recorded." in html
-    assert "<svg" not in html
+    chart = line_chart([Series("a", [1, 2], [None, None])], EPOCHS)
+    assert chart.svg is None
+    assert chart.legend == []
 
 
 def test_lone_point_is_drawn_as_a_dot() -> None:
-    one = line_chart([Series("a", [1], [0.5])], title="T", x_label="epoch")
-    three = line_chart([Series("a", [1, 2, 3], [0.5, 0.4, 0.3])], title="T", x_label="epoch")
+    one = line_chart([Series("a", [1], [0.5])], EPOCHS)
+    three = line_chart([Series("a", [1, 2, 3], [0.5, 0.4, 0.3])], EPOCHS)
     dot = "fill: var(--series-0)"
-    assert dot in one
-    assert dot not in three
+    assert dot in (one.svg or "")
+    assert dot not in (three.svg or "")
 
 
 def corners(html: str, colour_index: int) -> list[tuple[float, float]]:
@@ -42,7 +53,8 @@ def corners(html: str, colour_index: int) -> list[tuple[float, float]]:
 
 def test_areas_stand_on_each_other_without_a_gap() -> None:
     layers = [Layer("low <b>", [1.0, 3.0], 7), Layer("high", [2.0, 2.0], 5)]
-    html = area_chart(layers, [0, 10, 30], title="T", x_label="step")
+    chart = area_chart(layers, [0, 10, 30], Frame("T", "step"))
+    html = chart.svg or ""
     low, high = corners(html, 7), corners(html, 5)
     # The y axis points down. Above the first stretch 1 and 3, above the second 3 and 5.
     low_heights = sorted({round(y, 2) for _, y in low}, reverse=True)
@@ -54,19 +66,18 @@ def test_areas_stand_on_each_other_without_a_gap() -> None:
     assert zero - high_heights[-1] == pytest.approx(5 * unit, rel=1e-3)
     widths = sorted({round(x, 2) for x, _ in low})
     assert (widths[2] - widths[1]) == pytest.approx(2 * (widths[1] - widths[0]), rel=1e-3)
-    assert "low &lt;b&gt;" in html
-    assert "background:var(--series-7)" in html
+    assert chart.legend[0] == ("low <b>", "background:var(--series-7)")
     assert "#010" not in html
 
 
 def test_areas_have_words_below_them() -> None:
-    html = area_chart(
-        [Layer("a", [1.0, 2.0], 0)], [0, 1, 2], title="T", x_label="x", ticks=[(1.0, "middle")]
-    )
-    assert html.count(">middle<") == 1
+    layers = [Layer("a", [1.0, 2.0], 0)]
+    chart = area_chart(layers, [0, 1, 2], Frame("T", "x"), [(1.0, "middle")])
+    assert chart.svg
+    assert chart.svg.count(">middle<") == 1
 
 
 def test_every_colour_is_defined_in_light_and_dark() -> None:
-    page = page_html("T", "")
+    style = read_style()
     for index in range(NUM_SERIES_COLOURS):
-        assert page.count(f"--series-{index}:") == 2
+        assert style.count(f"--series-{index}:") == 2

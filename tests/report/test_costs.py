@@ -1,6 +1,5 @@
 """What the report says of time and memory."""
 
-import csv
 from pathlib import Path
 
 import pytest
@@ -9,13 +8,12 @@ from app.report.steps import StepSeries
 from tests.support.report import (
     HOSTILE,
     Page,
+    make_memory,
     make_metrics,
     make_profile,
     make_steps,
     write,
     write_full,
-    write_memory,
-    write_steps,
 )
 
 
@@ -31,8 +29,7 @@ def with_steps(**more):
 def test_parts_of_a_step_have_their_means_and_shares(tmp_path: Path) -> None:
     machine = {"device": "cpu", "num_cores": 8}
     metrics = with_steps(hyperparameters={"num_workers": 2}, machine=machine)
-    steps_csv = write_steps(tmp_path / "steps.csv")
-    html = section(write(tmp_path, metrics=metrics, steps_csv=steps_csv), "time")
+    html = section(write(tmp_path, metrics=metrics, steps=make_steps().rows), "time")
     text = Page(html).text
     for row in (
         "waiting for data500.0 ms25.0 %",
@@ -56,15 +53,15 @@ def test_the_section_is_in_the_navigation(tmp_path: Path) -> None:
 def test_steps_are_averaged_where_there_are_many(tmp_path: Path) -> None:
     sizes = []
     for num_steps in (300, 3000):
-        steps_csv = write_steps(tmp_path / "steps.csv", num_steps)
-        sizes.append(len(write(tmp_path, metrics=with_steps(), steps_csv=steps_csv)))
+        steps = make_steps(num_steps).rows
+        sizes.append(len(write(tmp_path, metrics=with_steps(), steps=steps)))
     assert sizes[1] < 1.1 * sizes[0]
 
 
 def test_a_lone_step_is_drawn(tmp_path: Path) -> None:
-    steps_csv = write_steps(tmp_path / "steps.csv", 1)
-    metrics = make_metrics() | {"step_time": make_steps(1).summary()}
-    html = section(write(tmp_path, metrics=metrics, steps_csv=steps_csv), "time")
+    series = make_steps(1)
+    metrics = make_metrics() | {"step_time": series.summary()}
+    html = section(write(tmp_path, metrics=metrics, steps=series.rows), "time")
     assert "var(--series-3)" in html
     assert "first step" not in html
 
@@ -74,21 +71,20 @@ def test_skipped_steps_have_times_but_no_loss(tmp_path: Path) -> None:
     for step in (1, 2):
         series.add(step, 4, None, dict.fromkeys(("step", "wait"), 1.0) | dict.fromkeys(
             ("transfer", "forward", "backward", "optimizer"), 0.0))  # fmt: skip
-    series.write_csv(tmp_path / "steps.csv")
     metrics = make_metrics() | {"step_time": series.summary()}
-    html = write(tmp_path, metrics=metrics, steps_csv=tmp_path / "steps.csv")
+    html = write(tmp_path, metrics=metrics, steps=series.rows)
     assert "waiting for data1,000.0 ms100.0 %" in Page(section(html, "time")).text
 
 
 @pytest.mark.parametrize("step_time", [None, {}, {"step_s": None}])
-def test_old_folders_without_times(step_time, tmp_path: Path) -> None:
+def test_a_run_without_times(step_time, tmp_path: Path) -> None:
     metrics = make_metrics() | {"step_time": step_time}
-    html = write(tmp_path, metrics=metrics, steps_csv=tmp_path / "absent.csv")
+    html = write(tmp_path, metrics=metrics)
     assert Page(section(html, "time")).text == "Where the time goesNothing recorded."
 
 
 def test_means_without_a_series_are_shown(tmp_path: Path) -> None:
-    html = section(write(tmp_path, metrics=with_steps(), steps_csv=None), "time")
+    html = section(write(tmp_path, metrics=with_steps()), "time")
     assert "backward800.0 ms" in Page(html).text
     assert "<svg" not in html
 
@@ -133,18 +129,12 @@ def test_names_of_holders_are_escaped(tmp_path: Path) -> None:
 
 
 def test_unique_peak_is_told_apart_from_shared_memory(tmp_path: Path) -> None:
-    memory_csv = write_memory(tmp_path / "memory.csv")
-    text = Page(section(write(tmp_path, memory_csv=memory_csv), "memory")).text
+    rows = make_memory()
+    text = Page(section(write(tmp_path, memory=rows), "memory")).text
     assert "USS) were" not in text  # never measured
-    with memory_csv.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row, uss_gib in zip(rows, ("0.5", "1.25", ""), strict=True):
+    for row, uss_gib in zip(rows, (0.5, 1.25, None), strict=True):
         row["uss_gib"] = uss_gib
-    with memory_csv.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    text = Page(section(write(tmp_path, memory_csv=memory_csv), "memory")).text
+    text = Page(section(write(tmp_path, memory=rows), "memory")).text
     assert "Unique to one process or another (USS) were at most 1.25 GiB" in text
 
 

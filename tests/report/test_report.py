@@ -1,6 +1,7 @@
 """The report as a file: what it names, what it escapes, what it must never load."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -8,14 +9,17 @@ import numpy as np
 import pytest
 
 from app.base.tasks import build_tasks, find_task
-from app.report.report import write_report
+from app.report.report import ReportInput, write_report
 from tests.support.report import (
     CLASS_NAMES,
     HOSTILE,
     Page,
     make_history,
+    make_memory,
     make_metrics,
     make_panel,
+    make_profile,
+    make_steps,
     write,
     write_full,
 )
@@ -55,6 +59,35 @@ def test_names_from_users_are_shown_as_they_are(tmp_path: Path) -> None:
             "Lines, prediction",
         )
     ]
+
+
+def test_nothing_that_a_run_names_becomes_markup(tmp_path: Path) -> None:
+    metrics = make_metrics() | {
+        "versions": {HOSTILE: HOSTILE},
+        "class_distribution": {"shares": {HOSTILE: {HOSTILE: 0.5}}},
+        "step_time": make_steps().summary(),
+        "memory_profile": make_profile() | {"holders": [HOSTILE], "outside_gib": {HOSTILE: 1.0}},
+    }
+    words = ("unit", "support_unit", "definition", "dataset")
+    entry = {"value": 1.0, "support": 1, **dict.fromkeys(words, HOSTILE)}
+    metrics["metrics"][f"val/{HOSTILE}/segments/roof_iou"] = entry
+    metrics["confusion_matrix"][f"val/{HOSTILE}/segments"] = {
+        "class_names": [HOSTILE, "b"],
+        "counts": [[1, 2], [3, 4]],
+    }
+    metrics["datasets"][HOSTILE] = {"num_train": HOSTILE, "num_val": HOSTILE}
+    page = Page(write(tmp_path, metrics=metrics, memory=make_memory((HOSTILE,))))
+    assert "script" not in {tag for tag, _ in page.tags}
+    # Of make_metrics 3; versions 2; shares 2; holder 1; metric 5; matrix 4; dataset 4; phase 1.
+    assert page.text.count(HOSTILE) == 22
+
+
+def test_a_name_that_is_not_utf_8_can_be_written(tmp_path: Path) -> None:
+    metrics = make_metrics()
+    metrics["datasets"]["rid"]["quarantined"] = [
+        {"sample_id": "a", "path": os.fsdecode(b"a\xff.tif"), "reason": "damaged"}
+    ]
+    assert "a\\udcff.tifdamaged" in Page(write(tmp_path, metrics=metrics)).text
 
 
 def test_names_every_metric_class_and_direction(tmp_path: Path) -> None:
@@ -132,7 +165,9 @@ def test_memory_peak_is_set_against_the_limit(tmp_path: Path) -> None:
     assert "writing results" in text
     metrics = make_metrics() | {"memory": {"limit_gib": 3.1}}
     html = write_full(tmp_path, history=[], metrics=metrics)
-    assert "came close to being stopped" in Page(html).text
+    assert "(97 %). It came close to being stopped by the system." in Page(html).text
+    html = write_full(tmp_path, history=[], metrics=make_metrics() | {"memory": {}})
+    assert "The job used at most 3.00 GiB." in Page(html).text
 
 
 @pytest.mark.parametrize("history", [[], make_history(1)])
@@ -142,7 +177,7 @@ def test_short_histories(history: list[dict[str, object]], tmp_path: Path) -> No
 
 
 def test_nothing_known_still_makes_a_report(tmp_path: Path) -> None:
-    write_report(tmp_path / "report.html", [], {}, tmp_path / "absent.csv", [], build_tasks())
+    write_report(tmp_path / "report.html", ReportInput(build_tasks()))
     text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
     assert "No epoch was finished." in text
     assert "No validation was finished." in text

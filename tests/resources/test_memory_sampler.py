@@ -85,6 +85,9 @@ def test_csv_has_a_row_per_sample_and_empty_cells_for_the_unknown(tmp_path: Path
     assert {row["cgroup_limit_gib"] for row in rows} == {""}
     times_s = [float(row["time_s"]) for row in rows]
     assert times_s == sorted(times_s)
+    as_text = {name: "" if value is None else value for name, value in sampler.rows()[-1].items()}
+    assert as_text.pop("phase") == rows[-1].pop("phase")
+    assert as_text == {name: text and float(text) for name, text in rows[-1].items()}
 
 
 def test_child_that_ends_between_listing_and_reading_is_left_out(

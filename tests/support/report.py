@@ -12,7 +12,7 @@ import numpy as np
 
 from app.base.tasks import BACKGROUND_CLASS, Task, build_tasks, find_task
 from app.metrics.roof_metrics import define_metrics
-from app.report.report import Panel, write_report
+from app.report.report import Panel, ReportInput, write_report
 from app.report.steps import StepSeries
 from app.resources.memory_sampler import COLUMNS
 
@@ -45,8 +45,10 @@ class Page(HTMLParser):
             assert self.open_tags.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open_tags[-1:] != ["style"]:
-            self.text += data
+        # Line breaks between tags lay out the source, not the page.
+        is_layout = "\n" in data and not data.strip()
+        if self.open_tags[-1:] != ["style"] and not is_layout:
+            self.text += data.strip("\n")
 
 
 def make_panel(sample_id: str = "1207", size_px: int = 32, **changes: Any) -> Panel:
@@ -130,14 +132,12 @@ def make_history(num_epochs: int) -> list[dict[str, object]]:
     ]
 
 
-def write_memory(path: Path, phases: tuple[str, ...] = ("start", "train", "export")) -> Path:
-    rows = [f"time_s,phase,{','.join(COLUMNS)}"]
-    rows += [
-        f"{index * 10}.0,{phase},{index + 1}.0,,0.5,0.0,,,,16.0,8.0"
+def make_memory(phases: tuple[str, ...] = ("start", "train", "export")) -> list[dict[str, Any]]:
+    """Rows as MemorySampler has them, 10 s apart: 1 GiB in use, then 2, 3 and so on."""
+    return [
+        dict.fromkeys(COLUMNS) | {"time_s": 10.0 * index, "phase": phase, "rss_gib": index + 1.0}
         for index, phase in enumerate(phases)
     ]
-    path.write_text("\n".join(rows) + "\n")
-    return path
 
 
 def make_steps(num_steps: int = 5) -> StepSeries:
@@ -149,11 +149,6 @@ def make_steps(num_steps: int = 5) -> StepSeries:
         seconds = {name: scale * value for name, value in {"step": 2.0, **parts}.items()}
         series.add(step, 8, 1.0 / step, seconds)
     return series
-
-
-def write_steps(path: Path, num_steps: int = 5) -> Path:
-    make_steps(num_steps).write_csv(path)
-    return path
 
 
 def make_profile(device: str = "cpu", num_holders: int = 3) -> dict[str, Any]:
@@ -177,13 +172,11 @@ def make_profile(device: str = "cpu", num_holders: int = 3) -> dict[str, Any]:
 def write(tmp_path: Path, **changes: Any) -> str:
     """The HTML of a report without charts, which take most of the time, but for what is given."""
     arguments: dict[str, Any] = {
-        "history": [],
-        "metrics": make_metrics(),
-        "memory_csv": tmp_path / "absent.csv",
-        "panels": [make_panel()],
         "tasks": build_tasks(),
+        "metrics": make_metrics(),
+        "panels": [make_panel()],
     }
-    write_report(tmp_path / "report.html", **(arguments | changes))
+    write_report(tmp_path / "report.html", ReportInput(**(arguments | changes)))
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -193,8 +186,8 @@ def write_full(tmp_path: Path, **changes: Any) -> str:
     arguments = {
         "history": make_history(2),
         "metrics": make_metrics() | step_time,
-        "memory_csv": write_memory(tmp_path / "memory.csv"),
-        "steps_csv": write_steps(tmp_path / "steps.csv"),
+        "memory": make_memory(),
+        "steps": make_steps().rows,
     }
     return write(tmp_path, **(arguments | changes))
 
