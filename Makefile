@@ -65,10 +65,10 @@ image-test: setup  ## Run the tests of the built images
 	$(python) -m pytest -m docker tests/container
 
 # What trains networks to compare what they learn takes hours, and is run by name.
-bench_scripts = $(filter-out bench/ablation.py bench/quality.py, $(wildcard bench/*.py))
+benchmarks = $(filter-out __init__ ablation quality, $(basename $(notdir $(wildcard bench/*.py))))
 
 bench: setup  ## Run the benchmarks that take minutes
-	@for script in $(bench_scripts); do echo "== $$script"; $(python) "$$script"; done
+	@for name in $(benchmarks); do echo "== $$name"; $(python) -m "bench.$$name"; done
 
 clean:  ## Remove .venv and caches; local/ with its models stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,14 +1,13 @@
 """What each choice in HybridRoofModel and its training is worth: one thing changed at a time.
 
-    python bench/ablation.py [--steps 300] [--seeds 3] [--only NAME ...] [--json FILE]
-    python bench/ablation.py --from bench/results/ablation
+    python -m bench.ablation [--steps 300] [--seeds 3] [--only NAME ...] [--json FILE]
+    python -m bench.ablation --from bench/results/ablation
 
 Every variant takes the same number of steps on the same samples in the same order, so that other
 work on the machine changes no score; what a step of it costs is measured apart, in turns with ours.
 Results are kept in local/bench: what was interrupted goes on with the runs that are missing.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -17,14 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
-    sys.path[0] = str(ROOT)
-
-from bench.support.environment import describe_machine, load_average  # noqa: E402
-from bench.support.figures import add_json_option, print_table, report  # noqa: E402
-from bench.support.networks import Network, take_turns  # noqa: E402
-from bench.support.runs import (  # noqa: E402
+from bench.support.environment import describe_machine, load_average
+from bench.support.figures import build_parser, print_table, report
+from bench.support.networks import Network, take_turns
+from bench.support.runs import (
     CACHE,
     KEPT_HELP,
     Run,
@@ -34,7 +29,7 @@ from bench.support.runs import (  # noqa: E402
     run_all,
     spread_of,
 )
-from bench.support.scenes import draw_scenes_pool  # noqa: E402
+from bench.support.scenes import draw_scenes_pool
 
 _COLUMNS = (
     ("miou", 3), ("roof_iou", 3), ("azimuth_error_deg", 1), ("line_f1", 3), ("height_rmse_m", 2),
@@ -141,8 +136,7 @@ def _time_steps(designs: Sequence[str], num_rounds: int) -> dict[str, float]:
 
 def main() -> None:
     """Train, time, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    add_json_option(parser)
+    parser = build_parser(__doc__)
     parser.add_argument("--steps", type=int, default=300, help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="of timing; 0 leaves it out")

@@ -1,13 +1,12 @@
 """Training on a GPU: steps against other networks, the share of time that waits for data, a curve.
 
-    python bench/gpu.py [--json FILE] [--only networks loader curve] [--minutes 10] [--plot FILE]
+    python -m bench.gpu [--json FILE] [--only networks loader curve] [--minutes 10] [--plot FILE]
 
 `networks` times steps of ours and of the peers in turns; `loader` runs `python -m app train` in
 float32 and in the fastest format; `curve` trains for the minutes given on all three synthetic
 datasets. Without a GPU it says so and ends; `--device cpu` shows that it runs, and nothing else.
 """
 
-import argparse
 import importlib.util
 import sys
 import tempfile
@@ -15,16 +14,12 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).parents[1]
-if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
-    sys.path[0] = str(ROOT)
-
-from app.resources.gpus import read_gpus  # noqa: E402
-from app.synthetic.sample import make_sample  # noqa: E402
-from bench.support.environment import describe_machine, prepare_peers_python  # noqa: E402
-from bench.support.figures import Target, add_json_option, report  # noqa: E402
-from bench.support.gpu_networks import compare_networks  # noqa: E402
-from bench.support.gpu_training import follow_curve, measure_training  # noqa: E402
+from app.resources.gpus import read_gpus
+from app.synthetic.sample import make_sample
+from bench.support.environment import describe_machine, prepare_peers_python
+from bench.support.figures import Target, build_parser, report
+from bench.support.gpu_networks import compare_networks
+from bench.support.gpu_training import follow_curve, measure_training
 
 _TARGETS = (
     # The least of all batch sizes.
@@ -44,8 +39,7 @@ def _peers_python() -> Path:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    add_json_option(parser)
+    parser = build_parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=_PARTS, default=_PARTS, metavar="PART")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[16, 32, 64], metavar="N")

@@ -1,12 +1,11 @@
 """The images: sizes by layer, and how long a build takes after a change of the app.
 
-    python bench/image.py [--json FILE]
+    python -m bench.image [--json FILE]
 
 Needs the images (make image) and the Docker engine that built them; without an engine it says so
 and ends. Builds from a copy of what the Dockerfile takes, so the working tree stays as it is.
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -18,12 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
-    sys.path[0] = str(ROOT)
-
-from bench.support.environment import describe_machine, load_average  # noqa: E402
-from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
+from bench.support.environment import ROOT, describe_machine, load_average
+from bench.support.figures import Target, build_parser, print_table, report
 
 _TARGETS = (
     Target("cpu_without_torch_mb", "<=", 700),
@@ -175,8 +170,7 @@ def _print_sizes(histories: dict[str, list[Layer]]) -> None:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    add_json_option(parser)
+    parser = build_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="builds; default: %(default)s")
     options = parser.parse_args()
     if shutil.which("docker") is None or _docker("version").returncode:

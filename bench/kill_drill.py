@@ -1,12 +1,11 @@
 """A training killed again and again, and started again each time: does it end as if it never was?
 
-    python bench/kill_drill.py [--json FILE] [--kills 20] [--image roof-model:cpu]
+    python -m bench.kill_drill [--json FILE] [--kills 20] [--image roof-model:cpu]
 
 Trains once without a stop. Trains again, with `docker kill --signal KILL` at random moments, also
 while a checkpoint is written, and compares the weights byte by byte.
 """
 
-import argparse
 import hashlib
 import random
 import re
@@ -15,11 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
-    sys.path[0] = str(ROOT)
-
-from bench.support.containers import (  # noqa: E402
+from bench.support.containers import (
     docker,
     logs,
     require_image,
@@ -27,8 +22,8 @@ from bench.support.containers import (  # noqa: E402
     wait,
     write_job,
 )
-from bench.support.environment import describe_machine, load_average  # noqa: E402
-from bench.support.figures import Target, add_json_option, report  # noqa: E402
+from bench.support.environment import describe_machine, load_average
+from bench.support.figures import Target, build_parser, report
 
 _TARGETS = (Target("weights_equal", ">=", 1), Target("kills", ">=", 20))
 _SETTINGS = {
@@ -85,8 +80,7 @@ def _digest(base_dir: Path) -> str:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    add_json_option(parser)
+    parser = build_parser(__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=70)
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")

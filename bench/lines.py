@@ -1,32 +1,24 @@
 """How well line targets derived from RID's masks agree with RID's vector lines, and their cost.
 
-    python bench/lines.py [--json FILE]
+    python -m bench.lines [--json FILE]
 
 Needs the sample of RID with its vector tables beside the repository; ends without it. Precision and
 recall are those of pixels of centre lines, right within 3 px (0.3 m); true lines where the target
 says unknown count as not found. One thread.
 """
 
-import argparse
-import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import cv2
 
-ROOT = Path(__file__).parents[1]
-if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
-    sys.path[0] = str(ROOT)
-
-from app.base.logs import ignore_expected_warnings  # noqa: E402
-from app.data.lines import lines_from_segments  # noqa: E402
-from app.data.rid.dataset import RidDataset  # noqa: E402
-from app.data.sample import Sample  # noqa: E402
-from bench.support.environment import describe_machine, load_average  # noqa: E402
-from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
-from bench.support.vector_lines import (  # noqa: E402
-    SAMPLE_DIR,
+from app.base.logs import ignore_expected_warnings
+from app.data.lines import lines_from_segments
+from app.data.rid.dataset import RidDataset
+from app.data.sample import Sample
+from bench.support.environment import REAL_DATA, describe_machine, load_average
+from bench.support.figures import Target, build_parser, print_table, report
+from bench.support.vector_lines import (
     TRUE_KINDS,
     VECTOR_DIR,
     Agreement,
@@ -75,8 +67,7 @@ def _time_ms(dataset: RidDataset, samples: Mapping[str, Sample]) -> dict[str, fl
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    add_json_option(parser)
+    parser = build_parser(__doc__)
     options = parser.parse_args()
     if not VECTOR_DIR.is_dir():
         print("lines: skipped: there is no sample of RID with vector lines beside the repository")
@@ -84,7 +75,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     ignore_expected_warnings()
     print(f"{describe_machine()}; load {load_average()}")
-    dataset = RidDataset(SAMPLE_DIR, "all")
+    dataset = RidDataset(REAL_DATA, "all")
     samples = {dataset.sample_ids[index]: dataset[index] for index in range(len(dataset))}
     agreements = _agreements(samples)
     rows = [

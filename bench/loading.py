@@ -1,13 +1,12 @@
 """Time to read training samples: windows of AIRS's tiles against other ways, RID, and the start.
 
-    python bench/loading.py [--json FILE] [--rounds N] [--skip-peers]
+    python -m bench.loading [--json FILE] [--rounds N] [--skip-peers]
 
 The first run makes .venv-peers for torchgeo. Needs 1.5 GB in the folder for temporary files. The
 ways of reading take turns, so that whatever else the machine does meets all of them alike. A ratio
 above 1 means ours is faster.
 """
 
-import argparse
 import contextlib
 import statistics
 import sys
@@ -16,21 +15,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
-    sys.path[0] = str(ROOT)
-
-from app.synthetic.write_airs import write_airs  # noqa: E402
-from app.synthetic.write_rid import write_rid  # noqa: E402
-from bench.support.environment import (  # noqa: E402
+from app.synthetic.write_airs import write_airs
+from app.synthetic.write_rid import write_rid
+from bench.support.environment import (
     describe_machine,
     load_average,
     peer_versions,
     prepare_peers_python,
 )
-from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
-from bench.support.loading_data import link_together, write_tiles  # noqa: E402
-from bench.support.workers import Worker  # noqa: E402
+from bench.support.figures import Target, build_parser, print_table, report
+from bench.support.loading_data import link_together, write_tiles
+from bench.support.workers import Worker
 
 _TARGETS = (
     Target("ratio_torchgeo", ">=", 4),
@@ -171,8 +166,7 @@ def _measure(
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    add_json_option(parser)
+    parser = build_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="default: %(default)s")
     parser.add_argument(
         "--skip-peers", action="store_true", help="leave torchgeo out, and its installation"

@@ -1,11 +1,10 @@
 """Memory and start-up time of a real training process: phase 1 on a synthetic sample.
 
-    python bench/memory.py [--json FILE]
+    python -m bench.memory [--json FILE]
 
 Runs `python -m app train --set phase=1` and watches its whole process tree from outside.
 """
 
-import argparse
 import contextlib
 import re
 import statistics
@@ -22,13 +21,9 @@ from typing import NamedTuple
 
 import psutil
 
-ROOT = Path(__file__).parents[1]
-if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
-    sys.path[0] = str(ROOT)
-
-from app.synthetic.write_rid import write_rid  # noqa: E402
-from bench.support.environment import describe_machine, load_average  # noqa: E402
-from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
+from app.synthetic.write_rid import write_rid
+from bench.support.environment import ROOT, describe_machine, load_average
+from bench.support.figures import Target, build_parser, print_table, report
 
 _TARGETS = (
     Target("phase1_peak_uss_gib", "<=", 3),
@@ -156,8 +151,7 @@ def _print_epochs(epochs_mib: Sequence[Sequence[float]]) -> None:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    add_json_option(parser)
+    parser = build_parser(__doc__)
     parser.add_argument("--epochs", type=int, default=12, help="at least 3; default: %(default)s")
     options = parser.parse_args()
     print(f"{describe_machine()}; load {load_average()}", flush=True)

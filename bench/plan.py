@@ -1,30 +1,25 @@
 """How far predictions are off: memory and time of the phases on the CPU, predicted and run.
 
-    python bench/plan.py [--json FILE] [--steps 12]
+    python -m bench.plan [--json FILE] [--steps 12]
 
 Measures passes of 1 and 2 samples and windows of 256 and 512 px, predicts phases 1 to 4 from them,
 runs those phases for a few steps, and compares. No phase was part of what the fit is made of. Then
 the cost of the thread that samples memory.
 """
 
-import argparse
 import logging
 import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
-    sys.path[0] = str(ROOT)
-
-from app.base.logs import configure_logging  # noqa: E402
-from app.commands.phases.phases import PHASES, PhaseSeries, read_rows, run_phases  # noqa: E402
-from app.commands.phases.prediction import build_forecaster  # noqa: E402
-from app.job.signals import StopRequests  # noqa: E402
-from app.synthetic.sample import make_sample  # noqa: E402
-from bench.support.environment import describe_machine, load_average  # noqa: E402
-from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
-from bench.support.sampler_cost import measure_sampler_cost  # noqa: E402
+from app.base.logs import configure_logging
+from app.commands.phases.phases import PHASES, PhaseSeries, read_rows, run_phases
+from app.commands.phases.prediction import build_forecaster
+from app.job.signals import StopRequests
+from app.synthetic.sample import make_sample
+from bench.support.environment import describe_machine, load_average
+from bench.support.figures import Target, build_parser, print_table, report
+from bench.support.sampler_cost import measure_sampler_cost
 
 _TARGETS = (
     Target("peak_error_percent", "<=", 10),
@@ -53,8 +48,7 @@ def _run_all(num_steps: int) -> list[dict[str, object]]:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    add_json_option(parser)
+    parser = build_parser(__doc__)
     parser.add_argument("--steps", type=int, default=12, help="of a phase; default: %(default)s")
     options = parser.parse_args()
     configure_logging()

@@ -1,7 +1,7 @@
 """What networks learn in the same time: ours, and the peers with the same backbone.
 
-    python bench/quality.py [--budget-s 900] [--seeds 3] [--real] [--also PEER] [--json FILE]
-    python bench/quality.py --from bench/results/quality [--plot FILE]
+    python -m bench.quality [--budget-s 900] [--seeds 3] [--real] [--also PEER] [--json FILE]
+    python -m bench.quality --from bench/results/quality [--plot FILE]
 
 Every network gets the same budget by the clock, and the same samples in the same order, outputs,
 losses, optimizer, schedule, averaging and scoring; each runs at its best precision and memory
@@ -9,7 +9,6 @@ format. Nothing else should run on the machine. Results are kept in local/bench:
 interrupted goes on with the runs that are missing. The first run makes .venv-peers.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,21 +16,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
-    sys.path[0] = str(ROOT)
-
-from app.data.rid.dataset import RidDataset  # noqa: E402
-from bench.support.environment import (  # noqa: E402
+from app.data.rid.dataset import RidDataset
+from bench.support.environment import (
+    REAL_DATA,
     describe_machine,
     load_average,
     peer_versions,
     prepare_peers_python,
 )
-from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
-from bench.support.learn_worker import NUM_AT_MARKS  # noqa: E402
-from bench.support.quality_plot import write_curves  # noqa: E402
-from bench.support.runs import (  # noqa: E402
+from bench.support.figures import Target, build_parser, print_table, report
+from bench.support.learn_worker import NUM_AT_MARKS
+from bench.support.quality_plot import write_curves
+from bench.support.runs import (
     CACHE,
     KEPT_HELP,
     Run,
@@ -43,12 +39,11 @@ from bench.support.runs import (  # noqa: E402
     spread_of,
     weights_path,
 )
-from bench.support.scenes import draw_pool, draw_scenes_pool  # noqa: E402
+from bench.support.scenes import draw_pool, draw_scenes_pool
 
 _PEERS = ("smp_fpn", "smp_unet")
 _OTHER_PEERS = ("tv_deeplabv3",)  # five times slower a step: shown where it is asked for
 _NUM_RID_SAMPLES = 1536
-_REAL_DATA = ROOT.parent / "shared" / "data" / "rid"
 # Shown in the table: score, digits, and whether more is better.
 _COLUMNS = (
     ("miou", 3), ("roof_iou", 3), ("azimuth_error_deg", 1), ("line_f1", 3), ("eave_f1", 3),
@@ -144,8 +139,8 @@ def _train(
     python: Path,
 ) -> tuple[Results, Weights]:
     evals = ["scenes"]
-    if _REAL_DATA.is_dir():
-        evals += [f"{_REAL_DATA}:{split}" for split in ("val", "test")]
+    if REAL_DATA.is_dir():
+        evals += [f"{REAL_DATA}:{split}" for split in ("val", "test")]
     # Seed by seed, so that a change of the machine's pace meets all networks.
     runs = [
         Run(
@@ -185,14 +180,14 @@ def _cell(runs: Sequence[Mapping[str, Any]], split: str, score: str) -> str:
 
 def _fine_tune(weights: Weights, tune_s: float, folder: Path, python: Path) -> Results:
     """From the weights that scenes gave, and from nothing, on RID's training images."""
-    reader = RidDataset(_REAL_DATA, "train", rid_split="release")
+    reader = RidDataset(REAL_DATA, "train", rid_split="release")
     pool = draw_pool(CACHE, "rid", reader, _NUM_RID_SAMPLES, 0, num_workers=2)
     arguments: dict[str, str | Sequence[str]] = {
         "pool": str(pool),
         "budget-s": f"{tune_s:g}",
         "marks": "1",
         "tasks": "segments,lines",
-        "eval": [f"{_REAL_DATA}:{split}" for split in ("train", "val", "test")],
+        "eval": [f"{REAL_DATA}:{split}" for split in ("train", "val", "test")],
     }
     gently = {**arguments, "settings": '{"learning_rate": 0.0003}'}
     runs = []
@@ -228,8 +223,7 @@ def _is_tuned(label: str) -> bool:
 
 def main() -> None:
     """Train, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    add_json_option(parser)
+    parser = build_parser(__doc__)
     parser.add_argument("--budget-s", type=float, default=900, help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--also", nargs="+", default=[], choices=_OTHER_PEERS, help="more peers")
@@ -240,8 +234,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves")
     parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
     options = parser.parse_args()
-    if options.real and options.kept is None and not _REAL_DATA.is_dir():
-        parser.error(f"--real needs RID's images in {_REAL_DATA}, which is not there")
+    if options.real and options.kept is None and not REAL_DATA.is_dir():
+        parser.error(f"--real needs RID's images in {REAL_DATA}, which is not there")
     if options.kept is not None:
         results = read_runs(options.kept)
         print(describe_machines(results))

@@ -1,30 +1,25 @@
 """Time of a training step, forward, losses and backward on the CPU, against other designs.
 
-    python bench/step.py [--checkpoint] [--compile] [--skip-peers] [--json FILE]
+    python -m bench.step [--checkpoint] [--compile] [--skip-peers] [--json FILE]
 
 The first run makes .venv-peers for the peers' packages. The networks take turns, a step each, so
 that whatever else the machine does meets all of them alike. A ratio above 1 means ours is faster.
 """
 
-import argparse
 import contextlib
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
-    sys.path[0] = str(ROOT)
-
-from bench.support.environment import (  # noqa: E402
+from bench.support.environment import (
     describe_machine,
     load_average,
     peer_versions,
     prepare_peers_python,
 )
-from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
-from bench.support.networks import (  # noqa: E402
+from bench.support.figures import Target, build_parser, print_table, report
+from bench.support.networks import (
     BATCH_SIZE,
     NUM_THREADS,
     SIZE_PX,
@@ -121,8 +116,7 @@ def _figures(ours: Network, comparisons: Sequence[Comparison]) -> dict[str, floa
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    add_json_option(parser)
+    parser = build_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="default: %(default)s")
     parser.add_argument(
         "--naive-rounds", type=int, default=2, help="0 leaves it out; default: %(default)s"

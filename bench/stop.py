@@ -1,12 +1,11 @@
 """From the start of a job to its child, and from `docker stop` to its end, in phase 1.
 
-    python bench/stop.py [--json FILE] [--rounds 5] [--image roof-model:cpu]
+    python -m bench.stop [--json FILE] [--rounds 5] [--image roof-model:cpu]
 
 A stop may come at any moment of a step, so it costs what is left of that step, and then the
 checkpoint, the model and the report: stop_excess_s is the time beyond two steps.
 """
 
-import argparse
 import json
 import random
 import re
@@ -20,11 +19,7 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).parents[1]
-if __name__ == "__main__":  # a script sees its own folder, where neither app nor bench is
-    sys.path[0] = str(ROOT)
-
-from bench.support.containers import (  # noqa: E402
+from bench.support.containers import (
     docker,
     logs,
     require_image,
@@ -32,8 +27,8 @@ from bench.support.containers import (  # noqa: E402
     wait_for_line,
     write_job,
 )
-from bench.support.environment import describe_machine, load_average  # noqa: E402
-from bench.support.figures import Target, add_json_option, print_table, report  # noqa: E402
+from bench.support.environment import ROOT, describe_machine, load_average
+from bench.support.figures import Target, build_parser, print_table, report
 
 _TARGETS = (Target("parent_overhead_s", "<", 0.5), Target("stop_excess_s", "<=", 5))
 _SETTINGS = {"phase": "1", "epochs": "1000", "steps_per_epoch": "100"}
@@ -94,8 +89,7 @@ def _stop_once(image: str, base_dir: Path, rng: random.Random) -> tuple[float, f
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    add_json_option(parser)
+    parser = build_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--image", default="roof-model:cpu")
     options = parser.parse_args()

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+# RID's sample of real photos, which lies beside the checkout where there is one.
+REAL_DATA = ROOT.parent / "shared" / "data" / "rid"
 PEERS_LOCK = ROOT / "bench" / "peers.txt"
 _PEERS_VENV = ROOT / ".venv-peers"
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +34,18 @@ class Target:
         return f"{self.key:<24} {value:8.2f}   target {self.relation} {self.bound:g}   {judgement}"
 
 
-def add_json_option(parser: argparse.ArgumentParser) -> None:
-    """Let every benchmark take --json FILE."""
+def build_parser(doc: str | None) -> argparse.ArgumentParser:
+    """A parser with the option every benchmark has, --json FILE.
+
+    Args:
+        doc: Docstring of the benchmark's module; its first line is the description.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bench.{Path(sys.argv[0]).stem}",  # argparse would name the file
+        description=doc.splitlines()[0] if doc else None,
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    return parser
 
 
 def report(figures: Mapping[str, float], targets: Sequence[Target], json_path: Path | None) -> None:

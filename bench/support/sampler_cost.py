@@ -22,9 +22,8 @@ from app.job.supervisor import _SAMPLE_INTERVAL_S as LAUNCHER_INTERVAL_S
 from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler
 from app.synthetic.write_rid import write_rid
-from bench.support.environment import describe_machine, load_average
+from bench.support.environment import ROOT, describe_machine, load_average
 
-ROOT = Path(__file__).parents[2]
 TARGET_PERCENT = 0.5
 _NUM_TRAIN, _NUM_VAL, _NUM_TEST = 10, 2, 1
 

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.base.tasks import IGNORE_INDEX
+from bench.support.environment import REAL_DATA
 
-ROOT: Final = Path(__file__).parents[2]
-SAMPLE_DIR: Final = ROOT / "../shared/data/rid"
-VECTOR_DIR: Final = SAMPLE_DIR / "vector"
+VECTOR_DIR: Final = REAL_DATA / "vector"
 
 # Channel of the lines task, and the vector lines that it should be. Gutters are `eave`; verges,
 # which nobody labelled, are part of `outline_other`: the outline of the planes that is no gutter.
