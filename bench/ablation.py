@@ -18,8 +18,7 @@ from typing import Any
 
 from bench.support.environment import describe_machine, load_average
 from bench.support.figures import build_parser, print_table, report
-from bench.support.networks import Network, take_turns
-from bench.support.runs import (
+from bench.support.learning.runs import (
     CACHE,
     KEPT_HELP,
     Run,
@@ -29,7 +28,8 @@ from bench.support.runs import (
     run_all,
     spread_of,
 )
-from bench.support.scenes import draw_scenes_pool
+from bench.support.learning.scenes import draw_scenes_pool
+from bench.support.step.turns import Network, take_turns
 
 _COLUMNS = (
     ("miou", 3), ("roof_iou", 3), ("azimuth_error_deg", 1), ("line_f1", 3), ("height_rmse_m", 2),
@@ -46,6 +46,7 @@ class Variant:
         design: By name; ours, or a changed network.
         settings: Hyperparameters that differ.
         arguments: Of the worker that differ.
+        is_left_out: Measured once and no part of the code: shown where kept runs have it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Variant:
     design: str = "ours"
     settings: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
+    is_left_out: bool = False
 
 
 VARIANTS = (
@@ -82,8 +84,8 @@ VARIANTS = (
     Variant("depth_2", "depth_weight=2", settings={"depth_weight": 2.0}),
     Variant(
         "uncertainty",
-        "task_weighting=uncertainty",
-        settings={"task_weighting": "uncertainty"},
+        "learned weights of the tasks",
+        is_left_out=True,
     ),
     Variant("lr_0.0005", "learning_rate=0.0005", settings={"learning_rate": 5e-4}),
     Variant("lr_0.002", "learning_rate=0.002", settings={"learning_rate": 2e-3}),
@@ -134,30 +136,12 @@ def _time_steps(designs: Sequence[str], num_rounds: int) -> dict[str, float]:
     return ratios
 
 
-def main() -> None:
-    """Train, time, print, write."""
-    parser = build_parser(__doc__)
-    parser.add_argument("--steps", type=int, default=300, help="default: %(default)s")
-    parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=5, help="of timing; 0 leaves it out")
-    parser.add_argument("--parallel", type=int, default=2, help="runs at once, of one thread each")
-    parser.add_argument("--only", nargs="+", choices=[v.name for v in VARIANTS], metavar="NAME")
-    parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
-    options = parser.parse_args()
-    variants = [v for v in VARIANTS if not options.only or v.name in ("ours", *options.only)]
-    if options.kept is not None:
-        results = read_runs(options.kept)
-        variants = [v for v in variants if v.name in results]
-        options.rounds = 0
-        print(describe_machines(results))
-    else:
-        print(f"{describe_machine()}; load {load_average()}")
-        pool = draw_scenes_pool(CACHE)
-        num_threads = 1 if options.parallel > 1 else 2
-        runs = _build_runs(variants, options.seeds, options.steps, pool, num_threads)
-        results = run_all(runs, results_folder("ablation"), options.parallel)
-    designs = list(dict.fromkeys(v.design for v in variants if v.design != "ours"))
-    ratios = _time_steps(designs, options.rounds) if options.rounds > 0 else {}
+def _tabulate(
+    variants: Sequence[Variant],
+    results: Mapping[str, Sequence[Mapping[str, Any]]],
+    ratios: Mapping[str, float],
+) -> dict[str, float]:
+    """Print a row for each variant; its figures."""
     figures: dict[str, float] = {}
     rows = []
     for variant in variants:
@@ -175,6 +159,37 @@ def main() -> None:
             figures[f"{variant.name}_step_ratio"] = ratio
     header = ["variant", "what", "seeds", *(name for name, _ in _COLUMNS), "step / ours"]
     print_table(header, rows)
+    return figures
+
+
+def main() -> None:
+    """Train, time, print, write."""
+    names = [variant.name for variant in VARIANTS]
+    parser = build_parser(__doc__)
+    parser.add_argument("--steps", type=int, default=300, help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="of timing; 0 leaves it out")
+    parser.add_argument("--parallel", type=int, default=2, help="runs at once, of one thread each")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME")
+    parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
+    options = parser.parse_args()
+    variants = [v for v in VARIANTS if not options.only or v.name in ("ours", *options.only)]
+    ratios: dict[str, float] = {}
+    if options.kept is not None:
+        results = read_runs(options.kept)
+        variants = [v for v in variants if v.name in results]
+        print(describe_machines(results))
+    else:
+        print(f"{describe_machine()}; load {load_average()}")
+        variants = [v for v in variants if not v.is_left_out]
+        pool = draw_scenes_pool(CACHE)
+        num_threads = 1 if options.parallel > 1 else 2
+        runs = _build_runs(variants, options.seeds, options.steps, pool, num_threads)
+        results = run_all(runs, results_folder("ablation"), options.parallel)
+        if options.rounds > 0:
+            designs = dict.fromkeys(v.design for v in variants if v.design != "ours")
+            ratios = _time_steps(list(designs), options.rounds)
+    figures = _tabulate(variants, results, ratios)
     steps = " or ".join({str(run["steps"]) for v in variants for run in results[v.name]})
     print(f"{steps} steps of 8 samples (of 2, where it says so) of 256 px; mean ±furthest")
     report(figures, [], options.json)

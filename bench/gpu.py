@@ -18,8 +18,8 @@ from app.resources.gpus import read_gpus
 from app.synthetic.sample import make_sample
 from bench.support.environment import describe_machine, prepare_peers_python
 from bench.support.figures import Target, build_parser, report
-from bench.support.gpu_networks import compare_networks
-from bench.support.gpu_training import follow_curve, measure_training
+from bench.support.jobs.on_gpu import follow_curve, measure_training
+from bench.support.step.on_gpu import compare_networks
 
 _TARGETS = (
     # The least of all batch sizes.

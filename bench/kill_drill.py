@@ -14,7 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.support.containers import (
+from bench.support.environment import describe_machine, load_average
+from bench.support.figures import Target, build_parser, report
+from bench.support.jobs.containers import (
     docker,
     logs,
     require_image,
@@ -22,8 +24,6 @@ from bench.support.containers import (
     wait,
     write_job,
 )
-from bench.support.environment import describe_machine, load_average
-from bench.support.figures import Target, build_parser, report
 
 _TARGETS = (Target("weights_equal", ">=", 1), Target("kills", ">=", 20))
 _SETTINGS = {

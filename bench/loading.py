@@ -24,7 +24,7 @@ from bench.support.environment import (
     prepare_peers_python,
 )
 from bench.support.figures import Target, build_parser, print_table, report
-from bench.support.loading_data import link_together, write_tiles
+from bench.support.loading.tiles import link_together, write_tiles
 from bench.support.workers import Worker
 
 _TARGETS = (
@@ -62,7 +62,7 @@ class Reader(Worker):
     def __init__(self, python: Path, way: str, root: Path) -> None:
         self.way = way
         self.sample_s: list[float] = []
-        command = [str(python), "-m", "bench.support.loading_worker", way, str(root)]
+        command = [str(python), "-m", "bench.support.loading.worker", way, str(root)]
         super().__init__(f"loading, {self.way}", command, _ENVIRONMENT)
 
     def read(self, num_samples: int) -> dict[str, float]:

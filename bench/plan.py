@@ -19,7 +19,7 @@ from app.job.signals import StopRequests
 from app.synthetic.sample import make_sample
 from bench.support.environment import describe_machine, load_average
 from bench.support.figures import Target, build_parser, print_table, report
-from bench.support.sampler_cost import measure_sampler_cost
+from bench.support.jobs.sampler_cost import measure_sampler_cost
 
 _TARGETS = (
     Target("peak_error_percent", "<=", 10),

@@ -25,9 +25,8 @@ from bench.support.environment import (
     prepare_peers_python,
 )
 from bench.support.figures import Target, build_parser, print_table, report
-from bench.support.learn_worker import NUM_AT_MARKS
-from bench.support.quality_plot import write_curves
-from bench.support.runs import (
+from bench.support.learning.plot import write_curves
+from bench.support.learning.runs import (
     CACHE,
     KEPT_HELP,
     Run,
@@ -39,7 +38,8 @@ from bench.support.runs import (
     spread_of,
     weights_path,
 )
-from bench.support.scenes import draw_pool, draw_scenes_pool
+from bench.support.learning.scenes import draw_pool, draw_scenes_pool
+from bench.support.learning.worker import NUM_AT_MARKS
 
 _PEERS = ("smp_fpn", "smp_unet")
 _OTHER_PEERS = ("tv_deeplabv3",)  # five times slower a step: shown where it is asked for

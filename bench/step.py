@@ -19,7 +19,7 @@ from bench.support.environment import (
     prepare_peers_python,
 )
 from bench.support.figures import Target, build_parser, print_table, report
-from bench.support.networks import (
+from bench.support.step.turns import (
     BATCH_SIZE,
     NUM_THREADS,
     SIZE_PX,

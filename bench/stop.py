@@ -19,7 +19,9 @@ from pathlib import Path
 
 import psutil
 
-from bench.support.containers import (
+from bench.support.environment import ROOT, describe_machine, load_average
+from bench.support.figures import Target, build_parser, print_table, report
+from bench.support.jobs.containers import (
     docker,
     logs,
     require_image,
@@ -27,8 +29,6 @@ from bench.support.containers import (
     wait_for_line,
     write_job,
 )
-from bench.support.environment import ROOT, describe_machine, load_average
-from bench.support.figures import Target, build_parser, print_table, report
 
 _TARGETS = (Target("parent_overhead_s", "<", 0.5), Target("stop_excess_s", "<=", 5))
 _SETTINGS = {"phase": "1", "epochs": "1000", "steps_per_epoch": "100"}

@@ -1,1 +1,1 @@
-"""What the benchmarks share; the benchmarks themselves are the files one folder up."""
+"""What the benchmarks share, by what is measured; the benchmarks themselves lie one folder up."""

@@ -9,9 +9,9 @@ import torch
 
 from bench.memory import LogLine, Sample, Watch, growth_per_epoch
 from bench.step import Comparison
-from bench.support.designs import NAIVE, OURS, TASKS, Design, NaiveModel
 from bench.support.figures import Target, report
-from bench.support.step_worker import count_gmac, make_batch, take_step
+from bench.support.networks.designs import NAIVE, OURS, TASKS, Design, NaiveModel
+from bench.support.step.worker import count_gmac, make_batch, take_step
 from tests.support.paths import ROOT
 
 MIB = 2**20

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.stop import read_step_s
-from bench.support.gpu_training import read_figures
+from bench.support.jobs.on_gpu import read_figures
 
 LOG = """\
 2026-11-25T08:00:00.000Z INFO app.training.train: training segments, 100 steps an epoch

@@ -9,14 +9,14 @@ from app.data.airs.dataset import AirsDataset
 from app.synthetic.write_airs import write_airs
 from app.synthetic.write_rid import write_rid
 from bench.loading import Comparison, lowest_ratio
-from bench.support import loading_data, loading_worker
+from bench.support.loading import tiles, worker
 
 
 @pytest.fixture
 def small_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    monkeypatch.setattr(loading_data, "TILE_PX", 1024)
-    monkeypatch.setattr(loading_data, "_SCENE_PX", 512)
-    return loading_data.write_tiles(tmp_path / "tiles")
+    monkeypatch.setattr(tiles, "TILE_PX", 1024)
+    monkeypatch.setattr(tiles, "_SCENE_PX", 512)
+    return tiles.write_tiles(tmp_path / "tiles")
 
 
 def test_ratios_are_of_medians_and_the_worst_kind_counts() -> None:
@@ -37,7 +37,7 @@ def test_all_kinds_of_tiles_hold_the_same(small_tiles: dict[str, Path], tmp_path
 
 @pytest.mark.parametrize("way", ["ours", "ours_sample", "whole_tile"])
 def test_every_way_reads_a_window_of_that_size(small_tiles: dict[str, Path], way: str) -> None:
-    samples = loading_worker.WAYS[way](small_tiles["tiled"])
+    samples = worker.WAYS[way](small_tiles["tiled"])
     for _ in range(2):
         image, label = next(samples)
         assert image.shape == (512, 512, 3)
@@ -48,15 +48,15 @@ def test_every_way_reads_a_window_of_that_size(small_tiles: dict[str, Path], way
 def test_linked_tiles_are_tiles_of_one_dataset(
     small_tiles: dict[str, Path], tmp_path: Path
 ) -> None:
-    root = loading_data.link_together(small_tiles, ("striped", "tiled"), tmp_path / "both")
+    root = tiles.link_together(small_tiles, ("striped", "tiled"), tmp_path / "both")
     assert len(AirsDataset(root, "train", tmp_path).tiles) == 2
 
 
 def test_training_samples_of_rid_and_the_start(tmp_path: Path) -> None:
     write_rid(tmp_path / "rid", 5, 2, 1, seed=0, size_px=64)
     write_airs(tmp_path / "airs", 2, 1, 0, seed=0, size_px=64)
-    image, segments = next(loading_worker.rid(tmp_path / "rid"))
+    image, segments = next(worker.rid(tmp_path / "rid"))
     assert image.shape == (3, 512, 512)
     assert segments.shape == (512, 512)
-    next(loading_worker.start(tmp_path))
+    next(worker.start(tmp_path))
     assert (tmp_path / "scratch-0/airs_index_train.json").exists()

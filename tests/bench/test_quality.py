@@ -13,10 +13,10 @@ import torch
 from bench.ablation import VARIANTS
 from bench.quality import compare
 from bench.support.environment import ROOT
-from bench.support.learning import Budget, weigh_classes
-from bench.support.runs import Run, Spread, read_runs, run_all, weights_path
-from bench.support.scenes import CROP_SIZE_PX, Pool, SceneReader, draw_pool
-from bench.support.variants import find_design
+from bench.support.learning.learn import Budget, weigh_classes
+from bench.support.learning.runs import Run, Spread, read_runs, run_all, weights_path
+from bench.support.learning.scenes import CROP_SIZE_PX, Pool, SceneReader, draw_pool
+from bench.support.networks.variants import find_design
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_every_variant_answers_as_the_model_does(name):
 
 def test_what_a_result_is_called_tells_runs_apart_and_not_machines(monkeypatch, tmp_path):
     def name(root=ROOT, steps=2, **others):
-        monkeypatch.setattr("bench.support.runs.ROOT", root)
+        monkeypatch.setattr("bench.support.learning.runs.ROOT", root)
         arguments = {"pool": str(root / "local" / "pool"), "eval": [str(root.parent / "shared")]}
         return Run("ours", "ours", 0, {**arguments, "steps": str(steps)}, **others).file_name()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.support.sampler_cost import TimedSampler, measure_costs, measure_sampler_cost
+from bench.support.jobs.sampler_cost import TimedSampler, measure_costs, measure_sampler_cost
 
 SHORT = {"steps_per_epoch": "2", "crop_size_px": "64", "max_val_samples": "1"}
 

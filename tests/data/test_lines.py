@@ -12,13 +12,13 @@ from app.base.tasks import (
 from app.data.lines import draw_lines, lines_from_segments
 from bench import lines as lines_benchmark
 from bench.support.vector_lines import (
-    SAMPLE_DIR,
     TRUE_KINDS,
     VECTOR_DIR,
     Agreement,
     read_vector_lines,
 )
 from tests.support.fakes import draw_planes, gable, hip_roof
+from tests.support.paths import REAL_RID
 
 EAVE, RIDGE, HIP, VALLEY = range(4)
 N, NNE, E, S, W = 0, 1, 4, 8, 12
@@ -293,7 +293,7 @@ def test_lines_of_real_masks_agree_with_the_vector_lines(kind, min_precision, mi
     agreement = Agreement()
     shifted = Agreement()
     for path in sorted(VECTOR_DIR.iterdir()):
-        mask_path = SAMPLE_DIR / f"masks_segments_reviewed/{path.stem}.png"
+        mask_path = REAL_RID / f"masks_segments_reviewed/{path.stem}.png"
         mask = cv2.imread(str(mask_path), cv2.IMREAD_UNCHANGED)
         target = lines_from_segments(mask, 0.099)[channel]
         truth = read_vector_lines(path, true_kinds)

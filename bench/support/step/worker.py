@@ -19,8 +19,8 @@ from app.base.tasks import TASK_NAMES, TaskName
 from app.model.devices import autocast, choose_autocast_dtype
 from app.model.losses import RoofLoss, count_known
 from app.model.network import HybridRoofModel
-from bench.support.designs import TASKS, Design
-from bench.support.variants import find_design
+from bench.support.networks.designs import TASKS, Design
+from bench.support.networks.variants import find_design
 
 _GIB = 2**30
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.settings.hyperparameters import Hyperparameters
-from bench.support.designs import DESIGNS
 from bench.support.environment import ROOT
+from bench.support.networks.designs import DESIGNS
 
 CACHE: Final = ROOT / "local" / "bench"
 # What the result of any run depends on, beside the defaults of the hyperparameters: results of
@@ -22,11 +22,11 @@ CACHE: Final = ROOT / "local" / "bench"
 _SOURCES: Final = (
     "app/base/*.py", "app/data/**/*.py", "app/inference/*.py", "app/metrics/*.py", "app/model/*.py",
     "app/synthetic/*.py", "app/training/**/*.py",
-    "bench/support/designs.py", "bench/support/learn*.py", "bench/support/scenes.py",
-    "bench/peers.txt",
+    "bench/support/networks/designs.py", "bench/support/learning/learn.py",
+    "bench/support/learning/worker.py", "bench/support/learning/scenes.py", "bench/peers.txt",
 )  # fmt: skip
 # And that of a run of one of them.
-_VARIANTS_SOURCE: Final = "bench/support/variants.py"
+_VARIANTS_SOURCE: Final = "bench/support/networks/variants.py"
 
 KEPT_HELP: Final = "print the runs in a folder of bench/results or local/bench; train none"
 
@@ -64,7 +64,7 @@ class Run:
 
     def command(self, result: Path) -> list[str]:
         """Of the process that trains it."""
-        words = [str(self.python), "-m", "bench.support.learn_worker", self.design]
+        words = [str(self.python), "-m", "bench.support.learning.worker", self.design]
         words += ["--seed", str(self.seed), "--result", str(result)]
         for key, values in self.arguments.items():
             for value in [values] if isinstance(values, str) else values:

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 
 from bench.support.figures import print_table
-from bench.support.networks import SIZE_PX, Network, take_turns
+from bench.support.step.turns import SIZE_PX, Network, take_turns
 
 _PEERS: Final = ("smp_fpn", "smp_unet", "tv_deeplabv3")
 _NUM_WARM_UP_STEPS: Final = 5

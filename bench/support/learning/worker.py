@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,10 +19,22 @@ from app.data.reader import Reader
 from app.data.rid.dataset import RidDataset
 from app.data.transforms import EvalTransform
 from app.settings.hyperparameters import Hyperparameters
-from bench.support import learning
 from bench.support.environment import describe_machine
-from bench.support.scenes import GSD_M, Pool, SceneReader
-from bench.support.variants import find_design
+from bench.support.learning.learn import (
+    NUM_WEIGHED,
+    Budget,
+    Course,
+    autocast_dtype_of,
+    build_settings,
+    build_state,
+    learn,
+    score,
+    to_json,
+    weigh_classes,
+    weigh_evenly,
+)
+from bench.support.learning.scenes import GSD_M, Pool, SceneReader
+from bench.support.networks.variants import find_design
 
 _EVAL_SEED = 999_983  # no training scene has it
 NUM_AT_MARKS = 16  # scenes scored on the way; all of them at the end
@@ -39,8 +52,7 @@ def read_eval_batches(source: str, num_images: int) -> list[Batch]:
     return list(build_eval_loader(dataset, num_workers=0))
 
 
-def main() -> None:
-    """Train, score, write."""
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("design")
     parser.add_argument("--seed", type=int, required=True)
@@ -60,10 +72,11 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="weights to start from")
     parser.add_argument("--weights", type=Path, help="where to leave the averaged weights")
     parser.add_argument("--result", type=Path, required=True)
-    options = parser.parse_args()
+    return parser
 
-    ignore_expected_warnings()
-    torch.set_num_threads(options.threads)
+
+def _train(options: argparse.Namespace) -> tuple[dict[str, Any], nn.Module]:
+    """What the run came to, as JSON types, and the averaged network."""
     hyperparameters = Hyperparameters(**json.loads(options.settings))
     design = find_design(options.design)
     torch.manual_seed(options.seed)
@@ -73,40 +86,43 @@ def main() -> None:
     names: list[TaskName] = options.tasks.split(",")
     weights = {name: float(getattr(hyperparameters, f"{name}_weight")) for name in names}
     pool = Pool(options.pool)
-    dtype = learning.autocast_dtype_of(design)
+    dtype = autocast_dtype_of(design)
     if options.class_weights == "even":
-        class_weights = learning.weigh_evenly()
+        class_weights = weigh_evenly()
     else:
-        class_weights = learning.weigh_classes(pool.first(learning.NUM_WEIGHED))
-    settings = learning.build_settings(hyperparameters, weights, class_weights, dtype)
+        class_weights = weigh_classes(pool.first(NUM_WEIGHED))
+    settings = build_settings(hyperparameters, weights, class_weights, dtype)
     eval_batches = {name: read_eval_batches(name, options.eval_images) for name in options.eval}
     first = options.eval[0]
-    state = learning.build_state(model, hyperparameters)
+    state = build_state(model, hyperparameters)
 
     def score_at(averaged: nn.Module, is_end: bool) -> dict[str, float]:
         chosen = eval_batches[first] if is_end else eval_batches[first][:NUM_AT_MARKS]
-        return learning.score(averaged, chosen, weights, dtype)
+        return score(averaged, chosen, weights, dtype)
 
-    curve = learning.learn(
+    course = Course(
+        Budget(options.budget_s, options.steps),
+        hyperparameters.warmup_fraction,
+        [float(mark) for mark in options.marks.split(",")],
+    )
+    curve = learn(
         design,
         state,
         pool.batches(hyperparameters.micro_batch_size, options.seed, options.sampling == "rare"),
         settings,
-        hyperparameters.warmup_fraction,
-        learning.Budget(options.budget_s, options.steps),
-        [float(mark) for mark in options.marks.split(",")],
+        course,
         score_at,
     )
     averaged = state.ema.module
     others = {
-        Path(name).name: learning.score(averaged, batches, weights, dtype)
+        Path(name).name: score(averaged, batches, weights, dtype)
         for name, batches in eval_batches.items()
         if name != first
     }
     result = {
         "design": design.name,
         "seed": options.seed,
-        "curve": learning.to_json(curve),
+        "curve": to_json(curve),
         "scores": dict(curve[-1].scores),
         "others": others,
         "steps": state.step,
@@ -114,6 +130,15 @@ def main() -> None:
         "load": os.getloadavg()[1],
         "machine": describe_machine(),
     }
+    return result, averaged
+
+
+def main() -> None:
+    """Train, score, write."""
+    options = _build_parser().parse_args()
+    ignore_expected_warnings()
+    torch.set_num_threads(options.threads)
+    result, averaged = _train(options)
     if options.weights is not None:
         options.weights.parent.mkdir(parents=True, exist_ok=True)
         torch.save(averaged.state_dict(), options.weights)

@@ -51,7 +51,7 @@ class Network(Worker):
         arguments = [f"--{key}={value}" for key, value in settings.items()]
         if variant is not None:
             arguments.append(_VARIANTS[variant])
-        command = [str(python), "-m", "bench.support.step_worker", name, *arguments]
+        command = [str(python), "-m", "bench.support.step.worker", name, *arguments]
         super().__init__(f"step, {self.name}", command)
         self.description = self.hear()
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
 from app.model.network import HybridRoofModel
-from bench.support.designs import DESIGNS, TASKS, Design
+from bench.support.networks.designs import DESIGNS, TASKS, Design
 
 _STAGE_CHANNELS: Final = (256, 512, 1024, 2048)
 _WIDTH: Final = 128

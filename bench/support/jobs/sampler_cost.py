@@ -1,6 +1,6 @@
 """What watching memory costs a training run: its samplers' CPU time, of all there was.
 
-    python -m bench.support.sampler_cost
+    python -m bench.support.jobs.sampler_cost
 
 A real run is watched: phase 1 with its two data workers, under the sampler of the training process
 and, in this process, the launcher's. Not by comparing steps with and without: two runs differ by

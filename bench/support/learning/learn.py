@@ -30,7 +30,7 @@ from app.training.optimizer import split_by_decay
 from app.training.run import Learned
 from app.training.state import TrainingState, build_ema
 from app.training.step import StepSettings, train_steps
-from bench.support.designs import TASKS, Design
+from bench.support.networks.designs import TASKS, Design
 
 CPU: Final = torch.device("cpu")
 # What a run is judged by: the figure's name, and the metric behind it.
@@ -74,6 +74,21 @@ class Budget:
             return step / self.steps
         assert self.seconds is not None
         return min(1.0, spent_s / self.seconds)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a run does when.
+
+    Attributes:
+        budget: Of training alone.
+        warmup_fraction: Share of the budget in which the learning rate rises.
+        marks: Shares of the budget, ascending, the last one 1, at which to score.
+    """
+
+    budget: Budget
+    warmup_fraction: float
+    marks: Sequence[float]
 
 
 def weigh_classes(sample: Batch, tasks: Sequence[Task] = TASKS) -> ClassWeights:
@@ -145,9 +160,7 @@ def learn(
     state: TrainingState,
     batches: Iterator[Batch],
     settings: StepSettings,
-    warmup_fraction: float,
-    budget: Budget,
-    marks: Sequence[float],
+    course: Course,
     score_at: Callable[[nn.Module, bool], Mapping[str, float]],
 ) -> list[Mark]:
     """Train until the budget is spent; the curve, whose last mark is the end.
@@ -157,20 +170,18 @@ def learn(
         state: With the network in its memory format.
         batches: Without end.
         settings: But for the schedule, which follows the budget.
-        warmup_fraction: Share of the budget in which the learning rate rises.
-        budget: Of training alone.
-        marks: Shares of the budget, ascending, the last one 1, at which to score.
+        course: When the run ends, and when it is scored.
         score_at: Scores the averaged network; told whether it is the end.
     """
     curve: list[Mark] = []
     spent_s, recent_s = 0.0, list[float]()
-    left = list(marks)
+    budget, left = course.budget, list(course.marks)
     while True:
         num_steps = budget.plan_steps(state.step, spent_s, recent_s[-_RECENT_STEPS:])
         planned = dataclasses.replace(
             settings,
             num_steps=num_steps,
-            num_warmup_steps=max(1, round(warmup_fraction * num_steps)),
+            num_warmup_steps=max(1, round(course.warmup_fraction * num_steps)),
         )
         batch = next(batches)  # not on the clock: it is the same for all
         start_s = time.perf_counter()
