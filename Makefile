@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 python := .venv/bin/python
-shell_scripts := .ci/run .ci/docker-up docker/train docker/lock.sh docker/train_local.sh docker/torch_index.sh docker/test-tools.sh build_and_push.sh
+shell_scripts = $(shell git ls-files '*.sh') .ci/run .ci/docker-up docker/train
 
 # Where the images' torch and base come from: where the environment names them, else as the
 # Dockerfiles say. TORCH_INDEX_URL set but empty is pip's default index, which also stands in for one
@@ -23,16 +23,14 @@ setup: .venv/.complete  ## Make .venv with every package of locks/dev.lock (down
 
 # The file is written last, so an interrupted install is started again from nothing.
 .venv/.complete: locks/dev.lock
-	@command -v $(PYTHON) >/dev/null || { echo 'make: there is no $(PYTHON); install Python 3.11' >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit(f"make: $(PYTHON) is Python {v[0]}.{v[1]}, expected 3.11; install Python 3.11 and name it: make $(MAKECMDGOALS) PYTHON=python3.11")'
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo 'make: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@MAKECMDGOALS='$(MAKECMDGOALS)' scripts/check_python.sh $(PYTHON)
 	$(PYTHON) -m venv --clear .venv
 	$(python) -m pip install --disable-pip-version-check --no-deps --require-hashes -r locks/dev.lock
 	@touch $@
 
 # make exports these variables to the script as they were given.
 train: setup  ## Train on a synthetic sample; RID=DIR ROOFLINE=DIR AIRS=DIR: on these; SET="key=value ..."
-	@docker/train_local.sh
+	@scripts/train_local.sh
 
 phases: setup  ## Train on ten samples, then on more, up to all data; writes docs/phases.md; RID=, SET= as for train
 	$(python) -m app phases --base-dir local/phases --docs docs/phases.md \
@@ -51,8 +49,8 @@ check: setup  ## Formatting, lint, types, import order, shell scripts
 	.venv/bin/lint-imports
 	.venv/bin/shellcheck $(shell_scripts)
 
-lock: setup  ## Make locks/ anew from pyproject.toml; UPGRADE=1: with the newest versions
-	docker/lock.sh $(if $(UPGRADE),--upgrade)
+lock: setup  ## Renew locks/ from pyproject.toml; UPGRADE=1: with the newest versions
+	scripts/lock.sh $(if $(UPGRADE),--upgrade)
 
 image: image-cpu image-gpu  ## Build roof-model:cpu and roof-model:gpu (TORCH_INDEX_URL, BASE_IMAGE: docs/images.md)
 

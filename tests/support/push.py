@@ -218,9 +218,9 @@ def check_prerequisites() -> None:
     engine = docker("version", "--format", "{{.Server.Version}}")
     if engine.returncode:
         pytest.fail(f"no Docker engine answers ({engine.stderr.strip()}); start one: .ci/docker-up")
-    tools = run([ROOT / "docker/test-tools.sh"])
+    tools = run([ROOT / "scripts/test-tools.sh"])
     if tools.returncode:
-        pytest.fail(f"docker/test-tools.sh cannot install what is needed: {tools.stderr.strip()}")
+        pytest.fail(f"scripts/test-tools.sh cannot install what is needed: {tools.stderr.strip()}")
 
 
 def run(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:

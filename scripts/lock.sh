@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes locks/ anew from pyproject.toml: dev.lock, and for the image torch.lock and runtime.lock.
+# Renews locks/ from pyproject.toml: dev.lock, and for the image torch.lock and runtime.lock.
 # Versions already locked are kept where they still fit; any option goes to pip-compile, so
 # `make lock UPGRADE=1` (= --upgrade) moves all of them and `--upgrade-package NAME` one.
 set -euo pipefail

@@ -3,19 +3,19 @@
 # command, a registry, and bcrypt for its password file. Nothing is installed on the system, where
 # Debian's package would start a registry that listens to the network.
 #
-#   docker/test-tools.sh          makes .venv-push; does nothing where it is up to date
-#   docker/test-tools.sh lock     writes docker/test-tools.lock anew, with the newest versions
+#   scripts/test-tools.sh          makes .venv-push; does nothing where it is up to date
+#   scripts/test-tools.sh lock     renews scripts/test-tools.lock, with the newest versions
 #
 # Needs .venv (make setup), and apt-get for the registry.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-lock=docker/test-tools.lock
+lock=scripts/test-tools.lock
 dir=.venv-push
 
 if [ "${1:-}" = lock ]; then
     # Version 1 of the aws command is a package; version 2 is not.
     printf '%s\n' 'awscli<2' bcrypt |
-        CUSTOM_COMPILE_COMMAND='docker/test-tools.sh lock' .venv/bin/pip-compile --quiet --upgrade \
+        CUSTOM_COMPILE_COMMAND='scripts/test-tools.sh lock' .venv/bin/pip-compile --quiet --upgrade \
             --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
             --no-emit-find-links --no-emit-trusted-host --output-file "$lock" -
     exit

@@ -2,7 +2,7 @@
 # `make train`: the container's job without Docker, in a copy of the /opt/ml tree under local/.
 #   RID=DIR ROOFLINE=DIR AIRS=DIR   data as downloaded; without any, synthetic data, written once
 #   SET="key=value ..."             hyperparameters
-# Every setting has a tree of its own, so that runs can be compared and the same call goes on where
+# Every setting has a tree of its own, so that runs can be compared and the same call resumes where
 # the last one ended.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +18,7 @@ for dataset in rid roofline airs; do
     dir=${!variable:-}
     [ -n "$dir" ] || continue
     datasets+=("--$dataset" "$dir")
-    # Two folders may share a name: without the sum the second would go on with the first one's model.
+    # Two folders may share a name: without the sum the second would resume with the first one's model.
     sum=$(realpath -m "$dir" | sha256sum)
     name+=-$(basename "$dir")-${sum:0:4}
 done
