@@ -5,7 +5,7 @@
 
 Every variant takes the same number of steps on the same samples in the same order, so that other
 work on the machine changes no score; what a step of it costs is measured apart, in turns with ours.
-Results are kept in local/bench: what was interrupted goes on with the runs that are missing.
+Results are kept in local/bench: an interrupted comparison resumes with the runs that are missing.
 """
 
 import json

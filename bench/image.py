@@ -3,14 +3,13 @@
     python -m bench.image [--json FILE]
 
 Needs the images (make image) and the Docker engine that built them; without an engine it says so
-and ends. Builds from a copy of what the Dockerfile takes, so the working tree stays as it is.
+and ends. Builds from a copy of what the Dockerfile takes, so the working tree is unchanged.
 """
 
 import os
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from bench.support.environment import ROOT, describe_machine, load_average
 from bench.support.figures import Target, build_parser, print_table, report
+from bench.support.jobs.containers import docker
 
 _TARGETS = (
     Target("cpu_without_torch_mb", "<=", 700),
@@ -90,19 +90,9 @@ def without_torch_mb(layers: list[Layer]) -> float:
     return sum(layer.size_bytes for layer in layers if _TORCH_LAYER not in layer.created_by) / _MB
 
 
-def _docker(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["docker", *words],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def _history(image: str) -> list[Layer]:
     form = "{{.Size}}\t{{.CreatedBy}}"
-    result = _docker("history", "--no-trunc", "--human=false", "--format", form, image)
+    result = docker("history", "--no-trunc", "--human=false", "--format", form, image)
     if result.returncode:
         variant = image.rpartition(":")[2]
         sys.exit(f"image: {result.stderr.strip()}; build it: make image-{variant}")
@@ -112,7 +102,7 @@ def _history(image: str) -> list[Layer]:
 def _torch_arguments(image: str) -> list[str]:
     """The build argument that torch's layer of this image comes from, so that it is found again."""
     words = "import torch; print(torch.version.cuda or '')"
-    result = _docker(
+    result = docker(
         "run", "--rm", "--network", "none", "--entrypoint", "python3", image, "-c", words
     )
     has_cuda = bool(result.stdout.strip())
@@ -138,12 +128,12 @@ def _time_rebuilds(image: str, num_rounds: int) -> list[float]:
                 with changed.open("a") as file:
                     file.write(f"# {time.time_ns()}\n")
                 start_s = time.perf_counter()
-                result = _docker(
+                result = docker(
                     *("build", "--quiet", "--file", str(context / "Dockerfile.cpu")),
                     *arguments,
                     str(context),
-                    DOCKER_BUILDKIT="1",
-                    BUILDX_NO_DEFAULT_ATTESTATIONS="1",
+                    timeout_s=None,
+                    environment={"DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
                 )
                 elapsed_s = time.perf_counter() - start_s
                 if result.returncode:
@@ -152,7 +142,7 @@ def _time_rebuilds(image: str, num_rounds: int) -> list[float]:
                 print(f"build {i} of {num_rounds}: {elapsed_s:.1f} s, load {load_average()}")
                 times_s.append(elapsed_s)
         finally:
-            _docker("image", "rm", "--force", *built)
+            docker("image", "rm", "--force", *built)
     return times_s[1:]
 
 
@@ -173,10 +163,10 @@ def main() -> None:
     parser = build_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="builds; default: %(default)s")
     options = parser.parse_args()
-    if shutil.which("docker") is None or _docker("version").returncode:
+    if shutil.which("docker") is None or docker("version").returncode:
         print("image: no Docker engine answers, so there is nothing to measure")
         return
-    version = _docker("version", "--format", "{{.Server.Version}}").stdout.strip()
+    version = docker("version", "--format", "{{.Server.Version}}").stdout.strip()
     print(f"{describe_machine()}; Docker {version}; load {load_average()}", flush=True)
     histories = {variant: _history(f"roof-model:{variant}") for variant in _VARIANTS}
     times_s = _time_rebuilds("roof-model:cpu", options.rounds)

@@ -53,7 +53,7 @@ class Reader(Worker):
     """A process that reads in one way; a context manager that ends it.
 
     Attributes:
-        way: Its name, as in loading_worker.
+        way: Its name in WAYS of bench/support/loading/worker.py.
         sample_s: CPU seconds that a sample took, one for every turn. All data is in the page cache
             and all work is in one thread, so on an idle machine this is the time it takes; and
             where other processes compete, it still is.

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import psutil
 
+from app.base.units import GIB
 from app.synthetic.write_rid import write_rid
 from bench.support.environment import ROOT, describe_machine, load_average
 from bench.support.figures import Target, build_parser, print_table, report
@@ -34,7 +35,7 @@ _SAMPLE_INTERVAL_S = 0.2
 _NUM_TRAIN, _NUM_VAL, _NUM_TEST = 10, 2, 1
 _FIRST_STEP = "first step done"
 _EPOCH_END = re.compile(r"\bepoch (\d+)/\d+ ")
-_MIB, _GIB = 2**20, 2**30
+_MIB = 2**20
 
 
 class Sample(NamedTuple):
@@ -131,7 +132,7 @@ def _sample_tree(process: psutil.Process, process_start_s: float) -> Sample:
 
 
 def _train(num_epochs: int) -> Watch:
-    """Write a sample, train on it in phase 1 and return what was seen."""
+    """Write a sample, train on it in phase 1 and return the process as it was watched."""
     with tempfile.TemporaryDirectory(prefix="roof-bench-") as scratch:
         rid = Path(scratch) / "rid"
         write_rid(rid, _NUM_TRAIN, _NUM_VAL, _NUM_TEST, seed=0)
@@ -159,8 +160,8 @@ def main() -> None:
     epochs_mib = watch.epochs_mib()
     medians_mib = [statistics.median(epoch) for epoch in epochs_mib]
     figures = {
-        "phase1_peak_uss_gib": max(sample.uss_bytes for sample in watch.samples) / _GIB,
-        "phase1_peak_rss_gib": max(sample.rss_bytes for sample in watch.samples) / _GIB,
+        "phase1_peak_uss_gib": max(sample.uss_bytes for sample in watch.samples) / GIB,
+        "phase1_peak_rss_gib": max(sample.rss_bytes for sample in watch.samples) / GIB,
         "growth_mib_per_epoch": growth_per_epoch(medians_mib[1:]),
         "first_step_s": watch.first_step_s(),
     }

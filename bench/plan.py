@@ -3,7 +3,7 @@
     python -m bench.plan [--json FILE] [--steps 12]
 
 Measures passes of 1 and 2 samples and windows of 256 and 512 px, predicts phases 1 to 4 from them,
-runs those phases for a few steps, and compares. No phase was part of what the fit is made of. Then
+runs those phases for a few steps, and compares. The fit knows none of the phases. Then
 the cost of the thread that samples memory.
 """
 

@@ -5,8 +5,8 @@
 
 Every network gets the same budget by the clock, and the same samples in the same order, outputs,
 losses, optimizer, schedule, averaging and scoring; each runs at its best precision and memory
-format. Nothing else should run on the machine. Results are kept in local/bench: what was
-interrupted goes on with the runs that are missing. The first run makes .venv-peers.
+format. Nothing else should run on the machine. Results are kept in local/bench: an
+interrupted comparison resumes with the runs that are missing. The first run makes .venv-peers.
 """
 
 import math

@@ -2,7 +2,7 @@
 
     python -m bench.stop [--json FILE] [--rounds 5] [--image roof-model:cpu]
 
-A stop may come at any moment of a step, so it costs what is left of that step, and then the
+A stop may come at any moment of a step, so it costs the rest of that step, and then the
 checkpoint, the model and the report: stop_excess_s is the time beyond two steps.
 """
 

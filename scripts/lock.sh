@@ -14,7 +14,7 @@ common=(--quiet --generate-hashes --strip-extras --allow-unsafe
 
 "$bin/pip-compile" "${common[@]}" "$@" --extra dev --output-file locks/dev.lock pyproject.toml
 
-# Started from dev.lock, so that versions and hashes are dev.lock's: what is tested is what ships.
+# Started from dev.lock, so that versions and hashes are dev.lock's: the image ships the tested packages.
 image=$(mktemp -d)
 trap 'rm -rf "$image"' EXIT
 cp locks/dev.lock "$image/all.lock"

@@ -22,7 +22,7 @@ def prepare_peers_python() -> Path:
     """The interpreter of .venv-peers, which is made the first time and when its lock changes.
 
     It sees this interpreter's packages through a .pth file, so that ours and the peers run on one
-    torch, which is not installed a second time. This interpreter's own environment stays as it is.
+    torch, which is not installed a second time. This interpreter's own environment is unchanged.
     """
     python = _PEERS_VENV / "bin" / "python"
     complete = _PEERS_VENV / ".complete"

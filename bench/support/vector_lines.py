@@ -53,7 +53,7 @@ class Agreement:
 
     @property
     def recall(self) -> float:
-        """Share of the true lines that are found; what is unknown is not."""
+        """Share of the true lines that are found; unknown pixels count as missed."""
         return self.num_hit / self.num_true
 
     @property

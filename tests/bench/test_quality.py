@@ -163,7 +163,7 @@ def test_kept_runs_are_read_by_label_and_seed(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_is_done_once_and_another_one_anew(tmp_path):
+def test_a_run_is_kept_and_another_one_is_trained(tmp_path):
     folder = draw_pool(tmp_path, "few", SceneReader(3, 2), 8, 0, 0)
 
     def run(steps):

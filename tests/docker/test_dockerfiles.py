@@ -137,7 +137,7 @@ def test_holds_no_secrets_and_no_paths_of_the_host(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_change_of_app_builds_little_anew(name: str) -> None:
+def test_a_change_of_app_builds_little_again(name: str) -> None:
     app = stages(name)["app"]
     assert app[-2:] == ["COPY app app", "RUN python3 -m compileall -q app"]
 

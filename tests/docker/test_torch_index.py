@@ -21,7 +21,7 @@ class Refuses(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def index():
-    """Of an index that answers, though not with what was asked for."""
+    """Of an index that answers, though with a refusal."""
     with http.server.HTTPServer(("127.0.0.1", 0), Refuses) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/whl/cpu"

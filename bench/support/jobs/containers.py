@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,10 +12,23 @@ from pathlib import Path
 from app.synthetic.write_rid import write_rid
 
 
-def docker(*words: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
-    """A docker command that has ended, its streams as text."""
+def docker(
+    *words: str, timeout_s: float | None = 300, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A docker command that has ended, its streams as text.
+
+    Args:
+        words: Behind `docker`.
+        timeout_s: None for a command that may take any time.
+        environment: Variables beside those of this process.
+    """
     return subprocess.run(
-        ["docker", *words], capture_output=True, text=True, timeout=timeout_s, check=False
+        ["docker", *words],
+        env=os.environ | dict(environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
     )
 
 

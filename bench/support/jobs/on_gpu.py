@@ -1,4 +1,4 @@
-"""Whole training jobs on a GPU: pace, memory, waiting for data, and what is learned in minutes."""
+"""Whole training jobs on a GPU: pace, memory, waiting for data, and scores after minutes."""
 
 import json
 import subprocess

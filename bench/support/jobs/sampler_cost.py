@@ -4,7 +4,7 @@
 
 A real run is watched: phase 1 with its two data workers, under the sampler of the training process
 and, in this process, the launcher's. Not by comparing steps with and without: two runs differ by
-ten times what is to be measured.
+ten times the cost.
 """
 
 import json
@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from app.job.supervisor import _SAMPLE_INTERVAL_S as LAUNCHER_INTERVAL_S
@@ -49,13 +48,8 @@ class TimedSampler(MemorySampler):
         self._entered_s = time.monotonic()
         return super().__enter__()
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        super().__exit__(error_type, error, traceback)
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401 - as the sampler's
+        super().__exit__(*error)
         self.wall_s = time.monotonic() - self._entered_s
 
     def _sample(self, walk_due: bool, with_peak: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Training runs of a comparison: each once, its result kept in a file, so that work can go on."""
+"""Training runs of a comparison: each once, its result kept in a file, so that work can resume."""
 
 import hashlib
 import json
@@ -77,7 +77,7 @@ class Run:
 
 
 def _without_place(value: str | Sequence[str]) -> str | list[str]:
-    """An argument as it is on every machine: paths from where the project lies."""
+    """An argument that is the same on every machine: paths relative to the project."""
     if not isinstance(value, str):
         return [str(_without_place(part)) for part in value]
     for place, sign in ((ROOT, "."), (ROOT.parent, "..")):

@@ -43,7 +43,7 @@ _POOL_VERSION: Final = 1
 
 
 class SceneReader(Dataset[Sample]):
-    """Scenes by number, each made anew when it is asked for; the same seed, the same scenes.
+    """Scenes by number, each made whenever it is asked for; the same seed gives the same scenes.
 
     Args:
         seed: First ingredient of every scene.

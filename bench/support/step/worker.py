@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.base.tasks import TASK_NAMES, TaskName
+from app.base.units import GIB
 from app.model.devices import autocast, choose_autocast_dtype
 from app.model.losses import RoofLoss, count_known
 from app.model.network import HybridRoofModel
 from bench.support.networks.designs import TASKS, Design
 from bench.support.networks.variants import find_design
-
-_GIB = 2**30
 
 
 def make_batch(batch_size: int, size_px: int) -> tuple[Tensor, dict[TaskName, Tensor]]:
@@ -78,7 +77,7 @@ def take_step(
 
 
 def _finish(device: torch.device) -> None:
-    """Wait for what is queued: on a GPU a step has only been asked for when it returns."""
+    """Wait for the queue: on a GPU a step returns before it is computed."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -86,7 +85,7 @@ def _finish(device: torch.device) -> None:
 def _peak_gib(device: torch.device) -> float:
     """Of the device's memory, by this process."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / _GIB
+        return torch.cuda.max_memory_allocated(device) / GIB
     return _peak_rss_gib()
 
 
@@ -94,7 +93,7 @@ def _peak_rss_gib() -> float:
     # Not getrusage: its peak survives exec, so it may be the parent's.
     status = Path("/proc/self/status").read_text()
     match = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(match.group(1)) * 1024 / _GIB if match else float("nan")
+    return int(match.group(1)) * 1024 / GIB if match else float("nan")
 
 
 def _answer(**values: float | str) -> None:
