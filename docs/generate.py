@@ -1,4 +1,4 @@
-"""Write the generated parts of the documents anew: `python -m docs.generate` in the root."""
+"""Write the generated parts of the documents: `python -m docs.generate` in the root."""
 
 from pathlib import Path
 

@@ -44,8 +44,6 @@ def _describe_type(field: FieldInfo) -> str:
     """A field's type and range in words, from what pydantic checks."""
     if field.annotation == int | Literal["auto"]:
         return "whole number, at least 1, or `auto`"
-    if field.annotation == float | Literal["auto"]:
-        return "number, above 0, at most 1, or `auto`"
     kind, is_optional = split_optional(field)
     if get_origin(kind) is Literal:
         words = ["one of " + ", ".join(f"`{choice}`" for choice in get_args(kind))]

@@ -5,11 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.settings.checks import (
-    check_batch_size,
-    read_dataset_names,
-    read_dataset_weights,
-)
+from app.settings.checks import check_batch_size, read_dataset_names, read_dataset_weights
 from app.settings.fields import changes_weights, setting
 from app.settings.presets import PRESETS
 
@@ -33,9 +29,9 @@ class Hyperparameters(BaseModel):
     )
 
     phase: Literal[1, 2, 3, 4, 5] | None = setting(None, "Data", changes_weights=False)
-    """Preset, from a first trial to the whole training (docs/phases.md). 1 tries ten
-    samples of RID on the CPU, 2 larger batches, 3 more workers, 4 all datasets; 5 trains on all
-    data on a GPU. Any other key given beside it wins."""
+    """Preset, from a first trial to the whole training (docs/phases.md). 1 tries ten samples of RID
+    on the CPU, 2 larger batches, 3 more workers, 4 all datasets; 5 trains on all data on a GPU. Any
+    other key given beside it wins."""
 
     datasets: str = setting("all", "Data", min_length=1, changes_weights=False)
     """Datasets of the job that are used at all, as rid,airs; "all" takes every one that has a

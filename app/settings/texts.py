@@ -21,6 +21,15 @@ _SWITCH_WORDS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
+# What the hyperparameters of older jobs may hold; by key, and by key and value.
+_REMOVED_KEYS: Final[Mapping[str, str]] = {
+    "task_weighting": "leave it out: the weights of the losses stay as segments_weight, "
+    "lines_weight, depth_weight and superstructures_weight say",
+}
+_REMOVED_VALUES: Final[Mapping[tuple[str, object], str]] = {
+    ("learning_rate", "auto"): "leave it out (default {default:g}), or set a number",
+    ("torch_compile", "auto"): "leave it out (default {default}), or set on",
+}
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:
@@ -63,6 +72,8 @@ def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
             name = str(item["loc"][0])
             if item["type"] == "extra_forbidden":
                 problems.append(_describe_unknown_key(name))
+            elif removed := _describe_removed_value(name, decoded[name]):
+                problems.append(removed)
             else:
                 problems.append(f"{name}: {item['msg']}, got {own[name]!r:.100}")
         raise ConfigError(join_problems(problems)) from error
@@ -72,7 +83,18 @@ def _is_platform_key(name: str) -> bool:
     return name == "_tuning_objective_metric" or name.startswith("sagemaker_")
 
 
+def _describe_removed_value(name: str, value: object) -> str | None:
+    """What to do about a value that an earlier version took; None if it is another value."""
+    if not isinstance(value, str) or (name, value) not in _REMOVED_VALUES:
+        return None
+    default = Hyperparameters.model_fields[name].default
+    remedy = _REMOVED_VALUES[name, value].format(default=default)
+    return f"{name}: {value} was removed, got {value!r}; {remedy}"
+
+
 def _describe_unknown_key(name: str) -> str:
+    if name in _REMOVED_KEYS:
+        return f"{name}: removed; {_REMOVED_KEYS[name]}"
     shown = name if name.isidentifier() else f"{name!r:.100}"
     normal = name.lower().replace("-", "_")
     nearest = difflib.get_close_matches(normal, Hyperparameters.model_fields, n=1)
@@ -82,7 +104,7 @@ def _describe_unknown_key(name: str) -> str:
 
 
 def _decode(value: object, field: FieldInfo) -> object:
-    """What a sender meant by a text, for a field of that type; the rest is for pydantic to judge.
+    """A sender's text as a value of the field's type; whether it may be used, pydantic checks.
 
     Source: value encodings of the SageMaker Python SDK 2 (json.dumps in script mode, str() in the
     plain Estimator) and 3 (texts as they are, else json.dumps), and of boto3 (as typed).
@@ -116,13 +138,13 @@ def _unquote(text: str) -> str:
 
 
 def _read_switch(value: object) -> object:
-    """True or False from any of the ways to write them, else the value as it is."""
+    """True or False from any of the ways to write them, else the value unchanged."""
     word = str(_unquote(value) if isinstance(value, str) else value).strip().lower()
     return _SWITCH_WORDS.get(word, value)
 
 
 def _read_literal(text: str) -> object:
-    """The text as JSON, else as a Python literal, else as it is."""
+    """The text as JSON, else as a Python literal, else unchanged."""
     # RecursionError and MemoryError: thousands of brackets. Such a text is simply no value of ours.
     try:
         return json.loads(text)

@@ -100,7 +100,6 @@ def test_other_ways_to_write_a_value(name, text, expected):
         ("backbone_lr_decay", "1.5", "backbone_lr_decay: Input should be less than or equal to 1"),
         ("freeze_backbone_fraction", "1", "freeze_backbone_fraction: Input should be less than 1"),
         ("backbone_batchnorm", "eval", "backbone_batchnorm: Input should be 'train' or 'frozen',"),
-        ("task_weighting", "auto", "task_weighting: Input should be 'fixed' or 'uncertainty', got"),
         ("epochs", "None", "epochs: Input should be a valid integer, got 'None'"),
         ("epochs", "", "epochs: Input should be a valid integer, got ''"),
         ("epochs", "10.5", "epochs: Input should be a valid integer, got '10.5'"),
@@ -152,7 +151,7 @@ def test_all_problems_in_one_line():
             "depth_weight: Input should be above 0 where the weights of all other tasks are 0, "
             "got '0'; "
             "epochs: Input should be greater than or equal to 1, got '0'; "
-            "learning_rate: Input should be a number above 0 and at most 1, or auto, got '-1'; "
+            "learning_rate: Input should be greater than 0, got '-1'; "
             "seeds: unknown hyperparameter, did you mean seed?"
         ),
     ):
@@ -307,7 +306,7 @@ def test_rendered_rows():
         "| `backbone_learning_rate` | number, above 0, at most 1, or None | `None` | Highest "
         "learning rate of the ResNet50 backbone. None" in text
     )
-    assert "| `learning_rate` | number, above 0, at most 1, or `auto` | `0.001` | Highest" in text
+    assert "| `learning_rate` | number, above 0, at most 1 | `0.001` | Highest" in text
     assert "| `device` | one of `auto`, `cpu`, `cuda` | `auto` | Where" in text
     assert "| `batch_size` | `2` | `4` | `4` | `4` | `auto` |" in text
     assert "| `grad_accum_steps` | `1` | `2` | `2` | `2` |  |" in text

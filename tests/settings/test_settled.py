@@ -14,13 +14,13 @@ def folder(tmp_path):
 
 def test_what_was_settled_is_recalled_by_name(folder):
     remember(folder, "batch_size", 4)
-    remember(folder, "learning_rate", {"chosen": 0.5})
+    remember(folder, "gradients", {"chosen": 0.5})
     remember(folder, "batch_size", 8)
     assert recall(folder, "batch_size", "auto") == 8
-    assert recall(folder, "learning_rate", "force") == {"chosen": 0.5}
+    assert recall(folder, "gradients", "force") == {"chosen": 0.5}
     assert recall(folder, "epochs", "auto") is None
     assert json.loads((folder / "settled.json").read_text()) == {
-        "batch_size": 8, "learning_rate": {"chosen": 0.5},
+        "batch_size": 8, "gradients": {"chosen": 0.5},
     }  # fmt: skip
     assert len(list(folder.iterdir())) == 2  # nothing half-written is left
 
