@@ -1,7 +1,4 @@
-"""Memory of a job over time: the process tree, the container, shared memory, CUDA. All in GiB.
-
-Imports no torch, so that a process that only watches others stays small.
-"""
+"""Memory of a job over time: the process tree, the container, shared memory, CUDA. All in GiB."""
 
 import csv
 import logging
@@ -9,7 +6,6 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import psutil
@@ -136,12 +132,7 @@ class MemorySampler:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join(timeout=10.0)
         self._sample(walk_due=True)

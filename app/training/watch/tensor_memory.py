@@ -11,7 +11,6 @@ import sys
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Final, Self
 
 import psutil
@@ -106,12 +105,7 @@ class StepMemoryWatch:
         self._stack.enter_context(self._log)
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
         # Once more, for what the first step of all makes.
         self._register_persistent()

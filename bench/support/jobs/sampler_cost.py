@@ -48,7 +48,7 @@ class TimedSampler(MemorySampler):
         self._entered_s = time.monotonic()
         return super().__enter__()
 
-    def __exit__(self, *error: Any) -> None:  # noqa: ANN401 - as the sampler's
+    def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         self.wall_s = time.monotonic() - self._entered_s
 
