@@ -1,4 +1,4 @@
-"""What a job runs on: GPUs and their driver, shared memory, disk. Imports no torch."""
+"""The GPUs of this host, their driver, and whether the installed torch can use them."""
 
 import contextlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""What the finished job of a phase took and learnt, as a flat row. Imports no torch."""
+"""What the finished job of a phase took and learnt, as a flat row."""
 
 import csv
 import json

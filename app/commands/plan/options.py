@@ -1,4 +1,4 @@
-"""The command line of `plan`. Nothing heavy is imported: every start builds every parser."""
+"""The command line of `plan`."""
 
 import argparse
 import math
