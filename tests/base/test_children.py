@@ -4,11 +4,11 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
 from app.base.children import ask_child, describe_exit, own_command
 from tests.support.paths import ROOT
+from tests.support.processes import has_ended
 
 LIMIT_S = 30.0  # against hangs
 DIES_WITH_PARENT = (
@@ -37,13 +37,6 @@ if os.fork() == 0:
     print("lives on", flush=True)
 os._exit(0)
 """
-
-
-def has_ended(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from app.job.processes import Ended, Processes
+from tests.support.processes import has_ended
 
 LIMIT_S = 30.0  # against hangs
 PR_SET_CHILD_SUBREAPER = 36
@@ -53,13 +54,6 @@ def first_line(processes, number=0):
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
     return processes._last_words[number].splitlines()[0].decode().strip()
-
-
-def has_ended(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def is_gone(pid):

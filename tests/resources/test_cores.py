@@ -3,7 +3,7 @@ import os
 import pytest
 
 from app.resources import cores
-from app.resources.cores import num_cores
+from app.resources.cores import computes_bf16, num_cores
 
 
 @pytest.fixture
@@ -27,3 +27,8 @@ def test_a_limit_of_time_counts_as_cores_rounded_up(monkeypatch, limit, expected
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     monkeypatch.setattr(cores, "read_cpu_limit", lambda: limit)
     assert num_cores() == expected
+
+
+def test_bfloat16_is_native_with_its_instructions():
+    assert computes_bf16(frozenset({"amx_tile"}))
+    assert not computes_bf16(frozenset({"avx512f"}))

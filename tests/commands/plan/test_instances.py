@@ -11,7 +11,6 @@ from app.commands.plan.instances import (
     local_core_speed,
     local_instance,
 )
-from app.resources.cores import computes_bf16
 from app.resources.gpus import Gpus
 
 
@@ -76,5 +75,3 @@ def test_speed_of_a_core_follows_from_its_instructions():
     assert local_core_speed(frozenset({"avx2"})) == 0.5
     assert local_core_speed(frozenset({"avx2", "avx512f"})) == 0.6
     assert local_core_speed(frozenset({"avx512f", "avx512_bf16"})) == 1.0
-    assert computes_bf16(frozenset({"amx_tile"}))
-    assert not computes_bf16(frozenset({"avx512f"}))

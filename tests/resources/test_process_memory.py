@@ -1,0 +1,70 @@
+"""Sizes of processes, as a sampler reads them."""
+
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from app.base.units import GIB
+from app.resources.memory_sampler import MemorySampler
+
+NEVER_S = 3600.0  # so that only the samples at phase changes are taken
+
+
+def test_a_kernel_that_keeps_no_peak_costs_no_sample(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_text = Path.read_text
+
+    def without_peak(path: Path, *args: str, **options: str) -> str:
+        text = read_text(path, *args, **options)
+        if path != Path("/proc/self/status"):
+            return text
+        return "".join(line for line in text.splitlines(True) if not line.startswith("VmHWM"))
+
+    monkeypatch.setattr(Path, "read_text", without_peak)
+    with MemorySampler(NEVER_S) as sampler:
+        pass
+    assert not caplog.records
+    assert sampler.peaks()["start"]["peak_gib"] == sampler.peaks()["start"]["pss_gib"] > 0
+
+
+def test_shared_pages_count_once_in_pss():
+    """A forked child shares the parent's block: RSS has it twice, PSS once, USS not at all."""
+    block = bytearray(b"x") * (300 * 2**20)
+    reader, writer = os.pipe()
+    with MemorySampler(NEVER_S) as sampler:
+        sampler.enter_phase("alone")
+        child = os.fork()
+        if child == 0:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+        sampler.enter_phase("end")  # its first act is a last sample of "alone"
+        os.close(writer)
+        os.waitpid(child, 0)
+    start, both = sampler.peaks()["start"], sampler.peaks()["alone"]
+    assert both["rss_gib"] > start["rss_gib"] + 0.28
+    assert abs(both["pss_gib"] - start["pss_gib"]) < 0.05
+    assert both["uss_gib"] < start["uss_gib"] - 0.28
+    assert len(block) == 300 * 2**20
+
+
+def test_cuda_peaks_are_summed_over_devices_and_start_again_in_each_phase(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    allocated = {0: 3 * GIB, 1: 1 * GIB}
+    cuda = types.ModuleType("torch.cuda")
+    cuda.is_initialized = lambda: True
+    cuda.device_count = lambda: 2
+    cuda.max_memory_allocated = lambda device: allocated[device]
+    cuda.max_memory_reserved = lambda device: 2 * allocated[device]
+    cuda.reset_peak_memory_stats = lambda device: allocated.update({device: 0})
+    monkeypatch.setitem(sys.modules, "torch.cuda", cuda)
+    with MemorySampler(NEVER_S) as sampler:
+        sampler.enter_phase("export")
+    assert sampler.peaks()["start"]["cuda_allocated_gib"] == 4.0
+    assert sampler.peaks()["start"]["cuda_reserved_gib"] == 8.0
+    assert sampler.peaks()["export"]["cuda_allocated_gib"] == 0.0
