@@ -2,13 +2,21 @@
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from app.base.errors import ConfigError
 from app.settings.hyperparameters import Hyperparameters
+
+# What `precision` stands for; None is float32 throughout.
+DTYPES: Final[Mapping[str, torch.dtype | None]] = {
+    "fp32": None,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,11 @@ class Compute:
 
     device: torch.device
     autocast_dtype: torch.dtype | None = None
+
+    @property
+    def precision(self) -> str:
+        """What `precision` came to: "fp32", "bf16" or "fp16"."""
+        return next(name for name, dtype in DTYPES.items() if dtype == self.autocast_dtype)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Mixed precision, where there is a dtype for it."""
@@ -73,7 +86,7 @@ def choose_autocast_dtype(precision: str, device: torch.device) -> torch.dtype |
             precision = "bf16" if _cpu_computes_bf16() else "fp32"
         else:
             precision = "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return DTYPES[precision]
 
 
 def _cpu_computes_bf16() -> bool:

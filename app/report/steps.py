@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from app.base.series import halve
+
 # Of a step, in this order: wait for data, to the device, forward with losses, backward, clipping
 # with the optimizer and the averaged weights. What is left is counting, reductions, logging.
 Part = Literal["wait", "transfer", "forward", "backward", "optimizer"]
@@ -55,9 +57,7 @@ class StepSeries:
             self.rows.append(row)
         if len(self.rows) > self.max_rows:
             self.steps_per_row *= 2
-            pairs = zip(self.rows[::2], self.rows[1::2], strict=False)
-            odd_last = self.rows[-1:] if len(self.rows) % 2 else []
-            self.rows = [_merge(first, second) for first, second in pairs] + odd_last
+            self.rows = halve(self.rows, _merge)
 
     def summary(self) -> dict[str, Any] | None:
         """Means over the steps, for metrics.json; None where there is no step.
@@ -99,7 +99,7 @@ class StepSeries:
         return cls(rows=list(state["rows"]), steps_per_row=state["steps_per_row"])
 
 
-def _merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     num_steps = first["num_steps"] + second["num_steps"]
     merged: dict[str, Any] = {"step": second["step"], "num_steps": num_steps}
     for name in COLUMNS[2:]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.base.units import GIB, MPX
-from app.resources.shared_memory import BATCH_BYTES_PER_PX
+from app.resources.shared_memory import count_batch_bytes
 from app.settings.hyperparameters import Hyperparameters
 
 # What the kernel and other processes of a container need beside the job, and what a forecast may
@@ -287,12 +287,7 @@ class CostModel:
 
     def _loading_gib(self, hyperparameters: Hyperparameters) -> float:
         """Workers, and the batches that lie between them and the step."""
-        batch_gib = (
-            BATCH_BYTES_PER_PX
-            * hyperparameters.crop_size_px**2
-            * hyperparameters.micro_batch_size
-            / GIB
-        )
+        batch_gib = count_batch_bytes(hyperparameters) / GIB
         num_workers, loading = hyperparameters.num_workers, self.measurements.loading
         # Of a step's micro-batches one is part of what was measured.
         waiting_gib = (hyperparameters.grad_accum_steps - 1) * batch_gib

@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import psutil
 
+from app.base.series import halve
 from app.base.units import GIB
 from app.resources.cgroup import (
     KERNEL_PLACE,
@@ -268,9 +269,9 @@ class MemorySampler:
             "host_available_gib": host.available / GIB,
         }
 
-    def _list_processes(self, anew: bool) -> list[psutil.Process]:
+    def _list_processes(self, is_due: bool) -> list[psutil.Process]:
         before_s = time.monotonic()
-        if anew or before_s >= self._next_listing_s:
+        if is_due or before_s >= self._next_listing_s:
             self._processes = own_tree()
             after_s = time.monotonic()
             self._next_listing_s = after_s + (after_s - before_s) / _MAX_LISTING_SHARE
@@ -317,6 +318,4 @@ class MemorySampler:
             self._rows.append(row)
         if len(self._rows) > self._max_rows:
             self._samples_per_row *= 2
-            pairs = zip(self._rows[::2], self._rows[1::2], strict=False)
-            odd_last = self._rows[-1:] if len(self._rows) % 2 else []
-            self._rows = [_merge_rows(first, second) for first, second in pairs] + odd_last
+            self._rows = halve(self._rows, _merge_rows)

@@ -52,13 +52,18 @@ def own_sizes_gib() -> tuple[float, float]:
     The largest is the kernel's own count, which no sample misses: a step is at its peak for
     milliseconds. Where the kernel does not count, it is that of now.
     """
-    sizes = {}
+    largest_gib, now_gib = read_own_sizes_gib("VmHWM", "VmRSS")
+    return max(largest_gib, now_gib), now_gib
+
+
+def read_own_sizes_gib(*names: str) -> list[float]:
+    """Sizes of this process by the kernel's names for them; 0 for one that it does not count."""
+    sizes = dict.fromkeys(names, 0.0)
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, rest = line.partition(":")
-        if name in ("VmHWM", "VmRSS"):
+        if name in sizes:
             sizes[name] = int(rest.split()[0]) * 1024 / GIB
-    now_gib = sizes.get("VmRSS", 0.0)
-    return max(sizes.get("VmHWM", 0.0), now_gib), now_gib
+    return list(sizes.values())
 
 
 def reset_own_peak() -> None:

@@ -49,17 +49,20 @@ def fit_workers(hyperparameters: Hyperparameters, num_local_processes: int) -> H
 def count_workers(hyperparameters: Hyperparameters, free_bytes: float) -> int:
     """The most workers, up to num_workers, whose batches fit into so many bytes; perhaps none.
 
-    Workers that train go on reading ahead while others validate. Each holds prefetch_factor batches
-    (2 in validation), and the step under way holds its own.
+    Workers of training keep reading ahead while those of validation read. Each holds
+    prefetch_factor batches (2 in validation), and the step under way holds its own.
     """
-    train_bytes = (
-        BATCH_BYTES_PER_PX * hyperparameters.crop_size_px**2 * hyperparameters.micro_batch_size
-    )
+    train_bytes = count_batch_bytes(hyperparameters)
     val_bytes = BATCH_BYTES_PER_PX * max(_VAL_SIDE_PX, hyperparameters.crop_size_px) ** 2
     fixed_bytes = hyperparameters.grad_accum_steps * train_bytes + val_bytes
     bytes_per_worker = hyperparameters.prefetch_factor * train_bytes + 2 * val_bytes
     num_fitting = int(max(0.0, free_bytes - fixed_bytes) // bytes_per_worker)
     return min(hyperparameters.num_workers, num_fitting)
+
+
+def count_batch_bytes(hyperparameters: Hyperparameters) -> int:
+    """What a micro-batch takes on its way from a worker to training."""
+    return BATCH_BYTES_PER_PX * hyperparameters.crop_size_px**2 * hyperparameters.micro_batch_size
 
 
 def read_shm_gib() -> tuple[float, float] | None:

@@ -21,6 +21,7 @@ from app.data.datasets import DATASETS, Datasets, open_datasets
 from app.data.loading import samples_of_one_pass
 from app.data.transforms import windows_per_side
 from app.job.paths import scratch_folder
+from app.model.devices import DTYPES
 from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters
@@ -28,7 +29,6 @@ from app.training.build import choose_task_weights
 
 _SIZES: Final = (1, 2)
 _COUNTED_SIDE_PX: Final = 512
-_DTYPES: Final = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def count_facts(request: FactsRequest) -> Facts:
@@ -118,7 +118,7 @@ def _count_tensors(
             size,
             side_px,
             count_step_memory(
-                tasks, trained, size, side_px, _DTYPES[request.precision], checkpoint_activations
+                tasks, trained, size, side_px, DTYPES[request.precision], checkpoint_activations
             ).peak_gib,
         )
         for side_px in request.sides_px

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final
 
 import cv2
-import psutil
 import torch
 
 from app.base.children import tell_parent
@@ -30,9 +29,15 @@ from app.model.devices import choose_compute, is_out_of_memory
 from app.model.losses import RoofLoss
 from app.resources.batch_size import DEFAULT_GLOBAL_BATCH_SIZE
 from app.resources.cores import num_cores
-from app.resources.forecast import Loading, Point
+from app.resources.forecast import Loading, Point, resize_pass
 from app.resources.measuring import ProbeRequest
-from app.resources.shared_memory import BATCH_BYTES_PER_PX
+from app.resources.process_memory import (
+    own_sizes_gib,
+    own_tree,
+    read_own_sizes_gib,
+    reset_own_peak,
+)
+from app.resources.shared_memory import count_batch_bytes
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters
 from app.training.build import build_state, choose_task_weights
@@ -67,7 +72,7 @@ def run_probe(request: ProbeRequest, launcher_gib: float) -> None:
             launcher_gib=launcher_gib,
             num_cores=num_cores(),
             device=probe.device.type,
-            precision=_name(probe.compute.autocast_dtype),
+            precision=probe.compute.precision,
         )
         if request.with_loading:  # first: a large size may be the last thing that is measured
             tell_parent("loading", **vars(probe.measure_loading()))
@@ -124,7 +129,9 @@ class _Probe:
 
     def measure_point(self, size: int, side_px: int) -> Point:
         """Train a few steps with passes of so many samples."""
-        hyperparameters = self._with(size, side_px)
+        hyperparameters = resize_pass(self.hyperparameters, size, side_px).model_copy(
+            update={"grad_accum_steps": 1}
+        )
         datasets = self._open(hyperparameters)
         order = iter(datasets.train_order(hyperparameters, 0, 0))
         batches = [
@@ -133,11 +140,13 @@ class _Probe:
         ]
         _forget_peaks(self.device)
         seconds = self._train(itertools.cycle(batches), _NUM_STEPS)
+        trainer_gib, _ = own_sizes_gib()
+        [files_gib] = read_own_sizes_gib("RssFile")
         return Point(
             micro_batch_size=size,
             side_px=side_px,
-            trainer_gib=_read_status_gib("VmHWM"),
-            files_gib=_read_status_gib("RssFile"),
+            trainer_gib=trainer_gib,
+            files_gib=files_gib,
             cuda_gib=_cuda_peak_gib(self.device),
             pass_s=statistics.median(step["forward"] + step["backward"] for step in seconds),
             optimizer_s=statistics.median(
@@ -168,13 +177,7 @@ class _Probe:
             batch = next(batches, batch)
         del batch
         time.sleep(1.0)  # until what was asked for is ready
-        batch_gib = (
-            BATCH_BYTES_PER_PX
-            * hyperparameters.crop_size_px**2
-            * hyperparameters.micro_batch_size
-            / GIB
-        )
-        ready_gib = hyperparameters.prefetch_factor * batch_gib
+        ready_gib = hyperparameters.prefetch_factor * count_batch_bytes(hyperparameters) / GIB
         worker_gib = max(0.0, statistics.mean(_worker_uss_gib()) - ready_gib)
         together_gib = _tree_pss_gib() - alone_gib
         return Loading(
@@ -223,11 +226,6 @@ class _Probe:
                 break
         return seconds[1:]
 
-    def _with(self, size: int, side_px: int) -> Hyperparameters:
-        return self.hyperparameters.model_copy(
-            update={"batch_size": size, "crop_size_px": side_px, "grad_accum_steps": 1}
-        )
-
     def _open(self, hyperparameters: Hyperparameters) -> Datasets:
         # Few samples, in an epoch that is long enough for any number of batches.
         update = {"steps_per_epoch": 1000, "max_val_samples": 1}
@@ -260,28 +258,16 @@ def _time_samples(datasets: Datasets, number: int) -> float:
     return statistics.mean(times_s[1:])  # the first opens files
 
 
-def _name(dtype: torch.dtype | None) -> str:
-    return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
-
-
 def _forget_peaks(device: torch.device) -> None:
     """Give back what is free, and let peaks count from now on."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-    # Where the kernel does not allow it, peaks count from the start: sizes only grow.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+    reset_own_peak()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-
-
-def _read_status_gib(name: str) -> float:
-    """A size that the kernel counts of this process, such as VmHWM, the most ever resident."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024 / GIB
 
 
 def _cuda_peak_gib(device: torch.device) -> float | None:
@@ -289,13 +275,11 @@ def _cuda_peak_gib(device: torch.device) -> float | None:
 
 
 def _tree_pss_gib() -> float:
-    own = psutil.Process()
-    processes = [own, *own.children(recursive=True)]
-    return sum(process.memory_full_info().pss for process in processes) / GIB
+    return sum(process.memory_full_info().pss for process in own_tree()) / GIB
 
 
 def _worker_uss_gib() -> list[float]:
     """Of each process that the server has forked."""
-    own = psutil.Process()
-    workers = [process for process in own.children(recursive=True) if process.ppid() != os.getpid()]
+    _, *descendants = own_tree()
+    workers = [process for process in descendants if process.ppid() != os.getpid()]
     return [process.memory_full_info().uss / GIB for process in workers]
