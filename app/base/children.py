@@ -1,7 +1,7 @@
 """How a process of ours starts another one, asks it, and how it dies with the one that started it.
 
 A child is asked on its standard input and answers with lines of JSON on its standard output, each
-as soon as it is known: what it has said survives its end.
+as soon as it is known: its answers survive its end.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class Reply:
     Attributes:
         answers: In order; each a map of "kind" and "values".
         failure: Why it did not end well, in one line; None if it did.
-        is_told: Whether the failure is what the child itself said that the user can cure.
+        is_told: Whether the child named the failure itself: the user can cure it.
     """
 
     answers: list[dict[str, Any]]

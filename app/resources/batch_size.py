@@ -24,9 +24,9 @@ from app.settings.settled import recall, remember
 
 logger = logging.getLogger(__name__)
 
-# Of a step, where nothing else is asked for.
+# Samples of a step where the settings name no number.
 DEFAULT_GLOBAL_BATCH_SIZE: Final = 16
-# The job has failed: its machine is paid for.
+# Not longer: the job has failed, and its machine is paid for.
 _REMEDY_TIMEOUT_S: Final = 90.0
 _SMALL_SIDE_PX: Final = 256
 
@@ -204,7 +204,7 @@ def remember_batch_size(
 def recall_batch_size(
     folder: Path, hyperparameters: Hyperparameters, num_processes: int
 ) -> int | None:
-    """What was settled for the checkpoints in a folder; None where there are none of this kind."""
+    """The size settled for the checkpoints in a folder; None where there are none of this kind."""
     document = recall(folder, "batch_size", hyperparameters.resume)
     key = _key(hyperparameters, num_processes)
     if not isinstance(document, dict) or any(document.get(k) != v for k, v in key.items()):
@@ -251,7 +251,7 @@ def _num_pixels(point: tuple[int, int]) -> int:
 
 
 def _read_trial(reply: Reply) -> int:
-    """What a GPU was found to hold."""
+    """The most samples that fitted when the GPU was tried."""
     tried = reply.of_kind("trial")
     if not tried:
         raise ConfigError(f"batch_size=auto: could not try any: {reply.failure}; set a number")

@@ -1,9 +1,8 @@
-"""What a run will take, from a few measurements: memory and time, before it is paid for.
+"""Memory and time of a run, predicted from a few measurements before the run is paid for.
 
-Memory of the training process is taken to be a fixed part, one for each sample of a pass, and one
-for each of its pixels; so is the time of a pass. Loader workers, and the batches that wait, come on
-top. Everything is fitted by least squares to what `app.commands.probe` measured, so it is as good
-as that.
+Memory of the training process is taken to be a fixed part, a part for each sample of a pass, and a
+part for each of its pixels; so is the time of a pass. Data workers, and the batches that wait, come
+on top. All parts are fitted by least squares to the measurements of `app.commands.probe`.
 """
 
 import math
@@ -18,8 +17,8 @@ from app.base.units import GIB, MPX
 from app.resources.shared_memory import count_batch_bytes
 from app.settings.hyperparameters import Hyperparameters
 
-# What the kernel and other processes of a container need beside the job, and what a forecast may
-# be wrong by: a limit is filled to this share.
+# A limit is filled to this share. The rest is for the kernel, for other processes of a container,
+# and for errors of a forecast.
 USABLE_SHARE: Final = 0.85
 
 
@@ -35,7 +34,7 @@ class Point:
             drops where it must.
         cuda_gib: Highest memory reserved on the GPU; None on a CPU.
         pass_s: Forward, losses and backward.
-        optimizer_s: What else a step does.
+        optimizer_s: Everything else in a step.
     """
 
     micro_batch_size: int
@@ -97,7 +96,7 @@ class Measurements:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Measurements":
-        """The measurements that `to_json` was taken of."""
+        """The inverse of `to_json`."""
         loading = document["loading"]
         return cls(
             points=tuple(Point(**point) for point in document["points"]),

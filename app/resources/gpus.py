@@ -65,7 +65,7 @@ class TorchBuild:
 
 
 def read_gpus() -> Gpus:
-    """The GPUs as the driver tells of them, less those that CUDA_VISIBLE_DEVICES leaves out."""
+    """The GPUs the driver reports, without those hidden by CUDA_VISIBLE_DEVICES."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
@@ -98,7 +98,7 @@ def read_gpus() -> Gpus:
 def choose_visible(text: str, uuids: Sequence[str]) -> list[int]:
     """Indices of the devices that a value of CUDA_VISIBLE_DEVICES names, as CUDA reads it.
 
-    What stands behind the first name that fits no device does not count.
+    Names after the first one that fits no device do not count.
 
     Args:
         text: Of the variable: indices or beginnings of UUIDs, with commas between them.

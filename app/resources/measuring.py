@@ -1,7 +1,7 @@
 """Measure on this machine what training takes, in a process of its own.
 
-Memory has to be measured where nothing else was held before, and on a CPU the kernel ends whoever
-asks for too much: a child may be ended, its parent goes on with what it had learnt by then.
+Memory has to be measured in a process that has held nothing else before. On a CPU the kernel ends a
+process that asks for too much: only the child ends, and its parent keeps the answers until then.
 """
 
 import json
@@ -44,7 +44,7 @@ class ProbeRequest:
 
     @classmethod
     def from_json(cls, text: str) -> "ProbeRequest":
-        """The request that `to_json` was taken of."""
+        """The inverse of `to_json`."""
         document = json.loads(text)
         document["points"] = tuple((size, side) for size, side in document["points"])
         return cls(**document)

@@ -33,7 +33,8 @@ from app.resources.process_memory import (
 
 _log = logging.getLogger(__name__)
 
-# In the order of memory.csv. Of these the highest value matters, of host_available_gib the lowest.
+# In the order of memory.csv. The highest value of these matters, but the lowest of
+# host_available_gib.
 PEAK_COLUMNS: Final = (
     "rss_gib",
     "uss_gib",

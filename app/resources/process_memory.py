@@ -31,7 +31,7 @@ def sum_rss_gib(processes: list[psutil.Process]) -> float:
 def walk_gib(processes: list[psutil.Process]) -> tuple[float, float] | None:
     """USS and PSS: memory that only one process maps, and with it what several share, once.
 
-    None where the system does not tell of one of them: without it the sums would be of nothing.
+    None where the system does not tell them of one process: the sums would leave it out.
     """
     uss = pss = 0
     for process in processes:

@@ -54,14 +54,14 @@ def _draw_memory(axes: Axes, rows: Sequence[Row]) -> None:
         heights = [row["memory"][phase]["peak_gib"] or 0.0 for row in rows]
         places = [place + (number - 1.5) * width for place in range(len(rows))]
         axes.bar(places, heights, width, color=_COLOURS[number], label=phase)
-    foretold = [
+    expected = [
         (place, row["predicted_peak_gib"])
         for place, row in enumerate(rows)
         if row.get("predicted_peak_gib") is not None
     ]
-    if foretold:
-        begins, ends = ([place + side for place, _ in foretold] for side in (-0.4, 0.4))
-        predicted = [gib for _, gib in foretold]
+    if expected:
+        begins, ends = ([place + side for place, _ in expected] for side in (-0.4, 0.4))
+        predicted = [gib for _, gib in expected]
         axes.hlines(predicted, begins, ends, color="black", linestyle="--", label="predicted")
     axes.set_xticks(range(len(rows)), [f"phase {row['name']}" for row in rows])
     axes.set_ylabel("GiB")

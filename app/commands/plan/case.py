@@ -31,7 +31,7 @@ class Request:
 
     Attributes:
         instance: To train on.
-        num_instances: Of these.
+        num_instances: How many instances.
         hyperparameters: As asked for; batch_size may be "auto".
         on_gpu: Whether the instance's GPUs are used.
         price_per_hour: USD, given in place of the table's.
@@ -63,9 +63,9 @@ class PlanCase:
 
     Attributes:
         request: What is to be planned.
-        precision: That the instance computes in.
+        precision: Number format that the instance computes in.
         host: The machine measured on.
-        measured: There.
+        measured: Measurements of that machine.
         facts: Counted; with tensors where a GPU is planned for that was not measured on.
     """
 

@@ -114,7 +114,7 @@ def choose_precision(request: Request) -> str:
         return asked
     if not request.on_gpu:
         return "bf16" if request.instance.computes_bf16 else "fp32"
-    # What is not in the table is newer than what is.
+    # A GPU that is not in the table is newer than those that are.
     gpu = request.instance.gpu
     return "bf16" if gpu is None or gpu.computes_bf16 else "fp16"
 

@@ -66,10 +66,14 @@ def read_options(namespace: argparse.Namespace) -> PlanOptions:
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    parser = commands.add_parser("plan", help="what training takes and costs on an instance")
+    parser = commands.add_parser(
+        "plan",
+        help="what training takes and costs on an instance",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.set_defaults(run=_run)
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--instance-type",
         metavar="TYPE",

@@ -103,7 +103,7 @@ def plan(
                 settings=settings,
                 channels={name: str(folder) for name, folder in channels.items()},
                 is_sample=request.is_sample,
-                # What is counted need not be extrapolated; beside what is measured it tells what
+                # Counted tensors need not be extrapolated. Beside measurements they show how much
                 # checkpoint_activations would save.
                 sides_px=_counted_sides(request.hyperparameters.crop_size_px)
                 if is_counted

@@ -1,4 +1,4 @@
-"""What other commands ask a process of its own, as `app.base.children` does: not for people."""
+"""Questions that other commands ask of a child process by `app.base.children`; not for people."""
 
 import argparse
 import sys

@@ -1,6 +1,6 @@
-"""What a training step of any size would take, counted without taking or computing anything.
+"""Memory of a training step of any size, counted without allocating or computing anything.
 
-So memory of a GPU can be foretold where there is none.
+So memory of a GPU can be predicted where there is none.
 """
 
 from collections.abc import Collection, Iterable
@@ -42,7 +42,7 @@ def count_step_memory(
     autocast_dtype: torch.dtype | None,
     checkpoint_activations: bool,
 ) -> StepMemory:
-    """What a step of any size would take, without taking or computing anything.
+    """Memory of a step of any size, without allocating or computing anything.
 
     Shapes and lifetimes are those of a real step on a CPU. On a GPU autocast keeps to float32 in a
     few more places, and kernels take memory of their own. No pixel is taken to be labelled with
