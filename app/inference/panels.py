@@ -9,7 +9,7 @@ import torch
 from app.base.tasks import TaskName
 from app.data.loading import Batch, EvalDataset, collate
 from app.inference.predictor import Predictor
-from app.report.report import Image8, Panel
+from app.report.pictures import Image8, Panel
 
 _NUM_PANELS = 6
 _LINE_THRESHOLD = 0.5

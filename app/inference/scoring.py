@@ -10,7 +10,8 @@ from app.base.errors import DataError, join_problems
 from app.base.tasks import Task
 from app.data.loading import Batch, EvalDataset, build_eval_loader
 from app.inference.predictor import Predictor
-from app.metrics.roof_metrics import ConfusionMatrix, MetricValue, RoofMetrics
+from app.metrics.definitions import MetricValue
+from app.metrics.roof_metrics import ConfusionMatrix, RoofMetrics
 
 
 class Scores:

@@ -29,16 +29,16 @@ DEPTH_REGIONS: Final = {
 
 @dataclass(frozen=True)
 class MetricValue:
-    """One number with all that is needed to read it.
+    """A number with everything a reader needs to understand it.
 
     Attributes:
         value: None where undefined: nothing to count, as in a task that no dataset labels.
-        support: How many things it was counted over.
-        support_unit: What those things are.
+        support: How many things were counted.
+        support_unit: The name of these things, such as "pixels".
         unit: Of the value; empty for a share in [0, 1].
         definition: In words.
-        split: "train", "val" or "test"; empty until known.
-        dataset: Whose samples; empty until known.
+        split: The samples' split: "train", "val" or "test". Empty until RoofMetrics fills it in.
+        dataset: The samples' dataset. Empty until RoofMetrics fills it in.
     """
 
     value: float | None
@@ -64,16 +64,16 @@ class MetricValue:
 
 @dataclass(frozen=True)
 class MetricDefinition:
-    """One row of the table; a placeholder in braces makes it stand for several metrics.
+    """A row of the table; a placeholder in braces makes it stand for several metrics.
 
     Attributes:
-        task: Whose metric it is.
-        name: The part after `<split>/<task>/`.
+        task: The task that the metric scores.
+        name: The last part of the full name `<split>/<task>/<name>`.
         unit: Of the value; empty for a share in [0, 1].
-        best: Which values are good; "any" where none is better.
-        support_unit: What the support counts.
+        best: The good values; "any" where none is better than another.
+        support_unit: The name of the things counted, such as "pixels".
         text: The definition in words.
-        placeholders: What may stand for each placeholder of `name` and `text`.
+        placeholders: The values of each placeholder in `name` and `text`.
     """
 
     task: TaskName
@@ -344,8 +344,15 @@ def _depth_definitions(task: Task) -> Iterator[MetricDefinition]:
     )
 
 
-def describe(task: Task, values: Mapping[str, tuple[float | None, int]]) -> dict[str, MetricValue]:
-    """Computed values and supports with what the table says of them, in its order."""
+def attach_definitions(
+    task: Task, values: Mapping[str, tuple[float | None, int]]
+) -> dict[str, MetricValue]:
+    """Every metric of a task, in the order of the table.
+
+    Args:
+        task: Whose metrics they are.
+        values: Value and support by name, of every metric that the table has.
+    """
     described: dict[str, MetricValue] = {}
     for row in define_metrics(task):
         for name, text in row.expand():

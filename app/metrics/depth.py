@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import Task
-from app.metrics.definitions import DEPTH_REGIONS, MetricValue, describe
+from app.metrics.definitions import DEPTH_REGIONS, MetricValue, attach_definitions
 from app.metrics.sums import Counts, Sums, ratio, round_for_exact_sum, to_counts
 
 # Of the histogram of errors; those beyond its ends stand in the last bins.
@@ -107,7 +107,7 @@ class DepthMetrics:
         num_tall, relative_sum, num_near = self._relative
         values["abs_rel"] = (ratio(relative_sum, num_tall), int(num_tall))
         values["delta_1"] = (ratio(num_near, num_tall), int(num_tall))
-        return describe(self._task, values)
+        return attach_definitions(self._task, values)
 
 
 def _nmad_m(histogram: Counts) -> float | None:

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import IGNORE_INDEX, Task
-from app.metrics.definitions import LINE_THRESHOLDS, LINE_TOLERANCES_PX, MetricValue, describe
+from app.metrics.definitions import (
+    LINE_THRESHOLDS,
+    LINE_TOLERANCES_PX,
+    MetricValue,
+    attach_definitions,
+)
 from app.metrics.sums import Counts, ratio, to_counts
 from app.metrics.thinning import Bits, thin_bits
 
@@ -72,7 +77,7 @@ class LinesMetrics:
         values = _values("", self._counts.sum(axis=0))
         for kind, kind_counts in zip(self._task.class_names, self._counts, strict=True):
             values |= _values(f"{kind}_", kind_counts)
-        return describe(self._task, values)
+        return attach_definitions(self._task, values)
 
 
 def count_matches(logits: npt.NDArray[np.float32], target: _Mask) -> Counts:

@@ -11,29 +11,11 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import Task, TaskName, find_task
-from app.metrics.definitions import (
-    MetricDefinition,
-    MetricValue,
-    define_metrics,
-    render_metrics_table,
-)
+from app.metrics.definitions import MetricValue
 from app.metrics.depth import DepthMetrics
 from app.metrics.lines import LinesMetrics
 from app.metrics.segments import SegmentsMetrics
 from app.metrics.superstructures import SuperstructuresMetrics
-
-__all__ = [
-    "ConfusionMatrix",
-    "DepthMetrics",
-    "LinesMetrics",
-    "MetricDefinition",
-    "MetricValue",
-    "RoofMetrics",
-    "SegmentsMetrics",
-    "SuperstructuresMetrics",
-    "define_metrics",
-    "render_metrics_table",
-]
 
 _TaskMetrics = SegmentsMetrics | LinesMetrics | DepthMetrics | SuperstructuresMetrics
 

@@ -15,7 +15,7 @@ from app.metrics.confusion import (
     mean_over,
     resolve_labels,
 )
-from app.metrics.definitions import MetricValue, describe
+from app.metrics.definitions import MetricValue, attach_definitions
 from app.metrics.planes import PlaneSums
 from app.metrics.sums import Counts, ratio, round_for_exact_sum
 
@@ -83,7 +83,9 @@ class SegmentsMetrics:
     def compute(self) -> dict[str, MetricValue]:
         """Every metric of the task by its name in the table."""
         values = self._class_values() | self._roof_values() | self._azimuth_values()
-        return describe(self._task, values | self._image_ious.values() | self._planes.values())
+        return attach_definitions(
+            self._task, values | self._image_ious.values() | self._planes.values()
+        )
 
     def _class_values(self) -> Values:
         confusion = self.confusion_matrix()

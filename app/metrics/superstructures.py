@@ -6,7 +6,7 @@ from torch import Tensor
 
 from app.base.tasks import Task
 from app.metrics.confusion import ImageIous, class_values, count_labels
-from app.metrics.definitions import MetricValue, describe
+from app.metrics.definitions import MetricValue, attach_definitions
 from app.metrics.sums import Counts, ratio
 
 
@@ -57,4 +57,6 @@ class SuperstructuresMetrics:
         num_false = int(self._counts[background, :background].sum())
         iou = ratio(num_hits, num_target + num_false) if num_target else None
         values = class_values(self._task, self._counts) | self._image_ious.values()
-        return describe(self._task, values | {"any_superstructure_iou": (iou, num_target)})
+        return attach_definitions(
+            self._task, values | {"any_superstructure_iou": (iou, num_target)}
+        )

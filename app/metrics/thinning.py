@@ -31,7 +31,7 @@ def thin_bits(masks: Bits) -> Bits:
     neighbours = np.array([-width, 1 - width, 1, 1 + width, width, width - 1, -1, -1 - width])
     around = np.append(neighbours, 0)[:, None]
     covered = np.flatnonzero(bits)
-    # What changed in the last two passes: a pixel is judged anew only if it lies beside that.
+    # What changed in the last two passes: only pixels beside it are judged again.
     changed: tuple[_Pixels, _Pixels] = (covered, covered)
     is_first = True
     while len(changed[0]) or len(changed[1]):

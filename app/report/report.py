@@ -12,10 +12,11 @@ from app.base.azimuth import NUM_BINS
 from app.base.tasks import Task, find_task
 from app.metrics.headlines import CHARTS, curves
 from app.report.charts import Chart, Frame, Series, line_chart
-from app.report.costs import view_memory, view_profile, view_time
 from app.report.legend import css, draw_compass, keys
+from app.report.memory import view_memory, view_profile
 from app.report.page import render_page
-from app.report.pictures import Image8, Panel, view_panel
+from app.report.pictures import Panel, view_panel
+from app.report.step_time import view_time
 from app.report.tables import (
     NOT_TRAINED,
     Confusion,
@@ -29,8 +30,6 @@ from app.report.tables import (
     view_metrics,
     view_shares,
 )
-
-__all__ = ["Image8", "Panel", "ReportInput", "write_report"]
 
 History = Sequence[Mapping[str, object]]
 

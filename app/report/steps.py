@@ -17,7 +17,7 @@ PARTS: Final[tuple[Part, ...]] = ("wait", "transfer", "forward", "backward", "op
 COLUMNS: Final = (
     "step", "num_steps", "num_samples", "loss", "step_s", *(f"{name}_s" for name in PARTS),
 )  # fmt: skip
-# Longer steps are none of those that a run is made of.
+# A step that takes longer than this many usual ones does something besides training.
 _MAX_TIMES_USUAL: Final = 4.0
 
 
@@ -95,7 +95,7 @@ class StepSeries:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> "StepSeries":
-        """The series that `state_dict` was taken of."""
+        """The series that a `state_dict` describes."""
         return cls(rows=list(state["rows"]), steps_per_row=state["steps_per_row"])
 
 

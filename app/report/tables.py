@@ -107,8 +107,8 @@ class MetricRow:
     Attributes:
         name: Of the metric.
         value: With its unit.
-        support: What it was counted over.
-        dataset: Whose images.
+        support: Number and name of the things counted.
+        dataset: Of the images.
         definition: In words.
     """
 

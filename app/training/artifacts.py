@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from app.base.tasks import Task
+from app.metrics.definitions import MetricValue
 from app.metrics.headlines import HEADLINES
-from app.metrics.roof_metrics import ConfusionMatrix, MetricValue
+from app.metrics.roof_metrics import ConfusionMatrix
 from app.model.export import export_model
 from app.model.network import HybridRoofModel
-from app.report.report import Panel, ReportInput, write_report
+from app.report.pictures import Panel
+from app.report.report import ReportInput, write_report
 from app.report.steps import StepSeries
 from app.resources.memory_sampler import MemorySampler
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.base.tasks import TaskName
-from app.metrics.roof_metrics import ConfusionMatrix, MetricValue
+from app.metrics.definitions import MetricValue
+from app.metrics.roof_metrics import ConfusionMatrix
 from app.report.steps import StepSeries
 from app.training.artifacts import Results
 from app.training.ranks.distributed import world_size

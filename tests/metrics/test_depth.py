@@ -8,7 +8,7 @@ import torch
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
 
 from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, SOME_ROOF, find_task
-from app.metrics.roof_metrics import DepthMetrics
+from app.metrics.depth import DepthMetrics
 
 NAN = math.nan
 PREFIXES = ("", "above_half_m_", "roof_")

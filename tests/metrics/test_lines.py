@@ -11,8 +11,7 @@ from torch import Tensor
 
 from app.base.tasks import IGNORE_INDEX, find_task
 from app.metrics.definitions import LINE_THRESHOLDS
-from app.metrics.lines import count_matches
-from app.metrics.roof_metrics import LinesMetrics
+from app.metrics.lines import LinesMetrics, count_matches
 
 Mask = npt.NDArray[np.uint8]
 RIDGE = 1

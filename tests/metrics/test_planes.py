@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, Task, build_tasks, find_task
-from app.metrics.definitions import MIN_PLANE_PX
-from app.metrics.roof_metrics import MetricValue, SegmentsMetrics
+from app.metrics.definitions import MIN_PLANE_PX, MetricValue
+from app.metrics.segments import SegmentsMetrics
+from tests.support.metrics import assert_sums_are_exact
 
 N, NE, E, S = 0, 2, 4, 8
 SEGMENTS = find_task("segments")
@@ -219,11 +220,4 @@ def find_planes(labels: Labels) -> list[list[tuple[int, int]]]:
 
 def test_sums_are_the_same_to_the_last_bit_in_batches_of_any_size() -> None:
     logits, target = make_images(6)
-    states = []
-    for batches in ([[0, 1, 2, 3, 4, 5]], [[5], [3], [1], [0], [2], [4]], [[4, 0], [1, 5, 2, 3]]):
-        metrics = SegmentsMetrics(SEGMENTS)
-        for batch in batches:
-            metrics.update(logits[batch], target[batch])
-        states.append(metrics.state())
-    assert torch.equal(states[0], states[1])
-    assert torch.equal(states[0], states[2])
+    assert_sums_are_exact(logits, target)

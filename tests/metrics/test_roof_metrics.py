@@ -18,7 +18,8 @@ from app.base.tasks import (
     TaskName,
     build_tasks,
 )
-from app.metrics.roof_metrics import RoofMetrics, define_metrics, render_metrics_table
+from app.metrics.definitions import define_metrics, render_metrics_table
+from app.metrics.roof_metrics import RoofMetrics
 from docs.generate import render_metrics_page
 from tests.support.paths import ROOT
 

@@ -26,7 +26,7 @@ from app.base.tasks import (
     find_task,
     relabelling,
 )
-from app.metrics.roof_metrics import SegmentsMetrics
+from app.metrics.segments import SegmentsMetrics
 
 N, NNE, S, NNW = 0, 1, 8, 15
 FLAT, BACKGROUND, UNKNOWN = FLAT_CLASS, BACKGROUND_CLASS, IGNORE_INDEX

@@ -5,7 +5,7 @@ import torch
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from app.base.tasks import IGNORE_INDEX, find_task
-from app.metrics.roof_metrics import SuperstructuresMetrics
+from app.metrics.superstructures import SuperstructuresMetrics
 
 TASK = find_task("superstructures")
 PV, DORMER, BACKGROUND = 0, 1, 8

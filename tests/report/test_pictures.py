@@ -14,7 +14,7 @@ from app.base.tasks import (
     find_task,
     relabelling,
 )
-from app.report.report import Panel
+from app.report.pictures import Panel
 from tests.support.report import Page, make_metrics, make_panel, overlay_of, write
 
 

@@ -234,3 +234,9 @@ def test_numbers_of_single_datasets_stand_apart(tmp_path: Path) -> None:
     assert "Roof planes of airs (1 numbers)" in text
     assert "Roof lines of airs (no labels)" in text
     assert "Roof planes (52 numbers)" in text
+
+
+def test_everything_together_is_one_well_formed_page(tmp_path: Path) -> None:
+    html = write_full(tmp_path)
+    identifiers = [attributes["id"] for _, attributes in Page(html).tags if attributes.get("id")]
+    assert len(identifiers) == len(set(identifiers))

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from app.base.tasks import BACKGROUND_CLASS, Task, build_tasks, find_task
-from app.metrics.roof_metrics import define_metrics
-from app.report.report import Panel, ReportInput, write_report
+from app.metrics.definitions import define_metrics
+from app.report.pictures import Panel
+from app.report.report import ReportInput, write_report
 from app.report.steps import StepSeries
 from app.resources.memory_sampler import COLUMNS
 
@@ -190,6 +191,12 @@ def write_full(tmp_path: Path, **changes: Any) -> str:
         "steps": make_steps().rows,
     }
     return write(tmp_path, **(arguments | changes))
+
+
+def section(html: str, name: str) -> str:
+    """The HTML of one section."""
+    start = html.index(f'<section id="{name}">')
+    return html[start : html.index("</section>", start) + len("</section>")]
 
 
 def overlay_of(html: str, caption: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import pytest
 from app.base.logs import metric_line
 from app.base.tasks import ALL_TASKS
 from app.commands.launch.metric_names import METRIC_NAMES, metric_definitions
-from app.metrics.roof_metrics import define_metrics
+from app.metrics.definitions import define_metrics
 from tests.support.paths import ROOT
 
 REGEXES = {row["Name"]: re.compile(row["Regex"]) for row in metric_definitions()}

@@ -1,15 +1,14 @@
-"""What a run cost: where the time of a step went, and what memory was used for."""
+"""Memory of a run: how much over time, and what one step used it for."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.report.bottleneck import describe_bottleneck, format_s
 from app.report.charts import (
     GREY_INDEX,
+    LAYER_COLOURS,
     NUM_BAND_COLOURS,
-    NUM_SERIES_COLOURS,
     Band,
     Chart,
     Frame,
@@ -18,134 +17,33 @@ from app.report.charts import (
     area_chart,
     line_chart,
 )
-from app.report.steps import PARTS
 from app.report.tables import finite
 
-# A row of memory.csv or of steps.csv; None where a value is not known.
+# A row of memory.csv; None where a value is not known.
 Row = Mapping[str, Any]
 
-_PHASES: Final = ("start", "load", "train", "val", "export")
+# In the order of their colours.
 _PHASE_WORDS: Final = {
-    "start": "starting",
-    "load": "loading data",
-    "train": "training",
-    "val": "validation",
+    "start": "starting", "load": "loading data", "train": "training", "val": "validation",
     "export": "writing results",
-}
-# A limit further above the peak would press the curves onto the axis.
-_MAX_LIMIT_TO_PEAK: Final = 4.0
-_PART_WORDS: Final = {
-    "wait": "waiting for data",
-    "transfer": "copying to the device",
-    "forward": "forward and losses",
-    "backward": "backward",
-    "optimizer": "update of the weights",
-    "rest": "everything else",
-}
-_COLOURS: Final = tuple(index for index in range(NUM_SERIES_COLOURS) if index != GREY_INDEX)
-_MAX_STRETCHES: Final = 240
+}  # fmt: skip
 _MAX_HOLDERS_SHOWN: Final = 15
 # Words need room below the axis.
 _MIN_TICK_SHARE: Final = 0.05
+# A limit further above the peak would press the curves onto the axis.
+_MAX_LIMIT_TO_PEAK: Final = 4.0
 
 
-@dataclass(frozen=True)
-class PartRow:
-    """A part of a step.
-
-    Attributes:
-        words: What is done in it.
-        milliseconds: On average.
-        percent: Of the step.
-    """
-
-    words: str
-    milliseconds: float
-    percent: float
+def _phase_colour(phase: str) -> int:
+    return list(_PHASE_WORDS).index(phase) % NUM_BAND_COLOURS if phase in _PHASE_WORDS else 0
 
 
-@dataclass(frozen=True)
-class Time:
-    """Where the time goes.
-
-    Attributes:
-        bottleneck: In words, with what to do about it.
-        first_step: How long a first step took that is not counted; empty if there is none.
-        chart: Over the steps; None where only means are known.
-        parts: Of a step.
-    """
-
-    bottleneck: str
-    first_step: str
-    chart: Chart | None
-    parts: Sequence[PartRow]
+def _column(rows: Sequence[Row], name: str) -> list[float | None]:
+    return [row.get(name) for row in rows]
 
 
-def view_time(steps: Sequence[Row], metrics: Mapping[str, Any]) -> Time | None:
-    """What a step consists of; None where no step was timed.
-
-    Args:
-        steps: As StepSeries.rows; may be empty.
-        metrics: Content of metrics.json: "step_time", "hyperparameters" and, where known,
-            "machine" with the "device" and the "num_cores" of a training process.
-    """
-    step_time = metrics.get("step_time") or {}
-    step_s = finite(step_time.get("step_s"))
-    if not step_s:
-        return None
-    settings = metrics.get("hyperparameters") or {}
-    machine = metrics.get("machine") or {}
-    device = str(machine.get("device") or settings.get("device"))
-    bottleneck = describe_bottleneck(
-        step_time,
-        settings,
-        machine.get("num_cores"),
-        device if device in ("cpu", "cuda") else None,
-    )
-    first_step = ""
-    # As StepSeries.summary does it.
-    if len(steps) > 1 and steps[0]["num_steps"] == 1:
-        first_step, steps = format_s(steps[0]["step_s"]), steps[1:]
-    parts = [
-        PartRow(_PART_WORDS[name], 1000 * seconds, 100 * min(seconds / step_s, 1.0))
-        for name, seconds in _split_step(step_time).items()
-    ]
-    return Time(bottleneck, first_step, _steps_chart(steps) if steps else None, parts)
-
-
-def _split_step(values: Row) -> dict[str, float]:
-    """Seconds of each part of a step, and of what is left."""
-    parts = {str(name): float(values.get(f"{name}_s") or 0.0) for name in PARTS}
-    return parts | {"rest": max(0.0, float(values["step_s"]) - sum(parts.values()))}
-
-
-def _steps_chart(rows: Sequence[Row]) -> Chart:
-    """Seconds of the parts over the steps; neighbours are averaged where there are many."""
-    num_stretches = min(len(rows), _MAX_STRETCHES)
-    bounds = [i * len(rows) // num_stretches for i in range(num_stretches + 1)]
-    edges = [rows[0]["step"] - rows[0]["num_steps"]]
-    stretches = []
-    for start, end in itertools.pairwise(bounds):
-        chosen = rows[start:end]
-        edges.append(chosen[-1]["step"])
-        weights = [row["num_steps"] for row in chosen]
-        splits = [_split_step(row) for row in chosen]
-        stretches.append(
-            {
-                name: sum(w * split[name] for w, split in zip(weights, splits, strict=True))
-                / sum(weights)
-                for name in _PART_WORDS
-            }
-        )
-    layers = [
-        Layer(
-            words,
-            [stretch[name] for stretch in stretches],
-            GREY_INDEX if name == "rest" else _COLOURS[index],
-        )
-        for index, (name, words) in enumerate(_PART_WORDS.items())
-    ]
-    return area_chart(layers, edges, Frame("Seconds of a step", "step", whole_x=True, wide=True))
+def _highest(rows: Sequence[Row], name: str) -> float | None:
+    return max((value for value in _column(rows, name) if value is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -209,14 +107,6 @@ def view_memory(rows: Sequence[Row], limit_gib: float | None) -> Memory | None:
     return Memory(peak_gib, limit_gib, _highest(rows, "uss_gib"), phases, charts)
 
 
-def _column(rows: Sequence[Row], name: str) -> list[float | None]:
-    return [row.get(name) for row in rows]
-
-
-def _highest(rows: Sequence[Row], name: str) -> float | None:
-    return max((value for value in _column(rows, name) if value is not None), default=None)
-
-
 def _bands(rows: Sequence[Row], times: Sequence[float]) -> list[Band]:
     """A band for each stretch of one phase."""
     names = [str(row["phase"]) for row in rows]
@@ -228,20 +118,16 @@ def _bands(rows: Sequence[Row], times: Sequence[float]) -> list[Band]:
     ]
 
 
-def _phase_colour(phase: str) -> int:
-    return _PHASES.index(phase) % NUM_BAND_COLOURS if phase in _PHASES else 0
-
-
 @dataclass(frozen=True)
 class HolderRow:
-    """Who holds memory.
+    """A holder of memory.
 
     Attributes:
         name: Of the holder.
-        place: Of the memory.
-        gib: At the peak of all.
-        percent: Of all that lies in the same memory then.
-        own_gib: At its own most.
+        place: "GPU" or "main memory".
+        gib: Held when all holders together held the most.
+        percent: Share of all that was in the same memory at that moment.
+        own_gib: The most this holder held at any moment.
     """
 
     name: str
@@ -295,9 +181,9 @@ def _profile_chart(profile: Mapping[str, Any]) -> Chart:
     names = [name for name in profile.get("holders") or sorted(inside) if name in inside]
     columns = {name: [float(point["gib"].get(name, 0.0)) for point in series] for name in names}
     # What does not change lies at the bottom, or all above it would rise and fall with the rest.
-    shown = sorted(names[: len(_COLOURS)], key=lambda name: -min(columns[name]))
-    layers = [Layer(name, columns[name], _COLOURS[i]) for i, name in enumerate(shown)]
-    others = [columns[name] for name in names[len(_COLOURS) :]]
+    shown = sorted(names[: len(LAYER_COLOURS)], key=lambda name: -min(columns[name]))
+    layers = [Layer(name, columns[name], LAYER_COLOURS[i]) for i, name in enumerate(shown)]
+    others = [columns[name] for name in names[len(LAYER_COLOURS) :]]
     if others:
         sums = [sum(values) for values in zip(*others, strict=True)]
         layers.append(Layer("everything else", sums, GREY_INDEX))
