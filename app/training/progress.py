@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.base.tasks import TaskName
-from app.metrics.definitions import MetricValue
-from app.metrics.roof_metrics import ConfusionMatrix
 from app.report.steps import StepSeries
 from app.training.artifacts import Results
 from app.training.ranks.distributed import world_size
@@ -83,14 +81,8 @@ class Progress:
             norms = dict(result.gradient_norms)
             self.gradient_norms.append({"step": step, "norms": norms})
 
-    def close_epoch(
-        self,
-        row: dict[str, float | int | None],
-        values: Mapping[str, MetricValue],
-        confusion: Mapping[str, ConfusionMatrix],
-    ) -> None:
-        """Take in the row of an epoch and what its validation found; the next one begins."""
-        self.results.close_epoch(row, values, confusion)
+    def end_epoch(self) -> None:
+        """Begin the next epoch: nothing of it has been seen yet."""
         self.epoch += 1
         self.num_micro_batches = 0
         self.losses = LossSums()

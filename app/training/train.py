@@ -129,7 +129,8 @@ def close_epoch(run: Run, scores: Scores) -> None:
         **{f"train/{name}/loss": loss for name, loss in progress.losses.means().items()},
         **{name: metric.value for name, metric in values.items()},
     }
-    progress.close_epoch(row, values, scores.confusion_matrices("val"))
+    progress.results.close_epoch(row, values, scores.confusion_matrices("val"))
+    progress.end_epoch()
     run.memory.close_epoch(run.hyperparameters.epochs - progress.epoch)
     log_epoch(row, run.hyperparameters.epochs, run.memory.peak_rss_gib())
     if progress.epoch == run.hyperparameters.epochs:
