@@ -1,13 +1,13 @@
-"""The parser of `python -m app COMMAND`; each command's options stand beside it."""
+"""The parser of `python -m app COMMAND`; each command brings its own part."""
 
 import argparse
 
 from app import __version__
 from app.commands import check_data, evaluate, make_sample, train
-from app.commands.launch import options as launch
-from app.commands.phases import options as phases
-from app.commands.plan import options as plan
-from app.commands.probe import options as probe
+from app.commands.launch import parser as launch
+from app.commands.phases import parser as phases
+from app.commands.plan import parser as plan
+from app.commands.probe import parser as probe
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,28 +1,11 @@
-"""The command line of `plan`."""
+"""What the command line of `plan` said."""
 
 import argparse
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.base.dataset_names import DatasetName
-from app.commands.options import Commands, add_dataset_dirs, add_settings, dataset_dirs, positive
-
-DESCRIPTION = """\
-Say what training would take on an instance before it is paid for: memory, time and cost, and
-whether it fits. A few steps are trained on this machine; every figure says whether it is
-measured, predicted or assumed, and the rules are listed below the table.
-"""
-
-EPILOG = """\
-examples:
-  python -m app plan --instance-type ml.m5.xlarge --phase 2
-  python -m app plan --instance-type ml.g5.xlarge --phase 5 --rid DIR --airs DIR --json plan.json
-  python -m app plan --instance-type local --set batch_size=auto
-
-exit code: 0, it fits; 2, it does not, or something on the command line has to be put right.
-docs/plan.md says more.
-"""
+from app.commands.options import dataset_dirs
 
 
 @dataclass(frozen=True)
@@ -62,55 +45,3 @@ def read_options(namespace: argparse.Namespace) -> PlanOptions:
         json=namespace.json,
         lists=namespace.list,
     )
-
-
-def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add the command and its options."""
-    parser = commands.add_parser(
-        "plan",
-        help="what training takes and costs on an instance",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=_run)
-    parser.add_argument(
-        "--instance-type",
-        metavar="TYPE",
-        help="such as ml.m5.xlarge, ml.g5.xlarge; local is this machine",
-    )
-    parser.add_argument(
-        "--instances", type=positive, default=1, metavar="N", help="how many (default: %(default)s)"
-    )
-    add_dataset_dirs(
-        parser, "plan for this {title} folder; with no folder, for the published releases"
-    )
-    parser.add_argument("--phase", metavar="K", help="preset of hyperparameters, 1 to 5")
-    add_settings(parser)
-    parser.add_argument(
-        "--price-per-hour", type=_price, metavar="USD", help="of one instance, where you know it"
-    )
-    parser.add_argument(
-        "--measurements",
-        type=Path,
-        metavar="FILE.json",
-        help="take those of an earlier --json of the same settings; nothing is measured",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--list", action="store_true", help="print the table of instances")
-
-
-def _run(options: argparse.Namespace) -> int:
-    from app.commands.plan.plan import plan
-
-    return plan(read_options(options))
-
-
-def _price(text: str) -> float:
-    try:
-        price = float(text)
-    except ValueError:
-        price = math.nan
-    if not 0 <= price < math.inf:
-        raise argparse.ArgumentTypeError(f"expected USD, at least 0, got {text!r:.50}")
-    return price

@@ -16,7 +16,7 @@ import pytest
 
 from app.__main__ import main
 from app.commands.launch.aws import AwsRefusedError, explain_aws_errors
-from app.commands.launch.options import add_parser
+from app.commands.launch.parser import add_parser
 from tests.support.launch import (
     BUCKET,
     COMMAND,

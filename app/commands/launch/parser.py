@@ -1,0 +1,182 @@
+"""The command line of `launch`."""
+
+import argparse
+import math
+
+from app.base.dataset_names import DATASET_TITLES
+from app.commands.launch.options import read_options
+from app.commands.options import Commands, add_settings, positive
+from app.job.inputs import DATASET_CHANNELS, PRETRAINED_CHANNEL
+from app.job.paths import Paths
+
+USAGE = """\
+python -m app launch --image URI --role ARN --instance-type TYPE
+           (--rid | --roofline | --airs) s3://BUCKET/PREFIX/ [more options]
+"""
+
+DESCRIPTION = """\
+Create a SageMaker training job. Everything is checked before anything is sent; --dry-run
+prints the request and sends nothing. Credentials are those of the AWS CLI.
+"""
+
+EPILOG = """\
+examples:
+  python -m app launch --image ACCOUNT.dkr.ecr.REGION.amazonaws.com/roof-model:cpu \\
+      --role arn:aws:iam::ACCOUNT:role/NAME --rid s3://BUCKET/rid/ \\
+      --instance-type ml.m5.xlarge --phase 1 --wait
+  python -m app launch --image ACCOUNT.dkr.ecr.REGION.amazonaws.com/roof-model:gpu \\
+      --role arn:aws:iam::ACCOUNT:role/NAME --rid s3://BUCKET/rid/ --airs s3://BUCKET/airs/ \\
+      --instance-type ml.g5.xlarge --spot --phase 5 --set epochs=60
+
+exit code: 0, the job was created (with --wait: it completed, or was stopped); 1, --wait saw it
+fail; 2, something on the command line or in AWS has to be put right first; 130, Ctrl-C, which
+does not stop a job that was created. docs/launch.md says more.
+"""
+
+
+def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser("launch", help="create a SageMaker training job")
+    parser.set_defaults(run=_run)
+    parser.usage, parser.description, parser.epilog = USAGE, DESCRIPTION, EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    _add_job(parser.add_argument_group("the job"))
+    _add_data(parser.add_argument_group("data, each an S3 prefix that ends in /"))
+    _add_machines(parser.add_argument_group("machines and limits"))
+    _add_places(parser.add_argument_group("where results go"))
+    _add_network(parser.add_argument_group("network"))
+    group = parser.add_argument_group("what this command does")
+    group.add_argument("--wait", action="store_true", help="show status and log until the job ends")
+    group.add_argument(
+        "--dry-run", action="store_true", help="print the request as JSON and send nothing"
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from app.commands.launch.launch import launch
+
+    return launch(read_options(options))
+
+
+def _add_job(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--image",
+        required=True,
+        metavar="URI",
+        help="the image in ECR; its region is that of the job",
+    )
+    group.add_argument(
+        "--role", required=True, metavar="ARN", help="IAM role that the job takes on"
+    )
+    group.add_argument(
+        "--phase",
+        metavar="K",
+        help="preset of hyperparameters; 1 is a smoke test on the CPU (docs/hyperparameters.md)",
+    )
+    add_settings(group)
+    group.add_argument(
+        "--job-name", metavar="NAME", help="default: roof-model- and the time in UTC"
+    )
+    group.add_argument(
+        "--tag",
+        dest="tags",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a tag of the job, for bills; may be given again",
+    )
+
+
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    for name in DATASET_CHANNELS:
+        title = DATASET_TITLES[name]
+        group.add_argument(
+            f"--{name}", metavar="S3-URI", help=f"{title}, at least one of the three"
+        )
+    group.add_argument(
+        f"--{PRETRAINED_CHANNEL}", metavar="S3-URI", help="weights that the backbone starts from"
+    )
+    group.add_argument(
+        "--input-mode",
+        choices=("File", "FastFile"),
+        default="File",
+        help="File copies the data before the start, FastFile reads it from S3 as it is needed "
+        "(default: %(default)s)",
+    )
+
+
+def _add_machines(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--instance-type", required=True, metavar="TYPE", help="such as ml.m5.xlarge, ml.g5.xlarge"
+    )
+    group.add_argument(
+        "--instances", type=positive, default=1, metavar="N", help="how many (default: %(default)s)"
+    )
+    group.add_argument(
+        "--volume-gib",
+        type=positive,
+        default=100,
+        metavar="GIB",
+        help="disk of instances that have none of their own (default: %(default)s)",
+    )
+    group.add_argument(
+        "--spot",
+        action="store_true",
+        help="on spare capacity: cheaper, may be interrupted, goes on from its checkpoints",
+    )
+    group.add_argument(
+        "--max-hours",
+        type=_hours,
+        default=24.0,
+        metavar="H",
+        help="stop a job that runs longer (default: %(default)g)",
+    )
+    group.add_argument(
+        "--max-wait-hours",
+        type=_hours,
+        metavar="H",
+        help="with --spot: the same with waiting for capacity (default: twice --max-hours)",
+    )
+
+
+def _add_places(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--output",
+        metavar="S3-URI",
+        help="the model goes to S3-URI/JOB-NAME/output/ "
+        "(default: s3://sagemaker-REGION-ACCOUNT/roof-model, account and region being the job's)",
+    )
+    group.add_argument(
+        "--checkpoints",
+        metavar="S3-URI",
+        help=f"copy of {Paths().checkpoint_dir}; name that of an earlier job to go on with it "
+        "(default: OUTPUT/JOB-NAME/checkpoints/)",
+    )
+    group.add_argument(
+        "--region", help="default: AWS_REGION, the AWS configuration, or else the image's"
+    )
+
+
+def _add_network(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--network-isolation",
+        action="store_true",
+        help="no network in the container; S3 and logs are the platform's and go on working",
+    )
+    group.add_argument(
+        "--subnets", nargs="+", default=[], metavar="ID", help="run in these subnets of a VPC"
+    )
+    group.add_argument(
+        "--security-groups", nargs="+", default=[], metavar="ID", help="of the same VPC"
+    )
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    # One second is the shortest that SageMaker takes.
+    if not 1 / 3600 <= hours < math.inf:
+        raise argparse.ArgumentTypeError(f"expected hours above 0, got {text!r:.50}")
+    return hours
