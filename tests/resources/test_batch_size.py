@@ -5,7 +5,7 @@ import types
 import pytest
 
 from app.base.children import Reply
-from app.base.errors import ConfigError
+from app.base.errors import ConfigError, StopRequested
 from app.resources import batch_size
 from app.resources.batch_size import (
     describe_fitting,
@@ -174,7 +174,8 @@ def test_accumulation_asked_for_beside_auto_is_named(caplog):
 
 def test_a_stop_is_heard_while_it_is_measured(probe):
     probe([], "asked to stop")
-    assert find_largest_pass(AUTO, {}, 1, lambda: True) == 1
+    with pytest.raises(StopRequested):
+        find_largest_pass(AUTO, {}, 1, lambda: True)
 
 
 def test_a_run_that_goes_on_splits_its_steps_alike(tmp_path):
