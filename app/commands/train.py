@@ -122,6 +122,8 @@ def _find_pass_limit(job: "Job") -> "PassLimit":
         return PassLimit()
     num_ranks = _count_ranks("WORLD_SIZE")
     recalled = recall_batch_size(job.paths.checkpoint_dir, hyperparameters, num_ranks)
+    if num_ranks == 1 and job.stop_requested():
+        raise StopRequested
     if recalled is not None or os.environ.get("LOCAL_RANK", "0") != "0":
         return PassLimit(recalled=recalled)
     num_local = _count_ranks("LOCAL_WORLD_SIZE")
