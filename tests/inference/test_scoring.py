@@ -4,9 +4,9 @@ from app.base.errors import DataError
 from app.base.tasks import build_tasks
 from app.data.loading import EvalDataset
 from app.data.rid.dataset import RidDataset
-from app.data.roofline.dataset import RooflineDataset
 from app.data.transforms import EvalTransform
 from app.inference.scoring import Scores, check_scored
+from tests.support.fakes_roofline import open_roofline
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def datasets(three_ml):
     data_dir = three_ml / "input/data"
     readers = {
         "rid": RidDataset(data_dir / "rid", "val"),
-        "roofline": RooflineDataset(data_dir / "roofline", "val"),
+        "roofline": open_roofline(data_dir / "roofline", "val"),
     }
     return {name: EvalDataset(reader, EvalTransform(0.1)) for name, reader in readers.items()}
 

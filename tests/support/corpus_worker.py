@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 MAX_EXTRA_BYTES = 2**30
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 @dataclass

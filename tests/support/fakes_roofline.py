@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
+from app.data.reader import Split
+from app.data.roofline.dataset import RooflineDataset
+
 Fields = dict[str, npt.NDArray[np.generic]]  # in MATLAB's order of axes
 
 SIZE_PX = 32
@@ -58,6 +61,11 @@ def write_v5(
     content = dict(fields) if struct_name is None else {struct_name: dict(fields)}
     scipy.io.savemat(path, content, do_compression=compress)
     return path
+
+
+def open_roofline(root: Path, split: Split = "all", **settings: Any) -> RooflineDataset:
+    """The reader of a folder or file, with a scratch folder beside it."""
+    return RooflineDataset(root, split, root.parent / "scratch", **settings)
 
 
 def v5_element(kind: int, content: bytes) -> bytes:

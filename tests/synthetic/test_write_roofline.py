@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from app.base.errors import ConfigError
-from app.data.roofline.dataset import RooflineDataset
 from app.synthetic import staging
 from app.synthetic import write_roofline as module
 from app.synthetic.scene import GENERATOR_VERSION, make_scene
 from app.synthetic.write_roofline import BLOCK_PX, write_roofline
+from tests.support.fakes_roofline import open_roofline
 from tests.support.samples import check_sample
 
 NUM_TILES = 20
@@ -86,7 +86,7 @@ def test_lines_are_whole_blocks_on_a_lattice_of_one_phase_per_crop(root: Path) -
 
 
 def test_lines_lie_on_those_of_the_scene(root: Path) -> None:
-    dataset = RooflineDataset(root, "all")
+    dataset = open_roofline(root)
     num_near = num_drawn = 0
     for index in range(len(dataset)):
         sample = dataset[index]

@@ -12,7 +12,7 @@ from app.commands.options import Commands
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command, without a line in the list of commands."""
     probe = commands.add_parser("probe")
-    probe.add_argument("kind", choices=("measure", "count"))
+    probe.add_argument("kind", choices=("measure", "count", "matlab"))
     probe.set_defaults(run=_run)
 
 
@@ -22,8 +22,12 @@ def _run(options: argparse.Namespace) -> None:
     try:
         if options.kind == "measure":
             _measure(question)
-        else:
+        elif options.kind == "count":
             _count(question)
+        else:
+            from app.data.roofline.matlab_v5 import convert
+
+            convert(question)
     except RoofError as error:
         tell_parent("error", message=str(error))
         raise

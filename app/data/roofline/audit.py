@@ -36,9 +36,7 @@ def audit_roofline(report: AuditReport, scope: AuditScope) -> None:
     """
 
     def open_split(split: Split) -> RooflineDataset:
-        return RooflineDataset(
-            report.root, split, scope.hyperparameters.roofline_gsd_m, scope.hyperparameters.seed
-        )
+        return RooflineDataset.open(report.root, split, scope.hyperparameters, scope.scratch_dir)
 
     reader = open_split("all")
     splits = {name: set(open_split(name).sample_ids) for name in get_args(Split) if name != "all"}

@@ -26,7 +26,7 @@ from app.data.roofline.arrays import (
     find_scale,
     read_sample,
 )
-from app.data.roofline.matlab import ArrayInfo, MatArrays, open_mat
+from app.data.roofline.matlab import ArrayInfo, open_mat
 from app.data.sample import BadFile, Sample, with_unknown
 from app.settings.hyperparameters import Hyperparameters
 
@@ -88,12 +88,16 @@ class RooflineDataset(Dataset[Sample]):
     title: ClassVar[str] = DATASET_TITLES["roofline"]
     line_names: ClassVar[tuple[str, ...]] = ("eave", "ridge", "hip")
 
-    def __init__(self, root: Path, split: Split, gsd_m: float = 0.05, seed: int = 0) -> None:
+    def __init__(
+        self, root: Path, split: Split, scratch_dir: Path, gsd_m: float = 0.05, seed: int = 0
+    ) -> None:
         """Open the file and see what its arrays hold.
 
         Args:
             root: Folder with `imdb.mat` or a single other .mat file, or the file.
             split: About 8, 1 and 1 tenths of the samples, or "all".
+            scratch_dir: Where the arrays of a version 5 file are kept for the next time; not below
+                root.
             gsd_m: Metres per pixel.
             seed: Of the split.
 
@@ -104,7 +108,7 @@ class RooflineDataset(Dataset[Sample]):
         self._gsd_m = gsd_m
         self._scales: dict[str, float] = {}
         try:
-            self._file: MatArrays = open_mat(self.path, STRUCT, tuple(CHANNELS))
+            self._file = open_mat(self.path, STRUCT, tuple(CHANNELS), scratch_dir)
             self._axes = check_arrays(self.path, self._file)
             for name in ("images", "elements"):
                 if name in self._axes:
@@ -162,10 +166,10 @@ class RooflineDataset(Dataset[Sample]):
         root: Path,
         split: Split,
         hyperparameters: Hyperparameters,
-        scratch_dir: Path,  # noqa: ARG003
+        scratch_dir: Path,
     ) -> Self:
         """As DatasetReader.open."""
-        return cls(root, split, hyperparameters.roofline_gsd_m, hyperparameters.seed)
+        return cls(root, split, scratch_dir, hyperparameters.roofline_gsd_m, hyperparameters.seed)
 
     @classmethod
     def release(cls, hyperparameters: Hyperparameters) -> Release:

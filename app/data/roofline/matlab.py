@@ -1,28 +1,27 @@
 """Numeric arrays of MATLAB files of versions 7.3 and 5, alike, one slice at a time.
 
+Version 7.3 is HDF5, and version 5 is stored as HDF5 first, so that all is read in one way.
+
 Nothing in a file is followed or run: links, references, external storage, virtual datasets, cells
 and objects are refused, and so are sizes that only a damaged or hostile file has.
 """
 
-import functools
 import math
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from app.data.files.rasters import FileProblem
-from app.data.roofline.matlab_v5 import RefusedArray, TooLarge, V5Arrays, find_byte_order, read_v5
+from app.data.roofline.matlab_v5 import is_version_5, store_as_hdf5
 
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 # Where HDF5 may begin: MATLAB puts 512 bytes of its own before it.
 _HDF5_OFFSETS: Final = (0, 512, 1024, 2048, 4096)
-_MAX_V5_BYTES: Final = 4 * 2**30
 _MAX_CHUNK_BYTES: Final = 64 * 2**20
 _MAX_CACHE_BYTES: Final = 128 * 2**20
 _MAX_AXES: Final = 4
@@ -58,43 +57,11 @@ class ArrayInfo(NamedTuple):
         return " x ".join(str(length) for length in self.shape) or "1"
 
 
-class MatArrays(Protocol):
-    """The wanted arrays of a file. Can be pickled; files are opened in every process anew.
-
-    Attributes:
-        arrays: Those that can be read, by name; absent ones are not in it.
-        problems: Why the others cannot, one text each.
-    """
-
-    arrays: dict[str, ArrayInfo]
-    problems: list[str]
-
-    def read(self, name: str, axis: int | None, index: int) -> _Values:
-        """One slice of an array.
-
-        Args:
-            name: A key of `arrays`.
-            axis: Which axis to cut, in MATLAB's order; None reads all of it.
-            index: Where.
-
-        Returns:
-            The values, without that axis; the order of the others is kept.
-
-        Raises:
-            FileProblem: If they cannot be read.
-        """
-        ...
-
-    def unpacked_bytes(self, name: str, axis: int | None) -> int:
-        """What is unpacked with a slice because its neighbours lie in the same pieces of the file.
-
-        Raises:
-            FileProblem: As `read`.
-        """
-        ...
+class RefusedArray(Exception):
+    """Why an array cannot be used."""
 
 
-def open_mat(path: Path, struct_name: str, names: Sequence[str]) -> MatArrays:
+def open_mat(path: Path, struct_name: str, names: Sequence[str], scratch_dir: Path) -> "MatArrays":
     """The named arrays of a MATLAB file: fields of a struct, or variables of their own.
 
     The version is known by the first bytes, not by the name.
@@ -103,13 +70,17 @@ def open_mat(path: Path, struct_name: str, names: Sequence[str]) -> MatArrays:
         path: The file.
         struct_name: A variable that may hold the arrays as fields; they go first.
         names: The arrays.
+        scratch_dir: Where the arrays of a version 5 file are kept.
 
     Raises:
         FileProblem: If the file as a whole cannot be read.
     """
     if _find_format(path) == "hdf5":
-        return _Hdf5Arrays(path, struct_name, names)
-    return _V5Arrays(path, struct_name, tuple(names))
+        return MatArrays(path, struct_name, names)
+    stored, refused = store_as_hdf5(path, struct_name, names, scratch_dir)
+    arrays = MatArrays(stored, struct_name, names)
+    arrays.problems += [f"{name} in {path}: {why}" for name, why in refused.items()]
+    return arrays
 
 
 def _find_format(path: Path) -> Literal["hdf5", "v5"]:
@@ -120,7 +91,7 @@ def _find_format(path: Path) -> Literal["hdf5", "v5"]:
         raise _unreadable(path, error) from error
     if any(start.startswith(_HDF5_SIGNATURE, offset) for offset in _HDF5_OFFSETS):
         return "hdf5"
-    if find_byte_order(start) is not None:
+    if is_version_5(start):
         return "v5"
     if start.startswith(b"MATLAB 7.3"):
         raise FileProblem(path, "a version 7.3 file cut short", _EXPECTED, _DOWNLOAD_AGAIN)
@@ -142,8 +113,23 @@ def _unreadable(path: Path, error: BaseException) -> FileProblem:
     return FileProblem(path, f"an unreadable file ({reason})", _EXPECTED, _DOWNLOAD_AGAIN)
 
 
-class _Hdf5Arrays:
-    """MatArrays of a version 7.3 file, which is HDF5 with the axes reversed."""
+class MatArrays:
+    """The wanted arrays of an HDF5 file, whose axes are MATLAB's reversed.
+
+    Can be pickled; every process opens the file again.
+
+    Args:
+        path: The file.
+        struct_name: A group that may hold the arrays; they go first.
+        names: The arrays.
+
+    Attributes:
+        arrays: Those that can be read, by name; absent ones are not in it.
+        problems: Why the others cannot, one text each.
+
+    Raises:
+        FileProblem: If the file as a whole cannot be read.
+    """
 
     def __init__(self, path: Path, struct_name: str, names: Sequence[str]) -> None:
         self.arrays: dict[str, ArrayInfo] = {}
@@ -172,7 +158,19 @@ class _Hdf5Arrays:
                 return
 
     def read(self, name: str, axis: int | None, index: int) -> _Values:
-        """As MatArrays.read."""
+        """One slice of an array.
+
+        Args:
+            name: A key of `arrays`.
+            axis: Which axis to cut, in MATLAB's order; None reads all of it.
+            index: Where.
+
+        Returns:
+            The values, without that axis; the order of the others is unchanged.
+
+        Raises:
+            FileProblem: If they cannot be read.
+        """
         num_axes = len(self.arrays[name].shape)
         selection: list[slice | int] = [slice(None)] * num_axes
         if axis is not None:
@@ -184,7 +182,11 @@ class _Hdf5Arrays:
         return np.asarray(values).T
 
     def unpacked_bytes(self, name: str, axis: int | None) -> int:
-        """As MatArrays.unpacked_bytes."""
+        """What is unpacked with a slice because its neighbours lie in the same pieces of the file.
+
+        Raises:
+            FileProblem: As `read`.
+        """
         try:
             return _shared_chunks(self._dataset(name, axis), axis)[1]
         except _UNREADABLE as error:
@@ -292,53 +294,3 @@ def _shared_chunks(dataset: h5py.Dataset, axis: int | None) -> tuple[int, int]:
         return 0, 0
     num_chunks = _num_slice_chunks(dataset, axis)
     return num_chunks, num_chunks * math.prod(chunks) * dataset.dtype.itemsize
-
-
-class _V5Arrays:
-    """MatArrays of a version 5 file, which can only be read whole: once in every process."""
-
-    def __init__(self, path: Path, struct_name: str, names: tuple[str, ...]) -> None:
-        self._path, self._struct_name, self._names = path, struct_name, names
-        content = self._load()
-        self.problems = [f"{name} in {path}: {why}" for name, why in content.refused.items()]
-        self.arrays = {
-            name: ArrayInfo(array.shape, str(array.dtype)) for name, array in content.arrays.items()
-        }
-
-    def read(self, name: str, axis: int | None, index: int) -> _Values:
-        """As MatArrays.read."""
-        array = self._load().arrays[name]
-        return np.array(array if axis is None else array.take(index, axis))
-
-    def unpacked_bytes(self, name: str, axis: int | None) -> int:  # noqa: ARG002
-        """As MatArrays.unpacked_bytes: all is unpacked, but once."""
-        return 0
-
-    def _load(self) -> V5Arrays:
-        try:
-            state = self._path.stat()
-        except OSError as error:
-            raise _unreadable(self._path, error) from error
-        return _load_v5(
-            self._path, self._struct_name, self._names, (state.st_size, state.st_mtime_ns)
-        )
-
-
-@functools.lru_cache(maxsize=1)
-def _load_v5(
-    path: Path,
-    struct_name: str,
-    names: tuple[str, ...],
-    state: tuple[int, int],  # noqa: ARG001 - a file that changed is another key
-) -> V5Arrays:
-    try:
-        return read_v5(path, struct_name, names, _MAX_V5_BYTES)
-    except TooLarge as error:
-        raise FileProblem(
-            path,
-            f"{error.num_bytes / 2**30:.1f} GiB in a version 5 file, which is read whole",
-            f"at most {_MAX_V5_BYTES // 2**30} GiB",
-            _SAVE_AGAIN,
-        ) from error
-    except (*_UNREADABLE, zlib.error) as error:
-        raise _unreadable(path, error) from error

@@ -1,270 +1,270 @@
-"""Numeric arrays of MATLAB files of version 5, parsed here.
+"""MATLAB files of version 5, which can only be read whole: stored once as HDF5 for all readers.
 
-SciPy's reader hangs on files in which a few bytes are wrong (1.17); here every length is checked
-against what is there before anything is made of it.
-
-Source: MathWorks, "MAT-File Format", for the layout of version 5.
+SciPy reads them, in a process of its own with limits of memory and time: on files in which a few
+bytes are wrong it hangs, asks for any memory or raises errors of any kind (1.17). It runs nothing
+that a file holds, and what is no array of numbers is refused here.
 """
 
-import math
-import os
-import struct
-import zlib
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import resource
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Literal, NamedTuple
+from typing import Any, Final
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
+from app.base.children import ask_child, tell_parent
+from app.data.files.rasters import FileProblem
+
 HEADER_BYTES: Final = 128
 _VERSION: Final = 0x0100
-_TAG_BYTES: Final = 8
-# Flags, axes and name of a variable lie in this much of its start.
-_START_BYTES: Final = 1024
+_MAX_BYTES: Final = 4 * 2**30
+_MAX_AXES: Final = 4
+# Of zlib: the most that a byte can stand for.
+_MAX_RATIO: Final = 1032
+# What reading takes beside the arrays.
+_ROOM_BYTES: Final = 512 * 2**20
+_START_S: Final = 60.0
+_SLOWEST_BYTES_PER_S: Final = 4 * 2**20
+# Attribute of the stored file: why arrays are not in it, by name.
+_REFUSED: Final = "refused"
 
-_MATRIX, _COMPRESSED = 14, 15
-_NUMBER_TYPES: Final = {
-    1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8",
-}  # fmt: skip
-_STRUCT: Final = 2
-_NUMERIC_CLASSES: Final = range(6, 16)
-_OTHER_CLASSES: Final = {
-    1: "a cell array", 3: "an object", 4: "a text", 5: "a sparse matrix",
-    16: "a function handle", 17: "an object",
-}  # fmt: skip
-_COMPLEX_FLAG: Final = 0x0800
-# A damaged length may promise any number of them, each of which is a Python object.
-_MAX_AXES: Final = 32
-_MAX_FIELDS: Final = 4096
+_EXPECTED: Final = "a MATLAB file of version 5"
+_DOWNLOAD_AGAIN: Final = "download it again and compare the size with the original's"
+_SAVE_AGAIN: Final = "save it in MATLAB with -v7.3"
 
-ByteOrder = Literal["<", ">"]
+_Array = npt.NDArray[np.generic]
+
+logger = logging.getLogger(__name__)
 
 
-class RefusedArray(Exception):
-    """Why an array cannot be used."""
-
-
-class TooLarge(Exception):
-    """The wanted variables are larger than allowed.
+@dataclass(frozen=True)
+class Conversion:
+    """What the child is asked.
 
     Attributes:
-        num_bytes: How large they are.
+        source: The version 5 file.
+        target: The HDF5 file to write.
+        struct_name: A variable that may hold the arrays as fields; they go first.
+        names: The wanted arrays.
+        max_bytes: How much they may hold together.
     """
 
-    def __init__(self, num_bytes: int) -> None:
-        super().__init__(num_bytes)
-        self.num_bytes = num_bytes
+    source: str
+    target: str
+    struct_name: str
+    names: tuple[str, ...]
+    max_bytes: int
 
 
-class V5Arrays(NamedTuple):
-    """The wanted arrays of a file, and why others are not among them."""
-
-    arrays: dict[str, npt.NDArray[np.generic]]
-    refused: dict[str, str]
-
-
-class _Matrix(NamedTuple):
-    """A variable, or a field of a struct, after its header.
-
-    Attributes:
-        array_class: What it is, by MATLAB's number.
-        is_complex: Whether an imaginary part follows.
-        shape: Lengths of its axes.
-        name: Of a variable; fields have none.
-        body: What follows.
-    """
-
-    array_class: int
-    is_complex: bool
-    shape: tuple[int, ...]
-    name: str
-    body: memoryview
-
-
-class _Stored(NamedTuple):
-    """Where a variable lies in a file; unpacked_bytes is None if it is not packed."""
-
-    name: str
-    position: int
-    stored_bytes: int
-    unpacked_bytes: int | None
-
-
-def find_byte_order(start: bytes) -> ByteOrder | None:
-    """The byte order of a version 5 file by its first 128 bytes; None if it is no such file."""
+def is_version_5(start: bytes) -> bool:
+    """Whether the first 128 bytes of a file are those of a version 5 file."""
     if len(start) < HEADER_BYTES or 0 in start[:4]:
-        return None
-    order: ByteOrder | None = {b"IM": "<", b"MI": ">"}.get(start[126:128])  # type: ignore[assignment]
-    if order is None or struct.unpack_from(f"{order}H", start, 124)[0] != _VERSION:
-        return None
-    return order
+        return False
+    order = {b"IM": "little", b"MI": "big"}.get(start[126:128])
+    return order is not None and int.from_bytes(start[124:126], order) == _VERSION  # type: ignore[arg-type]
 
 
-def read_v5(path: Path, struct_name: str, names: Sequence[str], max_bytes: int) -> V5Arrays:
-    """The named arrays of a file: fields of a struct, or variables of their own.
+def store_as_hdf5(
+    path: Path, struct_name: str, names: Sequence[str], scratch_dir: Path
+) -> tuple[Path, dict[str, str]]:
+    """The HDF5 file with a version 5 file's arrays, axes reversed; made where it is absent.
+
+    Of several processes one makes it, and the others wait for it.
 
     Args:
-        path: The file.
+        path: The version 5 file.
         struct_name: A variable that may hold the arrays as fields; they go first.
-        names: The arrays.
-        max_bytes: How much may be unpacked.
+        names: The arrays. Absent ones are not in the result.
+        scratch_dir: Where the HDF5 file is kept for the next start.
+
+    Returns:
+        The file, and why arrays are not in it, by name.
 
     Raises:
-        TooLarge: If the variables are larger, by what their headers say.
-        ValueError: If the file is damaged; zlib.error likewise.
-        OSError: If it cannot be read.
+        FileProblem: If the file cannot be read or is too large, or the result cannot be stored.
     """
-    found = V5Arrays({}, {})
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    identity = (str(path.absolute()), status.st_size, status.st_mtime_ns, struct_name, *names)
+    key = hashlib.sha256(repr(identity).encode(errors="surrogateescape")).hexdigest()[:16]
+    stored = scratch_dir / f"matlab_{key}.h5"
+    try:
+        scratch_dir.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(stored.with_suffix(".lock")):
+            if not stored.exists():
+                _convert(path, struct_name, names, stored)
+        with h5py.File(stored, "r", locking=False) as file:
+            return stored, json.loads(file.attrs[_REFUSED])
+    except OSError as error:
+        raise _not_stored(path, scratch_dir, error.strerror or str(error)) from error
+
+
+@contextlib.contextmanager
+def _one_at_a_time(lock: Path) -> Iterator[None]:
+    """Waits until no other process is in it; where the disk has no locks, all are at once."""
+    with lock.open("w") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _convert(path: Path, struct_name: str, names: Sequence[str], stored: Path) -> None:
+    """Have a child write the HDF5 file beside its place, and move it there when it is whole."""
+    start_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix=".matlab-", dir=stored.parent) as temporary:
+        target = Path(temporary) / stored.name
+        question = Conversion(str(path), str(target), struct_name, tuple(names), _MAX_BYTES)
+        limit_s = _START_S + path.stat().st_size / _SLOWEST_BYTES_PER_S
+        reply = ask_child("matlab", json.dumps(asdict(question)), limit_s)
+        if reply.failure is not None:
+            raise _unreadable(path, f"SciPy's reader: {reply.failure}")
+        for problem in reply.of_kind("unreadable"):
+            raise _unreadable(path, problem["reason"])
+        for problem in reply.of_kind("not stored"):
+            raise _not_stored(path, stored.parent, problem["reason"])
+        for problem in reply.of_kind("too large"):
+            raise FileProblem(
+                path,
+                f"{problem['size']} in a version 5 file, which is read whole",
+                f"at most {_MAX_BYTES / 2**30:.3g} GiB",
+                _SAVE_AGAIN,
+            )
+        target.replace(stored)
+    logger.info(
+        "stored the arrays of %s, of MATLAB version 5, as HDF5 in %.1f s",
+        path,
+        time.monotonic() - start_s,
+    )
+
+
+def _unreadable(path: Path, reason: str) -> FileProblem:
+    return FileProblem(path, f"an unreadable file ({reason})", _EXPECTED, _DOWNLOAD_AGAIN)
+
+
+def _not_stored(path: Path, folder: Path, reason: str) -> FileProblem:
+    return FileProblem(
+        path,
+        f"a version 5 file, whose arrays cannot be stored in {folder} ({reason})",
+        "room for them there",
+        f"make room, or {_SAVE_AGAIN}",
+    )
+
+
+def convert(text: str) -> None:
+    """The child's work: write the HDF5 file and tell the parent what became of it.
+
+    Args:
+        text: A Conversion in JSON.
+    """
+    request = Conversion(**json.loads(text))
+    source = Path(request.source)
+    try:
+        _limit_memory(min(request.max_bytes, _MAX_RATIO * source.stat().st_size) + _ROOM_BYTES)
+        arrays, refused = _load(source, request.struct_name, request.names)
+    except MemoryError:
+        tell_parent("too large", size=f"more than {request.max_bytes / 2**30:.3g} GiB")
+        return
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        tell_parent("unreadable", reason=reason)
+        return
+    num_bytes = sum(array.nbytes for array in arrays.values())
+    if num_bytes > request.max_bytes:
+        tell_parent("too large", size=f"{num_bytes / 2**30:.3g} GiB")
+        return
+    try:
+        with h5py.File(request.target, "w") as file:
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array.T)
+            file.attrs[_REFUSED] = json.dumps(refused)
+    except OSError as error:
+        tell_parent("not stored", reason=error.strerror or " ".join(str(error).split()))
+
+
+def _limit_memory(num_bytes: int) -> None:
+    """Let this process take so much more address space than it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + num_bytes
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _load(
+    path: Path, struct_name: str, names: Sequence[str]
+) -> tuple[dict[str, _Array], dict[str, str]]:
+    """The arrays, without axes of one, and why others are not among them."""
+    import scipy.io
+
     with path.open("rb") as file:
-        order = find_byte_order(file.read(HEADER_BYTES))
-        if order is None:
-            raise ValueError("no header of version 5")
-        variables = _read_variables(file, order, {struct_name, *names}, max_bytes)
-    fields: dict[str, _Matrix] = {}
-    if struct_name in variables and variables[struct_name].array_class == _STRUCT:
-        fields = _read_fields(variables[struct_name], order)
-        if math.prod(variables[struct_name].shape) != 1 and set(names) & set(fields):
+        variables = scipy.io.loadmat(file, variable_names=[struct_name, *names])
+    fields: dict[str, Any] = {}
+    struct = variables.get(struct_name)
+    if _is_struct(struct):
+        wanted = set(names) & set(struct.dtype.names or ())
+        if struct.size != 1 and wanted:
             message = "got an array of structs around it, expected one struct"
-            return V5Arrays({}, dict.fromkeys(set(names) & set(fields), message))
+            return {}, dict.fromkeys(wanted, message)
+        fields = {name: struct.flat[0][name] for name in wanted}
+    arrays: dict[str, _Array] = {}
+    refused: dict[str, str] = {}
     for name in names:
-        matrix = fields.get(name) or variables.get(name)
-        if matrix is None:
+        value = fields.get(name, variables.get(name))
+        if value is None:
             continue
-        try:
-            found.arrays[name] = _read_numbers(matrix, order)
-        except RefusedArray as error:
-            found.refused[name] = str(error)
-    return found
+        if isinstance(value, str):  # how SciPy says that it could not read it
+            raise ValueError(value)
+        if reason := _find_refusal(value):
+            refused[name] = reason
+        else:
+            arrays[name] = np.atleast_1d(np.squeeze(value))
+    return arrays, refused
 
 
-def _find_variables(file: BinaryIO, order: ByteOrder, names: set[str]) -> Iterator[_Stored]:
-    """Where the variables of these names lie. Of others, only the start is looked at."""
-    file_bytes = os.fstat(file.fileno()).st_size
-    position = HEADER_BYTES
-    while position + _TAG_BYTES <= file_bytes:
-        file.seek(position)
-        kind, stored_bytes = struct.unpack(f"{order}II", file.read(_TAG_BYTES))
-        position += _TAG_BYTES
-        if position + stored_bytes > file_bytes:
-            raise ValueError(f"{file_bytes} bytes, cut short of {position + stored_bytes}")
-        start, unpacked_bytes = file.read(min(stored_bytes, _START_BYTES)), None
-        if kind == _COMPRESSED:
-            start = zlib.decompressobj().decompress(start, _START_BYTES)
-            if len(start) < _TAG_BYTES:
-                raise ValueError("a packed variable without a header")
-            kind, unpacked_bytes = struct.unpack_from(f"{order}II", start)
-            start = start[_TAG_BYTES:]
-        if kind == _MATRIX:
-            name = _parse_matrix(memoryview(start), order).name
-            if name in names:
-                yield _Stored(name, position, stored_bytes, unpacked_bytes)
-        position += stored_bytes
+def _is_struct(value: object) -> bool:
+    from scipy.io.matlab import MatlabObject
+
+    return (
+        isinstance(value, np.ndarray)
+        and not isinstance(value, MatlabObject)
+        and value.dtype.names is not None
+    )
 
 
-def _read_variables(
-    file: BinaryIO, order: ByteOrder, names: set[str], max_bytes: int
-) -> dict[str, _Matrix]:
-    """The variables of these names, unpacked."""
-    stored = list(_find_variables(file, order, names))
-    num_bytes = sum(each.unpacked_bytes or each.stored_bytes for each in stored)
-    if num_bytes > max_bytes:
-        raise TooLarge(num_bytes)
-    variables: dict[str, _Matrix] = {}
-    for name, position, stored_bytes, unpacked_bytes in stored:
-        file.seek(position)
-        content = memoryview(file.read(stored_bytes))
-        if unpacked_bytes is not None:
-            content = _unpack(content, _TAG_BYTES + unpacked_bytes)[_TAG_BYTES:]
-        variables[name] = _parse_matrix(content, order)
-    return variables
+def _find_refusal(value: object) -> str | None:
+    """Why a value that SciPy has read is no array of real numbers; None if it is one."""
+    from scipy.io.matlab import MatlabFunction, MatlabObject, MatlabOpaque
 
-
-def _unpack(packed: memoryview, num_bytes: int) -> memoryview:
-    """Exactly so many bytes, with the checksum behind them seen to."""
-    unpacker = zlib.decompressobj()
-    content = unpacker.decompress(packed, num_bytes)
-    rest = unpacker.decompress(unpacker.unconsumed_tail, 1)
-    if len(content) != num_bytes or rest or not unpacker.eof:
-        raise ValueError("a packed variable of another length than it says")
-    return memoryview(content)
-
-
-def _element(data: memoryview, position: int, order: ByteOrder) -> tuple[int, memoryview, int]:
-    """Type and content of a data element, and where the next one starts."""
-    if position + _TAG_BYTES > len(data):
-        raise ValueError("a data element is cut short")
-    kind, num_bytes = struct.unpack_from(f"{order}II", data, position)
-    first = position + _TAG_BYTES
-    if kind >> 16:  # small: type and length in four bytes, the content in the other four
-        kind, num_bytes, first = kind & 0xFFFF, kind >> 16, position + 4
-        return kind, data[first : first + min(num_bytes, 4)], position + _TAG_BYTES
-    return kind, data[first : first + num_bytes], first + -(-num_bytes // 8) * 8
-
-
-def _parse_matrix(data: memoryview, order: ByteOrder) -> _Matrix:
-    """The header of a variable or a field, of which only the start need be there."""
-    if not len(data):  # how an empty field is stored
-        return _Matrix(_NUMERIC_CLASSES[0], False, (0, 0), "", data)
-    _, flags, position = _element(data, 0, order)
-    if len(flags) < 4:
-        raise ValueError("a variable without flags")
-    flag_bits = struct.unpack_from(f"{order}I", flags)[0]
-    shape: tuple[int, ...] = (1, 1)
-    array_class = flag_bits & 0xFF
-    if array_class != 17:  # which has no axes
-        _, lengths, position = _element(data, position, order)
-        if len(lengths) // 4 > _MAX_AXES:
-            raise ValueError(f"a variable of {len(lengths) // 4} axes")
-        shape = struct.unpack_from(f"{order}{len(lengths) // 4}i", lengths)
-    _, name, position = _element(data, position, order)
-    is_complex = bool(flag_bits & _COMPLEX_FLAG)
-    return _Matrix(array_class, is_complex, shape, _text(name), data[position:])
-
-
-def _read_fields(matrix: _Matrix, order: ByteOrder) -> dict[str, _Matrix]:
-    """The fields of a struct; of an array of structs, those of the first."""
-    _, length, position = _element(matrix.body, 0, order)
-    _, names, position = _element(matrix.body, position, order)
-    name_bytes = struct.unpack_from(f"{order}i", length)[0] if len(length) >= 4 else 0
-    if name_bytes < 1 or len(names) % name_bytes:
-        raise ValueError("a struct without names of fields")
-    if len(names) // name_bytes > _MAX_FIELDS:
-        raise ValueError(f"a struct of {len(names) // name_bytes} fields")
-    fields: dict[str, _Matrix] = {}
-    for first in range(0, len(names), name_bytes):
-        kind, content, position = _element(matrix.body, position, order)
-        if kind != _MATRIX:
-            raise ValueError("a field that is no array")
-        fields[_text(names[first : first + name_bytes])] = _parse_matrix(content, order)
-    return fields
-
-
-def _read_numbers(matrix: _Matrix, order: ByteOrder) -> npt.NDArray[np.generic]:
-    """The values of a numeric array, without axes of one; not copied.
-
-    Raises:
-        RefusedArray: If it is something else.
-        ValueError: If there are not as many values as it says.
-    """
-    if matrix.array_class not in _NUMERIC_CLASSES:
-        kind = "a struct" if matrix.array_class == _STRUCT else None
-        kind = kind or _OTHER_CLASSES.get(matrix.array_class, f"class {matrix.array_class}")
-        raise RefusedArray(f"got {kind}, expected a numeric array")
-    if matrix.is_complex:
-        raise RefusedArray("got complex numbers, expected real ones")
-    if 0 in matrix.shape or not matrix.shape:
-        raise RefusedArray("got an empty array")
-    kind_number, values, _ = _element(matrix.body, 0, order)
-    if kind_number not in _NUMBER_TYPES:
-        raise ValueError(f"values of unknown type {kind_number}")
-    # MATLAB stores whole numbers in as few bytes as they need, whatever the array's class.
-    dtype = np.dtype(_NUMBER_TYPES[kind_number]).newbyteorder(order)
-    if min(matrix.shape) < 0 or math.prod(matrix.shape) * dtype.itemsize != len(values):
-        size = " x ".join(str(length) for length in matrix.shape)
-        raise ValueError(f"an array of {size} in {len(values)} bytes")
-    return np.frombuffer(values, dtype).reshape(matrix.shape, order="F").squeeze()
-
-
-def _text(data: memoryview) -> str:
-    return bytes(data).split(b"\0")[0].decode("latin-1")
+    kinds = {"O": "a cell array", "U": "a text", "S": "a text"}
+    if isinstance(value, MatlabFunction):
+        found = "a function handle"
+    elif isinstance(value, MatlabObject | MatlabOpaque):
+        found = "an object"
+    elif _is_struct(value):
+        found = "a struct"
+    elif not isinstance(value, np.ndarray):
+        found = "a sparse matrix"
+    elif value.dtype.kind in kinds:
+        found = kinds[value.dtype.kind]
+    elif value.dtype.kind == "c":
+        return "got complex numbers, expected real ones"
+    elif value.size == 0:
+        return "got an empty array"
+    elif np.squeeze(value).ndim > _MAX_AXES:
+        return f"got {np.squeeze(value).ndim} axes, expected up to {_MAX_AXES}"
+    else:
+        return None
+    return f"got {found}, expected a numeric array"

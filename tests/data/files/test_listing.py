@@ -10,9 +10,9 @@ from app.base.errors import DataError
 from app.data.airs.layout import find_tiles
 from app.data.files.listing import Listings, read_list, shorten
 from app.data.rid.files import find_rid_files
-from app.data.roofline.dataset import RooflineDataset
 from tests.support.fakes import write_fake_rid
 from tests.support.fakes_airs import write_list, write_mirror
+from tests.support.fakes_roofline import open_roofline
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def open_rid(root):
     [
         open_rid,
         lambda root: find_tiles(root, "train"),
-        lambda root: RooflineDataset(root, "train"),
+        open_roofline,
     ],
 )
 def test_a_folder_that_cannot_be_listed_or_named_is_an_error(tmp_path, forbid, open_dataset):

@@ -8,16 +8,23 @@ import torch
 
 from app.base.errors import SampleError
 from app.data.lines import draw_lines
-from app.data.roofline.dataset import RooflineDataset, centre_lines
+from app.data.roofline.dataset import centre_lines
 from app.data.sample import PLANES
-from tests.support.fakes_roofline import BLOCK_PX, SIZE_PX, draw_fields, write_v5, write_v73
+from tests.support.fakes_roofline import (
+    BLOCK_PX,
+    SIZE_PX,
+    draw_fields,
+    open_roofline,
+    write_v5,
+    write_v73,
+)
 from tests.support.samples import check_sample
 
 WRITERS = {"v73": write_v73, "v5": write_v5}
 
 
 def samples_of(path: Path):
-    dataset = RooflineDataset(path, "all")
+    dataset = open_roofline(path)
     return [dataset[index] for index in range(len(dataset))]
 
 
@@ -31,7 +38,7 @@ def assert_equal(samples, expected):
 def test_a_sample_is_upright_and_holds_what_matlab_shows(tmp_path: Path):
     fields = draw_fields(5)
     for write in WRITERS.values():
-        dataset = RooflineDataset(write(tmp_path / "imdb.mat", fields).parent, "all", gsd_m=0.07)
+        dataset = open_roofline(write(tmp_path / "imdb.mat", fields).parent, "all", gsd_m=0.07)
         assert len(dataset) == 5
         for index in (0, 4):
             sample = dataset[index]
@@ -49,7 +56,7 @@ def test_a_sample_is_upright_and_holds_what_matlab_shows(tmp_path: Path):
 
 
 def test_protocol(tmp_path: Path):
-    dataset = RooflineDataset(write_v73(tmp_path / "imdb.mat", draw_fields(40)).parent, "train")
+    dataset = open_roofline(write_v73(tmp_path / "imdb.mat", draw_fields(40)).parent, "train")
     assert (dataset.name, dataset.title) == ("roofline", "Roofline")
     assert dataset.labels == {
         "lines": ("eave", "ridge", "hip"),
@@ -174,7 +181,7 @@ def test_a_bright_outlier_does_not_hide_that_values_end_at_one(tmp_path: Path):
     fields = draw_fields(6)
     fields["images"] /= 255
     fields["images"][0, 0, 0, 1] = 200
-    dataset = RooflineDataset(write_v73(tmp_path / "imdb.mat", fields), "all")
+    dataset = open_roofline(write_v73(tmp_path / "imdb.mat", fields))
     assert int(dataset[0]["image"].max()) == 255
     with pytest.raises(SampleError, match=r"got values from 0 to 200, expected 0\.\.1"):
         dataset[1]
@@ -215,11 +222,11 @@ def test_a_constant_tile_of_heights_is_unknown(tmp_path: Path, value: float):
 def test_heights_or_lines_alone_still_teach(tmp_path: Path, version: str):
     fields = draw_fields(2)
     no_depths = {name: fields[name] for name in ("images", "elements")}
-    dataset = RooflineDataset(WRITERS[version](tmp_path / "b.mat", no_depths), "all")
+    dataset = open_roofline(WRITERS[version](tmp_path / "b.mat", no_depths))
     assert set(dataset.labels) == {"lines"}
     assert bool(dataset[0]["depth"].isnan().all())
     no_elements = {name: fields[name] for name in ("images", "depths")}
-    dataset = RooflineDataset(WRITERS[version](tmp_path / "c.mat", no_elements), "all")
+    dataset = open_roofline(WRITERS[version](tmp_path / "c.mat", no_elements))
     assert set(dataset.labels) == {"depth"}
     assert bool((dataset[0]["lines"] == 255).all())
     check_sample(dataset[0])
@@ -240,7 +247,7 @@ def test_a_sample_with_impossible_values_is_refused_alone(tmp_path: Path, name, 
     fields = draw_fields(4)
     fields[name][3, 5, 1, 2] = value
     path = write_v73(tmp_path / "imdb.mat", fields)
-    dataset = RooflineDataset(path, "all")
+    dataset = open_roofline(path)
     with pytest.raises(SampleError, match=found) as caught:
         dataset[2]
     assert (caught.value.sample_id, caught.value.path) == ("roofline:3", path)
@@ -272,7 +279,7 @@ def test_a_damaged_chunk_spoils_its_sample_alone(tmp_path: Path):
     content = bytearray(path.read_bytes())
     content[chunk.byte_offset + 40] ^= 0xFF
     path.write_bytes(content)
-    dataset = RooflineDataset(path, "all")
+    dataset = open_roofline(path)
     with pytest.raises(
         SampleError, match=r"Roofline: .*imdb\.mat: got an unreadable file"
     ) as caught:

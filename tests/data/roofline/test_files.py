@@ -13,13 +13,13 @@ from app.base.errors import DataError, SampleError
 from app.data.files.rasters import FileProblem
 from app.data.roofline import dataset as roofline
 from app.data.roofline.dataset import RooflineDataset, split_indices
-from tests.support.fakes_roofline import draw_fields, write_v5, write_v73
+from tests.support.fakes_roofline import draw_fields, open_roofline, write_v5, write_v73
 
 WRITERS = {"v73": write_v73, "v5": write_v5}
 
 
 def samples_of(path: Path):
-    dataset = RooflineDataset(path, "all")
+    dataset = open_roofline(path)
     return [dataset[index] for index in range(len(dataset))]
 
 
@@ -75,7 +75,7 @@ def test_all_that_is_wrong_with_a_file_is_said_in_one_line(tmp_path, version, ch
         problems = problems[:-1]  # version 5 has no arrays of one axis, squeezed or not
     path = WRITERS[version](tmp_path / "imdb.mat", fields)
     with pytest.raises(DataError) as caught:
-        RooflineDataset(path, "all")
+        open_roofline(path)
     message = str(caught.value)
     assert message.startswith("Roofline: ")
     assert "\n" not in message
@@ -90,7 +90,7 @@ def test_refused_arrays_are_named_together(tmp_path: Path):
         file["imdb/images"] = h5py.ExternalLink("other.mat", "/images")
         file["imdb/elements"] = h5py.SoftLink("/imdb/depths")
     with pytest.raises(DataError, match=r"got a link \(images\).*; .*got a link \(elements\)"):
-        RooflineDataset(path, "all")
+        open_roofline(path)
 
 
 def test_huge_shapes_are_refused_without_room_for_them(tmp_path: Path):
@@ -100,7 +100,7 @@ def test_huge_shapes_are_refused_without_room_for_them(tmp_path: Path):
             data = file.create_dataset(name, shape, "f4", chunks=(1, 1, 64, 64), compression="gzip")
             data[0, 0, 0, 0] = 1
     with pytest.raises(DataError) as caught:
-        RooflineDataset(path, "all")
+        open_roofline(path)
     assert "images in" in str(caught.value)
     assert "elements in" in str(caught.value)
 
@@ -111,24 +111,24 @@ def test_the_file_of_a_folder_is_found_in_any_case_or_by_being_the_only_one(tmp_
         root = tmp_path / name.replace(".", "_")
         path = write_v73(root / name, fields)
         (root / "readme.txt").write_text("x")
-        assert RooflineDataset(root, "all").path == path
-        assert len(RooflineDataset(path, "all")) == 2
+        assert open_roofline(root).path == path
+        assert len(open_roofline(path)) == 2
     write_v73(tmp_path / "imdb_mat/other.mat", fields)
-    assert RooflineDataset(tmp_path / "imdb_mat", "all").path.name == "imdb.mat"
+    assert open_roofline(tmp_path / "imdb_mat").path.name == "imdb.mat"
 
 
 def test_folders_without_one_file_are_refused_with_what_they_hold(tmp_path: Path):
     with pytest.raises(DataError, match=r"Roofline: not found: .*nowhere: expected imdb"):
-        RooflineDataset(tmp_path / "nowhere", "all")
+        open_roofline(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no \.mat file in .*: found nothing, .*; copy"):
-        RooflineDataset(tmp_path, "all")
+        open_roofline(tmp_path)
     (tmp_path / "imdb.zip").write_text("x")
     with pytest.raises(DataError, match=r"no .mat file in .*: found imdb\.zip, expected"):
-        RooflineDataset(tmp_path, "all")
+        open_roofline(tmp_path)
     for name in ("b.mat", "a.mat"):
         write_v73(tmp_path / name, {})
     with pytest.raises(DataError, match=r"several files in .*: found a\.mat; b\.mat, expected"):
-        RooflineDataset(tmp_path, "all")
+        open_roofline(tmp_path)
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path):
@@ -136,13 +136,13 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path):
     (tmp_path / "channel").mkdir()
     (tmp_path / "channel/imdb.mat").symlink_to(tmp_path / "imdb.mat")
     with pytest.raises(DataError, match="a link that leads out of the dataset's folder"):
-        RooflineDataset(tmp_path / "channel", "all")
+        open_roofline(tmp_path / "channel")
 
 
 def test_what_is_no_matlab_file_is_said_in_one_line(tmp_path: Path):
     (tmp_path / "imdb.mat").write_text("<!DOCTYPE html>")
     with pytest.raises(DataError, match=r"Roofline: .*imdb\.mat: got a file that starts with '<"):
-        RooflineDataset(tmp_path, "all")
+        open_roofline(tmp_path)
 
 
 @pytest.mark.parametrize("num_samples", [*range(2, 40), 99, 100, 101, 1670])
@@ -169,7 +169,7 @@ def test_splits_go_by_the_seed_alone(tmp_path: Path):
     assert split_indices(1670, "val", 0) != split_indices(1670, "val", 1)
     assert split_indices(30, "val", 0) != split_indices(30, "val", 1)
     path = write_v73(tmp_path / "imdb.mat", draw_fields(30))
-    first, second = (RooflineDataset(path, "val", seed=seed).sample_ids for seed in (0, 1))
+    first, second = (open_roofline(path, "val", seed=seed).sample_ids for seed in (0, 1))
     assert first != second
     assert first == [f"roofline:{index + 1}" for index in split_indices(30, "val", 0)]
 
@@ -177,7 +177,7 @@ def test_splits_go_by_the_seed_alone(tmp_path: Path):
 def test_a_split_without_samples_is_refused(tmp_path: Path):
     path = write_v73(tmp_path / "imdb.mat", draw_fields(1))
     with pytest.raises(DataError, match=r"no sample for split val: .*imdb\.mat holds 1, expected"):
-        RooflineDataset(path, "val")
+        open_roofline(path, "val")
 
 
 def test_a_file_that_unpacks_many_samples_for_one_is_warned_of(tmp_path: Path, caplog, monkeypatch):
@@ -188,7 +188,7 @@ def test_a_file_that_unpacks_many_samples_for_one_is_warned_of(tmp_path: Path, c
         with h5py.File(path, "r+") as file:
             for key, values in fields.items():
                 file.create_dataset(key, data=values.T, chunks=(chunk, *values.T.shape[1:]))
-        RooflineDataset(path, "all")
+        open_roofline(path)
     assert len(caplog.records) == 1
     assert "together.mat unpacks 0 MiB for every sample drawn" in caplog.text
 
@@ -199,7 +199,7 @@ def sum_of_images(dataset: RooflineDataset, index: int) -> int:
 
 @pytest.mark.parametrize("version", WRITERS)
 def test_two_processes_read_what_one_reads(tmp_path: Path, version: str):
-    dataset = RooflineDataset(WRITERS[version](tmp_path / "imdb.mat", draw_fields(6)), "all")
+    dataset = open_roofline(WRITERS[version](tmp_path / "imdb.mat", draw_fields(6)))
     expected = [sum_of_images(dataset, index) for index in range(6)]  # the file is open here
     assert len(pickle.dumps(dataset)) < 5000
     # fork: a process that is given the open file itself must not use it.
@@ -210,7 +210,7 @@ def test_two_processes_read_what_one_reads(tmp_path: Path, version: str):
 
 
 def test_a_forked_process_opens_the_file_itself(tmp_path: Path, monkeypatch):
-    dataset = RooflineDataset(write_v73(tmp_path / "imdb.mat", draw_fields(2)), "all")
+    dataset = open_roofline(write_v73(tmp_path / "imdb.mat", draw_fields(2)))
     dataset[0]
     handle = dataset._file._file
     assert dataset[1]["sample_id"] == "roofline:2"
@@ -222,7 +222,7 @@ def test_a_forked_process_opens_the_file_itself(tmp_path: Path, monkeypatch):
 
 def test_a_file_that_vanishes_is_a_bad_sample(tmp_path: Path):
     path = write_v73(tmp_path / "imdb.mat", draw_fields(2))
-    dataset = RooflineDataset(path, "all")
+    dataset = open_roofline(path)
     path.unlink()
     reader = pickle.loads(pickle.dumps(dataset))
     with pytest.raises(
