@@ -10,12 +10,17 @@ datasets. Without a GPU it says so and ends; `--device cpu` shows that it runs, 
 import importlib.util
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from app.resources.gpus import read_gpus
 from app.synthetic.sample import make_sample
+from app.synthetic.staging import SplitParameters
+from app.synthetic.write_airs import write_airs
+from app.synthetic.write_rid import write_rid
+from app.synthetic.write_roofline import CropParameters, write_roofline
 from bench.support.environment import describe_machine, prepare_peers_python
 from bench.support.figures import Target, build_parser, report
 from bench.support.jobs.on_gpu import follow_curve, measure_training
@@ -61,7 +66,12 @@ def main() -> None:
         scratch = Path(folder)
         settings = [f"device={options.device}", *options.set]
         if "loader" in options.only or "curve" in options.only:
-            make_sample(scratch / "sample", num_train=480, num_roofline=1200, airs_size_px=4096)
+            writers = {
+                "rid": partial(write_rid, parameters=SplitParameters(480, 10, 10)),
+                "roofline": partial(write_roofline, parameters=CropParameters(1200)),
+                "airs": partial(write_airs, parameters=SplitParameters(8, 1, 1, size_px=4096)),
+            }
+            make_sample(scratch / "sample", writers)
         if "loader" in options.only:
             figures |= measure_training(scratch, settings, options.steps)
         if "curve" in options.only:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.synthetic.staging import SplitParameters
 from app.synthetic.write_airs import write_airs
 from app.synthetic.write_rid import write_rid
 from bench.support.environment import (
@@ -132,7 +133,7 @@ def _measure_growth(python: Path, root: Path) -> float:
 
 def _measure_rid(python: Path, folder: Path) -> float:
     """Training samples of RID for every second of one core."""
-    write_rid(folder / "rid_scenes", _NUM_RID_SCENES, 1, 1, seed=0)
+    write_rid(folder / "rid_scenes", SplitParameters(_NUM_RID_SCENES, 1, 1, seed=0))
     with Reader(python, "rid", folder / "rid_scenes") as worker:
         worker.read(_NUM_RID_WARM_UP)
         return _NUM_RID_SAMPLES / worker.read(_NUM_RID_SAMPLES)["cpu_s"]
@@ -141,8 +142,13 @@ def _measure_rid(python: Path, folder: Path) -> float:
 def _measure_start(python: Path, folder: Path) -> float:
     """Seconds to open two datasets with as many files as the real ones have."""
     root = folder / "many"
-    write_rid(root / "rid", _NUM_RID_TRAIN, _NUM_RID_VAL, _NUM_RID_TEST, seed=0, size_px=_SMALL_PX)
-    write_airs(root / "airs", _NUM_AIRS_TRAIN, _NUM_AIRS_VAL, 0, seed=0, size_px=_SMALL_PX)
+    write_rid(
+        root / "rid",
+        SplitParameters(_NUM_RID_TRAIN, _NUM_RID_VAL, _NUM_RID_TEST, seed=0, size_px=_SMALL_PX),
+    )
+    write_airs(
+        root / "airs", SplitParameters(_NUM_AIRS_TRAIN, _NUM_AIRS_VAL, 0, seed=0, size_px=_SMALL_PX)
+    )
     with Reader(python, "start", root) as worker:
         return worker.read(1)["wall_s"]
 

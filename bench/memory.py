@@ -22,6 +22,7 @@ from typing import NamedTuple
 import psutil
 
 from app.base.units import GIB
+from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
 from bench.support.environment import ROOT, describe_machine, load_average
 from bench.support.figures import Target, build_parser, print_table, report
@@ -135,7 +136,7 @@ def _train(num_epochs: int) -> Watch:
     """Write a sample, train on it in phase 1 and return the process as it was watched."""
     with tempfile.TemporaryDirectory(prefix="roof-bench-") as scratch:
         rid = Path(scratch) / "rid"
-        write_rid(rid, _NUM_TRAIN, _NUM_VAL, _NUM_TEST, seed=0)
+        write_rid(rid, SplitParameters(_NUM_TRAIN, _NUM_VAL, _NUM_TEST, seed=0))
         arguments = ["--base-dir", f"{scratch}/ml", "--rid", str(rid)]
         settings = ["--set", "phase=1", "--set", f"epochs={num_epochs}"]
         command = [sys.executable, "-m", "app", "train", *arguments, *settings]

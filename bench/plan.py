@@ -10,6 +10,7 @@ the cost of the thread that samples memory.
 import logging
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from app.base.logs import configure_logging
@@ -17,6 +18,10 @@ from app.commands.phases.phases import PHASES, PhaseSeries, read_rows, run_phase
 from app.commands.phases.prediction import build_forecaster
 from app.job.signals import StopRequests
 from app.synthetic.sample import make_sample
+from app.synthetic.staging import SplitParameters
+from app.synthetic.write_airs import write_airs
+from app.synthetic.write_rid import write_rid
+from app.synthetic.write_roofline import CropParameters, write_roofline
 from bench.support.environment import describe_machine, load_average
 from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.jobs.sampler_cost import measure_sampler_cost
@@ -31,10 +36,12 @@ _TARGETS = (
 def _run_all(num_steps: int) -> list[dict[str, object]]:
     """Rows of the phases on the CPU, each of so many steps, on a synthetic sample."""
     with tempfile.TemporaryDirectory(prefix="roof-bench-") as scratch:
-        make_sample(
-            Path(scratch) / "sample",
-            num_train=40, num_val=4, num_test=1, num_roofline=60, num_airs=(2, 1, 1),
-        )  # fmt: skip
+        writers = {
+            "rid": partial(write_rid, parameters=SplitParameters(40, 4, 1)),
+            "roofline": partial(write_roofline, parameters=CropParameters(60)),
+            "airs": partial(write_airs, parameters=SplitParameters(2, 1, 1, size_px=2048)),
+        }
+        make_sample(Path(scratch) / "sample", writers)
         data_dir = Path(scratch) / "sample/input/data"
         channels = {name: data_dir / name for name in ("rid", "roofline", "airs")}
         settings = {"epochs": "1", "steps_per_epoch": str(num_steps), "max_val_samples": "2"}

@@ -9,14 +9,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 from app.synthetic.sample import make_sample
+from app.synthetic.staging import SplitParameters
+from app.synthetic.write_roofline import CropParameters
+from tests.support.synthetic import all_three, rid_alone
 
 
 @pytest.fixture(scope="session")
 def small_ml(tmp_path_factory):
     """An /opt/ml tree with 12 + 3 + 3 synthetic scenes of 96 px. Copy it before writing into it."""
     base_dir = tmp_path_factory.mktemp("small") / "ml"
-    sizes = {"num_train": 12, "num_val": 3, "num_test": 3, "seed": 3, "size_px": 96}
-    make_sample(base_dir, **sizes, num_roofline=0, num_airs=(0, 0, 0))
+    make_sample(base_dir, rid_alone(SplitParameters(12, 3, 3, seed=3, size_px=96)))
     return base_dir
 
 
@@ -24,8 +26,12 @@ def small_ml(tmp_path_factory):
 def three_ml(tmp_path_factory):
     """An /opt/ml tree with a little of all three datasets. Copy it before writing into it."""
     base_dir = tmp_path_factory.mktemp("three") / "ml"
-    sizes = {"num_train": 12, "num_val": 3, "num_test": 3, "seed": 3, "size_px": 128}
-    make_sample(base_dir, **sizes, num_roofline=40, num_airs=(3, 1, 1), airs_size_px=800)
+    writers = all_three(
+        SplitParameters(12, 3, 3, seed=3, size_px=128),
+        CropParameters(40, seed=3),
+        SplitParameters(3, 1, 1, seed=3, size_px=800),
+    )
+    make_sample(base_dir, writers)
     return base_dir
 
 

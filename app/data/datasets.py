@@ -15,10 +15,15 @@ from app.data.airs.audit import audit_airs
 from app.data.airs.dataset import AirsDataset
 from app.data.findings.scope import Audit
 from app.data.loading import (
+    ALONE,
+    BEGINNING,
     BadFiles,
     Batch,
+    Epochs,
     EvalDataset,
     SampleKey,
+    Shard,
+    Start,
     TrainDataset,
     TrainOrder,
     TrainSource,
@@ -90,25 +95,16 @@ class Datasets:
         return labelled
 
     def train_order(
-        self,
-        hyperparameters: Hyperparameters,
-        first_epoch: int = 0,
-        first_micro_batch: int = 0,
-        rank: int = 0,
-        num_ranks: int = 1,
+        self, hyperparameters: Hyperparameters, start: Start = BEGINNING, shard: Shard = ALONE
     ) -> TrainOrder:
-        """Keys of a rank's micro-batches, from the given one of all ranks on."""
-        return TrainOrder(
-            self.train.sources,
+        """Keys of a rank's micro-batches."""
+        epochs = Epochs(
             self.samples_per_epoch,
             hyperparameters.micro_batch_size,
             hyperparameters.seed,
             hyperparameters.epochs,
-            first_epoch,
-            first_micro_batch,
-            rank,
-            num_ranks,
         )
+        return TrainOrder(self.train.sources, epochs, start, shard)
 
     def set_aside(self, bad_files: BadFiles) -> None:
         """Count files that cannot be used.
@@ -136,7 +132,7 @@ class Datasets:
             )
 
     def identify(self) -> dict[str, Any]:
-        """What must be equal for a run to go on from another's checkpoint."""
+        """What must be equal for a run to resume from another's checkpoint."""
         identity: dict[str, Any] = {}
         for source in self.train.sources:
             ids = source.reader.sample_ids
@@ -146,8 +142,8 @@ class Datasets:
             identity[f"{source.reader.name}_train"] = f"{len(ids)} samples, {digest[:16]}"
         return identity
 
-    def describe(self) -> dict[str, Any]:
-        """For metrics.json."""
+    def to_json(self) -> dict[str, Any]:
+        """Sizes, shares and bad files by dataset, in plain types, for metrics.json."""
         sources = {source.reader.name: source for source in self.train.sources}
         return {
             name: {

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.base.tasks import IGNORE_INDEX, Task, TaskName
-from app.data.loading import BadFiles, TrainDataset, TrainOrder, add_bad_files
+from app.data.loading import BadFiles, Epochs, TrainDataset, TrainOrder, add_bad_files
 from app.data.sample import Sample
 
 # Enough for a class of one percent to come in half of them; a second or two of reading.
@@ -31,7 +31,7 @@ class Distribution:
     num_samples: int
     bad_files: BadFiles
 
-    def describe(self, tasks: Sequence[Task]) -> dict[str, dict[str, float | int]]:
+    def to_json(self, tasks: Sequence[Task]) -> dict[str, dict[str, float | int]]:
         """Share of the known pixels of each class, per task; for metrics.json."""
         described: dict[str, dict[str, float | int]] = {}
         for task in tasks:
@@ -53,7 +53,7 @@ class Distribution:
 
 def measure_distribution(dataset: TrainDataset, tasks: Sequence[Task], seed: int) -> Distribution:
     """Counts of the labels in the first samples that training will draw."""
-    order = TrainOrder(dataset.sources, _NUM_SAMPLES, _NUM_SAMPLES, seed, epochs=1)
+    order = TrainOrder(dataset.sources, Epochs(_NUM_SAMPLES, _NUM_SAMPLES, seed))
     counts: LabelCounts = {}
     bad_files: BadFiles = {}
     num_samples = 0

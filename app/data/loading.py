@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -159,6 +159,53 @@ class EvalDataset(Dataset[tuple[Sample | None, BadFiles]]):
             return None, {self.reader.name: [BadFile(error.sample_id, error.path, str(error))]}
 
 
+@dataclass(frozen=True)
+class Epochs:
+    """What an order is of.
+
+    Attributes:
+        num_samples: Samples of an epoch, of all sources and on all ranks.
+        batch_size: Samples of a micro-batch; the last of an epoch may have fewer.
+        seed: Of the order.
+        num_epochs: One past the last epoch.
+    """
+
+    num_samples: int
+    batch_size: int
+    seed: int
+    num_epochs: int = 1
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an order starts.
+
+    Attributes:
+        epoch: The first one.
+        micro_batch: Micro-batches of that epoch, of all ranks, to leave out.
+    """
+
+    epoch: int = 0
+    micro_batch: int = 0
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of an order a training process gets: every num_ranks-th micro-batch.
+
+    Attributes:
+        rank: Its number.
+        num_ranks: Training processes, which take turns.
+    """
+
+    rank: int = 0
+    num_ranks: int = 1
+
+
+BEGINNING: Final = Start()
+ALONE: Final = Shard()
+
+
 class TrainOrder(Sampler[list[SampleKey]]):
     """Micro-batches of keys for all epochs in one stream, so workers never restart.
 
@@ -168,52 +215,40 @@ class TrainOrder(Sampler[list[SampleKey]]):
 
     Args:
         sources: Where samples come from.
-        samples_per_epoch: Of all sources together.
-        batch_size: Samples of a micro-batch; the last of an epoch may have fewer.
-        seed: Of the order.
-        epochs: One past the last epoch.
-        first_epoch: Where the stream starts.
-        first_micro_batch: Micro-batches of the first epoch to leave out.
-        rank: Which of the training processes this one is.
-        num_ranks: Training processes, which take turns: each gets every num_ranks-th micro-batch.
+        epochs: What the order is of.
+        start: Where it starts.
+        shard: Whose part of it this is.
     """
 
     def __init__(
         self,
         sources: Sequence[TrainSource],
-        samples_per_epoch: int,
-        batch_size: int,
-        seed: int,
-        epochs: int,
-        first_epoch: int = 0,
-        first_micro_batch: int = 0,
-        rank: int = 0,
-        num_ranks: int = 1,
+        epochs: Epochs,
+        start: Start = BEGINNING,
+        shard: Shard = ALONE,
     ) -> None:
-        self.rank = rank
-        self.num_ranks = num_ranks
         self.sources = list(sources)
-        self.batch_size = batch_size
-        self.seed = seed
         self.epochs = epochs
-        self.first_epoch = first_epoch
-        self.first_micro_batch = first_micro_batch
-        self.samples_per_epoch = samples_per_epoch
+        self.start = start
+        self.shard = shard
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        return itertools.islice(self._all_micro_batches(), self.rank, None, self.num_ranks)
+        return itertools.islice(
+            self._all_micro_batches(), self.shard.rank, None, self.shard.num_ranks
+        )
 
     def _all_micro_batches(self) -> Iterator[list[SampleKey]]:
-        first = self.first_micro_batch * self.batch_size
-        passes = [_Passes(i, source, self.seed) for i, source in enumerate(self.sources)]
+        num_samples, batch_size = self.epochs.num_samples, self.epochs.batch_size
+        first = self.start.micro_batch * batch_size
+        passes = [_Passes(i, source, self.epochs.seed) for i, source in enumerate(self.sources)]
         turns = _take_turns([source.share for source in self.sources])
-        turns = itertools.islice(turns, self.first_epoch * self.samples_per_epoch, None)
-        for epoch in range(self.first_epoch, self.epochs):
-            drawn = list(itertools.islice(turns, self.samples_per_epoch))
-            for start in range(first, len(drawn), self.batch_size):
+        turns = itertools.islice(turns, self.start.epoch * num_samples, None)
+        for epoch in range(self.start.epoch, self.epochs.num_epochs):
+            drawn = list(itertools.islice(turns, num_samples))
+            for begin in range(first, len(drawn), batch_size):
                 yield [
-                    SampleKey(epoch, start + i, source, passes[source][place])
-                    for i, (source, place) in enumerate(drawn[start : start + self.batch_size])
+                    SampleKey(epoch, begin + i, source, passes[source][place])
+                    for i, (source, place) in enumerate(drawn[begin : begin + batch_size])
                 ]
             first = 0
 
@@ -239,8 +274,8 @@ class _Passes:
 def _take_turns(shares: Sequence[float]) -> Iterator[tuple[int, int]]:
     """Without end, which source each sample is from and how many it gave before.
 
-    Always the one that is furthest behind its share. Epochs do not begin anew: a source with a
-    small share would come in none of them.
+    Always the one that is furthest behind its share, also across epochs: if each began at zero, a
+    source with a small share would come in none of them.
     """
     counts = [0] * len(shares)
     while True:

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-from app.base.dataset_names import DATASET_NAMES, DatasetName
-from app.synthetic.staging import write_problems
+from app.base.dataset_names import DatasetName
+from app.synthetic.staging import SplitParameters, write_problems
 from app.synthetic.write_airs import write_airs
 from app.synthetic.write_rid import write_rid
-from app.synthetic.write_roofline import write_roofline
+from app.synthetic.write_roofline import CropParameters, write_roofline
 
 _CHANNEL = {
     "TrainingInputMode": "File",
@@ -16,49 +19,36 @@ _CHANNEL = {
     "RecordWrapperType": "None",
 }
 
+Writer = Callable[[Path], None]
 
-def make_sample(
-    base_dir: Path,
-    num_train: int = 240,
-    num_val: int = 10,
-    num_test: int = 10,
-    seed: int = 0,
-    size_px: int = 512,
-    *,
-    num_roofline: int = 300,
-    roofline_size_px: int = 224,
-    num_airs: tuple[int, int, int] = (8, 1, 1),
-    airs_size_px: int = 2048,
-) -> None:
+# Large enough to train on for a look, and small enough to be written in a minute.
+SAMPLE: Final[Mapping[DatasetName, Writer]] = {
+    "rid": partial(write_rid, parameters=SplitParameters(240, 10, 10)),
+    "roofline": partial(write_roofline, parameters=CropParameters(300)),
+    "airs": partial(write_airs, parameters=SplitParameters(8, 1, 1, size_px=2048)),
+}
+# A few photos of usual sizes, by which the time is measured that reading takes.
+FEW: Final[Mapping[DatasetName, Writer]] = {
+    "rid": partial(write_rid, parameters=SplitParameters(12, 1, 1)),
+    "roofline": partial(write_roofline, parameters=CropParameters(30)),
+    "airs": partial(write_airs, parameters=SplitParameters(1, 1, 1, size_px=1024)),
+}
+
+
+def make_sample(base_dir: Path, writers: Mapping[DatasetName, Writer] = SAMPLE) -> None:
     """Write all that a training job finds under its base directory, with synthetic scenes.
 
     Args:
-        base_dir: What is /opt/ml in a container. Scenes go to input/data/{rid,roofline,airs},
-            configuration to input/config, where files that are there already are left as they are.
-        num_train: RID's scenes to train on.
-        num_val: RID's scenes to validate on.
-        num_test: RID's scenes to test on.
-        seed: Same seed, same bytes.
-        size_px: Rows and columns of an image of RID.
-        num_roofline: Crops of Roofline-Extraction; 0 leaves the dataset out.
-        roofline_size_px: Rows and columns of a crop.
-        num_airs: Tiles of AIRS to train on, validate on and test on; none to train on leaves the
-            dataset out.
-        airs_size_px: Rows and columns of a tile.
+        base_dir: What is /opt/ml in a container. Scenes go to input/data/NAME, configuration to
+            input/config, where files that are there already are left unchanged.
+        writers: Of the datasets: each gets its folder.
 
     Raises:
         ConfigError: As the writers of the datasets.
     """
-    data_dir = base_dir / "input/data"
-    channels = ["rid"]
-    write_rid(data_dir / "rid", num_train, num_val, num_test, seed, size_px)
-    if num_roofline:
-        channels.append("roofline")
-        write_roofline(data_dir / "roofline", num_roofline, seed, roofline_size_px)
-    if num_airs[0]:
-        channels.append("airs")
-        write_airs(data_dir / "airs", *num_airs, seed, airs_size_px)
-    _write_config(base_dir / "input/config", channels)
+    for name, write in writers.items():
+        write(base_dir / "input/data" / name)
+    _write_config(base_dir / "input/config", list(writers))
 
 
 def ensure_sample(base_dir: Path) -> dict[DatasetName, Path]:
@@ -75,11 +65,11 @@ def ensure_sample(base_dir: Path) -> dict[DatasetName, Path]:
     if not (base_dir / "input/config/resourceconfig.json").exists():
         shutil.rmtree(data_dir, ignore_errors=True)
         make_sample(base_dir)
-    return {name: data_dir / name for name in DATASET_NAMES}
+    return {name: data_dir / name for name in SAMPLE}
 
 
-def _write_config(config_dir: Path, channels: list[str]) -> None:
-    """Write the files that SageMaker writes; one that is there already is left as it is."""
+def _write_config(config_dir: Path, channels: Sequence[str]) -> None:
+    """Write the files that SageMaker writes; one that is there already is left unchanged."""
     contents: dict[str, dict[str, object]] = {
         # Texts, as SageMaker writes them. Enough to show that the sample teaches, in minutes.
         "hyperparameters.json": {"epochs": "5", "batch_size": "4"},

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from app.base.errors import ConfigError, join_problems
 from app.resources.cores import num_cores
+from app.synthetic.scene import GENERATOR_VERSION
 
 PARAMETERS_FILE = "sample.json"
 
@@ -33,17 +34,24 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class SplitParameters:
-    """All that a sample with three splits depends on, as stored in sample.json."""
+    """The photos of a sample with three splits.
+
+    Attributes:
+        num_train: To train on.
+        num_val: To validate on.
+        num_test: To test on.
+        seed: Same seed, same bytes.
+        size_px: Rows and columns of a photo.
+    """
 
     num_train: int
-    num_val: int
-    num_test: int
-    seed: int
-    size_px: int
-    generator_version: int
+    num_val: int = 0
+    num_test: int = 0
+    seed: int = 0
+    size_px: int = 512
 
     @property
-    def num_scenes(self) -> int:
+    def num_photos(self) -> int:
         """Of all splits."""
         return self.num_train + self.num_val + self.num_test
 
@@ -67,17 +75,47 @@ def check_lowest(parameters: Mapping[str, int], lowest: Mapping[str, int]) -> No
         raise ConfigError(f"synthetic sample: {join_problems(problems)}")
 
 
+def write_splits(
+    root: Path,
+    parameters: SplitParameters,
+    write: Callable[[Path, SplitParameters], None],
+    *,
+    title: str,
+    lowest_px: int,
+) -> None:
+    """Have a dataset with three splits written, as `write_whole`.
+
+    Args:
+        root: The dataset's folder, not there yet, empty, or of an earlier call.
+        parameters: Of its photos.
+        write: Writes them.
+        title: What its photos are called, for the log.
+        lowest_px: The smallest size of a photo.
+
+    Raises:
+        ConfigError: If a number is out of range, or the root holds something else.
+    """
+    values = asdict(parameters)
+    lowest = {"num_train": 1, "num_val": 0, "num_test": 0, "seed": 0, "size_px": lowest_px}
+    check_lowest(values, lowest)
+    summary = (
+        f"{parameters.num_photos} synthetic {title} of {parameters.size_px} px (train "
+        f"{parameters.num_train}, val {parameters.num_val}, test {parameters.num_test})"
+    )
+    write_whole(root, values, summary, lambda folder: write(folder, parameters))
+
+
 def write_whole(
     root: Path, parameters: Mapping[str, int], summary: str, write: Callable[[Path], None]
 ) -> None:
     """Have a dataset's folder written, with a sample.json that holds its parameters.
 
     The root appears only when all is written, so a root that is there is whole; one with the same
-    parameters is kept as it is.
+    parameters is left unchanged.
 
     Args:
         root: The dataset's folder, not there yet, empty, or of an earlier call.
-        parameters: All that the files depend on, the generator's version among it.
+        parameters: All that the files depend on, besides the generator's version.
         summary: What is written, for the log: "4 synthetic scenes of 32 px".
         write: Writes everything but sample.json into the folder it is given, which exists.
 
@@ -85,9 +123,10 @@ def write_whole(
         ConfigError: If the root holds something else, or cannot be written.
     """
     start_s = time.monotonic()
+    stored = {**parameters, "generator_version": GENERATOR_VERSION}
     with write_problems(root):
         if _is_filled(root):
-            _check_same(root, parameters)
+            _check_same(root, stored)
             logger.info("Kept the %s in %s", summary, root)
             return
         _check_name(root)
@@ -97,7 +136,7 @@ def write_whole(
             staging = Path(temporary) / target.name
             staging.mkdir()
             write(staging)
-            (staging / PARAMETERS_FILE).write_text(json.dumps(dict(parameters), indent=2) + "\n")
+            (staging / PARAMETERS_FILE).write_text(json.dumps(stored, indent=2) + "\n")
             staging.replace(target)
     logger.info("Wrote %s to %s in %.1f s", summary, root, time.monotonic() - start_s)
 

@@ -1,7 +1,6 @@
 """Synthetic tiles on disk, in the folders of the mirror of AIRS that has labels of all splits."""
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +10,8 @@ import rasterio
 from rasterio.transform import Affine
 
 from app.base.tasks import BACKGROUND_CLASS
-from app.synthetic.scene import GENERATOR_VERSION, make_scene
-from app.synthetic.staging import SplitParameters, check_lowest, each_result, write_whole
+from app.synthetic.scene import make_scene
+from app.synthetic.staging import SplitParameters, each_result, write_splits
 
 GSD_M = 0.075
 SPLITS = ("train", "val", "test")
@@ -23,7 +22,6 @@ _WEST_M, _NORTH_M = 1_570_000.0, 5_180_000.0
 _CELL_SIZE = 1.25  # tiles; what is left between two is in neither
 _BLOCK_PX = 256
 _MAX_SCENE_PX = 1024  # larger tiles are laid out of several scenes
-_LOWEST = {"num_train": 1, "num_val": 0, "num_test": 0, "seed": 0, "size_px": 32}
 
 _Bands = npt.NDArray[np.uint8]
 
@@ -38,9 +36,7 @@ class _Job(NamedTuple):
     transform: Affine
 
 
-def write_airs(
-    root: Path, num_train: int, num_val: int, num_test: int, seed: int, size_px: int = 1024
-) -> None:
+def write_airs(root: Path, parameters: SplitParameters) -> None:
     """Write tiles as the mirror of AIRS has them.
 
     In each of train/, val/ and test/: image/christchurch_N.tif, RGB; label/christchurch_N.tif, one
@@ -49,26 +45,16 @@ def write_airs(
     there is no test.txt. No two tiles share ground. A sample.json beside them holds the parameters.
 
     The root appears only when all is written, so a root that is there is whole; one with the same
-    parameters is kept as it is.
+    parameters is left unchanged.
 
     Args:
         root: The dataset's folder, not there yet, empty, or of an earlier call.
-        num_train: Tiles to train on.
-        num_val: Tiles to validate on.
-        num_test: Tiles to test on.
-        seed: Same seed, same bytes.
-        size_px: Rows and columns of a tile; 10000 in the original.
+        parameters: Of the tiles, whose sides are 10000 px in the original.
 
     Raises:
         ConfigError: If a number is out of range, or the root holds something else.
     """
-    parameters = SplitParameters(num_train, num_val, num_test, seed, size_px, GENERATOR_VERSION)
-    check_lowest(asdict(parameters), _LOWEST)
-    summary = (
-        f"{parameters.num_scenes} synthetic tiles of {size_px} px "
-        f"(train {num_train}, val {num_val}, test {num_test})"
-    )
-    write_whole(root, asdict(parameters), summary, lambda folder: _write_all(folder, parameters))
+    write_splits(root, parameters, _write_all, title="tiles", lowest_px=32)
 
 
 def _write_all(root: Path, parameters: SplitParameters) -> None:

@@ -1,7 +1,7 @@
 """Synthetic scenes on disk, in the folders of RID's release."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -10,8 +10,8 @@ import numpy.typing as npt
 import rasterio
 from rasterio.transform import Affine
 
-from app.synthetic.scene import GENERATOR_VERSION, make_scene
-from app.synthetic.staging import SplitParameters, check_lowest, each_result, write_whole
+from app.synthetic.scene import make_scene
+from app.synthetic.staging import SplitParameters, each_result, write_splits
 
 IMAGE_DIR = "images_roof_centered_geotiff"
 SEGMENTS_DIR = "masks_segments_reviewed"
@@ -27,7 +27,6 @@ _GSD_M = _PIXEL_DEG * math.cos(math.radians(_NORTH_DEG)) * _METRES_PER_DEGREE  #
 
 _FIRST_ID = 2
 _CELL_SIZE = 1.25  # images; what is left between two is in neither
-_LOWEST = {"num_train": 1, "num_val": 0, "num_test": 0, "seed": 0, "size_px": 16}
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,7 @@ class _Job:
     transform: Affine
 
 
-def write_rid(
-    root: Path, num_train: int, num_val: int, num_test: int, seed: int, size_px: int = 512
-) -> None:
+def write_rid(root: Path, parameters: SplitParameters) -> None:
     """Write scenes into the folders of RID's release 1.0.
 
     Images are ID.tif in EPSG:4326 with RID's pixel size, masks ID.png, split lists hold ID.png with
@@ -51,33 +48,23 @@ def write_rid(
     ground, so any split is clean. A sample.json beside the folders holds the parameters.
 
     The root appears only when all is written, so a root that is there is whole; one with the same
-    parameters is kept as it is.
+    parameters is left unchanged.
 
     Args:
         root: The dataset's folder, not there yet, empty, or of an earlier call.
-        num_train: Scenes to train on.
-        num_val: Scenes to validate on.
-        num_test: Scenes to test on.
-        seed: Same seed, same bytes.
-        size_px: Rows and columns of an image.
+        parameters: Of the scenes.
 
     Raises:
         ConfigError: If a number is out of range, or the root holds something else.
     """
-    parameters = SplitParameters(num_train, num_val, num_test, seed, size_px, GENERATOR_VERSION)
-    check_lowest(asdict(parameters), _LOWEST)
-    summary = (
-        f"{parameters.num_scenes} synthetic scenes of {size_px} px "
-        f"(train {num_train}, val {num_val}, test {num_test})"
-    )
-    write_whole(root, asdict(parameters), summary, lambda folder: _write_all(folder, parameters))
+    write_splits(root, parameters, _write_all, title="scenes", lowest_px=16)
 
 
 def _write_all(root: Path, parameters: SplitParameters) -> None:
     for name in (IMAGE_DIR, SEGMENTS_DIR, SUPERSTRUCTURES_DIR, SPLIT_DIR):
         (root / name).mkdir()
     rng = np.random.default_rng(parameters.seed)
-    ids = _draw_ids(rng, parameters.num_scenes)
+    ids = _draw_ids(rng, parameters.num_photos)
     _write_splits(root / SPLIT_DIR, rng.permutation(ids), parameters)
 
     num_columns = math.ceil(math.sqrt(len(ids)))

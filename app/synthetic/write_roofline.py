@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.base.tasks import BACKGROUND_CLASS
-from app.synthetic.scene import GENERATOR_VERSION, Scene, make_scene
+from app.synthetic.scene import Scene, make_scene
 from app.synthetic.staging import check_lowest, each_result, write_whole
 
 MAT_FILE = "imdb.mat"
@@ -31,13 +31,18 @@ _DEFLATE_LEVEL = 3  # as MATLAB
 
 
 @dataclass(frozen=True)
-class _Parameters:
-    """All that a file depends on, as stored in sample.json."""
+class CropParameters:
+    """The crops of a file.
+
+    Attributes:
+        num_tiles: How many.
+        seed: Same seed, same bytes.
+        size_px: Rows and columns of a crop; 224 in the original.
+    """
 
     num_tiles: int
-    seed: int
-    size_px: int
-    generator_version: int
+    seed: int = 0
+    size_px: int = 224
 
 
 class _Job(NamedTuple):
@@ -63,7 +68,7 @@ class _Tiles(NamedTuple):
     depths: npt.NDArray[np.float32]
 
 
-def write_roofline(root: Path, num_tiles: int, seed: int, size_px: int = 224) -> None:
+def write_roofline(root: Path, parameters: CropParameters) -> None:
     """Write an imdb.mat as MATLAB writes version 7.3.
 
     It holds the struct `imdb` with `images`, `elements` and `depths`, all float32: crops of roofs
@@ -73,20 +78,17 @@ def write_roofline(root: Path, num_tiles: int, seed: int, size_px: int = 224) ->
 
     Args:
         root: Folder of the file, not there yet, empty, or of an earlier call.
-        num_tiles: Crops to write.
-        seed: Same seed, same bytes.
-        size_px: Rows and columns of a crop; 224 in the original.
+        parameters: Of the crops.
 
     Raises:
         ConfigError: If a number is out of range, or the root holds something else.
     """
-    parameters = _Parameters(num_tiles, seed, size_px, GENERATOR_VERSION)
     check_lowest(asdict(parameters), _LOWEST)
-    summary = f"{num_tiles} synthetic crops of {size_px} px in {MAT_FILE}"
+    summary = f"{parameters.num_tiles} synthetic crops of {parameters.size_px} px in {MAT_FILE}"
     write_whole(root, asdict(parameters), summary, lambda folder: _write_file(folder, parameters))
 
 
-def _write_file(folder: Path, parameters: _Parameters) -> None:
+def _write_file(folder: Path, parameters: CropParameters) -> None:
     path = folder / MAT_FILE
     num_scenes = math.ceil(parameters.num_tiles / _TILES_PER_SCENE)
     jobs = [

@@ -13,6 +13,7 @@ from app.base.storage import writing_to
 from app.base.tasks import Task, TaskName
 from app.data.datasets import Datasets, open_datasets, read_train_batches
 from app.data.distribution import Distribution, measure_distribution
+from app.data.loading import Shard, Start
 from app.job.inputs import PRETRAINED_CHANNEL
 from app.job.job import Job
 from app.model.backbone_weights import find_pretrained_weights, load_backbone_weights
@@ -83,7 +84,9 @@ def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: Pas
         compile_network(state.model)
     state.model = wrap_model(state.model, compute.device)
     order = datasets.train_order(
-        hyperparameters, progress.epoch, progress.num_micro_batches, rank(), world_size()
+        hyperparameters,
+        Start(progress.epoch, progress.num_micro_batches),
+        Shard(rank(), world_size()),
     )
     return Run(
         job=job,

@@ -45,10 +45,10 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
         "memory_profile": run.profiler.profile,
         "trained_tasks": tasks,
         "gradient_norms": run.progress.gradient_norms,
-        "datasets": run.datasets.describe(),
+        "datasets": run.datasets.to_json(),
         "class_distribution": {
             "num_samples": run.distribution.num_samples,
-            "shares": run.distribution.describe(run.learned.tasks),
+            "shares": run.distribution.to_json(run.learned.tasks),
             "weights": run.learned.class_weights.describe(run.learned.tasks),
         },
     }

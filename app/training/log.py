@@ -31,7 +31,7 @@ def log_findings(datasets: Datasets, seed: int) -> None:
 def log_start(run: Run) -> None:
     """What is trained, on what and with which settings."""
     learned, hyperparameters = run.learned, run.hyperparameters
-    for name, facts in run.datasets.describe().items():
+    for name, facts in run.datasets.to_json().items():
         logger.info(
             "%s: %d samples to train on, %.0f %% of every step, and %d to validate on",
             name,
@@ -39,7 +39,7 @@ def log_start(run: Run) -> None:
             100 * facts["share"],
             facts["num_val"],
         )
-    for line in lines_of_shares(run.distribution.describe(learned.tasks)):
+    for line in lines_of_shares(run.distribution.to_json(learned.tasks)):
         logger.info("pixels after augmentation, %s", line)
     for task, weights in learned.class_weights.describe(learned.tasks).items():
         if task in learned.task_weights:

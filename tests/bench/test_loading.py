@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from app.data.airs.dataset import AirsDataset
+from app.synthetic.staging import SplitParameters
 from app.synthetic.write_airs import write_airs
 from app.synthetic.write_rid import write_rid
 from bench.loading import Comparison, lowest_ratio
@@ -53,8 +54,8 @@ def test_linked_tiles_are_tiles_of_one_dataset(
 
 
 def test_training_samples_of_rid_and_the_start(tmp_path: Path) -> None:
-    write_rid(tmp_path / "rid", 5, 2, 1, seed=0, size_px=64)
-    write_airs(tmp_path / "airs", 2, 1, 0, seed=0, size_px=64)
+    write_rid(tmp_path / "rid", SplitParameters(5, 2, 1, seed=0, size_px=64))
+    write_airs(tmp_path / "airs", SplitParameters(2, 1, 0, seed=0, size_px=64))
     image, segments = next(worker.rid(tmp_path / "rid"))
     assert image.shape == (3, 512, 512)
     assert segments.shape == (512, 512)

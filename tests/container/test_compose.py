@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from app.synthetic.sample import make_sample
+from app.synthetic.staging import SplitParameters
+from app.synthetic.write_roofline import CropParameters
 from tests.support.containers import TINY
 from tests.support.paths import ROOT
+from tests.support.synthetic import all_three
 
 pytestmark = pytest.mark.docker
 
@@ -71,7 +74,12 @@ class Project:
         """As the service `sample` does, but little."""
         sample_dir = self.dir / "local/compose/sample"
         make_sample(
-            sample_dir, 4, 2, 2, size_px=128, num_roofline=12, num_airs=(1, 1, 0), airs_size_px=800
+            sample_dir,
+            all_three(
+                SplitParameters(4, 2, 2, size_px=128),
+                CropParameters(12),
+                SplitParameters(1, 1, size_px=800),
+            ),
         )
 
 

@@ -8,7 +8,7 @@ from app.data.airs.dataset import Tile
 from app.data.audit import sample_findings
 from app.data.datasets import open_reader
 from app.settings.hyperparameters import Hyperparameters
-from tests.support.audit import found, make_audit, only, warnings_and_errors
+from tests.support.audit import found, only, warnings_and_errors
 from tests.support.fakes import gable, write_fake_rid, write_rid_image, write_rid_mask
 from tests.support.fakes_airs import (
     GEO_TAGS,
@@ -21,18 +21,6 @@ from tests.support.fakes_airs import (
 from tests.support.fakes_roofline import draw_fields, write_v73
 
 MASKS = "masks_segments_reviewed"
-
-
-@pytest.fixture
-def audit(tmp_path):
-    return make_audit(tmp_path)
-
-
-@pytest.fixture
-def rid(tmp_path):
-    """Samples 2, 3, 7, 8 to train on, 9, 10 for val, 11, 12 for test."""
-    write_fake_rid(tmp_path / "dataset")
-    return tmp_path / "dataset"
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def measure(reader, tasks, azimuth_bins=16):
 def test_turns_make_one_direction_all_sixteen():
     tasks = build_tasks()
     distribution = measure(Quarters(), tasks)
-    shares = distribution.describe(tasks)["segments"]
+    shares = distribution.to_json(tasks)["segments"]
     assert distribution.num_samples == 64
     assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
     assert shares["background"] == pytest.approx(0.5, abs=0.05)
@@ -75,7 +75,7 @@ def test_labels_are_those_of_the_task():
     tasks = build_tasks(4, superstructures=True)
     distribution = measure(Quarters(), tasks, azimuth_bins=4)
     assert distribution.counts["segments"].shape == (tasks[0].num_labels,)
-    shares = distribution.describe(tasks)["segments"]
+    shares = distribution.to_json(tasks)["segments"]
     assert {"N", "flat", "background"} <= shares.keys()
     assert any(" or " in name for name in shares)
     assert distribution.counts["superstructures"].sum() == 0

@@ -8,8 +8,11 @@ import rasterio
 import torch
 
 from app.data.loading import (
+    Epochs,
     EvalDataset,
     SampleKey,
+    Shard,
+    Start,
     TrainDataset,
     TrainOrder,
     TrainSource,
@@ -37,7 +40,7 @@ def train_dataset(rid_dir, seed=0):
 
 
 def stream(dataset, num_workers, **start):
-    order = TrainOrder(dataset.sources, 12, batch_size=5, seed=7, epochs=2, **start)
+    order = TrainOrder(dataset.sources, Epochs(12, 5, seed=7, num_epochs=2), Start(**start))
     return list(build_train_loader(dataset, order, num_workers, prefetch_factor=2))
 
 
@@ -91,7 +94,7 @@ def test_workers_read_images_without_georeference_in_silence(tmp_path):
 def test_a_stream_started_in_the_middle_goes_on_as_it_would_have(rid_dir):
     dataset = train_dataset(rid_dir)
     whole = stream(dataset, 0)
-    assert_same(whole[4:], stream(dataset, 0, first_epoch=1, first_micro_batch=1))
+    assert_same(whole[4:], stream(dataset, 0, epoch=1, micro_batch=1))
 
 
 def test_draws_differ_by_epoch_and_seed(rid_dir):
@@ -165,8 +168,8 @@ def source(num_samples, share, per_side=1, **settings):
     return TrainSource(Numbers(num_samples, **settings), share, per_side, indices=None)
 
 
-def keys_of(sources, samples_per_epoch, batch_size, epochs, **start):
-    return list(TrainOrder(sources, samples_per_epoch, batch_size, 0, epochs, **start))
+def keys_of(sources, num_samples, batch_size, num_epochs, **part):
+    return list(TrainOrder(sources, Epochs(num_samples, batch_size, 0, num_epochs), **part))
 
 
 def test_more_samples_include_the_fewer():
@@ -227,7 +230,7 @@ def test_a_dataset_is_gone_through_wherever_epochs_begin():
 def test_the_order_goes_on_in_the_middle_of_a_later_epoch():
     sources = [source(6, 0.5), source(10, 0.3, per_side=2), source(50, 0.2)]
     whole = keys_of(sources, 20, 3, 4)
-    assert keys_of(sources, 20, 3, 4, first_epoch=2, first_micro_batch=3) == whole[2 * 7 + 3 :]
+    assert keys_of(sources, 20, 3, 4, start=Start(2, 3)) == whole[2 * 7 + 3 :]
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3])
@@ -236,7 +239,7 @@ def test_ranks_take_turns(num_ranks):
     # 7 micro-batches an epoch, the last of 2 samples: epochs begin at another rank each.
     whole = keys_of(sources, 20, 3, 4)
     assert [len(batch) for batch in whole[:7]] == [3, 3, 3, 3, 3, 3, 2]
-    parts = [keys_of(sources, 20, 3, 4, rank=i, num_ranks=num_ranks) for i in range(num_ranks)]
+    parts = [keys_of(sources, 20, 3, 4, shard=Shard(i, num_ranks)) for i in range(num_ranks)]
     assert [len(part) for part in parts] == {2: [14, 14], 3: [10, 9, 9]}[num_ranks]
     for number, batch in enumerate(whole):
         assert parts[number % num_ranks][number // num_ranks] == batch
@@ -246,14 +249,14 @@ def test_ranks_go_on_together_in_the_middle_of_an_epoch():
     # The count of micro-batches to leave out is that of all ranks.
     sources = [source(6, 0.5), source(10, 0.5)]
     whole = keys_of(sources, 20, 2, 3)
-    start = {"first_epoch": 1, "first_micro_batch": 4, "num_ranks": 2}
-    assert keys_of(sources, 20, 2, 3, rank=0, **start) == whole[14::2]
-    assert keys_of(sources, 20, 2, 3, rank=1, **start) == whole[15::2]
+    start = Start(epoch=1, micro_batch=4)
+    assert keys_of(sources, 20, 2, 3, start=start, shard=Shard(0, 2)) == whole[14::2]
+    assert keys_of(sources, 20, 2, 3, start=start, shard=Shard(1, 2)) == whole[15::2]
 
 
 def test_a_rank_with_nothing_to_do(rid_dir):
     sources = [source(6, 1.0)]
-    assert keys_of(sources, 2, 2, 1, rank=1, num_ranks=2) == []
+    assert keys_of(sources, 2, 2, 1, shard=Shard(1, 2)) == []
     dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
     assert list(build_eval_loader(dataset, 0, rank=3, num_ranks=4)) == []
 

@@ -45,16 +45,16 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from app.base.dataset_names import DATASET_TITLES
 from app.base.errors import DataError, SampleError
 from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS
 from app.data.reader import Release
-from app.data.sample import Sample, with_unknown
+from app.data.sample import with_unknown
+from app.data.whole_photos import WholePhotos
 
 
-class ToyDataset(Dataset[Sample]):
+class ToyDataset(WholePhotos):
     name: ClassVar = "toy"
     title: ClassVar = DATASET_TITLES["toy"]
     labels: ClassVar = {"segments": ("flat", "background")}
@@ -92,15 +92,6 @@ class ToyDataset(Dataset[Sample]):
             "sample_id": self.sample_ids[index],
             "gsd_m": 0.1,
         }
-
-    def draw(self, index, span_m, rng):
-        return self[index]
-
-    def pass_order(self, rng):
-        return rng.permutation(len(self))
-
-    def eval_view(self, max_samples):
-        return self
 '''
 
 AUDIT = """

@@ -76,7 +76,7 @@ def score(model, datasets, tasks):
 
 
 def test_training_samples_hold_labels_and_lead_to_a_finite_loss(name, datasets):
-    batches = list(read_train_batches(datasets, SETTINGS, datasets.train_order(SETTINGS, 0, 0)))
+    batches = list(read_train_batches(datasets, SETTINGS, datasets.train_order(SETTINGS)))
     assert [len(batch["sample_id"]) for batch in batches] == [2, 2]
     for batch in batches:
         assert batch["image"].shape == (2, 3, 64, 64)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -48,7 +49,9 @@ def write_job(
     for name, content in files.items():
         (config_dir / f"{name}.json").write_text(json.dumps(content))
     rid_dir = base_dir / "input/data/rid"
-    write_rid(rid_dir, num_train=4, num_val=num_val, num_test=2, seed=0, size_px=128)
+    write_rid(
+        rid_dir, SplitParameters(num_train=4, num_val=num_val, num_test=2, seed=0, size_px=128)
+    )
     return ["--volume", f"{base_dir}:/opt/ml"]
 
 

@@ -7,26 +7,13 @@ from pathlib import Path
 import numpy as np
 from rasterio import Affine
 
-from tests.support.corpus import (
-    ANY_FILE,
-    ANY_RASTER,
-    Damage,
-    Variant,
-    as_type,
-    become_pipe,
-    encode,
-    georeference,
-    lying_png,
-    lying_tiff,
-    missing_strips,
-    other_bands,
-    set_value,
-    sparse_tiff,
-)
+from tests.support import corpus
+from tests.support.corpus import Damage, Variant
 from tests.support.fakes_airs import houses, write_mirror, write_tile
 
 ALL_IDS = frozenset(f"christchurch_{number}" for number in (1, 2, 11, 3, 4))
 VICTIM = "christchurch_2"
+LIST = "train.txt"
 IMAGE, LABEL = f"train/image/{VICTIM}.tif", f"train/label/{VICTIM}.tif"
 
 
@@ -36,46 +23,49 @@ def write_good_airs(root: Path) -> None:
 
 
 _TILE: Mapping[str, Damage] = {
-    **ANY_FILE,
-    **ANY_RASTER,
-    "png": encode(".png"),
-    "png header of 60000 px": lying_png(2),
-    "pixel data missing": missing_strips,
+    **corpus.ANY_FILE,
+    **corpus.ANY_RASTER,
+    "png": corpus.encode(".png"),
+    "png header of 60000 px": corpus.lying_png(2),
+    "pixel data missing": corpus.missing_strips,
 }
 _IMAGE: Mapping[str, Damage] = {
     **_TILE,
-    "of one band": other_bands(lambda bands: bands[:1]),
-    "of five bands": other_bands(lambda bands: np.concatenate((bands, bands))[:5]),
-    "complex": as_type("complex64"),
-    "header of 60000 px in one strip": lying_tiff(3, 1),
-    "header of 60000 px in strips": lying_tiff(3, 1000),
-    "sparse file of 60000 px": sparse_tiff(3),
-    "scale of 100 m": georeference("EPSG:2193", Affine(100, 0, 1.5e6, 0, -100, 5e6)),
-    "scale of zero": georeference("EPSG:2193", Affine(0, 0, 1.5e6, 0, 0, 5e6)),
-    "scale not a number": georeference(
+    "of one band": corpus.other_bands(lambda bands: bands[:1]),
+    "of five bands": corpus.other_bands(lambda bands: np.concatenate((bands, bands))[:5]),
+    "complex": corpus.as_type("complex64"),
+    "header of 60000 px in one strip": corpus.lying_tiff(3, 1),
+    "header of 60000 px in strips": corpus.lying_tiff(3, 1000),
+    "sparse file of 60000 px": corpus.sparse_tiff(3),
+    "scale of 100 m": corpus.georeference("EPSG:2193", Affine(100, 0, 1.5e6, 0, -100, 5e6)),
+    "scale of zero": corpus.georeference("EPSG:2193", Affine(0, 0, 1.5e6, 0, 0, 5e6)),
+    "scale not a number": corpus.georeference(
         "EPSG:2193", Affine(float("nan"), 0, 1.5e6, 0, float("nan"), 5e6)
     ),
-    "scale infinite": georeference("EPSG:2193", Affine(float("inf"), 0, 1.5e6, 0, -0.1, 5e6)),
+    "scale infinite": corpus.georeference(
+        "EPSG:2193", Affine(float("inf"), 0, 1.5e6, 0, -0.1, 5e6)
+    ),
 }
 _LABEL: Mapping[str, Damage] = {
     **_TILE,
-    "of four bands": other_bands(lambda bands: np.concatenate((bands, bands, bands, bands))),
-    "with the value 2": set_value(2),
-    "with the value 200": set_value(200),
-    "with 1 and 255": set_value(255),
-    "all 7": other_bands(lambda bands: 0 * bands + 7),
-    "header of 60000 px": lying_tiff(1, 1),
-    "sparse file of 60000 px": sparse_tiff(1),
+    "of four bands": corpus.other_bands(lambda bands: np.concatenate((bands, bands, bands, bands))),
+    "with the value 2": corpus.set_value(2),
+    "with the value 200": corpus.set_value(200),
+    "with 1 and 255": corpus.set_value(255),
+    "all 7": corpus.other_bands(lambda bands: 0 * bands + 7),
+    "header of 60000 px": corpus.lying_tiff(1, 1),
+    "sparse file of 60000 px": corpus.sparse_tiff(1),
 }
 
 
 def _one_file() -> list[Variant]:
-    def at(place: str, damage: Damage) -> Damage:
-        return lambda root: damage(root / place)
-
     return [
         Variant(
-            f"{kind} {name}", "airs", at(place, damage), bad=frozenset({VICTIM}), culprit=VICTIM
+            f"{kind} {name}",
+            "airs",
+            corpus.at(place, damage),
+            bad=frozenset({VICTIM}),
+            culprit=VICTIM,
         )
         for kind, place, damages in (("image", IMAGE, _IMAGE), ("label", LABEL, _LABEL))
         for name, damage in damages.items()
@@ -89,22 +79,6 @@ def _pairs() -> list[Variant]:
     def refused(name: str, damage: Damage, culprit: str) -> Variant:
         return Variant(name, "airs", damage, refused=True, culprit=culprit)
 
-    def remove(*places: str) -> Damage:
-        def damage(root: Path) -> None:
-            for place in places:
-                path = root / place
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-        return damage
-
-    def copy(source: str, target: str) -> Damage:
-        return lambda root: shutil.copy(root / source, root / target) and None
-
-    def swap(root: Path) -> None:
-        (root / IMAGE).rename(root / "aside")
-        (root / LABEL).rename(root / IMAGE)
-        (root / "aside").rename(root / LABEL)
-
     def label_of_another_size(root: Path) -> None:
         write_tile(root / "aside", VICTIM, houses(200))
         (root / f"aside/label/{VICTIM}.tif").rename(root / LABEL)
@@ -115,36 +89,28 @@ def _pairs() -> list[Variant]:
         shutil.move(root / "train/label", outside)
         (root / "train/label").symlink_to(outside)
 
-    def folder_is_file(root: Path) -> None:
-        shutil.rmtree(root / "train/label")
-        (root / "train/label").write_bytes(b"")
-
     return [
-        one("image missing", remove(IMAGE)),
-        one("label missing", remove(LABEL)),
-        one("image and label missing", remove(IMAGE, LABEL)),
-        one("image and label swapped", swap),
-        one("label in place of the image", copy(LABEL, IMAGE)),
-        one("image in place of the label", copy(IMAGE, LABEL)),
+        one("image missing", corpus.remove(IMAGE)),
+        one("label missing", corpus.remove(LABEL)),
+        one("image and label missing", corpus.remove(IMAGE, LABEL)),
+        one("image and label swapped", corpus.swap(IMAGE, LABEL)),
+        one("label in place of the image", corpus.copy(LABEL, IMAGE)),
+        one("image in place of the label", corpus.copy(IMAGE, LABEL)),
         one("label of another size", label_of_another_size),
-        refused("image twice, .tif and .tiff", copy(IMAGE, f"{IMAGE}f"), VICTIM),
-        refused("label twice, .tif and .TIF", copy(LABEL, f"{LABEL[:-4]}.TIF"), VICTIM),
-        refused("no labels", remove("train/label"), "train/label"),
-        refused("no images", remove("train/image"), "train/image"),
-        refused("no val", remove("val"), "val"),
-        refused("labels are a file", folder_is_file, "train/label"),
-        refused("nothing", remove("train", "val", "test", "train.txt", "val.txt"), "dataset"),
+        refused("image twice, .tif and .tiff", corpus.copy(IMAGE, f"{IMAGE}f"), VICTIM),
+        refused("label twice, .tif and .TIF", corpus.copy(LABEL, f"{LABEL[:-4]}.TIF"), VICTIM),
+        refused("no labels", corpus.remove("train/label"), "train/label"),
+        refused("no images", corpus.remove("train/image"), "train/image"),
+        refused("no val", corpus.remove("val"), "val"),
+        refused("labels are a file", corpus.become_file("train/label"), "train/label"),
+        refused(
+            "nothing", corpus.remove("train", "val", "test", "train.txt", "val.txt"), "dataset"
+        ),
         refused("two datasets", lambda root: shutil.copytree(root, root / "copy") and None, "copy"),
     ]
 
 
 def _lists() -> list[Variant]:
-    def write(content: bytes) -> Damage:
-        return lambda root: (root / "train.txt").write_bytes(content) and None
-
-    def apply(damage: Damage) -> Damage:
-        return lambda root: damage(root / "train.txt")
-
     good = b"christchurch_1.tif\r\nchristchurch_2.tif\r\nchristchurch_11.tif\r\n"
     escapes = {
         "path upwards": (b"../../../../etc/passwd", "passwd"),
@@ -157,20 +123,13 @@ def _lists() -> list[Variant]:
         "wildcard": (b"*", "*"),
     }
     broken = {
-        "empty": write(b""),
-        "blank": write(b"\r\n \r\n"),
-        "binary": write(np.random.default_rng(1).bytes(3000)),
-        "utf-16": write(good.decode().encode("utf-16")),
-        "of absent names": write(b"".join(b"tile_%d.tif\n" % n for n in range(4000))),
-        "folder": apply(ANY_FILE["folder"]),
-        "pipe": apply(become_pipe),
-        "link to /dev/zero": apply(ANY_FILE["link to /dev/zero"]),
-        "link to a secret": apply(ANY_FILE["link to a secret"]),
-        "link to nothing": apply(ANY_FILE["link to nothing"]),
+        **corpus.no_list(LIST, good),
+        "of absent names": corpus.write(LIST, b"".join(b"tile_%d.tif\n" % n for n in range(4000))),
+        "link to nothing": corpus.at(LIST, corpus.ANY_FILE["link to nothing"]),
     }
     return [
         *(
-            Variant(f"list with a {what}", "airs", write(good + line), num_absent=1,
+            Variant(f"list with a {what}", "airs", corpus.write(LIST, good + line), num_absent=1,
                     culprit=culprit)
             for what, (line, culprit) in escapes.items()
         ),

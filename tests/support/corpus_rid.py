@@ -7,31 +7,20 @@ from pathlib import Path
 import numpy as np
 from rasterio import Affine
 
-from tests.support.corpus import (
-    ANY_FILE,
-    ANY_PNG,
-    ANY_RASTER,
-    Damage,
-    Variant,
-    as_type,
-    become_pipe,
-    encode,
-    georeference,
-    lying_png,
-    lying_tiff,
-    missing_strips,
-    other_bands,
-    set_value,
-    sparse_tiff,
+from tests.support import corpus
+from tests.support.corpus import Damage, Variant
+from tests.support.fakes import (
+    IMAGES,
+    LISTS,
+    MASKS,
+    RID_TRANSFORM,
+    gable,
+    write_fake_rid,
+    write_raster,
 )
-from tests.support.fakes import RID_TRANSFORM, gable, write_fake_rid, write_raster
 
-IMAGES, MASKS, LISTS = (
-    "images_roof_centered_geotiff",
-    "masks_segments_reviewed",
-    "filenames_train_val_test_split",
-)
 SUPERSTRUCTURES = "masks_superstructures_reviewed"
+LIST = f"{LISTS}/train_filenames_1_rev.txt"
 ALL_IDS = frozenset({"2", "3", "7", "8", "9"})
 VICTIM = "3"
 
@@ -42,47 +31,51 @@ def write_good_rid(root: Path) -> None:
 
 
 _IMAGE: Mapping[str, Damage] = {
-    **ANY_FILE,
-    **ANY_RASTER,
-    "one band": other_bands(lambda bands: bands[:1]),
-    "five bands": other_bands(lambda bands: np.concatenate((bands, bands))[:5]),
-    "complex": as_type("complex64"),
-    "png": encode(".png"),
-    "scale of a degree as metres": georeference("EPSG:25832", RID_TRANSFORM),
-    "scale of 100 m": georeference("EPSG:25832", Affine(100, 0, 7e5, 0, -100, 5e6)),
-    "scale of zero": georeference("EPSG:25832", Affine(0, 0, 7e5, 0, 0, 5e6)),
-    "scale not a number": georeference(
+    **corpus.ANY_FILE,
+    **corpus.ANY_RASTER,
+    "one band": corpus.other_bands(lambda bands: bands[:1]),
+    "five bands": corpus.other_bands(lambda bands: np.concatenate((bands, bands))[:5]),
+    "complex": corpus.as_type("complex64"),
+    "png": corpus.encode(".png"),
+    "scale of a degree as metres": corpus.georeference("EPSG:25832", RID_TRANSFORM),
+    "scale of 100 m": corpus.georeference("EPSG:25832", Affine(100, 0, 7e5, 0, -100, 5e6)),
+    "scale of zero": corpus.georeference("EPSG:25832", Affine(0, 0, 7e5, 0, 0, 5e6)),
+    "scale not a number": corpus.georeference(
         "EPSG:25832", Affine(float("nan"), 0, 7e5, 0, float("nan"), 5e6)
     ),
-    "scale infinite": georeference("EPSG:25832", Affine(float("inf"), 0, 7e5, 0, -0.1, 5e6)),
-    "latitude of 5000": georeference("EPSG:4326", Affine(1e-6, 0, 11, 0, -1, 5000)),
-    "header of 60000 px in one strip": lying_tiff(3, 1),
-    "header of 60000 px in strips": lying_tiff(3, 1000),
-    "sparse file of 60000 px": sparse_tiff(3),
-    "png header of 60000 px": lying_png(2),
-    "pixel data missing": missing_strips,
+    "scale infinite": corpus.georeference("EPSG:25832", Affine(float("inf"), 0, 7e5, 0, -0.1, 5e6)),
+    "latitude of 5000": corpus.georeference("EPSG:4326", Affine(1e-6, 0, 11, 0, -1, 5000)),
+    "header of 60000 px in one strip": corpus.lying_tiff(3, 1),
+    "header of 60000 px in strips": corpus.lying_tiff(3, 1000),
+    "sparse file of 60000 px": corpus.sparse_tiff(3),
+    "png header of 60000 px": corpus.lying_png(2),
+    "pixel data missing": corpus.missing_strips,
 }
 _MASK: Mapping[str, Damage] = {
-    **ANY_FILE,
-    **ANY_PNG,
-    "of uint16": as_type("uint16"),
-    "three bands": other_bands(lambda bands: np.concatenate((bands, bands, bands))),
-    "with alpha": other_bands(lambda bands: np.concatenate((bands, 0 * bands + 255))),
-    "tiff header of 60000 px": lying_tiff(1, 1),
-    "sparse file of 60000 px": sparse_tiff(1),
-    "header of 60000 px": lying_png(0),
-    "colour header of 60000 px": lying_png(2),
-    "value 255": set_value(255),
-    "value 200": set_value(200),
-    "all 255": other_bands(lambda bands: 0 * bands + 255),
-    "0 and 255": other_bands(lambda bands: np.where(bands < 17, 255, 0).astype(np.uint8)),
+    **corpus.ANY_FILE,
+    **corpus.ANY_PNG,
+    "of uint16": corpus.as_type("uint16"),
+    "three bands": corpus.other_bands(lambda bands: np.concatenate((bands, bands, bands))),
+    "with alpha": corpus.other_bands(lambda bands: np.concatenate((bands, 0 * bands + 255))),
+    "tiff header of 60000 px": corpus.lying_tiff(1, 1),
+    "sparse file of 60000 px": corpus.sparse_tiff(1),
+    "header of 60000 px": corpus.lying_png(0),
+    "colour header of 60000 px": corpus.lying_png(2),
+    "value 255": corpus.set_value(255),
+    "value 200": corpus.set_value(200),
+    "all 255": corpus.other_bands(lambda bands: 0 * bands + 255),
+    "0 and 255": corpus.other_bands(lambda bands: np.where(bands < 17, 255, 0).astype(np.uint8)),
 }
-_SEGMENTS = {**_MASK, "value 18": set_value(18), "one too high": other_bands(lambda b: b + 1)}
-_PARTS = {**_MASK, "value 9": set_value(9), "segments": other_bands(lambda bands: bands + 9)}
-
-
-def _file(folder: str, suffix: str, damage: Damage) -> Damage:
-    return lambda root: damage(root / folder / f"{VICTIM}{suffix}")
+_SEGMENTS = {
+    **_MASK,
+    "value 18": corpus.set_value(18),
+    "one too high": corpus.other_bands(lambda b: b + 1),
+}
+_PARTS = {
+    **_MASK,
+    "value 9": corpus.set_value(9),
+    "segments": corpus.other_bands(lambda bands: bands + 9),
+}
 
 
 def _one_file() -> list[Variant]:
@@ -95,39 +88,13 @@ def _one_file() -> list[Variant]:
         Variant(
             f"{kind} {name}",
             "rid",
-            _file(folder, suffix, damage),
+            corpus.at(f"{folder}/{VICTIM}{suffix}", damage),
             bad=frozenset({VICTIM}),
             culprit=f"{VICTIM}{suffix}",
         )
         for kind, folder, suffix, damages in kinds
         for name, damage in damages.items()
     ]
-
-
-def _remove(*names: str) -> Damage:
-    def damage(root: Path) -> None:
-        for name in names:
-            path = root / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return damage
-
-
-def _swap(first: str, second: str) -> Damage:
-    def damage(root: Path) -> None:
-        (root / first).rename(root / "aside")
-        (root / second).rename(root / first)
-        (root / "aside").rename(root / second)
-
-    return damage
-
-
-def _copy(source: str, target: str) -> Damage:
-    def damage(root: Path) -> None:
-        (root / target).parent.mkdir(exist_ok=True)
-        shutil.copy(root / source, root / target)
-
-    return damage
 
 
 def _pair() -> list[Variant]:
@@ -150,40 +117,28 @@ def _pair() -> list[Variant]:
         shutil.move(root / MASKS, outside)
         (root / MASKS).symlink_to(outside)
 
-    def file_as_folder(root: Path) -> None:
-        shutil.rmtree(root / IMAGES)
-        (root / IMAGES).write_bytes(b"")
-
     return [
-        one("image missing", _remove(image), f"{VICTIM}.tif"),
-        one("mask missing", _remove(mask), f"{VICTIM}.png"),
-        one("image and mask missing", _remove(image, mask), VICTIM),
-        one("image and mask swapped", _swap(image, mask), VICTIM),
-        one("mask in place of the image", _copy(mask, image), f"{VICTIM}.tif"),
-        one("image in place of the mask", _copy(image, mask), f"{VICTIM}.png"),
+        one("image missing", corpus.remove(image), f"{VICTIM}.tif"),
+        one("mask missing", corpus.remove(mask), f"{VICTIM}.png"),
+        one("image and mask missing", corpus.remove(image, mask), VICTIM),
+        one("image and mask swapped", corpus.swap(image, mask), VICTIM),
+        one("mask in place of the image", corpus.copy(mask, image), f"{VICTIM}.tif"),
+        one("image in place of the mask", corpus.copy(image, mask), f"{VICTIM}.png"),
         one("mask of another size", mask_of_another_size, f"{VICTIM}.png"),
         one("superstructures of another size", parts_of_another_size, f"{VICTIM}.png"),
-        refused("image twice, .tif and .tiff", _copy(image, f"{image}f"), VICTIM),
-        refused("image twice, .tif and .TIF", _copy(image, image[:-4] + ".TIF"), VICTIM),
-        refused("mask twice, .png and .PNG", _copy(mask, mask[:-4] + ".PNG"), VICTIM),
-        refused("no images", _remove(IMAGES), IMAGES),
-        refused("no masks", _remove(MASKS), MASKS),
-        refused("no lists", _remove(LISTS), LISTS),
-        refused("images are a file", file_as_folder, IMAGES),
+        refused("image twice, .tif and .tiff", corpus.copy(image, f"{image}f"), VICTIM),
+        refused("image twice, .tif and .TIF", corpus.copy(image, image[:-4] + ".TIF"), VICTIM),
+        refused("mask twice, .png and .PNG", corpus.copy(mask, mask[:-4] + ".PNG"), VICTIM),
+        refused("no images", corpus.remove(IMAGES), IMAGES),
+        refused("no masks", corpus.remove(MASKS), MASKS),
+        refused("no lists", corpus.remove(LISTS), LISTS),
+        refused("images are a file", corpus.become_file(IMAGES), IMAGES),
         refused("masks are a link outside", folder_link, MASKS),
-        refused("nothing", _remove(IMAGES, MASKS, LISTS, SUPERSTRUCTURES), "empty"),
+        refused("nothing", corpus.remove(IMAGES, MASKS, LISTS, SUPERSTRUCTURES), "empty"),
     ]
 
 
 def _lists() -> list[Variant]:
-    name = "train_filenames_1_rev.txt"
-
-    def write(content: bytes) -> Damage:
-        return lambda root: (root / LISTS / name).write_bytes(content) and None
-
-    def apply(damage: Damage) -> Damage:
-        return lambda root: damage(root / LISTS / name)
-
     good = b"2.png\r\n3.png\r\n7.png\r\n"
     # Lists that name what is not there: the rest is used.
     escapes = {
@@ -201,32 +156,24 @@ def _lists() -> list[Variant]:
         Variant(
             f"list with a {what}",
             "rid",
-            write(good + line + b"\r\n"),
+            corpus.write(LIST, good + line + b"\r\n"),
             num_absent=1,
             culprit=culprit,
         )
         for what, (line, culprit) in escapes.items()
     ]
+    absent = b"".join(b"%d.png\n" % number for number in range(5000, 9000))
     broken = {
-        "empty": write(b""),
-        "blank": write(b"\r\n \r\n"),
-        "binary": write(np.random.default_rng(1).bytes(3000)),
-        "utf-16": write(good.decode().encode("utf-16")),
-        "image": lambda root: shutil.copy(root / IMAGES / "2.tif", root / LISTS / name) and None,
-        "of absent names": write(b"".join(b"%d.png\n" % number for number in range(5000, 9000))),
-        "folder": apply(ANY_FILE["folder"]),
-        "pipe": apply(become_pipe),
-        "link to /dev/zero": apply(ANY_FILE["link to /dev/zero"]),
-        "link outside": apply(ANY_FILE["link outside"]),
-        "link to a secret": apply(ANY_FILE["link to a secret"]),
-        "missing": lambda root: (root / LISTS / name).unlink(),
+        **corpus.no_list(LIST, good),
+        "image": corpus.copy(f"{IMAGES}/2.tif", LIST),
+        "of absent names": corpus.write(LIST, absent),
+        "link outside": corpus.at(LIST, corpus.ANY_FILE["link outside"]),
+        "missing": corpus.remove(LIST),
     }
     return [
         *listed,
         *(
-            Variant(
-                f"list {what}", "rid", damage, refused=True, culprit="train_filenames_1_rev.txt"
-            )
+            Variant(f"list {what}", "rid", damage, refused=True, culprit=Path(LIST).name)
             for what, damage in broken.items()
         ),
     ]

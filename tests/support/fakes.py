@@ -16,6 +16,12 @@ from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS
 
 Points = npt.ArrayLike  # (K, 2), x and y in pixels
 
+IMAGES, MASKS, LISTS = (
+    "images_roof_centered_geotiff",
+    "masks_segments_reviewed",
+    "filenames_train_val_test_split",
+)
+
 # Where one of RID's images lies: pixels in degrees of longitude and latitude, north up.
 RID_TRANSFORM = Affine(1.341104507446289e-06, 0, 11.99156, 0, -8.903e-07, 48.40017)
 # From one image to the next: more than the 512 of a real one, so that they share no ground.
@@ -95,9 +101,9 @@ def write_fake_rid(
 
     Args:
         root: Where the folders go, e.g. `channel/RID_dataset`.
-        num_train: Samples of the train list, likewise num_val and num_test: 14 in all at most.
-        num_val: See num_train.
-        num_test: See num_train.
+        num_train: Samples of the train list; with the other two lists 14 at most.
+        num_val: Samples of the val list.
+        num_test: Samples of the test list.
         size_px: Width and height of images and masks.
         superstructures: Whether there are masks of superstructures: a chimney on each house.
 
@@ -128,6 +134,16 @@ def rid_transform(east_px: float = 0, south_px: float = 0) -> Affine:
     return RID_TRANSFORM @ Affine.translation(east_px, south_px)
 
 
+def image_path(root: Path, sample_id: str) -> Path:
+    """Of a RID tree's image."""
+    return root / IMAGES / f"{sample_id}.tif"
+
+
+def mask_path(root: Path, sample_id: str) -> Path:
+    """Of a RID tree's mask of segments."""
+    return root / MASKS / f"{sample_id}.png"
+
+
 def write_rid_image(
     root: Path,
     sample_id: str,
@@ -142,7 +158,7 @@ def write_rid_image(
         image: (3, H, W).
         transform: From pixels to degrees.
     """
-    path = root / "images_roof_centered_geotiff" / f"{sample_id}.tif"
+    path = image_path(root, sample_id)
     transform = transform or rid_transform(east_px=_STEP_PX * int(sample_id))
     return write_raster(path, image, compress="deflate", crs="EPSG:4326", transform=transform)
 
@@ -151,7 +167,7 @@ def write_rid_mask(
     root: Path,
     sample_id: str,
     mask: npt.NDArray[np.uint8],
-    folder: str = "masks_segments_reviewed",
+    folder: str = MASKS,
 ) -> Path:
     """A PNG of class numbers, as in RID's release."""
     return write_raster(root / folder / f"{sample_id}.png", mask[None])
@@ -159,7 +175,7 @@ def write_rid_mask(
 
 def write_rid_list(root: Path, name: str, sample_ids: Sequence[str]) -> None:
     """A list as in RID's release: names end in .png though the images are .tif, lines in CR LF."""
-    folder = root / "filenames_train_val_test_split"
+    folder = root / LISTS
     folder.mkdir(parents=True, exist_ok=True)
     text = "".join(f"{sample_id}.png\r\n" for sample_id in sample_ids)
     (folder / name).write_bytes(text.encode())

@@ -1,27 +1,31 @@
 import errno
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 from rasterio.errors import RasterioError
 
+from app.base.dataset_names import DatasetName
 from app.base.errors import ConfigError
-from app.synthetic.sample import make_sample
+from app.synthetic.sample import Writer, make_sample
+from app.synthetic.staging import SplitParameters
+from app.synthetic.write_airs import write_airs
+from app.synthetic.write_rid import write_rid
+from app.synthetic.write_roofline import CropParameters, write_roofline
 
 CHANNEL = {
     "TrainingInputMode": "File",
     "S3DistributionType": "FullyReplicated",
     "RecordWrapperType": "None",
 }
-SMALL = {
-    "num_train": 2,
-    "num_val": 1,
-    "num_test": 1,
-    "size_px": 32,
-    "roofline_size_px": 64,
-    "airs_size_px": 64,
-}
+RID = {"rid": partial(write_rid, parameters=SplitParameters(2, 1, 1, size_px=32))}
+AIRS = {"airs": partial(write_airs, parameters=SplitParameters(2, 1, size_px=64))}
+
+
+def roofline(num_tiles: int) -> dict[DatasetName, Writer]:
+    return {"roofline": partial(write_roofline, parameters=CropParameters(num_tiles, size_px=64))}
 
 
 def channels_of(base_dir: Path) -> dict[str, object]:
@@ -29,7 +33,7 @@ def channels_of(base_dir: Path) -> dict[str, object]:
 
 
 def test_make_sample_writes_what_a_job_finds(tmp_path: Path) -> None:
-    make_sample(tmp_path, **SMALL, num_roofline=3, num_airs=(2, 1, 0))
+    make_sample(tmp_path, RID | roofline(3) | AIRS)
     data = tmp_path / "input/data"
     assert len(list((data / "rid/masks_segments_reviewed").iterdir())) == 4
     assert {path.name for path in (data / "roofline").iterdir()} == {"imdb.mat", "sample.json"}
@@ -47,21 +51,21 @@ def test_make_sample_writes_what_a_job_finds(tmp_path: Path) -> None:
     }
 
     (config / "hyperparameters.json").write_text('{"epochs": "3"}')
-    make_sample(tmp_path, **SMALL, num_roofline=3, num_airs=(2, 1, 0))
+    make_sample(tmp_path, RID | roofline(3) | AIRS)
     assert (config / "hyperparameters.json").read_text() == '{"epochs": "3"}'
 
 
-def test_a_dataset_of_no_samples_is_no_channel(tmp_path: Path) -> None:
-    make_sample(tmp_path / "a", **SMALL, num_roofline=0, num_airs=(0, 0, 0))
+def test_a_dataset_without_a_writer_is_no_channel(tmp_path: Path) -> None:
+    make_sample(tmp_path / "a", RID)
     assert {path.name for path in (tmp_path / "a/input/data").iterdir()} == {"rid"}
     assert list(channels_of(tmp_path / "a")) == ["rid"]
-    make_sample(tmp_path / "b", **SMALL, num_roofline=2, num_airs=(0, 0, 0))
+    make_sample(tmp_path / "b", RID | roofline(2))
     assert list(channels_of(tmp_path / "b")) == ["rid", "roofline"]
 
 
 def test_numbers_below_zero_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="num_tiles is -1, expected at least 1"):
-        make_sample(tmp_path, **SMALL, num_roofline=-1)
+        make_sample(tmp_path, roofline(-1))
 
 
 def test_a_place_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> None:
@@ -76,7 +80,7 @@ def test_a_place_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> None
         ("a" * 300, "File name too long"),
     ):
         with pytest.raises(ConfigError, match=rf"^synthetic sample: .*{reason}; choose another"):
-            make_sample(tmp_path / name, **SMALL, num_roofline=0, num_airs=(0, 0, 0))
+            make_sample(tmp_path / name, RID)
     assert (tmp_path / "file").read_text() == "x"
 
 
@@ -87,7 +91,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing(tmp_path, monkeypatch, 
 
     monkeypatch.setattr("app.synthetic.write_rid._write_scene", fail)
     with pytest.raises(ConfigError, match=r"/rid: cannot be written: (No space left|full); "):
-        make_sample(tmp_path, **SMALL, num_roofline=0, num_airs=(0, 0, 0))
+        make_sample(tmp_path, RID)
     assert list((tmp_path / "input/data").iterdir()) == []
 
 
@@ -95,7 +99,7 @@ def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "input/data").mkdir(parents=True)
     (tmp_path / "input/data/rid").symlink_to(tmp_path / "disk")
-    make_sample(tmp_path, **SMALL, num_roofline=0, num_airs=(0, 0, 0))
+    make_sample(tmp_path, RID)
     assert (tmp_path / "input/data/rid").is_symlink()
     assert (tmp_path / "disk/sample.json").is_file()
 
@@ -103,5 +107,5 @@ def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
 def test_a_folder_whose_name_is_no_utf8_is_refused_before_anything_is_written(tmp_path) -> None:
     base_dir = tmp_path / os.fsdecode(b"\xff")
     with pytest.raises(ConfigError, match=r"udcff/input/data/rid: got a name that is not UTF-8"):
-        make_sample(base_dir, **SMALL, num_roofline=0, num_airs=(0, 0, 0))
+        make_sample(base_dir, RID)
     assert not base_dir.exists()

@@ -8,21 +8,17 @@ from app.base.errors import ConfigError
 from app.data.airs.dataset import AirsDataset
 from app.synthetic import write_airs as module
 from app.synthetic.scene import make_scene
+from app.synthetic.staging import SplitParameters
 from app.synthetic.write_airs import write_airs
 from tests.support.samples import check_sample
+from tests.support.synthetic import files_of
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sample") / "airs"
-    write_airs(root, num_train=3, num_val=2, num_test=1, seed=5, size_px=256)
+    write_airs(root, SplitParameters(num_train=3, num_val=2, num_test=1, seed=5, size_px=256))
     return root
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
-    }
 
 
 def image_paths(root: Path) -> list[Path]:
@@ -96,7 +92,9 @@ def test_large_tiles_are_laid_out_of_several_scenes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MAX_SCENE_PX", 64)
-    write_airs(tmp_path / "airs", 1, 0, 0, seed=1, size_px=130)  # three of 44 px in a row
+    write_airs(
+        tmp_path / "airs", SplitParameters(1, 0, 0, seed=1, size_px=130)
+    )  # three of 44 px in a row
     (path,) = image_paths(tmp_path / "airs")
     with rasterio.open(path.parents[1] / "label" / path.name) as file:
         roof = file.read(1)
@@ -108,21 +106,25 @@ def test_large_tiles_are_laid_out_of_several_scenes(
 
 
 def test_the_same_seed_writes_the_same_bytes(root: Path, tmp_path: Path) -> None:
-    write_airs(tmp_path / "again", num_train=3, num_val=2, num_test=1, seed=5, size_px=256)
+    write_airs(
+        tmp_path / "again", SplitParameters(num_train=3, num_val=2, num_test=1, seed=5, size_px=256)
+    )
     assert files_of(tmp_path / "again") == files_of(root)
-    write_airs(tmp_path / "other", num_train=3, num_val=2, num_test=1, seed=6, size_px=256)
+    write_airs(
+        tmp_path / "other", SplitParameters(num_train=3, num_val=2, num_test=1, seed=6, size_px=256)
+    )
     assert files_of(tmp_path / "other") != files_of(root)
 
 
 def test_a_dataset_of_the_same_parameters_is_kept_and_another_is_an_error(root: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    write_airs(root, num_train=3, num_val=2, num_test=1, seed=5, size_px=256)
+    write_airs(root, SplitParameters(num_train=3, num_val=2, num_test=1, seed=5, size_px=256))
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
     with pytest.raises(ConfigError, match="num_val is 2, expected 3"):
-        write_airs(root, num_train=3, num_val=3, num_test=1, seed=5, size_px=256)
+        write_airs(root, SplitParameters(num_train=3, num_val=3, num_test=1, seed=5, size_px=256))
 
 
 def test_numbers_too_low_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"num_train is 0.*size_px is 8, expected at least 32"):
-        write_airs(tmp_path / "airs", 0, 0, 0, seed=0, size_px=8)
+        write_airs(tmp_path / "airs", SplitParameters(0, 0, 0, seed=0, size_px=8))
     assert not (tmp_path / "airs").exists()

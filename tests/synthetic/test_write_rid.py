@@ -10,8 +10,10 @@ from app.base.errors import ConfigError
 from app.synthetic import staging
 from app.synthetic import write_rid as module
 from app.synthetic.scene import GENERATOR_VERSION, Scene, make_scene
+from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
 from tests.support.paths import REAL_RID
+from tests.support.synthetic import files_of
 
 FOLDERS = {
     "filenames_train_val_test_split",
@@ -25,14 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreference
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sample") / "rid"
-    write_rid(root, num_train=6, num_val=2, num_test=3, seed=5, size_px=64)
+    write_rid(root, SplitParameters(num_train=6, num_val=2, num_test=3, seed=5, size_px=64))
     return root
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
-    }
 
 
 def read_list(root: Path, split: str, fold: int) -> list[str]:
@@ -140,7 +136,7 @@ def test_same_parameters_keep_the_sample(
 ) -> None:
     monkeypatch.setattr(module, "make_scene", lambda *_: pytest.fail("drew a scene again"))
     with caplog.at_level(logging.INFO):
-        write_rid(root, num_train=6, num_val=2, num_test=3, seed=5, size_px=64)
+        write_rid(root, SplitParameters(num_train=6, num_val=2, num_test=3, seed=5, size_px=64))
     assert "Kept the 11 synthetic scenes" in caplog.text
 
 
@@ -150,18 +146,18 @@ def test_other_parameters_are_refused(root: Path) -> None:
         match="rid was written with other parameters: num_val is 2, expected 4; "
         "seed is 5, expected 6; delete the folder or choose another",
     ):
-        write_rid(root, num_train=6, num_val=4, num_test=3, seed=6, size_px=64)
+        write_rid(root, SplitParameters(num_train=6, num_val=4, num_test=3, seed=6, size_px=64))
 
 
 def test_scenes_of_another_generator_are_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = GENERATOR_VERSION + 1
-    monkeypatch.setattr(module, "GENERATOR_VERSION", newer)
+    monkeypatch.setattr(staging, "GENERATOR_VERSION", newer)
     with pytest.raises(
         ConfigError, match=f"generator_version is {GENERATOR_VERSION}, expected {newer};"
     ):
-        write_rid(root, num_train=6, num_val=2, num_test=3, seed=5, size_px=64)
+        write_rid(root, SplitParameters(num_train=6, num_val=2, num_test=3, seed=5, size_px=64))
 
 
 @pytest.mark.parametrize("content", [None, "[1]", "{"])
@@ -172,7 +168,10 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, content: str |
     if content is not None:
         (tmp_path / "rid/sample.json").write_text(content)
     with pytest.raises(ConfigError, match="was not written by this command; choose another folder"):
-        write_rid(tmp_path / "rid", num_train=1, num_val=0, num_test=0, seed=0, size_px=32)
+        write_rid(
+            tmp_path / "rid",
+            SplitParameters(num_train=1, num_val=0, num_test=0, seed=0, size_px=32),
+        )
     assert precious.read_text() == "mine"
 
 
@@ -182,13 +181,19 @@ def test_impossible_numbers_are_all_named(tmp_path: Path) -> None:
         match="num_train is 0, expected at least 1; seed is -1, expected at least 0; "
         "size_px is 8, expected at least 16",
     ):
-        write_rid(tmp_path / "rid", num_train=0, num_val=0, num_test=0, seed=-1, size_px=8)
+        write_rid(
+            tmp_path / "rid",
+            SplitParameters(num_train=0, num_val=0, num_test=0, seed=-1, size_px=8),
+        )
     assert not any(tmp_path.iterdir())
 
 
 def test_the_log_says_what_was_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        write_rid(tmp_path / "rid", num_train=2, num_val=1, num_test=1, seed=0, size_px=32)
+        write_rid(
+            tmp_path / "rid",
+            SplitParameters(num_train=2, num_val=1, num_test=1, seed=0, size_px=32),
+        )
     assert len(caplog.records) == 1
     assert "Wrote 4 synthetic scenes of 32 px (train 2, val 1, test 1) to" in caplog.text
 
@@ -203,9 +208,14 @@ def test_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr(module, "make_scene", lambda *_: next(scenes))
         with pytest.raises(KeyboardInterrupt):
-            write_rid(tmp_path / "rid", num_train=4, num_val=0, num_test=0, seed=0, size_px=32)
+            write_rid(
+                tmp_path / "rid",
+                SplitParameters(num_train=4, num_val=0, num_test=0, seed=0, size_px=32),
+            )
     assert not any(tmp_path.iterdir())
-    write_rid(tmp_path / "rid", num_train=4, num_val=0, num_test=0, seed=0, size_px=32)
+    write_rid(
+        tmp_path / "rid", SplitParameters(num_train=4, num_val=0, num_test=0, seed=0, size_px=32)
+    )
     assert len(image_paths(tmp_path / "rid")) == 4
 
 
@@ -213,7 +223,7 @@ def test_many_processes_write_the_same_bytes_as_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {"num_train": 12, "num_val": 2, "num_test": 2}
-    write_rid(tmp_path / "many", **counts, seed=1, size_px=32)
+    write_rid(tmp_path / "many", SplitParameters(**counts, seed=1, size_px=32))
     monkeypatch.setattr(staging, "_MIN_JOBS_FOR_POOL", 17)
-    write_rid(tmp_path / "one", **counts, seed=1, size_px=32)
+    write_rid(tmp_path / "one", SplitParameters(**counts, seed=1, size_px=32))
     assert files_of(tmp_path / "many") == files_of(tmp_path / "one")

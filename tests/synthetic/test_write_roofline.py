@@ -9,7 +9,7 @@ from app.base.errors import ConfigError
 from app.synthetic import staging
 from app.synthetic import write_roofline as module
 from app.synthetic.scene import GENERATOR_VERSION, make_scene
-from app.synthetic.write_roofline import BLOCK_PX, write_roofline
+from app.synthetic.write_roofline import BLOCK_PX, CropParameters, write_roofline
 from tests.support.fakes_roofline import open_roofline
 from tests.support.samples import check_sample
 
@@ -19,7 +19,7 @@ NUM_TILES = 20
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sample") / "roofline"
-    write_roofline(root, num_tiles=NUM_TILES, seed=4, size_px=112)
+    write_roofline(root, CropParameters(num_tiles=NUM_TILES, seed=4, size_px=112))
     return root
 
 
@@ -113,10 +113,10 @@ def test_same_seed_same_bytes_on_any_number_of_processes(
 ) -> None:
     monkeypatch.setattr(staging, "_MIN_JOBS_FOR_POOL", 2)
     monkeypatch.setattr(staging, "_JOBS_PER_TASK", 1)
-    write_roofline(tmp_path / "same", num_tiles=NUM_TILES, seed=4, size_px=112)
+    write_roofline(tmp_path / "same", CropParameters(num_tiles=NUM_TILES, seed=4, size_px=112))
     expected = (root / "imdb.mat").read_bytes()
     assert (tmp_path / "same/imdb.mat").read_bytes() == expected
-    write_roofline(tmp_path / "other", num_tiles=2, seed=5, size_px=112)
+    write_roofline(tmp_path / "other", CropParameters(num_tiles=2, seed=5, size_px=112))
     assert not np.array_equal(read(tmp_path / "other", "images"), read(root, "images")[:2])
 
 
@@ -124,12 +124,12 @@ def test_same_parameters_keep_the_file_and_others_are_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "make_scene", lambda *_: pytest.fail("drew a scene again"))
-    write_roofline(root, num_tiles=NUM_TILES, seed=4, size_px=112)
+    write_roofline(root, CropParameters(num_tiles=NUM_TILES, seed=4, size_px=112))
     with pytest.raises(ConfigError, match="num_tiles is 20, expected 21; delete the folder"):
-        write_roofline(root, num_tiles=21, seed=4, size_px=112)
+        write_roofline(root, CropParameters(num_tiles=21, seed=4, size_px=112))
 
 
 def test_impossible_numbers_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"num_tiles is 0, .*; seed is -1, .*; size_px is 16, "):
-        write_roofline(tmp_path / "x", num_tiles=0, seed=-1, size_px=16)
+        write_roofline(tmp_path / "x", CropParameters(num_tiles=0, seed=-1, size_px=16))
     assert not any(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import psutil
 
-from app.base.dataset_names import DATASET_NAMES, DatasetName
+from app.base.dataset_names import DatasetName
 from app.base.errors import EXIT_OK, ConfigError
 from app.commands.plan.case import Host, PlanCase, Request
 from app.commands.plan.estimate import choose_precision, choose_sides, estimate, host_gpu_tflops
@@ -28,12 +28,10 @@ from app.resources.measuring import measure
 from app.settings.checks import read_dataset_names
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters, parse_settings
-from app.synthetic.sample import make_sample
+from app.synthetic.sample import FEW, make_sample
 
 # Where only reading is measured: the step is counted.
 _TINY_POINTS: Final = ((1, 64), (2, 64))
-_SAMPLE_SIDE_PX: Final = 512
-_TILE_SIDE_PX: Final = 1024
 
 
 class Measure(Protocol):
@@ -159,17 +157,8 @@ def write_sample(folder: Path, hyperparameters: Hyperparameters) -> dict[Dataset
         hyperparameters: Say which datasets.
     """
     names = read_dataset_names(hyperparameters.datasets)
-    make_sample(
-        folder,
-        num_train=12,
-        num_val=1,
-        num_test=1,
-        size_px=_SAMPLE_SIDE_PX,
-        num_roofline=30 if "roofline" in names else 0,
-        num_airs=(1, 1, 1) if "airs" in names else (0, 0, 0),
-        airs_size_px=_TILE_SIDE_PX,
-    )
-    return {name: folder / "input/data" / name for name in DATASET_NAMES if name in names}
+    make_sample(folder, {name: write for name, write in FEW.items() if name in names})
+    return {name: folder / "input/data" / name for name in names}
 
 
 def _others_busy_s() -> float:

@@ -22,7 +22,7 @@ import torch
 from app.base.children import tell_parent
 from app.base.units import GIB
 from app.data.datasets import Datasets, open_datasets
-from app.data.loading import Batch, TrainOrder, build_train_loader, collate
+from app.data.loading import Batch, Epochs, TrainOrder, build_train_loader, collate
 from app.data.workers import start_worker_server
 from app.job.paths import scratch_folder
 from app.model.devices import choose_compute, is_out_of_memory
@@ -133,7 +133,7 @@ class _Probe:
             update={"grad_accum_steps": 1}
         )
         datasets = self._open(hyperparameters)
-        order = iter(datasets.train_order(hyperparameters, 0, 0))
+        order = iter(datasets.train_order(hyperparameters))
         batches = [
             collate([datasets.train[key] for key in keys])
             for keys in itertools.islice(order, _NUM_BATCHES)
@@ -167,7 +167,7 @@ class _Probe:
         start_worker_server()
         loader = build_train_loader(
             datasets.train,
-            datasets.train_order(hyperparameters, 0, 0),
+            datasets.train_order(hyperparameters),
             _NUM_WORKERS,
             hyperparameters.prefetch_factor,
         )
@@ -246,7 +246,7 @@ def _time_samples(datasets: Datasets, number: int) -> float:
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # others would wait in a loop, whose time counts: three to six times
     alone = replace(datasets.train.sources[number], share=1.0)
-    order = TrainOrder([alone], _NUM_TIMED_SAMPLES + 1, 1, seed=0, epochs=1)
+    order = TrainOrder([alone], Epochs(_NUM_TIMED_SAMPLES + 1, batch_size=1, seed=0))
     times_s = []
     try:
         for [key] in order:

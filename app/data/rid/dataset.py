@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from app.base.dataset_names import DATASET_TITLES, DatasetName
 from app.base.errors import DataError, join_problems
@@ -24,10 +23,11 @@ from app.data.files.rasters import (
     read_raster,
 )
 from app.data.lines import lines_from_segments
-from app.data.reader import Reader, Release, Split
+from app.data.reader import Release, Split
 from app.data.rid.files import FILE_REMEDY, LIST_NAMES, ListName, find_rid_files
 from app.data.rid.split import RIVALS, RidSplit, SplitReport, leave_out_shared
 from app.data.sample import Sample, with_unknown
+from app.data.whole_photos import WholePhotos
 from app.settings.hyperparameters import Hyperparameters
 
 __all__ = ["RidDataset", "RidSplit"]
@@ -43,7 +43,7 @@ _RELEASED_SPAN_M: Final = 50.7
 logger = logging.getLogger(__name__)
 
 
-class RidDataset(Dataset[Sample]):
+class RidDataset(WholePhotos):
     """Aerial images of houses, and the azimuth class of every roof plane.
 
     Source: Krapf et al. 2022, "RID - Roof Information Dataset for Computer Vision-Based
@@ -202,18 +202,6 @@ class RidDataset(Dataset[Sample]):
             return self._read(index)
         except FileProblem as problem:
             raise problem.to_sample_error(self.title, self.sample_ids[index]) from problem
-
-    def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:  # noqa: ARG002
-        """The whole sample: RID's images are no larger than a training window."""
-        return self[index]
-
-    def pass_order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """(len,) indices in which one pass visits the samples: each once."""
-        return rng.permutation(len(self))
-
-    def eval_view(self, max_samples: int | None) -> Reader:  # noqa: ARG002
-        """All samples."""
-        return self
 
     def _read(self, index: int) -> Sample:
         image_path = self._image_paths[index]

@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from app.base.dataset_names import DATASET_TITLES, DatasetName
 from app.base.errors import DataError, SampleError, join_problems
 from app.base.tasks import DEPTH_RANGE_M, IGNORE_INDEX, TaskName, find_task
 from app.data.files.listing import Listings
 from app.data.files.rasters import FileProblem, check_inside
-from app.data.reader import Reader, Release, Split
+from app.data.reader import Release, Split
 from app.data.roofline.arrays import (
     CHANNELS,
     MAX_OVERSHOOT,
@@ -28,6 +27,7 @@ from app.data.roofline.arrays import (
 )
 from app.data.roofline.matlab import ArrayInfo, open_mat
 from app.data.sample import BadFile, Sample, with_unknown
+from app.data.whole_photos import WholePhotos
 from app.settings.hyperparameters import Hyperparameters
 
 # Crops that stand beside each other in the file may be of one scene and overlap.
@@ -46,7 +46,7 @@ _Mask = npt.NDArray[np.uint8]
 logger = logging.getLogger(__name__)
 
 
-class RooflineDataset(Dataset[Sample]):
+class RooflineDataset(WholePhotos):
     """Crops of roofs with their eaves, ridges, hips and heights.
 
     Source: Alidoost et al. 2019, "2D Image-To-3D Model: Knowledge-Based 3D Building Reconstruction
@@ -208,18 +208,6 @@ class RooflineDataset(Dataset[Sample]):
             "sample_id": sample_id,
             "gsd_m": self._gsd_m,
         }
-
-    def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:  # noqa: ARG002
-        """The whole sample: crops are smaller than what training cuts out."""
-        return self[index]
-
-    def pass_order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """All samples, each once, in drawn order: (len(self),) int64."""
-        return rng.permutation(len(self)).astype(np.int64)
-
-    def eval_view(self, max_samples: int | None) -> Reader:  # noqa: ARG002
-        """All samples."""
-        return self
 
     def _read(self, name: str, index: int) -> npt.NDArray[np.float32]:
         """(C, H, W) float32."""

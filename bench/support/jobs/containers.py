@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
 
 
@@ -48,7 +49,9 @@ def write_job(
     base_dir: Path, settings: Mapping[str, str], *, num_train: int, num_val: int, size_px: int
 ) -> None:
     """What is mounted at /opt/ml: RID's layout with synthetic scenes, and the configuration."""
-    write_rid(base_dir / "input/data/rid", num_train, num_val, 1, seed=0, size_px=size_px)
+    write_rid(
+        base_dir / "input/data/rid", SplitParameters(num_train, num_val, 1, seed=0, size_px=size_px)
+    )
     config_dir = base_dir / "input/config"
     config_dir.mkdir(parents=True, exist_ok=True)
     contents = {"hyperparameters": dict(settings), "inputdataconfig": {"rid": {}}}

@@ -20,6 +20,7 @@ from typing import Any, Self
 from app.job.supervisor import _SAMPLE_INTERVAL_S as LAUNCHER_INTERVAL_S
 from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler
+from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
 from bench.support.environment import ROOT, describe_machine, load_average
 
@@ -82,7 +83,7 @@ def measure_costs(num_epochs: int, settings: Mapping[str, str]) -> dict[str, dic
     changes = {"phase": "1", "epochs": str(num_epochs), **settings}
     with tempfile.TemporaryDirectory(prefix="roof-bench-") as scratch:
         rid, answer = Path(scratch) / "rid", Path(scratch) / "sampler.json"
-        write_rid(rid, _NUM_TRAIN, _NUM_VAL, _NUM_TEST, seed=0)
+        write_rid(rid, SplitParameters(_NUM_TRAIN, _NUM_VAL, _NUM_TEST, seed=0))
         arguments = ["train", "--in-process", "--base-dir", f"{scratch}/ml", "--rid", str(rid)]
         for name, value in changes.items():
             arguments += ["--set", f"{name}={value}"]

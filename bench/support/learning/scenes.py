@@ -22,6 +22,7 @@ from app.base.dataset_names import DatasetName
 from app.base.tasks import LINE_KINDS, TaskName, find_task
 from app.data.loading import (
     Batch,
+    Epochs,
     TrainDataset,
     TrainOrder,
     TrainSource,
@@ -188,7 +189,7 @@ def draw_pool(
     per_side = windows_per_side(CROP_SIZE_PX, reader.span_m / GSD_M)
     source = TrainSource(reader, 1.0, per_side, None)
     dataset = TrainDataset([source], TrainTransform(CROP_SIZE_PX, GSD_M), seed)
-    order = TrainOrder([source], num_samples, 8, seed, epochs=1)
+    order = TrainOrder([source], Epochs(num_samples, 8, seed))
     unfinished = folder.with_suffix(".tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)

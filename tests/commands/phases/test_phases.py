@@ -15,6 +15,7 @@ from app.commands.phases.phases import PHASES, Phase, PhaseSeries, read_rows, ru
 from app.job.signals import StopRequests
 from app.settings.presets import PRESETS
 from app.settings.texts import parse_hyperparameters
+from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
 from tests.support.paths import ROOT
 
@@ -27,7 +28,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def rid(tmp_path_factory):
     root = tmp_path_factory.mktemp("phases") / "rid"
-    write_rid(root, 4, 1, 1, seed=0, size_px=128)
+    write_rid(root, SplitParameters(4, 1, 1, seed=0, size_px=128))
     return root
 
 

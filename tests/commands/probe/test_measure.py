@@ -6,6 +6,7 @@ import pytest
 from app.base.errors import ConfigError
 from app.commands.probe.measure import find_largest
 from app.resources.measuring import measure
+from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
 from tests.support.paths import ROOT
 
@@ -15,7 +16,7 @@ SETTINGS = {"crop_size_px": "64", "precision": "fp32", "device": "cpu", "batch_s
 @pytest.fixture(scope="module")
 def rid(tmp_path_factory):
     root = tmp_path_factory.mktemp("probe") / "rid"
-    write_rid(root, 4, 1, 1, seed=0)
+    write_rid(root, SplitParameters(4, 1, 1, seed=0))
     return root
 
 

@@ -15,13 +15,6 @@ from tests.support.fakes_airs import houses, write_mirror, write_tile
 
 
 @pytest.fixture
-def root(tmp_path):
-    """The mirror: train tiles 1, 2, 11."""
-    write_mirror(tmp_path / "airs")
-    return tmp_path / "airs"
-
-
-@pytest.fixture
 def index_path(tmp_path):
     return tmp_path / "scratch/new/index.json"
 

@@ -11,8 +11,11 @@ from rasterio import Affine
 from app.data.audit import audit_dataset
 from app.data.findings.scope import AuditScope
 from app.settings.hyperparameters import Hyperparameters
-from tests.support.audit import found, make_audit, only, warnings_and_errors
+from tests.support.audit import found, only, warnings_and_errors
 from tests.support.fakes import (
+    IMAGES,
+    LISTS,
+    MASKS,
     gable,
     photograph,
     rid_transform,
@@ -24,24 +27,7 @@ from tests.support.fakes import (
 )
 from tests.support.paths import REAL_RID
 
-IMAGES, MASKS, LISTS = (
-    "images_roof_centered_geotiff",
-    "masks_segments_reviewed",
-    "filenames_train_val_test_split",
-)
 TRAIN_LIST = "train_filenames_1_rev.txt"
-
-
-@pytest.fixture
-def audit(tmp_path):
-    return make_audit(tmp_path)
-
-
-@pytest.fixture
-def rid(tmp_path):
-    """Samples 2, 3, 7, 8 to train on, 9, 10 for val, 11, 12 for test."""
-    write_fake_rid(tmp_path / "dataset")
-    return tmp_path / "dataset"
 
 
 def test_a_clean_rid_folder_is_counted_and_has_nothing_to_act_on(rid, audit):

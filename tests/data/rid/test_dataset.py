@@ -18,8 +18,12 @@ from app.base.tasks import ALL_TASKS, IGNORE_INDEX
 from app.data.lines import lines_from_segments
 from app.data.rid.dataset import RidDataset
 from tests.support.fakes import (
+    IMAGES,
+    MASKS,
     RID_TRANSFORM,
     gable,
+    image_path,
+    mask_path,
     photograph,
     write_fake_rid,
     write_raster,
@@ -28,27 +32,6 @@ from tests.support.fakes import (
 )
 from tests.support.paths import REAL_RID
 from tests.support.samples import check_sample
-
-IMAGES, MASKS, LISTS = (
-    "images_roof_centered_geotiff",
-    "masks_segments_reviewed",
-    "filenames_train_val_test_split",
-)
-
-
-@pytest.fixture
-def root(tmp_path):
-    """Samples 2, 3, 7, 8 to train on, 9, 10 for val, 11, 12 for test."""
-    write_fake_rid(tmp_path)
-    return tmp_path
-
-
-def image_path(root, sample_id):
-    return root / IMAGES / f"{sample_id}.tif"
-
-
-def mask_path(root, sample_id):
-    return root / MASKS / f"{sample_id}.png"
 
 
 def test_a_sample_holds_what_the_files_hold(root):

@@ -5,29 +5,16 @@ import pytest
 
 from app.base.errors import DataError
 from app.data.rid.dataset import RidDataset
-from tests.support.fakes import write_fake_rid, write_rid_list
-from tests.support.samples import check_sample
-
-IMAGES, MASKS, LISTS = (
-    "images_roof_centered_geotiff",
-    "masks_segments_reviewed",
-    "filenames_train_val_test_split",
+from tests.support.fakes import (
+    IMAGES,
+    LISTS,
+    MASKS,
+    image_path,
+    mask_path,
+    write_fake_rid,
+    write_rid_list,
 )
-
-
-@pytest.fixture
-def root(tmp_path):
-    """Samples 2, 3, 7, 8 to train on, 9, 10 for val, 11, 12 for test."""
-    write_fake_rid(tmp_path)
-    return tmp_path
-
-
-def image_path(root, sample_id):
-    return root / IMAGES / f"{sample_id}.tif"
-
-
-def mask_path(root, sample_id):
-    return root / MASKS / f"{sample_id}.png"
+from tests.support.samples import check_sample
 
 
 @pytest.mark.parametrize(
