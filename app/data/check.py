@@ -115,7 +115,7 @@ def describe(report: AuditReport) -> str:
 
 
 def _check_writable(json_path: Path) -> None:
-    """Raise ConfigError if the report could not be written; an earlier one stays as it is."""
+    """Raise ConfigError if the report could not be written; an earlier one is unchanged."""
     with _json_problems(json_path):
         if json_path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

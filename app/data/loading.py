@@ -114,7 +114,7 @@ class TrainDataset(Dataset[tuple[Sample | None, BadFiles]]):
         source = self.sources[key.source]
         bad_files: list[BadFile] = []
         windows = [self._cut(source, index, rng, bad_files) for index in key.indices]
-        # An error raised in a worker would come out as a traceback: the reasons go on instead.
+        # An error raised in a worker would come out as a traceback: reasons are returned instead.
         found = [window for window in windows if window is not None]
         complete = len(found) == len(windows)
         sample = self.transform.compose(found, rng) if complete else None

@@ -104,7 +104,7 @@ class TrainTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Whole photos at the common ground sampling distance, as they are otherwise.
+    """Whole photos, resampled to the common ground sampling distance and otherwise unchanged.
 
     Attributes:
         gsd_m: Metres per pixel.

@@ -11,8 +11,8 @@ START_METHOD = "forkserver"
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-# A training window of 683 px is 1.4 MiB; fetched from the system anew for every step of the work on
-# it, its pages take longer than the work. Batches are larger.
+# A training window of 683 px is 1.4 MiB; fetched from the system for every step of the work on it,
+# its pages take longer than the work. Batches are larger.
 _MMAP_THRESHOLD_BYTES = 4 * 1024 * 1024
 _TRIM_THRESHOLD_BYTES = 32 * 1024 * 1024
 _PRELOADED = ["app.data.datasets"]
@@ -22,7 +22,7 @@ def start_worker_server() -> None:
     """Begin importing, in a process of its own, what workers need.
 
     A plain fork deadlocks once GDAL or OpenMP threads run in the parent, and spawn would import
-    torch anew in every worker.
+    torch again in every worker.
     """
     multiprocessing.get_context(START_METHOD).set_forkserver_preload(_PRELOADED)
     multiprocessing.forkserver.ensure_running()

@@ -49,8 +49,8 @@ class TileFacts(BaseModel):
         gsd_m: Metres per pixel.
         block_px: Rows and columns in which the image is packed, at most those of the tile.
         roof_value: What the label holds on roofs: 1 or 255, or 0 if no roof was seen.
-        image_size_bytes: Of the file, all of which was there.
-        label_size_bytes: Likewise.
+        image_size_bytes: Of the image's file, all of which was there.
+        label_size_bytes: Of the label's file, all of which was there.
         roof_share: Share of roof in each cell, by row and column of cells.
     """
 

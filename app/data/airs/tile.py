@@ -16,7 +16,7 @@ _Mask = npt.NDArray[np.uint8]
 
 
 class Tile(NamedTuple):
-    """A tile, as it was when it was indexed."""
+    """A tile, by what its index says of it."""
 
     files: TileFiles
     height_px: int

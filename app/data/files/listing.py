@@ -83,7 +83,7 @@ def read_list(
 
     Args:
         path: The list: UTF-8, with the line ends and the byte order mark of any system.
-        root: Folder of the dataset, which the list must not leave through a link.
+        root: The dataset's folder; a symlink must not lead outside it.
         one_a_line: What a line holds, for messages.
         remedy: What the user should do about a bad list.
         problems: Why a list that is there cannot be read is appended; its lines are then none.

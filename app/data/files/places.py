@@ -18,12 +18,12 @@ class Place(NamedTuple):
 
     Attributes:
         crs: Coordinate reference system as text.
-        west: Lowest x, likewise south, east, north.
-        south: See west.
-        east: See west.
-        north: See west.
+        west: Lowest x.
+        south: Lowest y.
+        east: Highest x.
+        north: Highest y.
         tolerance_x: How much in x two images may share.
-        tolerance_y: Likewise in y.
+        tolerance_y: How much in y two images may share.
     """
 
     crs: str

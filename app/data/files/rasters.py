@@ -100,7 +100,7 @@ def read_header(path: Path, root: Path, remedy: str) -> RasterHeader:
 
     Args:
         path: A TIFF, or a PNG where the name ends so.
-        root: Folder of the dataset, which the file must not leave through a link.
+        root: The dataset's folder; a symlink must not lead outside it.
         remedy: What the user should do about a bad file.
 
     Raises:
@@ -119,7 +119,7 @@ def read_raster(
 
     Args:
         path: A TIFF, or a PNG where the name ends so.
-        root: Folder of the dataset, which the file must not leave through a link.
+        root: The dataset's folder; a symlink must not lead outside it.
         remedy: What the user should do about a bad file.
 
     Returns:
@@ -144,7 +144,7 @@ def open_raster(
 
     Args:
         path: A TIFF, or a PNG where the name ends so.
-        root: Folder of the dataset, which the file must not leave through a link.
+        root: The dataset's folder; a symlink must not lead outside it.
         remedy: What the user should do about a bad file.
 
     Raises:
@@ -162,10 +162,10 @@ def open_raster(
 class OpenRasters:
     """Large files of which windows are read again and again; those read last stay open.
 
-    For one thread. Sent to another process, it opens the files anew there.
+    For one thread. Sent to another process, it opens the files again there.
 
     Args:
-        root: Folder of the dataset, which no file must leave through a link.
+        root: The dataset's folder; a symlink must not lead outside it.
         remedy: What the user should do about a bad file.
     """
 

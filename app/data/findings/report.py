@@ -94,8 +94,8 @@ class Tally:
         sizes_px: Samples by "width x height".
         gsds_m: Metres per pixel of every sample.
         segments: (256,) pixels by label of a Sample.
-        superstructures: (256,) likewise.
-        lines: (4, 256) likewise, by kind of line.
+        superstructures: (256,) pixels by label of a Sample.
+        lines: (4, 256) pixels by label of a Sample, for each kind of line.
         num_px: Pixels of the samples.
         num_heights: Those of them with a known height.
         height_sum_m: Sum of the known heights.
@@ -217,7 +217,7 @@ class AuditReport:
         self.add_bad(BadFile(error.sample_id, error.path, str(error)), "damaged file")
 
     def add_bad(self, bad_file: BadFile, kind: Kind) -> None:
-        """Likewise, or a file that the reader misses."""
+        """A sample that the reader cannot use, or a file that it misses."""
         self.bad_files.setdefault(bad_file.sample_id, bad_file)
         self.findings.append(finding_of(self.dataset, bad_file, kind))
 
@@ -240,8 +240,8 @@ class AuditReport:
         """Findings on where images lie.
 
         Args:
-            headers: By sample.
-            paths: Likewise.
+            headers: Of images, by sample.
+            paths: Of the same images, by sample.
         """
         self.crs.update(header.crs or "none" for header in headers.values())
         if len(self.crs) <= 1:

@@ -107,7 +107,7 @@ def _examine(root: Path, reader: RidDataset, index: int) -> _Examined:
         sample = reader[index]
     except SampleError as error:
         if error.path == mask_path:
-            with contextlib.suppress(FileProblem):  # likewise
+            with contextlib.suppress(FileProblem):  # said by the reader's error
                 values = frozenset(np.unique(read_raster(mask_path, root, "")[1]).tolist())
         return _Examined(header, error, values)
     tally = tally_sample(sample)

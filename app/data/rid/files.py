@@ -40,7 +40,8 @@ class RidFiles(NamedTuple):
     Attributes:
         images: One a sample.
         segments: Their masks.
-        superstructures: Likewise; None where there is no such folder, or it was not asked for.
+        superstructures: Their masks of superstructures; None where these were not asked for, or
+            there is no such folder.
         lists: The IDs in the lists that were asked for, each once, in their order.
         list_paths: Where these lists are.
     """

@@ -82,7 +82,7 @@ def leave_out_shared(
     when it is read.
 
     Args:
-        root: Folder of the dataset, which no file may leave through a link.
+        root: The dataset's folder; a symlink must not lead outside it.
         files: Its images and lists: of the split and of those it gives way to.
         split: "train", "val" or "test".
         sample_ids: The split's samples that have an image.
@@ -128,7 +128,7 @@ def _read_place(
     path: Path,
     root: Path,
     size_bytes: int,  # noqa: ARG001 - a file that changed is another key
-    modified_ns: int,  # noqa: ARG001 - likewise
+    modified_ns: int,  # noqa: ARG001 - part of the key, too
 ) -> Place | None:
     return Place.from_header(read_header(path, root, ""))
 

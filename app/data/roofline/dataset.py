@@ -295,7 +295,7 @@ def centre_lines(blocks: npt.NDArray[np.bool_]) -> _Mask:
     for target, drawn in zip(lines, blocks, strict=False):
         target[:] = np.where(drawn, np.uint8(IGNORE_INDEX), np.uint8(0))
         if drawn.any():
-            # The border of what it is given is left as it is, hence the padding.
+            # It does not thin the border of its input, hence the padding.
             thin = cv2.ximgproc.thinning(
                 np.pad(drawn.astype(np.uint8) * np.uint8(255), 1),
                 thinningType=cv2.ximgproc.THINNING_GUOHALL,
