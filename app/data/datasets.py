@@ -14,20 +14,16 @@ from app.base.tasks import Task, TaskName
 from app.data.airs.audit import audit_airs
 from app.data.airs.dataset import AirsDataset
 from app.data.findings.scope import Audit
-from app.data.loading import (
+from app.data.loading import BadFiles, Batch, EvalDataset, TrainDataset, build_train_loader
+from app.data.order import (
     ALONE,
     BEGINNING,
-    BadFiles,
-    Batch,
     Epochs,
-    EvalDataset,
     SampleKey,
     Shard,
     Start,
-    TrainDataset,
     TrainOrder,
     TrainSource,
-    build_train_loader,
     choose_indices,
     samples_of_one_pass,
 )

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from app.base.tasks import IGNORE_INDEX, Task, TaskName
-from app.data.loading import BadFiles, Epochs, TrainDataset, TrainOrder, add_bad_files
+from app.data.loading import BadFiles, TrainDataset, add_bad_files
+from app.data.order import Epochs, TrainOrder
 from app.data.sample import Sample
 
 # Enough for a class of one percent to come in half of them; a second or two of reading.

@@ -13,7 +13,7 @@ from app.base.storage import writing_to
 from app.base.tasks import Task, TaskName
 from app.data.datasets import Datasets, open_datasets, read_train_batches
 from app.data.distribution import Distribution, measure_distribution
-from app.data.loading import Shard, Start
+from app.data.order import Shard, Start
 from app.job.inputs import PRETRAINED_CHANNEL
 from app.job.job import Job
 from app.model.backbone_weights import find_pretrained_weights, load_backbone_weights

@@ -5,7 +5,8 @@ import torch
 from app.base.errors import SampleError
 from app.base.tasks import build_tasks
 from app.data.distribution import lines_of_shares, measure_distribution
-from app.data.loading import TrainDataset, TrainSource
+from app.data.loading import TrainDataset
+from app.data.order import TrainSource
 from app.data.sample import TARGETS, with_unknown
 from app.data.transforms import TrainTransform
 

@@ -8,18 +8,20 @@ import rasterio
 import torch
 
 from app.data.loading import (
-    Epochs,
     EvalDataset,
+    TrainDataset,
+    build_eval_loader,
+    build_train_loader,
+    collate,
+)
+from app.data.order import (
+    Epochs,
     SampleKey,
     Shard,
     Start,
-    TrainDataset,
     TrainOrder,
     TrainSource,
-    build_eval_loader,
-    build_train_loader,
     choose_indices,
-    collate,
     samples_of_one_pass,
 )
 from app.data.rid.dataset import RidDataset

@@ -3,7 +3,8 @@ import shutil
 
 import pytest
 
-from app.data.loading import SampleKey, TrainDataset, TrainSource, collate
+from app.data.loading import TrainDataset, collate
+from app.data.order import SampleKey, TrainSource
 from app.data.rid.dataset import RidDataset
 from app.data.sample import PLANES
 from app.data.transforms import TrainTransform

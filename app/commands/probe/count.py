@@ -18,7 +18,7 @@ from app.base.units import MPX
 from app.commands.plan.facts import Facts, FactsRequest
 from app.commands.probe.step_memory import count_step_memory
 from app.data.datasets import DATASETS, Datasets, open_datasets
-from app.data.loading import samples_of_one_pass
+from app.data.order import samples_of_one_pass
 from app.data.transforms import windows_per_side
 from app.job.paths import scratch_folder
 from app.model.devices import DTYPES

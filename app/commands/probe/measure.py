@@ -22,7 +22,8 @@ import torch
 from app.base.children import tell_parent
 from app.base.units import GIB
 from app.data.datasets import Datasets, open_datasets
-from app.data.loading import Batch, Epochs, TrainOrder, build_train_loader, collate
+from app.data.loading import Batch, build_train_loader, collate
+from app.data.order import Epochs, TrainOrder
 from app.data.workers import start_worker_server
 from app.job.paths import scratch_folder
 from app.model.devices import choose_compute, is_out_of_memory

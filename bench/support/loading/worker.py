@@ -113,7 +113,8 @@ def whole_tile(root: Path) -> Iterator[Sample]:
 
 def rid(root: Path) -> Iterator[Sample]:
     """Training samples of RID, all of a data worker's work on them, in batches of four."""
-    from app.data.loading import SampleKey, TrainDataset, TrainSource, collate
+    from app.data.loading import TrainDataset, collate
+    from app.data.order import SampleKey, TrainSource
     from app.data.rid.dataset import RidDataset
     from app.data.transforms import TrainTransform
     from app.data.workers import keep_heap_small
