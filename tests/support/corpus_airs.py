@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from rasterio import Affine
 
-from tests.support import corpus
+from tests.support import corpus, corpus_tree
 from tests.support.corpus import Damage, Variant
 from tests.support.fakes_airs import houses, write_mirror, write_tile
 
@@ -63,7 +63,7 @@ def _one_file() -> list[Variant]:
         Variant(
             f"{kind} {name}",
             "airs",
-            corpus.at(place, damage),
+            corpus_tree.at(place, damage),
             bad=frozenset({VICTIM}),
             culprit=VICTIM,
         )
@@ -90,21 +90,21 @@ def _pairs() -> list[Variant]:
         (root / "train/label").symlink_to(outside)
 
     return [
-        one("image missing", corpus.remove(IMAGE)),
-        one("label missing", corpus.remove(LABEL)),
-        one("image and label missing", corpus.remove(IMAGE, LABEL)),
-        one("image and label swapped", corpus.swap(IMAGE, LABEL)),
-        one("label in place of the image", corpus.copy(LABEL, IMAGE)),
-        one("image in place of the label", corpus.copy(IMAGE, LABEL)),
+        one("image missing", corpus_tree.remove(IMAGE)),
+        one("label missing", corpus_tree.remove(LABEL)),
+        one("image and label missing", corpus_tree.remove(IMAGE, LABEL)),
+        one("image and label swapped", corpus_tree.swap(IMAGE, LABEL)),
+        one("label in place of the image", corpus_tree.copy(LABEL, IMAGE)),
+        one("image in place of the label", corpus_tree.copy(IMAGE, LABEL)),
         one("label of another size", label_of_another_size),
-        refused("image twice, .tif and .tiff", corpus.copy(IMAGE, f"{IMAGE}f"), VICTIM),
-        refused("label twice, .tif and .TIF", corpus.copy(LABEL, f"{LABEL[:-4]}.TIF"), VICTIM),
-        refused("no labels", corpus.remove("train/label"), "train/label"),
-        refused("no images", corpus.remove("train/image"), "train/image"),
-        refused("no val", corpus.remove("val"), "val"),
-        refused("labels are a file", corpus.become_file("train/label"), "train/label"),
+        refused("image twice, .tif and .tiff", corpus_tree.copy(IMAGE, f"{IMAGE}f"), VICTIM),
+        refused("label twice, .tif and .TIF", corpus_tree.copy(LABEL, f"{LABEL[:-4]}.TIF"), VICTIM),
+        refused("no labels", corpus_tree.remove("train/label"), "train/label"),
+        refused("no images", corpus_tree.remove("train/image"), "train/image"),
+        refused("no val", corpus_tree.remove("val"), "val"),
+        refused("labels are a file", corpus_tree.become_file("train/label"), "train/label"),
         refused(
-            "nothing", corpus.remove("train", "val", "test", "train.txt", "val.txt"), "dataset"
+            "nothing", corpus_tree.remove("train", "val", "test", "train.txt", "val.txt"), "dataset"
         ),
         refused("two datasets", lambda root: shutil.copytree(root, root / "copy") and None, "copy"),
     ]
@@ -123,14 +123,16 @@ def _lists() -> list[Variant]:
         "wildcard": (b"*", "*"),
     }
     broken = {
-        **corpus.no_list(LIST, good),
-        "of absent names": corpus.write(LIST, b"".join(b"tile_%d.tif\n" % n for n in range(4000))),
-        "link to nothing": corpus.at(LIST, corpus.ANY_FILE["link to nothing"]),
+        **corpus_tree.no_list(LIST, good),
+        "of absent names": corpus_tree.write(
+            LIST, b"".join(b"tile_%d.tif\n" % n for n in range(4000))
+        ),
+        "link to nothing": corpus_tree.at(LIST, corpus.ANY_FILE["link to nothing"]),
     }
     return [
         *(
-            Variant(f"list with a {what}", "airs", corpus.write(LIST, good + line), num_absent=1,
-                    culprit=culprit)
+            Variant(f"list with a {what}", "airs", corpus_tree.write(LIST, good + line),
+                    num_absent=1, culprit=culprit)
             for what, (line, culprit) in escapes.items()
         ),
         *(
@@ -143,21 +145,15 @@ def _lists() -> list[Variant]:
 def _names() -> list[Variant]:
     """Files whose names are the trouble; all tiles of the lists stay good."""
 
-    def odd_name(name: bytes) -> Damage:
-        def damage(root: Path) -> None:
-            for place in (IMAGE, LABEL):
-                shutil.copy(root / place, bytes(root / place).rpartition(b"/")[0] + b"/" + name)
-
-        return damage
-
     names = {
-        "name that is no UTF-8": b"\xff\xfe\x80.tif",
-        "name with a line break": b"1\n2.tif",
-        "name with an escape": b"1\x1b[2J.tif",
+        **corpus_tree.ODD_NAMES,
         "macOS companion": b"._christchurch_2.tif",
         "second preview": b"christchurch_1_vis.tif",
     }
-    return [Variant(what, "airs", odd_name(name)) for what, name in names.items()]
+    return [
+        Variant(what, "airs", corpus_tree.copy_beside(name, IMAGE, LABEL))
+        for what, name in names.items()
+    ]
 
 
 VARIANTS = (*_one_file(), *_pairs(), *_lists(), *_names())

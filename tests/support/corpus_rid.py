@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from rasterio import Affine
 
-from tests.support import corpus
+from tests.support import corpus, corpus_tree
 from tests.support.corpus import Damage, Variant
 from tests.support.fakes import (
     IMAGES,
@@ -88,7 +88,7 @@ def _one_file() -> list[Variant]:
         Variant(
             f"{kind} {name}",
             "rid",
-            corpus.at(f"{folder}/{VICTIM}{suffix}", damage),
+            corpus_tree.at(f"{folder}/{VICTIM}{suffix}", damage),
             bad=frozenset({VICTIM}),
             culprit=f"{VICTIM}{suffix}",
         )
@@ -118,23 +118,23 @@ def _pair() -> list[Variant]:
         (root / MASKS).symlink_to(outside)
 
     return [
-        one("image missing", corpus.remove(image), f"{VICTIM}.tif"),
-        one("mask missing", corpus.remove(mask), f"{VICTIM}.png"),
-        one("image and mask missing", corpus.remove(image, mask), VICTIM),
-        one("image and mask swapped", corpus.swap(image, mask), VICTIM),
-        one("mask in place of the image", corpus.copy(mask, image), f"{VICTIM}.tif"),
-        one("image in place of the mask", corpus.copy(image, mask), f"{VICTIM}.png"),
+        one("image missing", corpus_tree.remove(image), f"{VICTIM}.tif"),
+        one("mask missing", corpus_tree.remove(mask), f"{VICTIM}.png"),
+        one("image and mask missing", corpus_tree.remove(image, mask), VICTIM),
+        one("image and mask swapped", corpus_tree.swap(image, mask), VICTIM),
+        one("mask in place of the image", corpus_tree.copy(mask, image), f"{VICTIM}.tif"),
+        one("image in place of the mask", corpus_tree.copy(image, mask), f"{VICTIM}.png"),
         one("mask of another size", mask_of_another_size, f"{VICTIM}.png"),
         one("superstructures of another size", parts_of_another_size, f"{VICTIM}.png"),
-        refused("image twice, .tif and .tiff", corpus.copy(image, f"{image}f"), VICTIM),
-        refused("image twice, .tif and .TIF", corpus.copy(image, image[:-4] + ".TIF"), VICTIM),
-        refused("mask twice, .png and .PNG", corpus.copy(mask, mask[:-4] + ".PNG"), VICTIM),
-        refused("no images", corpus.remove(IMAGES), IMAGES),
-        refused("no masks", corpus.remove(MASKS), MASKS),
-        refused("no lists", corpus.remove(LISTS), LISTS),
-        refused("images are a file", corpus.become_file(IMAGES), IMAGES),
+        refused("image twice, .tif and .tiff", corpus_tree.copy(image, f"{image}f"), VICTIM),
+        refused("image twice, .tif and .TIF", corpus_tree.copy(image, image[:-4] + ".TIF"), VICTIM),
+        refused("mask twice, .png and .PNG", corpus_tree.copy(mask, mask[:-4] + ".PNG"), VICTIM),
+        refused("no images", corpus_tree.remove(IMAGES), IMAGES),
+        refused("no masks", corpus_tree.remove(MASKS), MASKS),
+        refused("no lists", corpus_tree.remove(LISTS), LISTS),
+        refused("images are a file", corpus_tree.become_file(IMAGES), IMAGES),
         refused("masks are a link outside", folder_link, MASKS),
-        refused("nothing", corpus.remove(IMAGES, MASKS, LISTS, SUPERSTRUCTURES), "empty"),
+        refused("nothing", corpus_tree.remove(IMAGES, MASKS, LISTS, SUPERSTRUCTURES), "empty"),
     ]
 
 
@@ -156,7 +156,7 @@ def _lists() -> list[Variant]:
         Variant(
             f"list with a {what}",
             "rid",
-            corpus.write(LIST, good + line + b"\r\n"),
+            corpus_tree.write(LIST, good + line + b"\r\n"),
             num_absent=1,
             culprit=culprit,
         )
@@ -164,11 +164,11 @@ def _lists() -> list[Variant]:
     ]
     absent = b"".join(b"%d.png\n" % number for number in range(5000, 9000))
     broken = {
-        **corpus.no_list(LIST, good),
-        "image": corpus.copy(f"{IMAGES}/2.tif", LIST),
-        "of absent names": corpus.write(LIST, absent),
-        "link outside": corpus.at(LIST, corpus.ANY_FILE["link outside"]),
-        "missing": corpus.remove(LIST),
+        **corpus_tree.no_list(LIST, good),
+        "image": corpus_tree.copy(f"{IMAGES}/2.tif", LIST),
+        "of absent names": corpus_tree.write(LIST, absent),
+        "link outside": corpus_tree.at(LIST, corpus.ANY_FILE["link outside"]),
+        "missing": corpus_tree.remove(LIST),
     }
     return [
         *listed,
@@ -182,22 +182,16 @@ def _lists() -> list[Variant]:
 def _names() -> list[Variant]:
     """Files whose names are the trouble; all samples stay good."""
 
-    def odd_name(name: bytes) -> Damage:
-        def damage(root: Path) -> None:
-            folder = bytes(root / IMAGES)
-            shutil.copy(root / IMAGES / "2.tif", folder + b"/" + name)
-
-        return damage
-
     names = {
-        "name that is no UTF-8": b"\xff\xfe\x80.tif",
-        "name with a line break": b"1\n2.tif",
-        "name with an escape": b"1\x1b[2J.tif",
+        **corpus_tree.ODD_NAMES,
         "hidden file": b".3.tif",
         "macOS companion": b"._3.tif",
         "backup": b"3 (copy).tif",
     }
-    return [Variant(what, "rid", odd_name(name)) for what, name in names.items()]
+    return [
+        Variant(what, "rid", corpus_tree.copy_beside(name, f"{IMAGES}/2.tif"))
+        for what, name in names.items()
+    ]
 
 
 VARIANTS = (*_one_file(), *_pair(), *_lists(), *_names())

@@ -23,11 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from app.base.children import ask_child, tell_parent
+from app.base.units import GIB
 from app.data.files.rasters import FileProblem
 
 HEADER_BYTES: Final = 128
 _VERSION: Final = 0x0100
-_MAX_BYTES: Final = 4 * 2**30
+_MAX_BYTES: Final = 4 * GIB
 _MAX_AXES: Final = 4
 # Of zlib: the most that a byte can stand for.
 _MAX_RATIO: Final = 1032
@@ -138,7 +139,7 @@ def _convert(path: Path, struct_name: str, names: Sequence[str], stored: Path) -
             raise FileProblem(
                 path,
                 f"{problem['size']} in a version 5 file, which is read whole",
-                f"at most {_MAX_BYTES / 2**30:.3g} GiB",
+                f"at most {_MAX_BYTES / GIB:.3g} GiB",
                 _SAVE_AGAIN,
             )
         target.replace(stored)
@@ -174,7 +175,7 @@ def convert(text: str) -> None:
         _limit_memory(min(request.max_bytes, _MAX_RATIO * source.stat().st_size) + _ROOM_BYTES)
         arrays, refused = _load(source, request.struct_name, request.names)
     except MemoryError:
-        tell_parent("too large", size=f"more than {request.max_bytes / 2**30:.3g} GiB")
+        tell_parent("too large", size=f"more than {request.max_bytes / GIB:.3g} GiB")
         return
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -182,7 +183,7 @@ def convert(text: str) -> None:
         return
     num_bytes = sum(array.nbytes for array in arrays.values())
     if num_bytes > request.max_bytes:
-        tell_parent("too large", size=f"{num_bytes / 2**30:.3g} GiB")
+        tell_parent("too large", size=f"{num_bytes / GIB:.3g} GiB")
         return
     try:
         with h5py.File(request.target, "w") as file:
