@@ -12,6 +12,7 @@ import scipy.io
 
 from app.data.reader import Split
 from app.data.roofline.dataset import RooflineDataset
+from app.data.roofline.matlab import open_mat
 
 Fields = dict[str, npt.NDArray[np.generic]]  # in MATLAB's order of axes
 
@@ -77,3 +78,15 @@ def v5_matrix() -> bytes:
     """A field of a struct of version 5: the number 1."""
     body = v5_element(6, struct.pack("<II", 6, 0)) + v5_element(5, struct.pack("<ii", 1, 1))
     return v5_element(14, body + v5_element(1, b"") + v5_element(9, struct.pack("<d", 1.0)))
+
+
+NAMES = ("images", "elements", "depths")
+
+
+def open_all(path, names=NAMES):
+    """Its arrays; those of version 5 are kept beside it."""
+    return open_mat(path, "imdb", names, path.parent / "scratch")
+
+
+def open_one(path):
+    return open_all(path, ["images"])
