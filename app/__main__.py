@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     options.arguments = arguments or ["train"]
     try:
         exit_code = _run_mapping_errors(options)
-        if sys.stdout is not None:  # closed by who started us
+        if sys.stdout is not None:  # None where the parent process closed it
             sys.stdout.flush()
     except BrokenPipeError:
         # As in `check-data ... | head`. Python flushes once more at its end, and would complain.

@@ -19,7 +19,7 @@ def degrees_to_class(azimuth_deg: npt.ArrayLike, num_bins: int = NUM_BINS) -> np
     """The class of each azimuth.
 
     Args:
-        azimuth_deg: Degrees clockwise from north, any shape, any multiple of 360 off.
+        azimuth_deg: Degrees clockwise from north, any shape; multiples of 360 make no difference.
         num_bins: 4, 8 or 16.
 
     Returns:

@@ -1,7 +1,7 @@
-"""How a process of ours starts another one, asks it, and how it dies with the one that started it.
+"""Child processes: how they are started, asked, and ended together with their parent.
 
-A child is asked on its standard input and answers with lines of JSON on its standard output, each
-as soon as it is known: its answers survive its end.
+A parent writes its question to the child's standard input. The child writes each answer at once, as
+a line of JSON, to its standard output, so its answers survive its end.
 """
 
 import contextlib
@@ -30,7 +30,8 @@ class Reply:
     Attributes:
         answers: In order; each a map of "kind" and "values".
         failure: Why it did not end well, in one line; None if it did.
-        is_told: Whether the child named the failure itself: the user can cure it.
+        is_told: Whether the child itself named the failure, as it does for errors that the user can
+            cure.
     """
 
     answers: list[dict[str, Any]]
@@ -62,13 +63,13 @@ def die_with_parent() -> None:
 def start_stopping_with_parent(
     command: Sequence[str], output: IO[bytes]
 ) -> "subprocess.Popen[bytes]":
-    """Start a job that is sent SIGTERM when this process dies, so that it saves what it has.
+    """Start a job that gets SIGTERM when this process dies, so that it saves its state.
 
-    It is in a session of its own: Ctrl-C comes to it through this process, and once.
+    The job has a session of its own, so that Ctrl-C reaches it only once, through this process.
 
     Args:
-        command: To run.
-        output: Gets all that it writes.
+        command: The job's command line.
+        output: File for everything that the job prints.
     """
     libc = ctypes.CDLL(None)  # before the fork, after which little may be called
 
@@ -94,9 +95,9 @@ def ask_child(
     """Ask `python -m app probe KIND`, and wait for its end.
 
     Args:
-        kind: Of question.
-        question: For its standard input.
-        timeout_s: After so long the child is ended.
+        kind: Kind of question, as `probe` names it.
+        question: Text for the child's standard input.
+        timeout_s: Seconds after which the child is ended.
         stop_requested: Asked several times a second; on True the child is ended.
     """
     process = subprocess.Popen(

@@ -41,7 +41,7 @@ def dataset_options(value: str = "") -> str:
     """The options that name a dataset's folder, for messages: "--rid, --roofline or --airs".
 
     Args:
-        value: What stands behind each of them, such as " DIR".
+        value: Text to add to each option, such as " DIR".
     """
     *others, last = (f"--{name}{value}" for name in DATASET_NAMES)
     return f"{', '.join(others)} or {last}"

@@ -50,7 +50,7 @@ def ignore_expected_warnings() -> None:
 
     Filters of warnings belong to the whole process: set once, at its start, they need no lock.
     """
-    # By its text: its class is rasterio's, which some processes never import.
+    # Matched by its text, since its class would need rasterio, which some processes never import.
     warnings.filterwarnings("ignore", message="Dataset has no geotransform", category=UserWarning)
 
 

@@ -32,10 +32,10 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes its place only when all of it is on the disk.
+    """A file to write; it replaces `path` only when all its bytes are on the disk.
 
-    So nobody ever finds half of it, neither after a crash nor while it is written. It lies beside
-    its place, since a file cannot be renamed across mounts.
+    So nobody ever finds half a file, neither after a crash nor while it is written. Until then it
+    lies beside `path`, since a file cannot be renamed across mounts.
     """
     unfinished = path.with_name(f"{path.name}.tmp")
     try:
@@ -57,7 +57,7 @@ def check_space(needed_bytes: dict[Path, int]) -> None:
         needed_bytes: By folder; those on one file system are added up.
 
     Raises:
-        StorageError: If it does not; names every file system that is too small.
+        StorageError: If they do not fit; names every file system that is too small.
     """
     by_device: dict[int, list[Path]] = {}
     for folder in needed_bytes:

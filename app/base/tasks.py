@@ -137,8 +137,8 @@ def build_tasks(
 def relabelling(azimuth_bins: AzimuthBins) -> npt.NDArray[np.uint8]:
     """Look-up table from RID's segments labels to those of `build_tasks(azimuth_bins)`.
 
-    A direction that one coarser bin covers becomes that bin. One that lies half in each of two
-    becomes the label for "one of these two": the degrees that would tell are not known.
+    A direction that one coarser bin covers becomes that bin. A direction on the border of two
+    coarser bins becomes the label "one of these two", since its exact degrees are not known.
 
     Returns:
         (256,) uint8. What is no label of RID is unknown.
@@ -163,7 +163,7 @@ def segments_after_turns() -> npt.NDArray[np.uint8]:
     Returns:
         (2, 16, 256) uint8: entry [int(flip), m] maps a label to what it becomes when the content is
         rotated clockwise by m * 22.5 degrees and then, if flip, mirrored left-right. Flat,
-        background, some roof and unknown stay what they are.
+        background, some roof and unknown stay unchanged.
     """
     tables = np.tile(np.arange(256, dtype=np.uint8), (2, NUM_BINS, 1))
     for flip in (False, True):
@@ -203,7 +203,7 @@ def _segments_label_sets(azimuth_bins: AzimuthBins) -> tuple[tuple[int, ...], ..
     return (*classes, some_roof, *neighbours)
 
 
-# Every task there is, segments in RID's own classes: what readers and pictures of targets go by.
+# Every task, with segments in RID's own classes, for readers and for pictures of targets.
 ALL_TASKS: Final = build_tasks(superstructures=True)
 
 

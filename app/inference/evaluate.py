@@ -23,7 +23,7 @@ from app.settings.texts import parse_hyperparameters
 
 logger = logging.getLogger(__name__)
 
-# What says which samples a split holds, and how large they are.
+# Settings that decide which samples a split holds, and how large these are.
 _SPLIT_SETTINGS = ("seed", "rid_fold", "rid_split", "roofline_gsd_m")
 
 
@@ -43,7 +43,7 @@ def evaluate_model(
         output: The JSON file; its folder is made if it is not there.
         settings: Hyperparameters given by the user: device, precision, workers, the number of
             samples and the limit on bad files. Sampling distance and classes are the model's own;
-            what parts the datasets into splits is too, unless it is given here.
+            so are the settings that part the datasets into splits, unless they are given here.
 
     Raises:
         RoofError: If the model or the data cannot be used.
@@ -99,8 +99,8 @@ def _choose_settings(
 ) -> Hyperparameters:
     """The settings to score with.
 
-    The model's own seed, fold and split rule hold unless others are given: with others, what is
-    "test" here may have been trained on.
+    The model's own seed, fold and split rule hold unless others are given. With others, the model
+    may have been trained on samples that are "test" here.
     """
     trained_with = description.get("hyperparameters", {})
     own = {name: trained_with[name] for name in _SPLIT_SETTINGS if name in trained_with}

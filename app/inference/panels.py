@@ -20,8 +20,8 @@ def collect_panels(
 ) -> list[Panel]:
     """About six images, shared among the datasets and evenly spread in each.
 
-    Every dataset gives at least one, unless it cannot be read, or limit_s is over: then there are
-    no more than those begun before.
+    Every dataset gives at least one, unless it cannot be read. Once limit_s is over, no further
+    image is begun.
     """
     deadline_s = time.monotonic() + limit_s
     panels: list[Panel] = []

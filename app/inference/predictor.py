@@ -1,4 +1,4 @@
-"""What a network says of images."""
+"""Predictions of a trained network."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ class Predictor:
 
     Attributes:
         model: On the device that computes; called with an image and the names of tasks.
-        tasks: Whose heads run: those that were trained.
-        compute: Where and in which precision.
+        tasks: Tasks whose heads run: the trained ones.
+        compute: Device and precision.
     """
 
     model: nn.Module

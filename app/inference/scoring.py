@@ -30,7 +30,7 @@ class Scores:
     def compute(self, split: str) -> dict[str, MetricValue]:
         """Every metric as `<split>/<task>/<metric>` over the pixels of all datasets.
 
-        Where there are several, those of each stand beside as `<split>/<dataset>/<task>/<metric>`.
+        With several datasets, those of each are added as `<split>/<dataset>/<task>/<metric>`.
         """
         names = list(self.metrics)
         values = self._pooled().compute(split, "+".join(names))
@@ -41,11 +41,11 @@ class Scores:
         return values
 
     def confusion_matrices(self, split: str) -> dict[str, ConfusionMatrix]:
-        """Of all datasets together."""
+        """The matrices of all datasets together."""
         return self._pooled().confusion_matrices(split)
 
     def add_other_ranks(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:
-        """Make these the sums of all ranks, on every rank: exact, and once for all.
+        """Replace these sums by those of all ranks, exactly and on every rank; to be called once.
 
         Args:
             all_reduce_sum: The sum over ranks of an int64 tensor, which it may change.
@@ -91,7 +91,7 @@ def score_batches(
 
 
 def check_scored(scores: Scores, datasets: Mapping[DatasetName, EvalDataset]) -> None:
-    """See that scores are of something.
+    """Check that every dataset has a scored image.
 
     Raises:
         DataError: If not one image of a dataset could be read.

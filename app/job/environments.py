@@ -41,8 +41,8 @@ def build_environments(hosts: Hosts, num_processes: int) -> list[dict[str, str]]
     """Environment variables for each training process of this host, as torchrun names them.
 
     Args:
-        hosts: Of the job; each has as many processes.
-        num_processes: Of this host.
+        hosts: The job's hosts; all have the same number of processes.
+        num_processes: Training processes of this host.
     """
     world_size = len(hosts.names) * num_processes
     first_rank = hosts.index * num_processes
@@ -87,12 +87,12 @@ def _choose_interface(hosts: Hosts) -> str | None:
 
 
 def _own_address_towards(host: str) -> str:
-    """The address from which this host would send to another; empty where there is no way.
+    """The address from which this host would send to another; empty where there is no route.
 
-    Its own name may stand for a loopback address, as Debian's /etc/hosts has it.
+    The host's own name may resolve to a loopback address, as in Debian's /etc/hosts.
     """
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((host, _STORE_PORT))  # of datagrams: nothing is sent
+        probe.connect((host, _STORE_PORT))  # a datagram socket sends nothing here
         return str(probe.getsockname()[0])
     return ""
 

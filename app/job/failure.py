@@ -24,8 +24,8 @@ def clear_failure(paths: Paths) -> None:
 def write_failure(paths: Paths, message: str, details: str = "") -> None:
     """Leave the reason why the job fails where the platform looks for it.
 
-    Leaves a reason that is there already. Never raises, since it is called while another error is
-    under way: where the file cannot be written, that is logged.
+    An earlier reason stays. Never raises, since it is called while another error is handled: a
+    failure to write is only logged.
 
     Args:
         paths: The job's folders.

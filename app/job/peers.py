@@ -93,7 +93,7 @@ class Peers:
 
     @property
     def failure(self) -> PeerFailure | None:
-        """The first failure of another host that was heard of."""
+        """The first failure that another host has reported."""
         return self._failure
 
     @property
@@ -110,7 +110,7 @@ class Peers:
         """Wait until all hosts are there; False if one of them was asked to stop meanwhile.
 
         Raises:
-            ConfigError: If they are not after limit_s, names who is missing and why; or if the port
+            ConfigError: If a host is missing after limit_s; names it and says why. Or if the port
                 is taken.
         """
         if self._has_begun:
@@ -123,7 +123,7 @@ class Peers:
         else:
             problem = self._connect(deadline_s, stop_requested)
             if self._links:
-                # The first host's time began before this, so it is the one to say who is missing.
+                # The first host began to wait earlier, so it is the one to say who is missing.
                 deadline_s = time.monotonic() + limit_s + _NEWS_MARGIN_S
         while not self._has_begun and self._failure is None:
             if stop_requested():
@@ -156,7 +156,7 @@ class Peers:
         """Say that this host is done and wait for all others; False if one of them failed.
 
         Args:
-            limit_s: After which one that is not done has failed.
+            limit_s: Seconds after which a host that is not done counts as failed.
             is_out_of_time: Asked several times a second; on True this host waits no longer.
         """
         with self._lock:

@@ -40,8 +40,8 @@ class Processes:
     Args:
         command: What they run.
         environments: Variables of each, beside this process's own.
-        keep_last_words: Whether to read what they write to stderr, passing it on, so that the end
-            of it can be told.
+        keep_last_words: Whether to read their stderr and pass it on, so that its last lines can be
+            quoted.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """A user's own script in this image, run by AWS's sagemaker-training as in AWS's containers.
 
 It downloads and unpacks the code, installs its requirements and passes hyperparameters on. It
-passes no signal on, logs secrets, and loses the script's traceback and its exit code: for those,
-this module and the parent stand in.
+forwards no signals, logs secrets, and loses the script's traceback and its exit code; this module
+and the parent process make up for that.
 """
 
 import logging

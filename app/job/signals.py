@@ -59,14 +59,14 @@ class StopRequests:
 
 
 def end_rank(exit_code: int) -> NoReturn:
-    """End this process, one of several that train, after its exit handlers.
+    """End this training process, one of several, once its exit handlers have run.
 
-    The interpreter is not taken down: threads of torch's gloo outlive the process group where
-    DistributedDataParallel was used, and one that lets go of a tensor at that moment aborts the
+    The interpreter is not shut down. Where DistributedDataParallel was used, threads of torch's
+    gloo outlive the process group; a thread that frees a tensor during the shutdown aborts the
     process, which then seems to have failed (PyTorch pull request 179291 describes it).
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # closed by who started us
+        if stream is not None:  # None where the parent process closed it
             stream.flush()
     os._exit(exit_code)

@@ -43,7 +43,7 @@ def log_start(
         paths: The job's folders.
         hosts: The job's hosts.
         gpus: Of this host.
-        torch_build: Of the torch that is installed.
+        torch_build: The installed torch.
         settings: Hyperparameters as they were sent; secrets among them are masked.
     """
     revision = os.environ.get(REVISION_VARIABLE, "unknown")

@@ -27,7 +27,7 @@ _POLL_INTERVAL_S = 0.02
 _STOP_LIMIT_S = 110.0
 # A crash breaks the others' collectives: they may end by themselves, or hang.
 _CRASH_GRACE_S = 5.0
-# A host that only lost its connection waits so long for another to say why, or to fall silent.
+# A host that only lost its connection waits this long for another to say why, or to fall silent.
 _NEWS_LIMIT_S = SILENCE_LIMIT_S + 5.0
 # Ranks end together, scripts when each is done.
 _FINISH_LIMIT_S = 300.0
@@ -39,9 +39,9 @@ class Failure:
 
     Attributes:
         message: One line.
-        exit_code: To end with.
+        exit_code: Exit code for this process to end with.
         details: What stands below the message in the failure file.
-        is_cause: Whether other processes' messages tell of its consequences.
+        is_cause: Whether the messages of other processes are consequences of this failure.
         is_told: Whether the process that failed has logged the message itself.
     """
 
@@ -93,11 +93,11 @@ class Supervision:
 
     Attributes:
         part: What the host does.
-        processes: Those that it started for it.
+        processes: The processes that it started.
         peers: The other hosts.
-        requests: To stop; passed on to the processes.
+        requests: Requests to stop, which are passed on to the processes.
         paths: Where a process that fails leaves its reason.
-        memory: Measured since before the processes started.
+        memory: Sampler of memory that began before the processes started.
     """
 
     part: Part
@@ -166,7 +166,7 @@ class Supervision:
             self.processes.send(signal.SIGTERM, to_all_they_started=bool(self.part.script))
 
     def _kill_stragglers(self) -> None:
-        """Kill all where a host left, or where a stop or a crash was long enough ago."""
+        """Kill all processes if a host left, or if the time after a stop or a crash is over."""
         now_s = time.monotonic()
         if self.peers.has_anyone_left:
             self.processes.kill()
@@ -256,6 +256,6 @@ class Supervision:
 
 
 def _find_signal(exit_code: int) -> signal.Signals | None:
-    """The signal that ended a process, told by itself or by the shell's convention."""
+    """The signal that ended a process, from a negative exit code or the shell's 128 + number."""
     number = -exit_code if exit_code < 0 else exit_code - EXIT_SIGNAL_BASE
     return signal.Signals(number) if number in set(signal.Signals) else None

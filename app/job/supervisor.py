@@ -1,11 +1,11 @@
 """Process 1 of a container: starts a host's training processes and answers for how they end.
 
-They are processes of their own because the kernel's out-of-memory killer leaves a process no last
-word. This one stays small and is never busy, so signals are passed on at once.
+Training runs in processes of its own, because a process killed for memory cannot say why. Process 1
+stays small and is never busy, so signals are passed on at once.
 
 torchrun is not used. It is one more process that imports torch, ends with 1 whenever it was asked
 to stop, sends the processes that are left the same signal after a crash as for a stop, and loses
-their exit codes; the environment that it gives to each, `app.job.environments` gives as well.
+their exit codes. `app.job.environments` sets the variables that torchrun would set.
 """
 
 import logging
@@ -51,9 +51,9 @@ def run_job(
         arguments: The command line, from its command on; every process gets the same.
         paths: The job's folders.
         settings: Hyperparameters as they were sent.
-        requests: Listening.
-        find_channels: Tells the folders of datasets; called only where memory ran out, to measure
-            what would have fitted.
+        requests: Requests to stop, already listening.
+        find_channels: Returns the folders of datasets. Called only if memory ran out, to measure
+            which settings would have fitted.
 
     Raises:
         RoofError: If the job cannot be started.
@@ -118,6 +118,6 @@ def _report(failure: Failure, paths: Paths) -> int:
     if not failure.is_told:
         logger.error("%s", failure.message)
     if failure.is_cause:
-        clear_failure(paths)  # others wrote what followed from it
+        clear_failure(paths)  # files of other processes are consequences
     write_failure(paths, failure.message, failure.details)
     return failure.exit_code

@@ -16,15 +16,16 @@ _IOU_BITS: Final = 30
 
 
 class ImageIous:
-    """IoUs of single images, added up: what RID's evaluation takes the mean of.
+    """IoUs of single images, added up; RID's evaluation takes their mean.
 
     Every image counts, also one without any object. In an image, a class (background too) has an
     IoU if its target or prediction holds it, 0 if only the prediction does; the image has the mean
     of these.
 
-    RID knows the class of every pixel. Here, images are left out of which nothing is known, or
-    which hold a label that says nothing about classes (some roof). An image of background alone may
-    be of a dataset with such labels: it counts if some image shows a class and none such a label.
+    RID knows the class of every pixel. Other datasets do not, so images without a known pixel are
+    left out, and images with a label that says nothing about classes (some roof). An image of
+    background alone may come from a dataset with such labels: it counts only if some image shows a
+    class and no image holds such a label.
 
     Source: github.com/TUMFTM/RID, utils.py (`metrics_from_confusion_matrix`: TP / (TP + FP + FN),
     NaN for a class in neither, `nanmean` over the classes) and model_evaluation.py

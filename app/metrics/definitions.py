@@ -16,8 +16,8 @@ LINE_TOLERANCES_PX: Final = (2, 3, 5)
 # longer; below 0.05, a network that has just begun sees lines all over an image.
 LINE_THRESHOLDS: Final = tuple(step / 20 for step in range(1, 20))
 
-# 3 square metres at 0.1 m per pixel. What is smaller is mostly chips that one polygon leaves of
-# another: many pieces, but next to nothing of the area of roofs.
+# 3 square metres at 0.1 m per pixel. Smaller planes are mostly slivers that one polygon leaves of
+# another: many, but with almost no area.
 MIN_PLANE_PX: Final = 300
 
 DEPTH_REGIONS: Final = {
@@ -350,7 +350,7 @@ def attach_definitions(
     """Every metric of a task, in the order of the table.
 
     Args:
-        task: Whose metrics they are.
+        task: The task that the metrics score.
         values: Value and support by name, of every metric that the table has.
     """
     described: dict[str, MetricValue] = {}

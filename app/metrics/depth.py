@@ -12,7 +12,7 @@ from app.base.tasks import Task
 from app.metrics.definitions import DEPTH_REGIONS, MetricValue, attach_definitions
 from app.metrics.sums import Counts, Sums, ratio, round_for_exact_sum, to_counts
 
-# Of the histogram of errors; those beyond its ends stand in the last bins.
+# Bins of the histogram of errors; errors beyond its ends count in the last bins.
 _BIN_M = 0.01
 _LARGEST_BIN = 6000
 _NUM_BINS = 2 * _LARGEST_BIN + 1
@@ -28,7 +28,7 @@ class DepthMetrics:
     """Counts and sums of the depth task over any number of batches.
 
     Args:
-        task: What to name in its metrics.
+        task: The depth task.
     """
 
     def __init__(self, task: Task) -> None:
@@ -52,7 +52,7 @@ class DepthMetrics:
         is_known = ~target.isnan()
         height = target[is_known].to(logits.device)
         error = logits[:, 0].float()[is_known.to(logits.device)] - height
-        # A network that has diverged is 1 km off: a very bad score, but a number.
+        # A network that has diverged counts as 1 km off: a very bad score, but a number.
         error = error.nan_to_num(nan=_LARGEST_ERROR_M).clamp(-_LARGEST_ERROR_M, _LARGEST_ERROR_M)
         error = round_for_exact_sum(error)
         bins = torch.round(error / _BIN_M).clamp(-_LARGEST_BIN, _LARGEST_BIN).long() + _LARGEST_BIN

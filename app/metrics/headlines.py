@@ -1,6 +1,6 @@
 """Which metrics matter, said once: a row for each, with every place where it is shown.
 
-Definitions of all metrics, those that no row names included, are in `app.metrics.definitions`.
+`app.metrics.definitions` defines all metrics, also those without a row here.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class Card:
         title: A few words for people who look at roofs and not at code.
         explanation: One or two sentences. Placeholders: {step_deg}, degrees from one direction to
             the next; {num_classes} and {num_directions} of the planes.
-        needs_directions: Whether it says nothing of a network that knows no directions.
+        needs_directions: Whether the card is left out for a network that knows no directions.
     """
 
     position: int
@@ -59,7 +59,7 @@ class Curve:
     """A metric as a line of a chart.
 
     Attributes:
-        chart: Which one; at most six lines each.
+        chart: The chart that shows it; each has at most six lines.
         position: Among the chart's lines, from 1.
         legend: What the line is called there.
     """

@@ -1,4 +1,4 @@
-"""Metrics of roof lines: how much of the drawn is there, and how much of what is there is drawn."""
+"""Metrics of roof lines: which of the drawn lines exist, and which of the existing are drawn."""
 
 from typing import Final
 
@@ -39,7 +39,7 @@ class LinesMetrics:
     within a tolerance. A pixel may match many, unlike in boundary benchmarks that pair them off.
 
     Args:
-        task: Its kinds of lines.
+        task: The lines task.
     """
 
     def __init__(self, task: Task) -> None:
@@ -92,9 +92,9 @@ def count_matches(logits: npt.NDArray[np.float32], target: _Mask) -> Counts:
     """
     counts = np.zeros((len(LINE_THRESHOLDS), 2 + 2 * _NUM_TOLERANCES), np.int64)
     line = (target == 1).astype(np.uint8)
-    # The ring of ignored pixels beside a line spares the loss the annotator's jitter. Here the
-    # tolerance does that, and what lies there is known: without it, a line drawn 2 px off would
-    # count as nothing predicted.
+    # The ring of ignored pixels beside a line shields the loss from the annotator's jitter. Here
+    # the tolerance does that, so pixels of the ring count as known: otherwise a line drawn 2 px off
+    # would count as nothing predicted.
     scored = (target != IGNORE_INDEX).astype(np.uint8) | cv2.dilate(line, _BESIDE)
     if not scored.any():
         return counts
@@ -144,7 +144,7 @@ def _disc(radius_px: int) -> _Mask:
 
 
 def _values(prefix: str, counts: Counts) -> dict[str, tuple[float | None, int]]:
-    """Of (19, 8) counts, one row per threshold."""
+    """Metrics of one kind of line, from (19, 8) counts with a row per threshold."""
     num_predicted, num_target = (int(count) for count in counts[_AT_HALF, :2])
     values: dict[str, tuple[float | None, int]] = {}
     for i, tolerance_px in enumerate(LINE_TOLERANCES_PX):
@@ -170,7 +170,7 @@ def _f1(precision: float | None, recall: float | None) -> float | None:
     """Harmonic mean; None where no line was to be found."""
     if recall is None:
         return None
-    # Lines missed altogether are a score of 0, though nothing predicted has no precision.
+    # If no line is predicted, precision is undefined, but F1 is 0: all lines are missed.
     if recall == 0:
         return 0.0
     return ratio(2 * precision * recall, precision + recall) if precision is not None else None

@@ -23,19 +23,19 @@ class PlaneSums:
     """Sums over the planes of targets, over any number of images.
 
     A plane is a piece of one label of direction whose pixels touch along their sides. Two planes of
-    a label that touch are one; their true direction is the same.
+    one label that touch count as one, since their true direction is the same.
 
     Args:
-        task: Segments, its labels.
-        centres_deg: (256,) float32: the middle of what a label says of the direction; NaN where
-            nothing.
+        task: The segments task.
+        centres_deg: (256,) float32: the middle of the directions that a label admits; NaN where it
+            tells none.
     """
 
     def __init__(self, task: Task, centres_deg: Tensor) -> None:
         self._task = task
         self._centres_deg = centres_deg.double().numpy()
-        # All planes, those found; of those found the area, the sums of area times error and of the
-        # area whose direction is right.
+        # Number of all planes and of those found; of those found: the area, the sum of area times
+        # error, and the area with the right direction.
         self._sums: Sums = np.zeros(5, np.float64)
 
     def add(self, target: Tensor, is_pitched: Tensor, directions: Tensor) -> None:
@@ -125,7 +125,8 @@ class PlaneSums:
         is_right = np.array(
             [one in self._task.label_sets[label] for one, label in zip(bins, labels, strict=True)]
         )
-        # Pixels that cancel out, or have no direction, point nowhere: as wrong as can be.
+        # Pixels that cancel out, or have no direction, point nowhere, which counts as the largest
+        # error.
         points_nowhere = (east == 0) & (north == 0)
         errors_deg[points_nowhere] = 180.0
         errors_deg = round_for_exact_sum(torch.from_numpy(errors_deg)).numpy()

@@ -77,7 +77,7 @@ class RoofMetrics:
         assert start == len(state), f"state has {len(state)} sums, expected {start}"
 
     def compute(self, split: str, dataset: str) -> dict[str, MetricValue]:
-        """Every metric as `<split>/<task>/<metric>`, of whose samples `dataset` says."""
+        """Every metric as `<split>/<task>/<metric>`; `dataset` names the dataset of the samples."""
         return {
             f"{split}/{task}/{name}": dataclasses.replace(value, split=split, dataset=dataset)
             for task, part in self._parts.items()

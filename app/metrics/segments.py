@@ -23,11 +23,11 @@ from app.metrics.sums import Counts, ratio, round_for_exact_sum
 class SegmentsMetrics:
     """Counts of the segments task over any number of batches.
 
-    One table of labels against predictions holds all but the angle. Its row of some roof, direction
-    unknown, says something about roof against background only.
+    One table of labels against predictions holds everything but the angle. Its row of some roof,
+    direction unknown, only tells roof from background.
 
     Args:
-        task: Its classes and labels.
+        task: The segments task.
     """
 
     def __init__(self, task: Task) -> None:
@@ -135,7 +135,7 @@ class SegmentsMetrics:
 
 
 def _find_centres_deg(task: Task) -> Tensor:
-    """(256,) float32: the middle of what a label says of the direction; NaN where nothing."""
+    """(256,) float32: the middle of the directions that a label admits; NaN where it tells none."""
     centres_deg = torch.full((256,), torch.nan)
     for label, classes in enumerate(task.label_sets):
         if max(classes) < task.azimuth_bins:

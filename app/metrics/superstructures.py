@@ -14,7 +14,7 @@ class SuperstructuresMetrics:
     """Counts of the superstructures task over any number of batches.
 
     Args:
-        task: Its classes.
+        task: The superstructures task.
     """
 
     def __init__(self, task: Task) -> None:

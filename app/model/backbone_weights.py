@@ -1,4 +1,4 @@
-"""Pretrained backbones: which file, what of it, and in one line why it cannot be used.
+"""Pretrained backbones: finds the file, loads its ResNet50, or says in one line why it cannot.
 
 Training scripts wrap a backbone in whatever they like (`module.`, `encoder_q.`, a `state_dict` in a
 `teacher`). A ResNet is known by the name of its first block, so whatever stands before that name is
@@ -32,7 +32,7 @@ _DEPTHS: Final[Mapping[tuple[tuple[int, ...], bool], str]] = {
     ((3, 4, 23, 3), True): "a ResNet101",
     ((3, 8, 36, 3), True): "a ResNet152",
 }
-# Other names for the same thing, or the same names for another: a part of a name, and what it says.
+# Signs of other names or another network: part of a tensor's name, and what to say about it.
 _OTHER_NAMES: Final = (
     (
         "embedder.convolution.weight",
@@ -71,8 +71,8 @@ def find_pretrained_weights(channel: Path) -> Path:
 def load_backbone_weights(model: HybridRoofModel, path: Path) -> int:
     """Load ResNet50 weights in torchvision's names into the backbone.
 
-    They may lie in dictionaries inside the file's, and under prefixes; the classifier and what else
-    a training script keeps is left out.
+    The weights may lie in nested dictionaries and under prefixes. The classifier and everything
+    else that a training script keeps are left out.
 
     Returns:
         How many tensors were loaded.
@@ -93,7 +93,7 @@ def load_backbone_weights(model: HybridRoofModel, path: Path) -> int:
     if reason is not None:
         raise CheckpointError(f"backbone_weights: {path} {reason}")
     needed = {name: value for name, value in expected.items() if _is_weight(name)}
-    # Inside the blocks, what a network has more is part of what it computes.
+    # Further tensors inside the blocks count too: with them the network computes something else.
     given = {
         name: value
         for name, value in tensors.items()
@@ -147,7 +147,7 @@ def _flatten(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _find_prefix(content: Mapping[str, Tensor], path: Path) -> str:
-    """What stands before the names of the one ResNet in the file; nothing, or it ends in a dot.
+    """The prefix of the names of the one ResNet in the file: empty, or ending in a dot.
 
     Raises:
         CheckpointError: If there is none, or more than one.
@@ -178,7 +178,7 @@ def _find_prefix(content: Mapping[str, Tensor], path: Path) -> str:
 def _explain_other_network(
     tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> str | None:
-    """What the file holds in place of a ResNet50 with three bands; None if that is not plain."""
+    """What the file holds instead of a ResNet50 for three bands; None if that is unclear."""
     blocks = tuple(_count_blocks(tensors, stage) for stage in _STAGES)
     is_bottleneck = "layer1.0.conv3.weight" in tensors
     depth = _DEPTHS.get((blocks, is_bottleneck), "another ResNet")

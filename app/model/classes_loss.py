@@ -1,4 +1,4 @@
-"""The loss of tasks whose pixels are of one class each, some of them known only to be of a few."""
+"""The loss of tasks with one class per pixel, where a label may admit several classes."""
 
 import functools
 from dataclasses import dataclass
@@ -32,9 +32,10 @@ def classes_loss(
     the compass: -w_y ((1 - e) log p_y + e/2 log p_{y-1} + e/2 log p_{y+1}). Sets weigh 1 and share
     nothing.
 
-    Dice is 1 - (2 I + 1) / (P + A + 1), with A the area of the truth, P the sum of p, I that of p
-    over the truth: the mean of two, that of the classes but background that an image holds, over
-    pixels whose class is known, and that of all but background as one class, over all known pixels.
+    Dice is 1 - (2 I + 1) / (P + A + 1), with A the area of the truth, P the sum of p, and I the sum
+    of p over the truth. The loss takes the mean of two such terms. The first is for the classes but
+    background that an image holds, over pixels whose class is known. The second is for everything
+    but background as one class, over all known pixels.
 
     Source: marginal loss, Shi et al. 2021 (arXiv 2007.03868); label-set losses and leaf Dice, Fidon
     et al. 2021 (arXiv 2107.03846); Dice loss, Milletari et al. 2016 (V-Net, arXiv 1606.04797),
@@ -170,7 +171,7 @@ class _ClassesLoss(torch.autograd.Function):
         class_id, is_set = tables.class_id[label], tables.is_set[label]
         weight = tables.weight[label] * grad_total
 
-        # Of each pixel: what all its classes are pulled down by, and by how much one is pulled up.
+        # Per pixel: how far all its classes are pushed down, and how far one of them is pulled up.
         common = weight + is_set * grad_total
         indices, pulls = [class_id], [-weight * (1 - smoothing)]
         if smoothing > 0:

@@ -24,7 +24,7 @@ class Compute:
     """Where a network computes, and in which precision.
 
     Attributes:
-        device: Where it lies.
+        device: Where the network lies.
         autocast_dtype: bfloat16 or float16, or None for float32 throughout.
     """
 
@@ -45,7 +45,7 @@ def choose_compute(hyperparameters: Hyperparameters) -> Compute:
     """The device and the precision that the settings ask for on this machine.
 
     Raises:
-        ConfigError: If the machine has not got them.
+        ConfigError: If the machine does not have them.
     """
     device = choose_device(hyperparameters.device)
     return Compute(device, choose_autocast_dtype(hyperparameters.precision, device))

@@ -101,7 +101,7 @@ def _read_tasks(architecture: Mapping[str, Any]) -> tuple[Task, ...]:
 
 
 def _check_class_names(tasks: Sequence[Task], described: Mapping[str, Any]) -> None:
-    """See that a description means by its classes what the network of its architecture does."""
+    """Check that a description names the classes of the network that its architecture builds."""
     for task in tasks:
         names = described[task.name]["class_names"]
         if tuple(names) != task.class_names:
@@ -119,10 +119,10 @@ def describe_model(
     """The content of model.json: what a user of the weights must know.
 
     Args:
-        model: Whose weights are exported.
-        hyperparameters: It was trained with; their gsd_m is what it expects of photos.
-        trained_classes: Per task that was trained, the classes its labels told apart; what the
-            model says of any other means nothing.
+        model: The network that is exported.
+        hyperparameters: Settings of its training; their gsd_m is the scale it expects of photos.
+        trained_classes: For every trained task, the classes that its labels told apart; predictions
+            of any other class mean nothing.
     """
     names = [task.name for task in model.tasks]
     return {

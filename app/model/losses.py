@@ -17,7 +17,7 @@ from app.base.tasks import DEPTH_RANGE_M, IGNORE_INDEX, TASK_NAMES, Task, TaskNa
 from app.model.class_weights import ClassWeights, choose_class_weights
 from app.model.classes_loss import DICE_EPSILON, classes_loss
 
-# Errors of 3 m count like a wrong class, so heights neither drown nor drown in the other tasks.
+# Errors of 3 m count like a wrong class, so heights neither dominate nor vanish beside other tasks.
 _DEPTH_SCALE_M = 3.0
 _DEPTH_GROUND_M = 0.5
 _GRADIENT_WEIGHT = 0.5

@@ -40,9 +40,9 @@ class HybridRoofModel(nn.Module):
     Args:
         tasks: A head for each.
         decoder_channels: Width of the pyramid.
-        checkpoint_activations: In training, keep of the backbone's activations only those between
-            its stages and compute the others anew in the backward pass: less memory for more time,
-            with the same outputs, gradients and buffers.
+        checkpoint_activations: In training, keep only the activations between the backbone's stages
+            and compute the others again in the backward pass: less memory for more time, with the
+            same outputs, gradients and buffers.
 
     Attributes:
         tasks: As given.
@@ -120,7 +120,7 @@ class _Pyramid(nn.Module):
     A feature pyramid (Lin et al. 2017, arXiv 1612.03144), whose levels then go up to stride 4 each
     by its own branch, a convolution between any two doublings, and are summed: the semantic branch
     of Panoptic FPN (Kirillov et al. 2019, arXiv 1901.02446). The convolutions of coarse levels see
-    far and cost little: which way a plane faces, its surroundings tell.
+    far and cost little; a plane's surroundings tell which way it faces.
     """
 
     def __init__(self, num_channels: int) -> None:
@@ -142,7 +142,7 @@ class _Pyramid(nn.Module):
         finest, *coarser = (
             self._enlarge(branch, levels[: level + 1]) for level, branch in enumerate(self.branches)
         )
-        # Enlarging is linear: once, after the sum.
+        # Enlarging is linear, so it is done once, after the sum.
         total: Tensor = finest + _resize(sum(coarser[1:], coarser[0]), finest, "bilinear")
         return total
 
@@ -185,7 +185,7 @@ def _stem(backbone: ResNet, x: Tensor) -> Tensor:
 
 
 def _stages(backbone: ResNet, stem: Tensor, recompute: bool) -> list[Tensor]:
-    """What each stage gives; where asked, the inside of a stage is kept for no backward pass."""
+    """The output of each stage; with `recompute`, activations inside a stage are not kept."""
     x = backbone.maxpool(stem)
     outputs = []
     for stage in (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4):
@@ -195,11 +195,12 @@ def _stages(backbone: ResNet, stem: Tensor, recompute: bool) -> list[Tensor]:
 
 
 def _run_recomputed(stage: nn.Module, x: Tensor) -> Tensor:
-    """The stage's output, of which backward computes the inside anew.
+    """The stage's output; the backward pass computes the activations inside the stage again.
 
-    By stage, not by block: it is as much to compute, and although a stage computed anew holds all
-    its activations at once, that is less than heads and losses, which are gone by then, held at the
-    end of the forward pass. There, what lies between blocks would be a fifth of all.
+    By stage, not by block: the computation is the same. A stage computed again holds all its
+    activations at once, but that is less than heads and losses held at the end of the forward pass,
+    and those are gone by then. At that point, activations kept between blocks would be a fifth of
+    all memory.
     """
     # A compiler traces the stage once: what it computes twice is no second update of the buffers.
     if torch.compiler.is_compiling():
@@ -224,10 +225,10 @@ def _contexts(
 
 @contextlib.contextmanager
 def _statistics_left_alone(stage: nn.Module) -> Iterator[None]:
-    """Normalise by the batch as in training, but let copies take the update of running statistics.
+    """Normalise by the batch as in training, but update copies of the running statistics.
 
-    Not momentum 0, which still counts the batch, nor no statistics at all: the backward pass keeps
-    a reference to them, and has to find as many tensors as the first run left.
+    Momentum 0 would still count the batch. Removing the statistics fails too: the backward pass
+    keeps a reference to them and has to find as many tensors as the first run left.
     """
     norms = [module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)]
     kept = [dict(norm._buffers) for norm in norms]

@@ -24,7 +24,7 @@ def describe_bottleneck(
     Args:
         step_time: As `StepSeries.summary`.
         settings: Hyperparameters by name; those that are missing count as not set.
-        num_cores: That each training process has, with its workers; None where not known.
+        num_cores: Cores of each training process, its workers included; None where not known.
         device_type: "cpu" or "cuda"; None where not known.
     """
     step_s = _seconds(step_time, "step")
@@ -100,7 +100,7 @@ def _describe_loading(
 
 
 def _describe_larger_step(settings: Mapping[str, Any]) -> str:
-    """Fewer updates for as many samples."""
+    """The advice to make fewer updates for the same number of samples."""
     batch_size = settings.get("batch_size")
     passes = settings.get("grad_accum_steps") or 1
     given = f" from {batch_size}" if isinstance(batch_size, int) else ""

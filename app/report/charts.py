@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 NUM_SERIES_COLOURS: Final = 9
 # A grey, for what is not worth a colour.
 GREY_INDEX: Final = 5
-# Those of a stack's layers; the grey is for the layer of all that is left.
+# Colours of a stack's layers; the grey is for the layer of everything else.
 LAYER_COLOURS: Final = tuple(i for i in range(NUM_SERIES_COLOURS) if i != GREY_INDEX)
 NUM_BAND_COLOURS: Final = 5
 

@@ -180,7 +180,8 @@ def _profile_chart(profile: Mapping[str, Any]) -> Chart:
     inside = set().union(*(point["gib"] for point in series))
     names = [name for name in profile.get("holders") or sorted(inside) if name in inside]
     columns = {name: [float(point["gib"].get(name, 0.0)) for point in series] for name in names}
-    # What does not change lies at the bottom, or all above it would rise and fall with the rest.
+    # Layers that do not change lie at the bottom; higher up they would rise and fall with the
+    # others.
     shown = sorted(names[: len(LAYER_COLOURS)], key=lambda name: -min(columns[name]))
     layers = [Layer(name, columns[name], LAYER_COLOURS[i]) for i, name in enumerate(shown)]
     others = [columns[name] for name in names[len(LAYER_COLOURS) :]]

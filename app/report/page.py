@@ -31,8 +31,8 @@ def render_page(values: Mapping[str, object]) -> str:
     """The whole document.
 
     Args:
-        values: What report.html.j2 and its parts name, but for the style; all of them are escaped
-            but for Markup.
+        values: The variables of report.html.j2 and its parts, except the style; all are escaped,
+            except Markup.
     """
     page = _environment().get_template("report.html.j2")
     return page.render(values, style=Markup(read_style()))

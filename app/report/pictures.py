@@ -221,7 +221,7 @@ def _draw_mistakes(segments_target: Image8, segments_prediction: Image8, task: T
 
 
 def _steps_off(task: Task) -> npt.NDArray[np.int64]:
-    """(256, 256): by label and predicted class, how many directions it is off the nearest admitted.
+    """(256, 256), by label and predicted class: steps from the nearest direction that is admitted.
 
     0 where the class is admitted, num_classes where one of the two is no direction.
     """

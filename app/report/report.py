@@ -134,7 +134,7 @@ def _describe_duration(metrics: Mapping[str, Any]) -> str:
 
 
 def _draw_curves(history: History, values: Metrics, tasks: Sequence[Task]) -> list[Chart]:
-    """Charts over epochs; those of which nothing was ever known are left out."""
+    """Charts over epochs; charts without any known value are left out."""
     losses = [
         (
             f"Loss of {task_title(task.name).lower()}",

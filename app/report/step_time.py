@@ -42,7 +42,7 @@ class Time:
 
     Attributes:
         bottleneck: In words, with what to do about it.
-        first_step: How long a first step took that is not counted; empty if there is none.
+        first_step: Duration of a first step that is not counted; empty if there is none.
         chart: Over the steps; None where only means are known.
         parts: Of a step.
     """

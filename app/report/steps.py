@@ -13,7 +13,7 @@ from app.base.series import halve
 # with the optimizer and the averaged weights. What is left is counting, reductions, logging.
 Part = Literal["wait", "transfer", "forward", "backward", "optimizer"]
 PARTS: Final[tuple[Part, ...]] = ("wait", "transfer", "forward", "backward", "optimizer")
-# Of steps.csv; the seconds of a step and of its parts begin with the fifth.
+# Columns of steps.csv; from the fifth on they are seconds, of a step and of its parts.
 COLUMNS: Final = (
     "step", "num_steps", "num_samples", "loss", "step_s", *(f"{name}_s" for name in PARTS),
 )  # fmt: skip
@@ -30,7 +30,7 @@ class StepSeries:
 
     Attributes:
         rows: In order.
-        steps_per_row: Of a whole row; a power of two.
+        steps_per_row: Steps of a whole row; a power of two.
         max_rows: Length at which pairs of rows are merged.
     """
 
@@ -45,7 +45,7 @@ class StepSeries:
 
         Args:
             step: Its number, from 1.
-            num_samples: Of all ranks.
+            num_samples: Samples of all ranks.
             loss: Weighted sum over tasks; None where the step left the weights alone.
             seconds: As `StepClock.close_step`.
         """

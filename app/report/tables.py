@@ -27,12 +27,12 @@ Metrics = Mapping[str, Mapping[str, Any]]
 
 
 def task_title(task: str) -> str:
-    """The words for a task; of one that is not known, its name."""
+    """The title of a task; for an unknown task, its name."""
     return next((title for name, title in _TASK_TITLES.items() if name == task), task)
 
 
 def finite(value: object) -> float | None:
-    """The number, or None if it is none or not finite."""
+    """The value if it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)

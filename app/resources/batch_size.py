@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 # Samples of a step where the settings name no number.
 DEFAULT_GLOBAL_BATCH_SIZE: Final = 16
-# Not longer: the job has failed, and its machine is paid for.
+# A limit, since the job has failed and its machine still costs money.
 _REMEDY_TIMEOUT_S: Final = 90.0
 _SMALL_SIDE_PX: Final = 256
 
@@ -58,7 +58,7 @@ def find_largest_pass(
         channels: Folders of datasets.
         num_local_processes: Training processes on this host, which share its memory, or have a GPU
             each.
-        stop_requested: Asked while it is measured.
+        stop_requested: Asked repeatedly while measuring.
 
     Raises:
         ConfigError: If not even one fits; names what would, if anything does.
@@ -167,7 +167,7 @@ def describe_fitting(
         hyperparameters: Those that did not fit.
         channels: Folders of datasets.
         num_local_processes: Training processes on this host.
-        stop_requested: Asked while it is measured.
+        stop_requested: Asked repeatedly while measuring.
     """
     if _is_for_gpu(hyperparameters):
         return None
@@ -182,7 +182,7 @@ def describe_fitting(
     if hyperparameters.batch_size == "auto":
         return None
     if largest >= hyperparameters.micro_batch_size:
-        return None  # it was not the size of a pass
+        return None  # the size of a pass was not the cause
     if hyperparameters.global_batch_size is not None:
         size, _ = split_global_batch(
             hyperparameters.global_batch_size, num_local_processes, largest
@@ -266,7 +266,7 @@ def _read_trial(reply: Reply) -> int:
 
 
 def _limits() -> Limits:
-    """What this host's training may use: a container's limit, or what a host has left."""
+    """Memory for training on this host: the container's limit, or less where less is free."""
     return Limits(min(read_memory_limit_gib(), psutil.virtual_memory().available / GIB))
 
 

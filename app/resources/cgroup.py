@@ -17,7 +17,7 @@ _UNLIMITED_BYTES: Final = 2**60
 
 @dataclass(frozen=True)
 class CgroupPlace:
-    """Where the kernel tells of control groups.
+    """Where the kernel's files on control groups are.
 
     Attributes:
         root: Where the hierarchies are mounted.
@@ -54,7 +54,7 @@ class Cgroup:
         return min(finite) / GIB if finite else None
 
     def use_gib(self) -> float | None:
-        """Without file cache that the kernel drops on demand: that never gets a job killed."""
+        """Memory in use, without file cache: the kernel drops that on demand and kills no job."""
         used = _read_bytes(self.folders[0] / self.use_file)
         return None if used is None else max(used - self._reclaimable_bytes(), 0) / GIB
 
@@ -149,8 +149,8 @@ def read_memory_limit_gib(place: CgroupPlace = KERNEL_PLACE) -> float:
 def read_cgroup_peak_gib(place: CgroupPlace = KERNEL_PLACE) -> float | None:
     """The most that a container with a limit ever used, file cache included; None without a limit.
 
-    The kernel's own count: it saw what was used between two samples, and by a process that is gone,
-    and counts a page once that several processes share.
+    This is the kernel's own count: it includes peaks between two samples and processes that have
+    ended, and counts a page once even if several processes share it.
     """
     cgroup = find_cgroup(place)
     return cgroup.peak_gib() if cgroup and cgroup.limit_gib() is not None else None

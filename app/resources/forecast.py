@@ -24,11 +24,11 @@ USABLE_SHARE: Final = 0.85
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured of training with one size of pass.
+    """Measurements of training with one size of pass.
 
     Attributes:
         micro_batch_size: Samples of a pass.
-        side_px: Of its windows.
+        side_px: Side of its windows.
         trainer_gib: Highest memory of the training process, pages of files included.
         files_gib: The part of trainer_gib in pages of files, programs mostly, which the kernel
             drops where it must.
@@ -48,11 +48,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Loading:
-    """What was measured of reading samples.
+    """Measurements of reading samples.
 
     Attributes:
-        side_px: Of the windows.
-        server_gib: The process that workers are forked from, with what all of them share.
+        side_px: Side of the windows.
+        server_gib: The process that workers are forked from, with the memory that all of them
+            share.
         worker_gib: Each worker, without the batches that it keeps ready.
         sample_s: CPU time a worker spends on a sample, by dataset.
     """
@@ -65,13 +66,13 @@ class Loading:
 
 @dataclass(frozen=True)
 class Measurements:
-    """All that was measured, and on what.
+    """All measurements, and the machine they were made on.
 
     Attributes:
         points: At two sizes of pass and two of windows, or more.
         loading: None where nothing was read by workers.
         launcher_gib: The process that starts training.
-        num_cores: Of the machine measured on.
+        num_cores: Cores of that machine.
         device: "cpu" or "cuda".
         precision: "fp32", "bf16" or "fp16".
     """
@@ -118,12 +119,12 @@ class Forecast:
         trainer_gib: The part of host_gib that one training process takes.
         loading_gib: The part of host_gib that the data workers of one training process take, with
             the batches they keep ready.
-        cuda_gib: On each GPU; None on a CPU.
+        cuda_gib: Memory on each GPU; None on a CPU.
         pass_s: Forward, losses and backward of one micro-batch.
         load_s: CPU time of reading one micro-batch.
         step_s: A whole step.
         wait_s: The part of step_s spent waiting for data.
-        samples_per_step: Of all training processes.
+        samples_per_step: Samples of a step of all training processes together.
     """
 
     host_gib: float
@@ -139,7 +140,7 @@ class Forecast:
 
     @property
     def samples_per_s(self) -> float:
-        """Of all training processes."""
+        """Throughput of all training processes together."""
         return self.samples_per_step / self.step_s
 
 
@@ -160,11 +161,11 @@ class CostModel:
     """Memory and time as functions of the settings, fitted to measurements."""
 
     def __init__(self, measurements: Measurements) -> None:
-        """Fit.
+        """Fit the model.
 
         Args:
-            measurements: At least two sizes of pass; of windows, at least two or it is only good
-                for the one.
+            measurements: At least two sizes of pass. With only one size of window, the model holds
+                for that size alone.
         """
         self.measurements = measurements
         points = measurements.points
@@ -181,7 +182,7 @@ class CostModel:
         shares: Mapping[str, float],
         num_processes: int = 1,
     ) -> Forecast:
-        """What a run takes on a machine that computes as fast as the one measured on.
+        """Memory and time of a run on a machine as fast as the measured one.
 
         Args:
             hyperparameters: With a number as batch_size.
@@ -247,11 +248,11 @@ class CostModel:
         """The most samples of a pass that memory holds; 0 if not even one.
 
         Args:
-            hyperparameters: Any batch_size; the other settings count.
+            hyperparameters: Any settings; their batch_size does not count.
             limits: Of the host and its GPUs.
             num_processes: Training processes on the host.
-            max_size: No more than these.
-            total: Samples of a step that passes make up; None keeps grad_accum_steps.
+            max_size: Upper bound of the result.
+            total: Samples of a step, to be divided into passes; None keeps grad_accum_steps.
         """
         for size in range(max_size, 0, -1):
             tried = resize_pass(hyperparameters, size)
@@ -265,10 +266,10 @@ class CostModel:
     def largest_side_px(
         self, hyperparameters: Hyperparameters, limits: Limits, num_processes: int = 1
     ) -> int | None:
-        """The largest windows, below crop_size_px, of which one sample a pass fits; None if none.
+        """The largest windows, below crop_size_px, at which a pass of one sample fits; or None.
 
         Args:
-            hyperparameters: Too large ones; their batch_size does not count.
+            hyperparameters: Settings that do not fit; their batch_size does not count.
             limits: Of the host and its GPUs.
             num_processes: Training processes on the host.
         """
@@ -288,7 +289,7 @@ class CostModel:
         """Workers, and the batches that lie between them and the step."""
         batch_gib = count_batch_bytes(hyperparameters) / GIB
         num_workers, loading = hyperparameters.num_workers, self.measurements.loading
-        # Of a step's micro-batches one is part of what was measured.
+        # One of a step's micro-batches is already part of the measurement.
         waiting_gib = (hyperparameters.grad_accum_steps - 1) * batch_gib
         if num_workers == 0 or loading is None:
             return waiting_gib
@@ -301,12 +302,12 @@ class CostModel:
 def resize_pass(
     hyperparameters: Hyperparameters, size: int, side_px: int | None = None
 ) -> Hyperparameters:
-    """The settings with other passes.
+    """The settings with another size of pass.
 
     Args:
         hyperparameters: As asked for.
         size: Samples of a pass.
-        side_px: Of its windows; None leaves crop_size_px unchanged.
+        side_px: Side of its windows; None leaves crop_size_px unchanged.
     """
     update = {"batch_size": size} | ({} if side_px is None else {"crop_size_px": side_px})
     return hyperparameters.model_copy(update=update)
@@ -331,9 +332,9 @@ def split_global_batch(global_batch_size: int, num_processes: int, largest: int)
 def _fit(
     points: Sequence[Point], values: Sequence[float], *, is_relative: bool = False
 ) -> npt.NDArray[np.float64]:
-    """(3,) what is fixed, per sample and per sample and Mpx; no part is negative.
+    """(3,): a fixed part, a part per sample, a part per sample and Mpx; none is negative.
 
-    With windows of one size the last two cannot be told apart, and all of it is taken per pixel.
+    With windows of one size the last two cannot be told apart, and both count as per pixel.
     """
     design = np.array([_terms(point.micro_batch_size, point.side_px) for point in points])
     target = np.asarray(values, dtype=np.float64)

@@ -25,8 +25,8 @@ class Gpus:
     """The GPUs that this process may use.
 
     Attributes:
-        names: One for each.
-        memory_gib: Of each.
+        names: Name of each GPU.
+        memory_gib: Memory of each GPU.
         driver: Version of NVIDIA's driver; None where there is none.
         cuda: Newest version of CUDA that the driver runs, as (major, minor).
         problem: Why they could not be asked, where a driver is there but does not answer.
@@ -98,11 +98,11 @@ def read_gpus() -> Gpus:
 def choose_visible(text: str, uuids: Sequence[str]) -> list[int]:
     """Indices of the devices that a value of CUDA_VISIBLE_DEVICES names, as CUDA reads it.
 
-    Names after the first one that fits no device do not count.
+    The first name that fits no device ends the list.
 
     Args:
-        text: Of the variable: indices or beginnings of UUIDs, with commas between them.
-        uuids: Of all devices.
+        text: The variable's value: indices or beginnings of UUIDs, with commas between them.
+        uuids: UUIDs of all devices.
     """
     chosen: list[int] = []
     for name in (part.strip() for part in text.split(",")):
@@ -130,11 +130,10 @@ def read_torch_build() -> TorchBuild:
 
 
 def check_gpus(gpus: Gpus, torch_build: TorchBuild, device: str) -> None:
-    """See that torch can use the GPUs, before it silently trains on the CPU instead.
+    """Check that torch can use the GPUs; if not, it would silently train on the CPU.
 
     Raises:
-        ConfigError: If there are GPUs, or a driver, that the job may use and torch cannot; says
-            what to do.
+        ConfigError: If the job may use GPUs or a driver that torch cannot use; says what to do.
     """
     if device == "cpu":
         return

@@ -57,7 +57,7 @@ def measure(
     *,
     with_loading: bool = True,
 ) -> Measurements:
-    """What training takes here, at each of the points.
+    """Memory and time of training on this machine, at each of the points.
 
     Args:
         settings: Hyperparameters, as texts; batch_size and crop_size_px are those of the points.

@@ -33,8 +33,8 @@ from app.resources.process_memory import (
 
 _log = logging.getLogger(__name__)
 
-# In the order of memory.csv. The highest value of these matters, but the lowest of
-# host_available_gib.
+# Columns in the order of memory.csv. Their highest values matter; of host_available_gib, the
+# lowest.
 PEAK_COLUMNS: Final = (
     "rss_gib",
     "uss_gib",
@@ -52,7 +52,7 @@ _MAX_WALK_SHARE: Final = 0.002
 _MAX_PHASE_WALK_SHARE: Final = 0.003
 # Finding the tree's processes reads a file of every process there is: 1 to 2 ms for 150 of them.
 _MAX_LISTING_SHARE: Final = 0.001
-_FULL_SHARE: Final = 0.95  # from here on a kill was likely for memory
+_FULL_SHARE: Final = 0.95  # above this share of the limit, a kill was likely for memory
 
 Values = dict[str, float | None]
 
@@ -97,9 +97,9 @@ class MemorySampler:
         Args:
             interval_s: Time between samples, > 0.
             max_rows: Length at which the series is thinned to half.
-            place: Of control groups.
-            is_watched: Whether what is found is warned of.
-            with_walks: Whether USS, PSS and the peak are of interest, which cost most.
+            place: Where the files on control groups are.
+            is_watched: Whether to warn when memory runs short or keeps rising.
+            with_walks: Whether to measure USS, PSS and the peak, which cost most.
         """
         self._interval_s = interval_s
         self._max_rows = max_rows
@@ -155,12 +155,12 @@ class MemorySampler:
                 self._log_once()
 
     def close_epoch(self, num_epochs_left: int) -> None:
-        """Let the watch compare epochs, of which so many are still to come."""
+        """Let the watch compare epochs; `num_epochs_left` more are to come."""
         if self._watch is not None:
             self._watch.close_epoch(num_epochs_left)
 
     def sample_now(self) -> None:
-        """Take a sample in between, so that a phase shorter than the interval has one."""
+        """Take an extra sample, so that even a phase shorter than the interval has one."""
         self._sample_phase()
 
     def peaks(self) -> dict[str, Values]:
@@ -294,7 +294,7 @@ class MemorySampler:
         return walked_gib
 
     def _peak_gib(self, pss_gib: float | None, with_peak: bool) -> float | None:
-        """The tree's PSS with this process at its largest; None where that is not looked at.
+        """The tree's PSS with this process at its largest; None where it is not measured.
 
         Between walks this process alone is taken to have changed since the last one.
         """

@@ -9,13 +9,13 @@ from typing import Final
 _log = logging.getLogger(__name__)
 
 FULL_SHARE: Final = 0.85
-# Epochs looked at; the first one still fills caches and heaps.
+# Epochs to leave out and to compare; the first one still fills caches and heaps.
 _NUM_WARM_UP_EPOCHS: Final = 1
 _MIN_EPOCHS: Final = 4
 _MAX_EPOCHS: Final = 20
-# Of the steps from one epoch to the next, how many must lead upwards.
+# Share of the steps from one epoch to the next that must lead upwards.
 _RISING_SHARE: Final = 0.75
-# Rises by less are noise of the allocator, whatever would come of them in a thousand epochs.
+# Smaller rises are noise of the allocator, even if a thousand of them would add up to much.
 _MIN_RISE_SHARE: Final = 0.002
 _REMEDY: Final = (
     "lower num_workers, prefetch_factor or crop_size_px, lower batch_size and raise "
@@ -39,7 +39,7 @@ class MemoryWatch:
         self._told_rise = False
 
     def see(self, use_gib: float) -> None:
-        """Take note of what is used now."""
+        """Note how much memory is in use now."""
         self._epoch_peak_gib = max(self._epoch_peak_gib, use_gib)
         if self._told_full or use_gib < FULL_SHARE * self._limit_gib:
             return
@@ -57,7 +57,7 @@ class MemoryWatch:
         """Take note that an epoch has ended.
 
         Args:
-            num_epochs_left: Still to come.
+            num_epochs_left: Epochs still to come.
         """
         self._peaks_gib.append(self._epoch_peak_gib)
         self._epoch_peak_gib = 0.0

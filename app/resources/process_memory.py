@@ -29,9 +29,9 @@ def sum_rss_gib(processes: list[psutil.Process]) -> float:
 
 
 def walk_gib(processes: list[psutil.Process]) -> tuple[float, float] | None:
-    """USS and PSS: memory that only one process maps, and with it what several share, once.
+    """USS, memory that only one process maps, and PSS, which adds shared memory, counted once.
 
-    None where the system does not tell them of one process: the sums would leave it out.
+    None if the system does not tell them for some process, which the sums would leave out.
     """
     uss = pss = 0
     for process in processes:
@@ -50,7 +50,7 @@ def own_sizes_gib() -> tuple[float, float]:
     """This process's resident memory at its largest since the last reset, and now.
 
     The largest is the kernel's own count, which no sample misses: a step is at its peak for
-    milliseconds. Where the kernel does not count, it is that of now.
+    milliseconds. Where the kernel does not count, it is the present size.
     """
     largest_gib, now_gib = read_own_sizes_gib("VmHWM", "VmRSS")
     return max(largest_gib, now_gib), now_gib

@@ -12,18 +12,18 @@ SHM_DIR: Final = Path("/dev/shm")
 
 logger = logging.getLogger(__name__)
 
-# Of a Batch: image 3, segments 1, lines 4, depth 4, superstructures 1.
+# Bytes of a pixel in a Batch: image 3, segments 1, lines 4, depth 4, superstructures 1.
 BATCH_BYTES_PER_PX = 13
-# Of a photo validated on; RID's have this side.
+# Side of a validation photo; RID's have this one.
 _VAL_SIDE_PX = 512
-# For what else lies there.
+# The rest is for other files there.
 _USABLE_SHARE = 0.9
 
 
 def fit_workers(hyperparameters: Hyperparameters, num_local_processes: int) -> Hyperparameters:
     """The settings with as many data workers as /dev/shm has room for, and a warning if fewer.
 
-    A full one ends a worker by SIGBUS. Docker gives 64 MiB, and no image can ask for more.
+    A full /dev/shm ends a worker by SIGBUS. Docker gives 64 MiB, and no image can ask for more.
 
     Args:
         hyperparameters: As asked for.
@@ -47,7 +47,7 @@ def fit_workers(hyperparameters: Hyperparameters, num_local_processes: int) -> H
 
 
 def count_workers(hyperparameters: Hyperparameters, free_bytes: float) -> int:
-    """The most workers, up to num_workers, whose batches fit into so many bytes; perhaps none.
+    """The most workers, up to num_workers, whose batches fit into free_bytes; perhaps none.
 
     Workers of training keep reading ahead while those of validation read. Each holds
     prefetch_factor batches (2 in validation), and the step under way holds its own.
@@ -61,7 +61,7 @@ def count_workers(hyperparameters: Hyperparameters, free_bytes: float) -> int:
 
 
 def count_batch_bytes(hyperparameters: Hyperparameters) -> int:
-    """What a micro-batch takes on its way from a worker to training."""
+    """Bytes of shared memory that a micro-batch takes on its way from a worker to training."""
     return BATCH_BYTES_PER_PX * hyperparameters.crop_size_px**2 * hyperparameters.micro_batch_size
 
 

@@ -34,8 +34,8 @@ class Hyperparameters(BaseModel):
     other key given beside it wins."""
 
     datasets: str = setting("all", "Data", min_length=1, changes_weights=False)
-    """Datasets of the job that are used at all, as rid,airs; "all" takes every one that has a
-    channel. The others are neither trained nor validated on."""
+    """Datasets to use, as rid,airs; "all" takes every one that has a channel. The others are
+    neither trained nor validated on."""
 
     gsd_m: float = setting(0.1, "Data", ge=0.03, le=1)
     """Ground sampling distance that all datasets are brought to, metres per pixel. Lower it to see
@@ -155,8 +155,8 @@ class Hyperparameters(BaseModel):
 
     freeze_backbone_fraction: float = setting(0.0, "Optimisation", ge=0, lt=1)
     """Share of all steps, from the first on, in which a pretrained backbone keeps its weights and
-    its batch statistics. It costs no backward pass meanwhile, and learns once the decoder has
-    learned something. No effect on random weights."""
+    its batch statistics. Until then it needs no backward pass, and it begins to learn when the
+    decoder has learned something. No effect on random weights."""
 
     backbone_batchnorm: Literal["train", "frozen"] = setting("train", "Optimisation")
     """Which statistics the backbone normalises by: those of the batch, or, "frozen", those that
@@ -191,9 +191,9 @@ class Hyperparameters(BaseModel):
     computes natively; choose fp32 to rule out rounding when a loss turns to NaN."""
 
     checkpoint_activations: bool = setting(False, "Run", changes_weights=False)
-    """Keep only those of the backbone's activations that lie between its stages, and compute the
-    others again in the backward pass: saves up to half of their memory, takes a fifth to a third
-    more time, and gives the same weights."""
+    """Keep only the activations between the backbone's stages, and compute the others again in the
+    backward pass: saves up to half of their memory, takes a fifth to a third more time, and gives
+    the same weights."""
 
     torch_compile: Literal["off", "on"] = setting("off", "Run", changes_weights=False)
     """Whether the network is compiled for the device, which takes minutes at the start. It needs a

@@ -32,8 +32,8 @@ _LARGER_BATCH: Final[Preset] = {
 }
 _MORE_WORKERS: Final[Preset] = {**_LARGER_BATCH, "num_workers": 4, "prefetch_factor": 4}
 _ALL_DATASETS: Final[Preset] = {**_MORE_WORKERS, "datasets": "all", "max_samples": 40}
-# Four of RID's photos, whole, make up a sample of 1024 px, and 64 of Roofline's crops: epochs that
-# end when the first dataset has been seen once would be a few steps long.
+# A sample of 1024 px holds four whole photos of RID or 64 crops of Roofline, so epochs that end
+# when the first dataset has been seen once would be a few steps long.
 _WHOLE_TRAINING: Final[Preset] = {
     "datasets": "all",
     "epochs": 20,

@@ -15,10 +15,10 @@ _CHECKPOINTS: Final = "step-*.pt"
 
 
 def remember(folder: Path, name: str, value: object) -> None:
-    """Keep a value that was settled on.
+    """Keep a settled value.
 
     Args:
-        folder: Of the checkpoints; made if it is not there.
+        folder: Folder of the checkpoints; made if it is missing.
         name: Of the hyperparameter.
         value: Anything that JSON can hold; replaces an earlier value of that name.
 
@@ -32,11 +32,11 @@ def remember(folder: Path, name: str, value: object) -> None:
 
 
 def recall(folder: Path, name: str, resume: str) -> object:
-    """The value that the run which resumes here settled on; None if there is none.
+    """The value settled earlier by the run that resumes here; None if there is none.
 
     Args:
-        folder: Of the checkpoints.
-        name: Of the hyperparameter.
+        folder: Folder of the checkpoints.
+        name: Name of the hyperparameter.
         resume: The hyperparameter `resume`.
     """
     if resume == "never" or not any(folder.glob(_CHECKPOINTS)):

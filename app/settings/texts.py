@@ -104,14 +104,14 @@ def _describe_unknown_key(name: str) -> str:
 
 
 def _decode(value: object, field: FieldInfo) -> object:
-    """A sender's text as a value of the field's type; whether it may be used, pydantic checks.
+    """A sender's text as a value of the field's type; pydantic checks the value afterwards.
 
     Source: value encodings of the SageMaker Python SDK 2 (json.dumps in script mode, str() in the
     plain Estimator) and 3 (texts as they are, else json.dumps), and of boto3 (as typed).
     """
     kind, is_optional = split_optional(field)
     if _is_text(kind):
-        # A number-like text such as 007 must stay what it is: undo one layer of quotes, no more.
+        # A number-like text such as 007 must stay unchanged, so only one layer of quotes is undone.
         return _unquote(value) if isinstance(value, str) else value
     if kind is bool:
         return _read_switch(value)

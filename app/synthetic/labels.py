@@ -46,7 +46,7 @@ def lines_from(roofs: Roofs) -> npt.NDArray[np.uint8]:
 def _crossings(
     roofs: Roofs, step_south: int, step_east: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Row, column and line kind of each pixel whose neighbour one step on is another facet."""
+    """Row, column and line kind of each pixel whose next neighbour is on another facet."""
     size_px = roofs.grid.size_px
     here = roofs.facet_map[: size_px - step_south, : size_px - step_east]
     there = roofs.facet_map[step_south:, step_east:]

@@ -47,8 +47,8 @@ def photograph(
 ) -> npt.NDArray[np.uint8]:
     """The image: (H, W, 3) uint8, RGB.
 
-    The sun stands in any direction, also north: what brightness says about azimuth shall hold
-    between the planes of a picture, not for one hemisphere.
+    The sun stands in any direction, even north: a network shall compare the brightness of planes
+    within a picture, not learn the sun of one hemisphere.
     """
     sun = Sun(rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(25, 62)))
     lit = _facing(canvas, roofs, superstructures != CHIMNEY, sun)

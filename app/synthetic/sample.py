@@ -27,7 +27,7 @@ SAMPLE: Final[Mapping[DatasetName, Writer]] = {
     "roofline": partial(write_roofline, parameters=CropParameters(300)),
     "airs": partial(write_airs, parameters=SplitParameters(8, 1, 1, size_px=2048)),
 }
-# A few photos of usual sizes, by which the time is measured that reading takes.
+# A few photos of usual sizes, to measure the time that reading takes.
 FEW: Final[Mapping[DatasetName, Writer]] = {
     "rid": partial(write_rid, parameters=SplitParameters(12, 1, 1)),
     "roofline": partial(write_roofline, parameters=CropParameters(30)),
@@ -39,9 +39,9 @@ def make_sample(base_dir: Path, writers: Mapping[DatasetName, Writer] = SAMPLE) 
     """Write all that a training job finds under its base directory, with synthetic scenes.
 
     Args:
-        base_dir: What is /opt/ml in a container. Scenes go to input/data/NAME, configuration to
-            input/config, where files that are there already are left unchanged.
-        writers: Of the datasets: each gets its folder.
+        base_dir: The folder that stands for a container's /opt/ml. Scenes go to input/data/NAME,
+            configuration to input/config, where files that are there already are left unchanged.
+        writers: The writer of each dataset, called with the dataset's folder.
 
     Raises:
         ConfigError: As the writers of the datasets.

@@ -52,7 +52,7 @@ class SplitParameters:
 
     @property
     def num_photos(self) -> int:
-        """Of all splits."""
+        """Photos of all splits together."""
         return self.num_train + self.num_val + self.num_test
 
 
@@ -83,12 +83,12 @@ def write_splits(
     title: str,
     lowest_px: int,
 ) -> None:
-    """Have a dataset with three splits written, as `write_whole`.
+    """Write a dataset with three splits, as `write_whole` does.
 
     Args:
-        root: The dataset's folder, not there yet, empty, or of an earlier call.
+        root: The dataset's folder: absent, empty, or written by an earlier call.
         parameters: Of its photos.
-        write: Writes them.
+        write: Function that writes them.
         title: What its photos are called, for the log.
         lowest_px: The smallest size of a photo.
 
@@ -114,7 +114,7 @@ def write_whole(
     parameters is left unchanged.
 
     Args:
-        root: The dataset's folder, not there yet, empty, or of an earlier call.
+        root: The dataset's folder: absent, empty, or written by an earlier call.
         parameters: All that the files depend on, besides the generator's version.
         summary: What is written, for the log: "4 synthetic scenes of 32 px".
         write: Writes everything but sample.json into the folder it is given, which exists.
@@ -143,7 +143,7 @@ def write_whole(
 
 @contextlib.contextmanager
 def write_problems(place: Path) -> Iterator[None]:
-    """Turns what the disk says against a file or folder into ConfigError."""
+    """Turns errors of the disk about a file or folder into ConfigError."""
     try:
         yield
     # h5py's and rasterio's errors are OSError without a strerror, or RasterioError.

@@ -19,7 +19,7 @@ SPLITS = ("train", "val", "test")
 # Somewhere in Christchurch, in metres of New Zealand Transverse Mercator.
 _CRS = "EPSG:2193"
 _WEST_M, _NORTH_M = 1_570_000.0, 5_180_000.0
-_CELL_SIZE = 1.25  # tiles; what is left between two is in neither
+_CELL_SIZE = 1.25  # in tiles; the gap between two neighbours is in neither
 _BLOCK_PX = 256
 _MAX_SCENE_PX = 1024  # larger tiles are laid out of several scenes
 
@@ -48,8 +48,8 @@ def write_airs(root: Path, parameters: SplitParameters) -> None:
     parameters is left unchanged.
 
     Args:
-        root: The dataset's folder, not there yet, empty, or of an earlier call.
-        parameters: Of the tiles, whose sides are 10000 px in the original.
+        root: The dataset's folder: absent, empty, or written by an earlier call.
+        parameters: Number, seed and side of the tiles; the original's side is 10000 px.
 
     Raises:
         ConfigError: If a number is out of range, or the root holds something else.

@@ -26,7 +26,7 @@ _METRES_PER_DEGREE = 111_320.0
 _GSD_M = _PIXEL_DEG * math.cos(math.radians(_NORTH_DEG)) * _METRES_PER_DEGREE  # 0.099
 
 _FIRST_ID = 2
-_CELL_SIZE = 1.25  # images; what is left between two is in neither
+_CELL_SIZE = 1.25  # in images; the gap between two neighbours is in neither
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def write_rid(root: Path, parameters: SplitParameters) -> None:
     parameters is left unchanged.
 
     Args:
-        root: The dataset's folder, not there yet, empty, or of an earlier call.
+        root: The dataset's folder: absent, empty, or written by an earlier call.
         parameters: Of the scenes.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a run leaves in the model folder, and the words in which it sums itself up."""
+"""Files that a run leaves in the model folder, and its summary at the end of the log."""
 
 import json
 import logging
@@ -59,10 +59,11 @@ class Results:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has led to, besides its weights.
+    """Everything that a run has led to besides its weights.
 
     Attributes:
-        document: Content of metrics.json but for what the other attributes and model.json hold.
+        document: Content of metrics.json, without the parts that the other attributes and
+            model.json hold.
         results: What validations have found.
         steps: Time and loss of every step.
         memory: The run's sampler.

@@ -42,7 +42,7 @@ from app.training.watch.step_profile import StepProfiler
 
 logger = logging.getLogger(__name__)
 
-# Below it, what a pass says of a channel's mean and spread is rough.
+# A pass of fewer samples gives only a rough mean and spread of a channel.
 _FEW_SAMPLES_OF_A_PASS = 8
 
 
@@ -50,10 +50,10 @@ def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: Pas
     """A run at its beginning, or where its newest checkpoint was written.
 
     Args:
-        job: With the settings as asked for; the run has them as settled.
-        compute: Where and in which precision.
+        job: The job, with its settings as given; the run holds them as settled.
+        compute: Device and precision.
         memory: The run's sampler.
-        pass_limit: What this rank knows for batch_size=auto.
+        pass_limit: This rank's limit of samples per pass, for batch_size=auto.
 
     Raises:
         RoofError: For everything the user can cure.
@@ -108,11 +108,11 @@ def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: Pas
 
 
 def settle_settings(job: Job, pass_limit: PassLimit) -> Hyperparameters:
-    """The settings as they are on these machines and with these channels, alike on all ranks.
+    """The settings as settled for these machines and channels, the same on all ranks.
 
     Args:
-        job: Its settings are as asked for; the numbers found are kept beside its checkpoints.
-        pass_limit: What this rank knows for batch_size=auto.
+        job: The job, with its settings as given; the numbers found are kept beside its checkpoints.
+        pass_limit: This rank's limit of samples per pass, for batch_size=auto.
 
     Raises:
         RoofError: If numbers contradict each other, or cannot be written.
@@ -133,7 +133,7 @@ def settle_settings(job: Job, pass_limit: PassLimit) -> Hyperparameters:
 def choose_learned(
     hyperparameters: Hyperparameters, datasets: Datasets
 ) -> tuple[Learned, Distribution]:
-    """What the network is taught, and the share of each class that decides it.
+    """Tasks and weights to train with, and the shares of classes that the weights follow from.
 
     Raises:
         RoofError: If nothing is to be taught, or too much of a dataset is bad.
@@ -173,7 +173,7 @@ def build_step_settings(
     num_steps: int,
     compute: Compute,
 ) -> StepSettings:
-    """What stays the same over the num_steps steps of a run."""
+    """The settings that stay the same over the num_steps steps of a run."""
     return StepSettings(
         task_weights=learned.task_weights,
         loss=RoofLoss(
@@ -187,7 +187,7 @@ def build_step_settings(
         num_steps=num_steps,
         num_warmup_steps=round(hyperparameters.warmup_fraction * num_steps),
         compute=compute,
-        # Never all steps: a backbone that is to learn later does.
+        # Never all steps, so that a backbone that is to learn later does learn.
         num_frozen_steps=min(
             round(hyperparameters.freeze_backbone_fraction * num_steps), num_steps - 1
         ),
@@ -235,7 +235,7 @@ def build_state(
 def _settle_backbone(
     hyperparameters: Hyperparameters, channels: Mapping[str, Path]
 ) -> Hyperparameters:
-    """The settings without those that mean nothing here: random weights have to learn at once."""
+    """The settings, less those that only fit pretrained weights where the weights are random."""
     settings = {
         "freeze_backbone_fraction": hyperparameters.freeze_backbone_fraction,
         "backbone_batchnorm": hyperparameters.backbone_batchnorm,

@@ -1,7 +1,7 @@
-"""Files of weights: checkpoints to resume from, and the exported model.
+"""Checkpoints to resume from: saved, found again, and compared with the run that resumes.
 
-Nothing here unpickles what a file says: torch files load with weights_only=True, the exported model
-is safetensors and JSON.
+Loading runs no code from a file, since weights_only=True lets torch unpickle only tensors and plain
+types.
 """
 
 import logging
@@ -42,7 +42,7 @@ def save_checkpoint(
         _save(payload, file)
     for left_over in directory.glob("step-*.pt.tmp"):  # of a run that was killed
         left_over.unlink(missing_ok=True)
-    # One ahead of this step belongs to a run that was given up: it must not be resumed from.
+    # A checkpoint ahead of this step belongs to a run that was given up and must not be resumed.
     found = _list_checkpoints(directory)
     kept = [old_path for old_path in found if old_path.name <= path.name][:keep_checkpoints]
     for old_path in found:
@@ -55,7 +55,8 @@ def _save(payload: Mapping[str, Any], file: BinaryIO) -> None:
     try:
         torch.save(dict(payload), file)
     except RuntimeError as error:
-        # Once the disk has failed, torch fails to end its file and tells of that instead.
+        # After an error of the disk, torch also fails to close its file, and raises that error
+        # instead.
         if isinstance(error.__context__, OSError):
             raise OSError(*error.__context__.args) from error
         raise
@@ -91,7 +92,7 @@ def count_checkpoints(directory: Path) -> int:
 
 
 def find_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """In words, what an earlier run had otherwise: `epochs was 2, now 3`."""
+    """The settings that differ from an earlier run's, in words: `epochs was 2, now 3`."""
     return [
         f"{key} was {old.get(key)}, now {new.get(key)}"
         for key in sorted({*old, *new})

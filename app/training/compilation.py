@@ -23,7 +23,7 @@ def compile_network(network: nn.Module, compile_call: Compile = torch.compile) -
     """Let a network run compiled; a compiler that fails costs a warning.
 
     Only how the network is called changes, not its parameters or their names: checkpoints, averages
-    and exports know nothing of it.
+        and exports stay unchanged.
 
     Args:
         network: Not wrapped by anything.
@@ -32,7 +32,7 @@ def compile_network(network: nn.Module, compile_call: Compile = torch.compile) -
     # Otherwise the backward pass is compiled when it first runs, where nothing can turn back.
     if hasattr(functorch_config, "force_non_lazy_backward_lowering"):
         functorch_config.force_non_lazy_backward_lowering = True
-    # What nn.Module.compile sets; it would leave no place for a way back.
+    # nn.Module.compile sets the same attribute, but offers no way back.
     plain_call: Callable[..., Any] = network._call_impl
     compiled_call = compile_call(plain_call)
 

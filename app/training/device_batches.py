@@ -11,11 +11,11 @@ from app.training.watch.step_clock import StepClock
 
 
 class DeviceBatches:
-    """What a step trains on, in order, with the images and the targets of its tasks on the device.
+    """The micro-batches of each step, in order, with images and needed targets on the device.
 
-    On CUDA, copies go through a stream of their own: asked for with `prefetch` once the work of a
-    step is queued, the next step's batches are read and copied while that work is done. They must
-    come from pinned memory for that. Elsewhere nothing is asked for before it is needed.
+    On CUDA, copies go through a stream of their own. `prefetch`, called once the work of a step is
+    queued, reads and copies the next step's batches while the GPU works; for that they must be in
+    pinned memory. On other devices, batches are read when they are needed.
     """
 
     def __init__(
@@ -29,9 +29,9 @@ class DeviceBatches:
 
         Args:
             batches: In host memory, with at least as many as are taken.
-            tasks: Whose targets are needed; those of others stay where they are.
-            device: Where to.
-            clock: Counts what waiting for `batches` and for copies takes of a step.
+            tasks: Tasks whose targets are needed; the other targets stay in host memory.
+            device: The device to copy to.
+            clock: Counts the time of a step spent waiting for `batches` and for copies.
         """
         self._batches = batches
         self._tasks = tasks
@@ -43,7 +43,7 @@ class DeviceBatches:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def take(self, num_batches: int) -> list[Batch]:
-        """The next ones, for use in the current stream."""
+        """The next micro-batches, for use in the current stream."""
         self._read(num_batches)
         taken, self._ahead = self._ahead[:num_batches], self._ahead[num_batches:]
         with self._clock.part("transfer"):
@@ -58,7 +58,7 @@ class DeviceBatches:
         return taken
 
     def prefetch(self, num_batches: int) -> None:
-        """Begin to copy the next ones, if the device can do so beside its work."""
+        """Begin to copy the next micro-batches, if the device can copy while it computes."""
         if self._stream is not None:
             self._read(num_batches)
 

@@ -1,4 +1,4 @@
-"""What a run leaves of itself: the trained model, and all that it has found."""
+"""Export of a run: the trained model and all results."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""What a training run says of itself in the log: at its start, and at the end of each epoch."""
+"""The log lines of a training run: at its start, and at the end of each epoch."""
 
 import logging
 import sys
@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 
 
 def log_findings(datasets: Datasets, seed: int) -> None:
-    """What a look at a few samples finds, before hours go into training on them."""
+    """Log the findings of a look at a few samples, before hours go into training on them."""
     for source in datasets.train.sources:
         for finding in sample_findings(source.reader, seed=seed):
-            if finding.severity == "warning":  # what is damaged is set aside, and named, when met
+            if finding.severity == "warning":  # damaged files are set aside when read
                 logger.warning("%s; %s", finding.what, finding.remedy)
 
 
 def log_start(run: Run) -> None:
-    """What is trained, on what and with which settings."""
+    """Log the network, the data and the settings at the start of a run."""
     learned, hyperparameters = run.learned, run.hyperparameters
     for name, facts in run.datasets.to_json().items():
         logger.info(
@@ -64,7 +64,7 @@ def log_start(run: Run) -> None:
 
 
 def log_epoch(row: Mapping[str, float | int | None], num_epochs: int, peak_gib: float) -> None:
-    """An epoch's numbers: a line for people and, where no person looks on, one for machines."""
+    """Log an epoch's numbers: a line for people and, if stdout is no terminal, one for machines."""
     logger.info(
         "epoch %d/%d  %s  memory %.2f GiB", row["epoch"], num_epochs, headline(row), peak_gib
     )
@@ -85,7 +85,7 @@ def log_epoch(row: Mapping[str, float | int | None], num_epochs: int, peak_gib: 
 def log_gradient_norms(
     norms: Mapping[TaskName, float], earlier: Sequence[Mapping[str, Any]]
 ) -> None:
-    """How strongly each task pulls at what the heads share, and what to do if one decides alone.
+    """Log how strongly each task pulls at the shared map, and what to do if one task dominates.
 
     Args:
         norms: By task.

@@ -9,7 +9,7 @@ from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
 
 _PRETRAINED_LR_FACTOR = 0.1
-# From the image on; each learns faster than the one before, where they do not learn alike.
+# From the image on; where rates differ, each part learns faster than the one before it.
 _BACKBONE_PARTS = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 
 

@@ -48,7 +48,7 @@ def accumulate_gradients(
         clock: Counts what forward and backward take.
 
     Raises:
-        ConfigError: If there is no room for a single sample, or other ranks wait for this one.
+        ConfigError: If memory does not hold a single sample, or runs out while other ranks wait.
     """
     while True:
         limit = state.max_samples_per_pass

@@ -52,7 +52,7 @@ class Progress:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> "Progress":
-        """The progress that `state_dict` was taken of."""
+        """The progress that a `state_dict` describes."""
         return cls(
             epoch=state["epoch"],
             num_micro_batches=state["num_micro_batches"],

@@ -28,17 +28,17 @@ from app.training.state import TrainingState, unwrap
 
 logger = logging.getLogger(__name__)
 
-# Beside the weights: tables, pictures, memory.csv.
+# Space for the files beside the weights: tables, pictures, memory.csv.
 _OTHER_ARTIFACTS_BYTES = 16 * 2**20
 # Settings that older checkpoints name, and the value by which every run trains now.
 _REMOVED_SETTINGS: Mapping[str, object] = {"task_weighting": "fixed"}
 
 
 def check_same_data(datasets: Datasets) -> None:
-    """See that all ranks have the same samples: others would part ways in the first epoch.
+    """Check that all ranks have the same samples; otherwise they would diverge in the first epoch.
 
     Raises:
-        DataError: If they have not; says what differs.
+        DataError: If they differ; says in what.
     """
     own = {
         **datasets.identify(),
@@ -62,22 +62,22 @@ def share_bad_files(datasets: Datasets) -> None:
 def identify_run(
     hyperparameters: Hyperparameters, datasets: Datasets, state: TrainingState
 ) -> dict[str, Any]:
-    """What a run that goes on must have in common with the one before."""
+    """Everything that a resumed run must have in common with the run before."""
     num_passes = hyperparameters.grad_accum_steps * world_size()
     return {
         **hyperparameters.result_affecting(),
         **datasets.identify(),
-        # Four processes do in one go what one does in four, so a run may go on with more or fewer
-        # of them as long as the product is the same.
+        # Four processes do in one pass what one does in four, so a run may resume with more or
+        # fewer processes as long as the product is the same.
         "grad_accum_steps": f"{num_passes} (times processes)",
-        # None stands for two values: which of them, the channel `pretrained` decides. The last
-        # group is the part of the backbone that learns fastest.
+        # None stands for two values; the channel `pretrained` decides between them. The last group
+        # is the part of the backbone that learns fastest.
         "backbone_learning_rate": state.optimizer.param_groups[-1]["peak_lr"],
     }
 
 
 def check_space_for_run(paths: Paths, num_kept: int, state: TrainingState) -> None:
-    """See that a run's checkpoints and its model fit on the disk, before it begins.
+    """Check that a run's checkpoints and its model fit on the disk, before it begins.
 
     Raises:
         StorageError: If they do not.
@@ -121,7 +121,7 @@ def resume_run(
     state: TrainingState,
     datasets: Datasets,
 ) -> Progress:
-    """The progress to resume, with all else loaded: the newest checkpoint's, or none.
+    """The newest checkpoint's progress, with its state loaded; an empty one without a checkpoint.
 
     The first rank's checkpoint counts: other hosts may have none, or an older one.
 
@@ -146,7 +146,7 @@ def resume_run(
             f"checkpoint {path} holds a {type(payload).__name__}, expected one that this program "
             "wrote; remove it, or set resume=never to start anew"
         )
-    # Settings that came after the checkpoint have defaults that do what was done before.
+    # Settings that are newer than the checkpoint have defaults that keep the older behaviour.
     saved_identity = {**Hyperparameters().result_affecting(), **payload.get("identity", {})}
     for name, only_value in _REMOVED_SETTINGS.items():
         if saved_identity.get(name) == only_value:

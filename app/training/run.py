@@ -28,7 +28,7 @@ class Learned:
     Attributes:
         tasks: Heads of the network.
         task_weights: Weight of every task that is trained.
-        class_weights: What a pixel of a rare class counts for.
+        class_weights: Weights of pixels by class: more for rare ones.
         classes: The classes that the data can teach, for every task that is trained.
     """
 
@@ -43,9 +43,9 @@ class Run:
     """A run under way.
 
     Attributes:
-        job: What was asked for.
-        hyperparameters: The job's, as they were settled on these machines.
-        compute: Where and in which precision.
+        job: The job, with its settings as given.
+        hyperparameters: The job's settings, as settled for these machines.
+        compute: Device and precision.
         memory: The run's sampler.
         datasets: Training and validation samples.
         distribution: Shares of the classes among the training samples.
@@ -56,7 +56,7 @@ class Run:
         progress: How far the run has come, and what it has found.
         profiler: Watches one step tensor by tensor, where the job asks for it.
         batches: This rank's micro-batches that are left.
-        started_s: Of time.monotonic(), earlier runs' duration included.
+        started_s: Start by time.monotonic(), set back by the duration of earlier runs.
         first_step: Steps done before this process began.
     """
 
@@ -90,7 +90,7 @@ class Run:
 
     @property
     def num_micro_batches(self) -> int:
-        """Of an epoch, on all ranks."""
+        """Micro-batches of an epoch, on all ranks."""
         return self.datasets.samples_per_epoch // self.hyperparameters.micro_batch_size
 
     @property

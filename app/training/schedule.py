@@ -33,11 +33,11 @@ def _prepare_backbone(state: TrainingState, settings: StepSettings) -> None:
     """Freeze or unfreeze the backbone for the next step; nothing happens if it is in that state.
 
     None of a frozen backbone's weights asks for a gradient, so autograd keeps nothing of it and
-    there is no backward pass. The optimizer passes over weights without a gradient, decay included,
-    and makes its moments once they have one.
+    there is no backward pass. The optimizer skips weights without a gradient, decay included; their
+    moments begin with their first gradient.
 
-    The model is wrapped again where the weights that learn have changed: the wrapper, which
-    averages gradients over ranks, waits for those it was made for. All ranks come here together.
+    The model is wrapped again when other weights learn than before: the wrapper, which averages
+    gradients over ranks, waits for the weights it was made for. All ranks come here together.
     """
     is_frozen = state.step < settings.num_frozen_steps
     backbone = unwrap(state.model).get_submodule("backbone")

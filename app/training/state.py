@@ -28,8 +28,8 @@ class TrainingState:
         optimizer: Its parameter groups carry `peak_lr`.
         scaler: Loss scaling, enabled for float16 only.
         step: Optimizer steps done.
-        num_skipped: Of these, the last in a row that left the weights alone.
-        max_samples_per_pass: What memory turned out to hold; None while it holds whole
+        num_skipped: How many of the latest steps in a row left the weights alone.
+        max_samples_per_pass: The samples that memory turned out to hold; None while it holds whole
             micro-batches. Not in checkpoints: another machine may have more.
     """
 
@@ -53,7 +53,7 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave.
+        """Restore the state that `state_dict` gave.
 
         Raises:
             ValueError: If other parts of the network were trained.
@@ -82,7 +82,7 @@ class TrainingState:
         return sum(value.numel() * value.element_size() for value in values)
 
     def checkpoint_bytes(self) -> int:
-        """Size of a checkpoint, close to: the weights twice, and AdamW's two moments of each."""
+        """Approximate size of a checkpoint: the weights twice, and AdamW's two moments of each."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
         return 2 * self.model_bytes() + 2 * sum(p.numel() * p.element_size() for p in trained)
 
@@ -161,8 +161,8 @@ class StepResult:
         num_micro_batches: Trained on by this rank.
         stop: Whether any rank was asked to stop.
         seconds: As StepClock.close_step.
-        gradient_norms: As measure_norms, of the first rank's first pass and the tasks it knows
-            something of; None in a step, or on a rank, without a measurement.
+        gradient_norms: As measure_norms, for the first rank's first pass and the tasks that are
+            labelled in it; None in a step, or on a rank, without a measurement.
     """
 
     losses: LossSums

@@ -60,7 +60,7 @@ def train_steps(
             if is_finite:
                 statistics.average_over_ranks()
                 state.ema.update_parameters(unwrap(state.model))
-            else:  # the forward pass has made them what no later step would mend
+            else:  # the forward pass has spoilt them, and no later step would mend that
                 statistics.restore()
         _count_skipped(state, is_finite, losses, micro_batches, scale_before)
         num_micro_batches = len(micro_batches)

@@ -41,8 +41,8 @@ def train(job: Job, pass_limit: PassLimit) -> None:
     """Train on the channels given and leave everything in the model folder.
 
     Args:
-        job: Where it is asked to stop, the run saves its state and its results and returns.
-        pass_limit: What this rank knows for batch_size=auto.
+        job: The job. When it is asked to stop, the run saves its state and its results and returns.
+        pass_limit: This rank's limit of samples per pass, for batch_size=auto.
 
     Raises:
         RoofError: For everything the user can cure.
@@ -90,7 +90,7 @@ def train_epoch(run: Run) -> None:
 
 
 def validate(run: Run) -> Scores:
-    """How well the averaged weights do on the validation samples of all ranks.
+    """Scores of the averaged weights on the validation samples of all ranks.
 
     Raises:
         StopRequested: If any rank was asked to stop before the end.
@@ -144,7 +144,7 @@ def _steps_left(run: Run) -> Iterator[StepResult]:
 
 
 def _show_progress(run: Run, steps: Iterator[StepResult]) -> Iterator[StepResult]:
-    """The same steps, with a bar where a person looks on."""
+    """The same steps, with a progress bar on a terminal."""
     num_passes = run.hyperparameters.grad_accum_steps * world_size()
     num_left = math.ceil((run.num_micro_batches - run.progress.num_micro_batches) / num_passes)
     title = f"epoch {run.progress.epoch + 1}/{run.hyperparameters.epochs}"
@@ -154,7 +154,7 @@ def _show_progress(run: Run, steps: Iterator[StepResult]) -> Iterator[StepResult
 
 @contextlib.contextmanager
 def _explained_failures(memory: MemorySampler) -> Iterator[None]:
-    """Say of torch's bare errors that another process is gone which one it was, and why."""
+    """Add to torch's bare errors of a lost process which process was lost, and why."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""What batch normalisations gather of images: kept, undone, made alike on all ranks."""
+"""The running statistics of batch normalisations: kept, restored, averaged over ranks."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from app.training.ranks.distributed import all_reduce_sum, world_size
 class BatchStatistics:
     """Running means, variances and counters of a network's batch normalisations.
 
-    A forward pass changes them before anyone knows whether the step that it belongs to is taken.
+    A forward pass changes them before it is known whether its step will be skipped.
 
     Args:
-        model: Its buffers are those looked after; they stay where they lie.
+        model: The network whose buffers are changed, in place.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -23,21 +23,22 @@ class BatchStatistics:
 
     @torch.no_grad()
     def keep(self) -> None:
-        """Remember them as they are now."""
+        """Remember the present values."""
         if self._buffers:
             torch._foreach_copy_(self._kept, self._buffers)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Make them what they were when they were kept, to the last bit."""
+        """Set them back to the kept values, to the last bit."""
         if self._buffers:
             torch._foreach_copy_(self._buffers, self._kept)
 
     @torch.no_grad()
     def average_over_ranks(self) -> None:
-        """Make them the mean over ranks, alike on all.
+        """Replace them by their mean over ranks, the same on all ranks.
 
-        Those that do not change are alike already, and a mean of three would be off by a bit.
+        Statistics that do not change are equal already, and a mean over three ranks could change a
+        bit.
         """
         if world_size() == 1:
             return

@@ -1,6 +1,6 @@
 """The training processes of a job as ranks; with one process, nothing at all.
 
-Ranks are told of each other by the variables that torchrun sets too.
+Ranks find each other by the environment variables that torchrun sets, too.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from app.base.errors import ConfigError
 
-# Between two collectives lies at most a validation, or the first rank's export. That a process or a
-# host is gone, their parents find out, much sooner.
+# Between two collectives lies at most a validation, or the first rank's export. Parents notice a
+# lost process or host much sooner than this.
 _COLLECTIVE_LIMIT = timedelta(minutes=30)
 _LOST_PEER = re.compile(r"gloo|NCCL|TCPStore|Connection (closed|reset) by peer", re.IGNORECASE)
 
@@ -85,8 +85,8 @@ def wrap_model(model: nn.Module, device: torch.device) -> nn.Module:
 def wrap_model_anew(model: nn.Module, device: torch.device) -> nn.Module:
     """The model wrapped as before, for the parameters that ask for a gradient now.
 
-    A wrapper counts on a gradient of each that asked for one when it was made, and would wait for
-    others in vain, or never add them up.
+    A wrapper expects gradients of exactly the parameters that asked for one when it was made. It
+    would wait in vain for those frozen since, and never average those thawed since.
     """
     if not isinstance(model, DistributedDataParallel):
         return model
@@ -151,7 +151,7 @@ def _as_tensor(content: bytes) -> Tensor:
 
 
 def _is_started_alone() -> bool:
-    """Whether there are no other ranks, also before they have met."""
+    """Whether this rank is the only one; known even before ranks have met."""
     return int(os.environ.get("WORLD_SIZE", "1")) == 1
 
 

@@ -1,4 +1,4 @@
-"""How strongly each task pulls at what they share: its loss's gradient by the map the heads get."""
+"""How strongly each task pulls at the map that all heads share: its loss's gradient by that map."""
 
 import contextlib
 import math
@@ -41,7 +41,7 @@ def catch_feature(
 def weigh_by_own_counts(
     sums: Mapping[TaskName, Tensor], batch: Batch, weights: Mapping[TaskName, float]
 ) -> dict[TaskName, Tensor]:
-    """Weight times mean loss of each task that a pass knows something of.
+    """Weight times mean loss of each task that is labelled in a pass.
 
     By the pass's own counts: divided by those of the step, a task would seem weak where its labels
     happen to lie in other passes.
@@ -60,7 +60,7 @@ def shared_feature(heads: nn.ModuleDict, name: TaskName) -> Iterator[list[Tensor
 
     Args:
         heads: Of the network; all of them get the same map as their first argument.
-        name: One that runs.
+        name: A head that runs.
     """
     caught: list[Tensor] = []
 
@@ -68,7 +68,8 @@ def shared_feature(heads: nn.ModuleDict, name: TaskName) -> Iterator[list[Tensor
         caught.append(arguments[0])
 
     with contextlib.ExitStack() as stack:
-        # A compiled network has one backward pass for all of it, and none from a map inside.
+        # A compiled network has one backward pass for the whole, and none that starts at a map
+        # inside.
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         handle = heads[name].register_forward_pre_hook(catch)

@@ -56,7 +56,7 @@ class StepClock:
         return closed
 
     def restart(self) -> None:
-        """Begin a step now: what went on since the last one was a validation or a checkpoint."""
+        """Begin a step now; the time since the last one went into a validation or a checkpoint."""
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._events.clear()
         self._started_s = time.perf_counter()

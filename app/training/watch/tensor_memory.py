@@ -68,11 +68,11 @@ class StepMemoryWatch:
     """Watches one training step, entered around it; see `to_json`.
 
     A tensor belongs to what was running when it was made: a part of the network, whose activations
-    it then is, or the losses, the backward pass, the update. What the network and its optimizer
-    keep is known by what it is. Memory that several tensors share counts once. The step computes
-    what it would without, only slower; a compiled network runs uncompiled meanwhile.
+    it then is, or the losses, the backward pass, the update. Tensors that the network and its
+    optimizer keep are known beforehand. Memory that several tensors share counts once. The step
+    computes what it would without, only slower; a compiled network runs uncompiled meanwhile.
 
-    The first step of all makes the optimizer's state on its way: a later one is typical.
+    The very first step also makes the optimizer's state, so a later one is typical.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class StepMemoryWatch:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
-        # Once more, for what the first step of all makes.
+        # Once more, for state that the very first step makes.
         self._register_persistent()
         self._log.forget()
 
@@ -205,7 +205,7 @@ class _StorageLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Attributes:
         part: Of the step, as in MemoryPoint.
-        holder: Of what is made now, outside the backward pass.
+        holder: Holder of tensors made now, outside the backward pass.
         recomputed: The part of the network that the backward pass runs once more, if it does.
         peak_resident_bytes: Of the process when its tensors held most; 0 if that is not known.
     """
@@ -233,18 +233,18 @@ class _StorageLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return bool(self._tracker.is_bw)
 
     def register(self, holder: str, tensors: Iterable[Tensor | None]) -> None:
-        """Say whose these are; what is not known yet is held from now on."""
+        """Give tensors to a holder; tensors not seen before count as held from now on."""
         for tensor in tensors:
             if tensor is not None and tensor.device.type == self._device_type:
                 number = self._find(tensor, holder)
                 self._holders[number] = holder
 
     def begin(self) -> None:
-        """What is known by now was there before the step: its first moment."""
+        """Take the tensors seen so far as held before the step: its first moment."""
         self._num_before = len(self._events)
 
     def forget(self) -> None:
-        """Watch nothing any more; what was seen stays."""
+        """Stop watching; the moments seen so far stay."""
         self._known.clear()
 
     def replay(self) -> list[MemoryPoint]:
