@@ -93,7 +93,7 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
     settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
     job = Job(paths, parse_hyperparameters(settings), _find_channels(options, paths), stop_flag)
     try:
-        # Before torch is imported: what this process holds, the one that measures cannot have.
+        # Before torch is imported: memory that this process holds is lost to the one that measures.
         pass_limit = _find_pass_limit(job)
     except StopRequested:
         logger.info("asked to stop before training began")
@@ -110,7 +110,7 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
 
 
 def _find_pass_limit(job: "Job") -> "PassLimit":
-    """What this rank knows for batch_size=auto; the first rank of a host measures for all.
+    """This rank's limit for batch_size=auto; the first rank of a host measures for all.
 
     Raises:
         StopRequested: If this process, which trains alone, was asked to stop.

@@ -31,7 +31,7 @@ def audit_dataset(name: DatasetName, root: Path, scope: AuditScope) -> AuditRepo
         scope: Of the audit.
 
     Returns:
-        The report; a folder that cannot be used at all is no exception but `unusable`.
+        The report. A folder that cannot be used at all raises nothing; `unusable` says why.
     """
     report = AuditReport(name, root)
     try:

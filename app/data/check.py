@@ -58,7 +58,7 @@ def check_data(
     if not dataset_dirs:
         raise ConfigError(f"check-data: no dataset named; add {dataset_options(' DIR')}")
     if json_path is not None:
-        _check_writable(json_path)  # to find out now rather than when all is read
+        _check_writable(json_path)  # to fail now, not after everything is read
     reports = []
     with scratch_folder() as scratch_dir:
         scope = AuditScope(hyperparameters, scratch_dir, max_files, _track)

@@ -84,7 +84,7 @@ class Datasets:
             names = [set(reader.labels.get(task.name, ())) for reader in readers]
             if not any(names):
                 continue
-            # "Roof" is what all other classes are together.
+            # "Roof" stands for all classes but background, whichever they are.
             is_binary = task.name == "segments" and task.azimuth_bins == 0
             known = set(task.class_names) if is_binary else set().union(*names)
             labelled[task.name] = tuple(name for name in task.class_names if name in known)
@@ -161,7 +161,7 @@ def open_datasets(
     """The training and validation samples of every dataset among the channels.
 
     Args:
-        channels: Folders by name; other names than datasets' are passed over.
+        channels: Folders by name; names that are no dataset's are ignored.
         hyperparameters: Checked settings.
         scratch_dir: Where an index may be kept for the next start.
         num_ranks: Training processes, which share every step.

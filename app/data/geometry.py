@@ -25,8 +25,8 @@ SAME_GSD_TOLERANCE = 0.03
 _BIN_DEG = 360 / NUM_BINS
 _QUARTER_BINS = NUM_BINS // 4
 _SEGMENTS_AFTER_TURNS = segments_after_turns()
-# Of all windows, how many are turned and zoomed freely; the others are flipped and turned by
-# quarters, which is exact to the pixel and quicker.
+# Share of windows that are turned and zoomed freely; the others are flipped and turned by quarters,
+# which is exact to the pixel and quicker.
 _FREE_SHARE = 0.5
 _MAX_ZOOM = 1.25
 # Class ids alone do not say how near a plane is to the edge of its bin: 2 degrees relabel 3 % of
@@ -64,7 +64,7 @@ class Pose:
         return self.turn_bins % _QUARTER_BINS == 0 and self.small_angle_deg == 0
 
     def span(self, side: float) -> float:
-        """Side of the upright square of the photo that a window of that side shows part of."""
+        """Side of the upright square of the photo that encloses a window of that side."""
         return side * (abs(math.cos(self.angle)) + abs(math.sin(self.angle))) / self.zoom
 
 
@@ -73,8 +73,8 @@ def draw_pose(rng: np.random.Generator, *, may_shrink: bool = True) -> Pose:
 
     Args:
         rng: Source of the draws.
-        may_shrink: Whether things may appear smaller than they are; not where the photo is no
-            larger than its window, which would show more of its surroundings.
+        may_shrink: Whether things may appear smaller than they are. False where the photo is no
+            larger than its window, which would then show more from beyond the photo.
     """
     flip = bool(rng.random() < 0.5)
     if rng.random() >= _FREE_SHARE:
@@ -162,7 +162,7 @@ class _Frame:
     ratio: float
 
     def box(self) -> _Box:
-        """What is needed of the photo: exactly the window where it is upright."""
+        """The part of the photo that is needed: exactly the window where it is upright."""
         if self.pose.is_upright:
             height, width = (max(1, round(side * self.ratio)) for side in self.size)
             top, left = (
@@ -268,7 +268,7 @@ def _cut(plane: _Plane, box: _Box, beyond: float | None) -> _Plane:
 
 
 def shrink(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """The image made smaller, every pixel of it weighing in, so that nothing aliases.
+    """The image made smaller; every pixel contributes, so that nothing aliases.
 
     Areas are averaged with weights that fall off towards the neighbours' middles; plain averages,
     as of OpenCV's INTER_AREA, take four times as long.

@@ -41,7 +41,7 @@ _RING_PX: Final = 1.0
 _EAVE, _RIDGE, _HIP, _VALLEY, _UNCLEAR = range(5)
 
 _SQUARE: Final = np.ones((3, 3), np.uint8)
-# The 4-neighbourhood: what it marks along an edge is a chain one pixel thick.
+# The 4-neighbourhood, which marks a chain one pixel thick along an edge.
 _CROSS: Final = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 _Mask = npt.NDArray[np.uint8]

@@ -24,7 +24,7 @@ from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
 _MAX_REPLACEMENTS = 20
 
 
-# What cannot be read, by the name of its dataset.
+# Files that cannot be read, by dataset.
 BadFiles = dict[DatasetName, list[BadFile]]
 
 
@@ -38,7 +38,7 @@ class Batch(Planes):
 class TrainDataset(Dataset[tuple[Sample | None, BadFiles]]):
     """Transformed samples by key; a bad file's place is taken by another sample of its dataset.
 
-    None where a number of others were bad as well.
+    The sample is None if several replacements in a row were bad, too.
 
     Args:
         sources: Where samples come from.
@@ -137,7 +137,7 @@ def build_eval_loader(
 
 
 def add_bad_files(bad_files: BadFiles, found: BadFiles) -> None:
-    """Add those of a sample to those of others."""
+    """Add a sample's bad files to those of others."""
     for name, files in found.items():
         bad_files.setdefault(name, []).extend(files)
 

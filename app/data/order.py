@@ -72,12 +72,12 @@ class TrainSource:
 
 @dataclass(frozen=True)
 class Epochs:
-    """What an order is of.
+    """Size and seed of an order of samples.
 
     Attributes:
         num_samples: Samples of an epoch, of all sources and on all ranks.
         batch_size: Samples of a micro-batch; the last of an epoch may have fewer.
-        seed: Of the order.
+        seed: Seed of the order.
         num_epochs: One past the last epoch.
     """
 
@@ -128,7 +128,7 @@ class TrainOrder(Sampler[list[SampleKey]]):
         sources: Where samples come from.
         epochs: What the order is of.
         start: Where it starts.
-        shard: Whose part of it this is.
+        shard: The part of it that this process gets.
     """
 
     def __init__(
@@ -183,10 +183,10 @@ class _Passes:
 
 
 def _take_turns(shares: Sequence[float]) -> Iterator[tuple[int, int]]:
-    """Without end, which source each sample is from and how many it gave before.
+    """Without end, the source of each sample and how many samples it gave before.
 
-    Always the one that is furthest behind its share, also across epochs: if each began at zero, a
-    source with a small share would come in none of them.
+    The source is always the one furthest behind its share, counted across epochs: if every epoch
+    began at zero, a source with a small share would come in none of them.
     """
     counts = [0] * len(shares)
     while True:
@@ -196,14 +196,14 @@ def _take_turns(shares: Sequence[float]) -> Iterator[tuple[int, int]]:
 
 
 def samples_of_one_pass(sources: Sequence[TrainSource]) -> int:
-    """Samples, of all sources by their shares, after which the first one has been seen once."""
+    """Samples, over all sources by their shares, until the first source has been seen once."""
     return min(math.ceil(source.samples_per_pass / source.share) for source in sources)
 
 
 def choose_indices(
     reader: TrainReader, max_samples: int | None, seed: int
 ) -> npt.NDArray[np.int64] | None:
-    """Samples to train on: None for all, or max_samples drawn by seed; more include the fewer."""
+    """Samples to train on: None for all, or max_samples drawn by seed; more include fewer."""
     if max_samples is None or max_samples >= len(reader):
         return None
     rng = np.random.default_rng(seed)

@@ -16,7 +16,7 @@ _CONTRAST: Final = 0.2
 _CHANNEL_GAIN: Final = 0.05
 _GAMMA: Final = (0.8, 1.2)
 _SATURATION: Final = (0.5, 1.3)
-# Each of the costly changes comes to a part of the samples.
+# Each of the costly changes is made to a share of the samples.
 _SHADOW_SHARE: Final = 0.3
 _BLUR_SHARE: Final = 0.2
 _SHARPEN_SHARE: Final = 0.2
@@ -33,7 +33,7 @@ Image = npt.NDArray[np.uint8]
 
 
 def change_light(image: Image, rng: np.random.Generator) -> Image:
-    """The image as another flight might have brought it home.
+    """The image as another flight might have taken it.
 
     Args:
         image: (H, W, 3) uint8.

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 class Quarantine:
     """The files set aside so far: named once each, counted against a limit.
 
-    One bad file is survived, however small the dataset, unless none may be bad.
+    One bad file is always allowed, however small the dataset, unless max_bad_fraction is 0.
 
     Attributes:
         dataset: Its name, for messages.

@@ -42,11 +42,11 @@ class Reader(Protocol):
 
     @property
     def num_files(self) -> int:
-        """What max_bad_fraction is a share of: all that is listed, missing or not."""
+        """Number of listed files, missing or not; max_bad_fraction is a share of it."""
 
     @property
     def missing(self) -> Sequence[BadFile]:
-        """What is listed, but not there; not among the samples."""
+        """Listed files that are absent; they are not among the samples."""
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -105,7 +105,7 @@ class Release:
 
 
 class DatasetReader(TrainReader, Protocol):
-    """The reader of one of the datasets, which takes from the settings what concerns it."""
+    """The reader of one of the datasets, opened with the settings that concern it."""
 
     @classmethod
     def open(
@@ -117,7 +117,7 @@ class DatasetReader(TrainReader, Protocol):
             root: The dataset's folder.
             split: Which samples.
             hyperparameters: Of the run.
-            scratch_dir: Where what was found out is kept for the next start; not below root.
+            scratch_dir: Where an index may be kept for the next start; not below root.
 
         Raises:
             DataError: If the folder is not what the dataset's release looks like.

@@ -1,4 +1,4 @@
-"""What samples go through between a reader and a batch, in training and in validation."""
+"""The transforms between a reader and a batch, in training and in validation."""
 
 import functools
 import math
@@ -20,7 +20,7 @@ from app.data.sample import PLANES, TARGETS, Sample, make_planes
 _SEAM_PX = 4
 # Least share of a training sample's side that photos fill: squared, 28 % padding at most.
 _MIN_FILLED_SIDE = 0.85
-# But not by thousands of photos of a few pixels: below it there is more padding.
+# But tiny photos are padded more, so that no sample holds thousands of them.
 _MIN_WINDOW_PX = 32
 
 

@@ -1,4 +1,4 @@
-"""What readers share whose photos are no larger than a training window."""
+"""Code shared by readers of photos that are no larger than a training window."""
 
 from abc import abstractmethod
 from typing import Self

@@ -11,8 +11,8 @@ START_METHOD = "forkserver"
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-# A training window of 683 px is 1.4 MiB; fetched from the system for every step of the work on it,
-# its pages take longer than the work. Batches are larger.
+# Larger than a training window (1.4 MiB at 683 px): fetching its pages from the system for every
+# step of the work on it takes longer than the work. Batches are larger than this.
 _MMAP_THRESHOLD_BYTES = 4 * 1024 * 1024
 _TRIM_THRESHOLD_BYTES = 32 * 1024 * 1024
 _PRELOADED = ["app.data.datasets"]

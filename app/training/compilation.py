@@ -23,7 +23,7 @@ def compile_network(network: nn.Module, compile_call: Compile = torch.compile) -
     """Let a network run compiled; a compiler that fails costs a warning.
 
     Only how the network is called changes, not its parameters or their names: checkpoints, averages
-        and exports stay unchanged.
+    and exports stay unchanged.
 
     Args:
         network: Not wrapped by anything.

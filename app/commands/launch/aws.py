@@ -15,8 +15,8 @@ MAX_ATTEMPTS: Final = 6
 _CONNECT_TIMEOUT_S: Final = 10
 _READ_TIMEOUT_S: Final = 60
 
-# Their texts are not shown: that of a wrong signature quotes the request's headers, in which the
-# session token stands.
+# Their texts are not shown: the one of a wrong signature quotes the request's headers, session
+# token included.
 _REJECTED: Final = frozenset(
     {
         "AuthFailure", "IncompleteSignature", "InvalidAccessKeyId", "InvalidClientTokenId",
@@ -45,7 +45,7 @@ class AwsRefusedError(ConfigError):
     """AWS understood a request and refused it.
 
     Attributes:
-        code: AWS's name for the reason, or the HTTP status where an answer has no more than that.
+        code: AWS's name for the reason, or the HTTP status of an answer that names none.
     """
 
     def __init__(self, message: str, code: str) -> None:
@@ -103,7 +103,7 @@ def explain_aws_errors(what: str) -> Iterator[None]:
 
     try:
         yield
-    # Without the causes: their texts may hold what is left out of ours.
+    # Raised without its cause, whose text may hold the secrets that ours leaves out.
     except ClientError as error:
         raise _explain_answer(what, error.response) from None
     except BotoCoreError as error:

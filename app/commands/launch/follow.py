@@ -28,7 +28,7 @@ def follow_job(sagemaker: Any, logs: Any, job_name: str, num_hosts: int) -> int:
         sagemaker: Client of SageMaker.
         logs: Client of CloudWatch Logs.
         job_name: Of a job that exists.
-        num_hosts: If there are several, each line of the log says whose it is.
+        num_hosts: If there are several, each line of the log names its host.
 
     Raises:
         ConfigError: If AWS refuses to tell, or has not answered for a while.

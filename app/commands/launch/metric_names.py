@@ -1,4 +1,4 @@
-"""What SageMaker reads out of a job's log: its metrics by name, each with a regex.
+"""The metrics that SageMaker reads out of a job's log: names, each with a regex.
 
 The line it reads is that of `app.base.logs.metric_line`.
 """

@@ -14,8 +14,8 @@ class LaunchOptions:
         channels: S3 prefix by channel name.
         settings: Texts of --set.
         tags: Texts of --tag.
-        max_hours: What the job may take once it runs.
-        max_wait_hours: What it may take with waiting for spot capacity; None if not given.
+        max_hours: Hours that the job may run.
+        max_wait_hours: Hours that it may run and wait for spot capacity; None if not given.
     """
 
     image: str

@@ -131,7 +131,7 @@ def _build_channel(name: str, uri: str, input_mode: str) -> dict[str, Any]:
 
 
 def _default_output(role: str, region: str) -> str:
-    """Below the bucket that SageMaker's SDKs use as well."""
+    """A folder in the bucket that SageMaker's SDKs use, too."""
     # A job and its role are of one account, so nobody needs to be asked which.
     match = _ROLE.fullmatch(role)
     assert match is not None

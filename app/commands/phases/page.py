@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 
 def check_page(page: Path) -> None:
-    """See that a page can be written, before hours go into what is to stand there.
+    """Check that a page can be written, before hours go into its content.
 
     Raises:
         ConfigError: If it is not there, or has no place for the tables.
@@ -43,7 +43,7 @@ def write_page(page: Path, rows: Sequence[Row]) -> None:
     """Put the tables between the page's markers, and the plots into a folder of its name beside it.
 
     Args:
-        page: As `check_page`; what stands around the markers is kept.
+        page: As `check_page`; the text around the markers is kept.
         rows: One for each phase.
 
     Raises:
@@ -101,7 +101,7 @@ def _overview(rows: Sequence[Row]) -> str:
     before: Row = {}
     for row in rows:
         if "reason" in row:
-            # Where things lie on some machine is nothing for a page that others read.
+            # Paths of one machine do not belong on a page that others read.
             reason = re.sub(r"(?:/[^/\s:;,]+)+/", ".../", str(row["reason"])).replace("|", "/")
             cells.append([row["name"], row["what"], f"{row['status']}: {reason}", *[""] * 6])
             continue
@@ -200,7 +200,8 @@ def _number(value: float | None, form: str, factor: float = 1.0) -> str:
 
 
 def _table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    # Of one width, so that it reads on a terminal as well; but one long reason widens no other row.
+    # Columns have one width, to read well on a terminal, too; but one long reason widens no other
+    # row.
     widths = [
         min(_MAX_CELL_CHARS, max(3, *map(len, column)))
         for column in zip(header, *cells, strict=True)

@@ -48,7 +48,7 @@ class Phase:
         name: Of its folder and in tables.
         preset: Number of its preset, as the hyperparameter `phase` has it.
         settings: What differs from the preset.
-        what: It tries, in a few words.
+        what: What the phase tries, in a few words.
     """
 
     name: str
@@ -105,8 +105,8 @@ def run_phases(
 
     Args:
         series: What to run.
-        requests: Listening; the phase under way is asked to stop, and the rest is left.
-        forecast: Tells before a phase what it is expected to take; None leaves that out.
+        requests: Already listening. On a stop, the phase under way is stopped and the rest is left.
+        forecast: Predicts memory and time of a phase before it runs; None leaves that out.
         fresh: Whether phases that are done are run once more.
 
     Raises:
@@ -134,7 +134,7 @@ def run_phases(
 
 
 def _check_folders(series: PhaseSeries) -> None:
-    """See that folders which would be removed are those of phases."""
+    """Check that folders which would be removed are those of phases."""
     foreign = [
         str(folder)
         for folder in map(series.folder_of, series.phases)
@@ -187,7 +187,7 @@ def _run_phase(
 def _prepare(
     series: PhaseSeries, phase: Phase, requests: StopRequests, forecast: Forecaster | None
 ) -> dict[str, Any] | None:
-    """What a phase began with, and its prediction; None if asked to stop meanwhile."""
+    """The state that a phase begins with, and its prediction; None if asked to stop meanwhile."""
     settings, folder = series.settings_of(phase), series.folder_of(phase)
     key = {
         "version": f"{__version__}, {digest_code()}",
@@ -197,7 +197,8 @@ def _prepare(
     state = _read_map(folder / STATE_FILE) or {}
     if {name: state.get(name) for name in key} == key:
         return state
-    # Of other settings, data or code: its checkpoints would be refused, its numbers are stale.
+    # The folder is of other settings, data or code: checkpoints would be refused, numbers are
+    # stale.
     shutil.rmtree(folder, ignore_errors=True)
     expected = _ask(forecast, phase, settings) if forecast else None
     if requests.to_stop():

@@ -1,4 +1,4 @@
-"""What a phase is expected to take here, told before it runs."""
+"""Memory and time of a phase on this machine, predicted before it runs."""
 
 import hashlib
 import json
@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 Forecaster = Callable[[Mapping[str, str]], tuple[float, float] | None]
 
-# Of app/: what only looks at what a phase left, or does not run in one. Without this list a change
-# of words on a page would cost all phases again.
+# Parts of app/ that only read a phase's results, or do not run in a phase. Without this list, a
+# change of words on a page would cost all phases again.
 _OUTSIDE_OF_TRAINING: Final = (
     "commands/launch", "commands/phases", "commands/plan", "data/check.py", "data/findings",
     "report",
@@ -42,7 +42,7 @@ _MEASURED_PHASES: Final = {"cpu": "4", "cuda": "5"}
 def build_forecaster(
     channels: Mapping[str, Path], settings: Mapping[str, str], cache_dir: Path
 ) -> Forecaster:
-    """Tells the highest memory, GiB, and the seconds of a step of any settings on this machine.
+    """A function that predicts peak memory, GiB, and seconds of a step for settings, here.
 
     It measures when it is first asked for a device, at passes of 1 and 2 samples and two sizes of
     windows, and keeps that in a file. For a GPU where there is none it answers None.
@@ -114,7 +114,7 @@ def _measure(
 
 
 def digest_code() -> str:
-    """Changes with the code that trains: numbers of two codes are not compared."""
+    """A digest of the code that trains: numbers of different code are not compared."""
     outside = [APP_DIR / name for name in _OUTSIDE_OF_TRAINING]
     digest = hashlib.sha256()
     for path in sorted(APP_DIR.rglob("*.py")):
@@ -124,7 +124,7 @@ def digest_code() -> str:
 
 
 def _shares(hyperparameters: Hyperparameters, channels: Mapping[str, Path]) -> dict[str, float]:
-    """Of the datasets trained on; they add up to 1."""
+    """Shares of the datasets trained on; they add up to 1."""
     weights = read_dataset_weights(hyperparameters.dataset_weights)
     chosen = {
         name: weights[name]

@@ -61,7 +61,7 @@ def describe_run(model_dir: Path, forecast: Sequence[float] | None) -> dict[str,
         for phase in MEMORY_PHASES
     }
     known = [memory[phase]["peak_gib"] for phase in ("train", "val")]
-    # Of training and validation: what comes before and after has no settings to lower.
+    # Training and validation only: no setting lowers the memory before and after them.
     peak_gib = max((gib for gib in known if gib is not None), default=None)
     steps, losses = _read_losses(model_dir / "steps.csv")
     trend = find_trend(steps, losses)
@@ -104,7 +104,7 @@ def _describe_steps(step_time: Mapping[str, float] | None) -> dict[str, float | 
 def _compare(
     measured: float | None, predicted: float, name: str, unit: str
 ) -> dict[str, float | None]:
-    """The prediction, and by how many per cent of what was measured it was off."""
+    """The prediction, and its error in per cent of the measured value."""
     error = None if not measured else 100 * (predicted - measured) / measured
     return {f"predicted_{name}_{unit}": predicted, f"{name}_error_percent": error}
 

@@ -13,9 +13,9 @@ class Host:
     """The machine that was measured on.
 
     Attributes:
-        num_cores: Physical ones that measuring had.
-        core_speed: Assumed, of one, in the unit of the table of instances.
-        gpu_tflops: Peak of its GPU; None where it was not measured on one that is known.
+        num_cores: Physical cores that measuring had.
+        core_speed: Assumed speed of one core, in the unit of the table of instances.
+        gpu_tflops: Peak of the GPU measured on; None without one, or if its kind is not known.
         taken_cores: How many of its cores other work took meanwhile.
     """
 
@@ -59,14 +59,14 @@ class Request:
 
 @dataclass(frozen=True)
 class PlanCase:
-    """A request with all that its answer is worked out from.
+    """A request with everything that its answer is worked out from.
 
     Attributes:
         request: What is to be planned.
         precision: Number format that the instance computes in.
         host: The machine measured on.
         measured: Measurements of that machine.
-        facts: Counted; with tensors where a GPU is planned for that was not measured on.
+        facts: Counted facts; with tensors if the step is counted for a GPU, not measured.
     """
 
     request: Request

@@ -1,4 +1,4 @@
-"""From what was measured here and is known of an instance to what training would take there.
+"""Memory, time and cost of training on an instance, worked out from measurements made here.
 
 Every figure bears its basis, and every number that is only assumed is in the list of rules.
 """
@@ -69,15 +69,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What was worked out.
+    """The result for an instance.
 
     Attributes:
-        model: Fitted for the instance.
+        model: The cost model, fitted for the instance.
         settled: The settings, with numbers for batch_size and grad_accum_steps.
-        forecast: For these.
+        forecast: The forecast for these settings.
         largest: The most samples of a pass that fit.
         steps_per_epoch: Optimizer steps.
-        val_s: Of the validation of an epoch.
+        val_s: Seconds of the validation of an epoch.
         hours: All epochs, validation included.
     """
 
@@ -102,7 +102,7 @@ def choose_precision(request: Request) -> str:
     """What `precision` comes to on the instance: "fp32", "bf16" or "fp16".
 
     Raises:
-        ConfigError: If it is one that a CPU does not compute in.
+        ConfigError: If it is a precision that a CPU does not compute in.
     """
     asked = request.hyperparameters.precision
     if not request.on_gpu and asked == "fp16":
@@ -266,7 +266,7 @@ def _describe_refusal(
 
 
 def _fits_checkpointed(case: PlanCase, model: CostModel, settled: Hyperparameters) -> bool:
-    """Whether it would with checkpoint_activations, where that was counted."""
+    """Whether it would fit with checkpoint_activations, where that was counted."""
     request = case.request
     points = _checkpoint(model.measurements.points, case.facts, on_gpu=request.on_gpu)
     if settled.checkpoint_activations or points is None:
@@ -276,7 +276,7 @@ def _fits_checkpointed(case: PlanCase, model: CostModel, settled: Hyperparameter
 
 
 def _checkpoint(points: Sequence[Point], facts: Facts, *, on_gpu: bool) -> tuple[Point, ...] | None:
-    """The points with less memory by the tensors that are not kept; None where not counted."""
+    """The points, less the memory of tensors that are not kept; None where not counted."""
     kept = {(size, side_px): gib for size, side_px, gib in facts.tensors_gib}
     saved = {
         (size, side_px): kept[size, side_px] - gib for size, side_px, gib in facts.checkpointed_gib

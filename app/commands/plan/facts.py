@@ -1,4 +1,4 @@
-"""What a plan needs to know that only torch can tell, asked of a process of its own."""
+"""Facts for a plan that only torch can tell, asked of a child process."""
 
 import json
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ _TIMEOUT_S: Final = 600.0
 
 @dataclass(frozen=True)
 class FactsRequest:
-    """What is asked.
+    """The question to the child.
 
     Attributes:
         settings: Hyperparameters, as texts.
         channels: Folders of datasets, by name.
-        is_sample: Whether these only stand for the published releases, whose sizes then count.
+        is_sample: Whether these are synthetic; then the sizes of the published releases count.
         sides_px: Windows to count the tensors of a step for.
         precision: "fp32", "bf16" or "fp16", of those tensors.
     """
@@ -38,12 +38,12 @@ class FactsRequest:
 
 @dataclass(frozen=True)
 class Facts:
-    """The answer.
+    """The child's answer.
 
     Attributes:
-        samples_per_epoch: After which the first of the datasets has been seen once.
+        samples_per_epoch: Samples until the first of the datasets has been seen once.
         num_photos: Training photos, or parts of large ones, by dataset.
-        shares: Of the datasets trained on.
+        shares: Shares of the datasets trained on.
         num_val: Validation images of all datasets.
         tensors_gib: Of a step, by samples of a pass and side of a window; with activations kept,
             and with checkpoint_activations.
@@ -72,7 +72,7 @@ def ask_facts(request: FactsRequest) -> Facts:
     """The answer of a child process.
 
     Raises:
-        ConfigError: If it has none; says why.
+        ConfigError: If the child has no answer; says why.
     """
     reply = ask_child("count", json.dumps(vars(request)), _TIMEOUT_S)
     if reply.failure is not None:

@@ -22,7 +22,7 @@ from app.commands.plan.facts import Facts
 from app.commands.plan.instances import PRICES_AS_OF, PRICES_REGION
 from app.resources.forecast import USABLE_SHARE
 
-# Of a core: less is what any machine does beside.
+# Cores that other work took; less is normal on any machine.
 _NOTABLE_CORES = 0.2
 # Its CUDA is the last that knows older ones.
 _OLDEST_CAPABILITY = (7, 5)
@@ -30,11 +30,11 @@ _OLDEST_CAPABILITY = (7, 5)
 
 @dataclass(frozen=True)
 class Rule:
-    """What a plan rests on.
+    """A rule or an assumption that a plan rests on.
 
     Attributes:
         name: In JSON.
-        value: A number or a text, to be read off.
+        value: A number or a text.
         text: What it is used for.
     """
 
@@ -45,12 +45,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Plan:
-    """All of it, to be shown.
+    """A plan, ready to be shown.
 
     Attributes:
         case: What was asked, and measured and counted for it.
         figures: Rows of the table.
-        rules: Below it.
+        rules: Rules and assumptions, listed below the table.
     """
 
     case: PlanCase
@@ -59,11 +59,11 @@ class Plan:
 
 
 def build_plan(case: PlanCase, result: Estimate) -> Plan:
-    """The rows and rules of what was worked out.
+    """The rows and rules of an estimate.
 
     Args:
         case: What was asked, and measured and counted for it.
-        result: Of `estimate`.
+        result: The estimate.
     """
     figures = [
         *_measured_figures(case),
@@ -160,7 +160,7 @@ def _batch_figures(request: Request, result: Estimate) -> Iterator[Figure]:
 
 
 def _describe_workers(result: Estimate) -> str:
-    """How many cores there would have to read, to be as fast as a step computes."""
+    """How many cores reading would keep busy to be as fast as the computing."""
     forecast, num_passes = result.forecast, result.settled.grad_accum_steps
     busy_s = forecast.step_s - forecast.wait_s
     if busy_s <= 0 or forecast.load_s == 0:

@@ -28,7 +28,7 @@ class GpuModel:
     Attributes:
         name: As people say it, and as part of what its driver says.
         memory_gib: As its driver counts it.
-        capability: Of CUDA; from 8.0 on bfloat16 is computed natively.
+        capability: CUDA's compute capability; from 8.0 on bfloat16 is computed natively.
         peak_tflops: Of float16, and of bfloat16 where it is native; dense. From the data sheet.
     """
 
@@ -52,11 +52,11 @@ class Instance:
         num_vcpus: Hardware threads.
         num_cores: Physical ones, or those of them that a container may use.
         memory_gib: Of the host.
-        core_speed: Of one core, beside one with AVX-512 and bfloat16 instructions; assumed.
-        computes_bf16: Whether its CPU does natively.
+        core_speed: Assumed speed of a core, relative to one with AVX-512 and bfloat16 instructions.
+        computes_bf16: Whether its CPU computes bfloat16 natively.
         num_gpus: 0 on a CPU instance.
         gpu: Their kind; None where there is none, or where it is not in the table.
-        gpu_gib: Of each; 0 where there is none.
+        gpu_gib: Memory of each GPU; 0 where there is none.
         price_per_hour: USD; None where it is not known.
     """
 
@@ -221,7 +221,7 @@ def find_gpu(name: str) -> GpuModel | None:
 
 
 def local_instance(gpus: Gpus) -> Instance:
-    """This machine, with what its container may use of it.
+    """This machine, as far as its container may use it.
 
     Args:
         gpus: As `read_gpus` found them.

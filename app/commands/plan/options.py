@@ -17,7 +17,7 @@ class PlanOptions:
         settings: Texts of --set.
         price_per_hour: USD for an instance, in place of the table's.
         measurements: A file of an earlier --json, in place of measuring.
-        json: Where to write all of it.
+        json: File to write the plan to.
         lists: Whether only the table of instances is asked for.
     """
 
@@ -33,7 +33,7 @@ class PlanOptions:
 
 
 def read_options(namespace: argparse.Namespace) -> PlanOptions:
-    """The options out of what argparse made of the command line."""
+    """The options as argparse has read them."""
     return PlanOptions(
         instance_type=namespace.instance_type,
         instances=namespace.instances,

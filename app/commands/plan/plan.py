@@ -30,7 +30,7 @@ from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters, parse_settings
 from app.synthetic.sample import FEW, make_sample
 
-# Where only reading is measured: the step is counted.
+# For plans that measure only reading and count the step.
 _TINY_POINTS: Final = ((1, 64), (2, 64))
 
 
@@ -49,14 +49,14 @@ class Measure(Protocol):
 
 
 class OtherWork:
-    """How much of this machine others take from now on, which makes what is measured slower."""
+    """Cores that other work takes from now on, which makes measurements slower."""
 
     def __init__(self) -> None:
         """Begin."""
         self._begun_s, self._busy_s = time.monotonic(), _others_busy_s()
 
     def taken_cores(self) -> float:
-        """How many of the cores that this process may use others took since then, on average."""
+        """How many of this process's cores other work has taken since then, on average."""
         busy_cores = (_others_busy_s() - self._busy_s) / (time.monotonic() - self._begun_s)
         spare_cores = (psutil.cpu_count() or 1) - num_cores()
         return min(max(0.0, busy_cores - spare_cores), float(num_cores()))
@@ -124,14 +124,14 @@ def plan(
 
 
 def read_measurements(path: Path, host: Host) -> tuple[Measurements, Host]:
-    """Those in a file that --json has written, or in one that holds nothing else; and their host.
+    """Measurements and their host, from a file that --json has written, or of measurements alone.
 
     Args:
         path: The file.
-        host: This machine, on which they are taken to be made where the file does not say.
+        host: This machine, which counts as theirs where the file names none.
 
     Raises:
-        ConfigError: If there are none.
+        ConfigError: If the file holds none.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -198,7 +198,7 @@ def _build_request(options: PlanOptions) -> Request:
 
 
 def _check_device(instance: Instance, hyperparameters: Hyperparameters) -> None:
-    """See that the settings and the instance want the same device.
+    """Check that the settings and the instance want the same device.
 
     Raises:
         ConfigError: If not.
@@ -219,7 +219,7 @@ def _check_device(instance: Instance, hyperparameters: Hyperparameters) -> None:
 
 
 def _check_measurements(case: PlanCase) -> None:
-    """See that what was measured is of use for what is planned.
+    """Check that the measurements can be used for this plan.
 
     Raises:
         ConfigError: If not.
@@ -243,7 +243,7 @@ def _check_measurements(case: PlanCase) -> None:
 def _measuring_settings(
     hyperparameters: Hyperparameters, precision: str, *, on_gpu: bool
 ) -> dict[str, str]:
-    """The settings as texts, made such that this machine can measure with them.
+    """The settings as texts, changed so that this machine can measure with them.
 
     The preset is spelt out: its device may be one that is not here.
     """

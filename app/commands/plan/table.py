@@ -104,7 +104,7 @@ def _align(
     Args:
         heading: Of the columns.
         rows: Their texts.
-        right: Column whose texts end, not begin, below each other.
+        right: Index of a column to align to the right.
     """
     table = [heading, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(heading))]

@@ -32,7 +32,7 @@ _COUNTED_SIDE_PX: Final = 512
 
 
 def count_facts(request: FactsRequest) -> Facts:
-    """All that is asked.
+    """The facts that a request asks for.
 
     Raises:
         RoofError: If the data cannot be used.
@@ -78,7 +78,7 @@ def count_gmac(tasks: Iterable[Task], trained: Collection[TaskName]) -> float:
 
     Args:
         tasks: Of the network.
-        trained: Whose heads run.
+        trained: Tasks whose heads run.
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = HybridRoofModel(tuple(tasks))

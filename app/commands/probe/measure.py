@@ -93,7 +93,7 @@ def find_largest(fits: Callable[[int], bool], maximum: int) -> int:
     """The largest number from 1 to the maximum that fits, 0 if none does.
 
     Args:
-        fits: Tells it of a number; whatever is smaller than one that fits does, too.
+        fits: Whether a number fits; if one fits, all smaller ones do, too.
         maximum: At least 1.
     """
     largest, too_large = 0, maximum + 1
@@ -112,7 +112,7 @@ class _Probe:
     """A network in training, and datasets opened for one size of window after the other."""
 
     def __init__(self, request: ProbeRequest, scratch_dir: Path) -> None:
-        # Any number: those of the points take its place.
+        # Any numbers: those of the points take their place.
         self.hyperparameters = parse_hyperparameters({**request.settings, "batch_size": 1})
         self.channels = {name: Path(folder) for name, folder in request.channels.items()}
         self.scratch_dir = scratch_dir
@@ -129,7 +129,7 @@ class _Probe:
         self.state = self._build_state()
 
     def measure_point(self, size: int, side_px: int) -> Point:
-        """Train a few steps with passes of so many samples."""
+        """Train a few steps with passes of `size` samples."""
         hyperparameters = resize_pass(self.hyperparameters, size, side_px).model_copy(
             update={"grad_accum_steps": 1}
         )

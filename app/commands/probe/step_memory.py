@@ -58,7 +58,7 @@ def count_step_memory(
     """
     names = [name for name in TASK_NAMES if name in trained_tasks]
     loss = RoofLoss(tuple(tasks))
-    # Tables that the losses keep for later have to be made of something.
+    # The losses cache tables, which must be made of real tensors first.
     loss(_blank_logits(tasks, names, 1, 8), _blank_targets(names, 1, 8))
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = HybridRoofModel(tuple(tasks), checkpoint_activations=checkpoint_activations)
@@ -68,7 +68,7 @@ def count_step_memory(
         for name, head in model.heads.items():
             head.requires_grad_(name in names)
         model.train()
-        # A moving average cannot be made of it here; it is as large as another one.
+        # A moving average cannot be made here; a second network is as large.
         averaged = HybridRoofModel(tuple(tasks))
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, fused=True)

@@ -26,14 +26,14 @@ from app.data.reader import spread
 from app.data.sample import BadFile
 
 _USUAL_GSD_M: Final = 0.075
-# A tile is 300 MB: so many rows of it are 15.
+# Rows read at a time: 15 MB of a tile's 300 MB.
 _ROWS_AT_ONCE: Final = 512
 # Neighbours share a tenth of a side in the release, so a corner tile's four share at most this.
 _MAX_USUAL_SHARED: Final = 0.25
 
 
 class _Examined(NamedTuple):
-    """What reading one tile told.
+    """What was found while reading a tile.
 
     Attributes:
         tally: Its sums, or why it cannot be used.
@@ -118,7 +118,7 @@ def _names(tiles: Tiles) -> list[str]:
 
 
 def _kind(bad_file: BadFile) -> Kind:
-    """Of a file that the reader sets aside before it reads any window."""
+    """The kind of finding for a file that the reader sets aside before it reads any window."""
     path = bad_file.path
     if os.path.lexists(path):
         return "damaged file"
@@ -236,7 +236,7 @@ def _check_overlaps(
 
 
 def _shared_share(own: Place, others: Mapping[Path, Place]) -> float:
-    """The largest share of a tile's ground that another one shows; a pixel's width is none."""
+    """The largest share of a tile's ground in another tile; overlaps up to a pixel count as 0."""
     rivals = np.array([place[1:5] for place in others.values() if place.crs == own.crs])
     if not len(rivals):
         return 0.0

@@ -24,8 +24,8 @@ from app.data.reader import Reader, Release, Split
 from app.data.sample import TARGETS, BadFile, Sample, with_unknown
 from app.settings.hyperparameters import Hyperparameters
 
-# Of a pass, this share is of cells with roof edges, spread evenly over shares of roof: half of all
-# cells show roofs of a few per cent, and some nothing but grass.
+# Share of a pass that goes to cells with roof edges, spread evenly over shares of roof. Without it,
+# half of all cells would show only a few per cent of roof, and some nothing but grass.
 _EDGE_SHARE: Final = 0.7
 _EDGE_LOWEST, _EDGE_HIGHEST = 0.05, 0.9
 _NUM_EDGE_BINS: Final = 6
@@ -77,7 +77,7 @@ class AirsDataset(Dataset[Sample]):
 
     name: ClassVar[DatasetName] = "airs"
     title: ClassVar[str] = TITLE
-    # A label says that something is a roof, not which plane; and of its lines only the outline.
+    # Labels show roofs, not their planes; of the lines they show only the outline.
     labels: ClassVar[Mapping[TaskName, tuple[str, ...]]] = {
         "segments": ("background",),
         "lines": ("eave",),
@@ -90,7 +90,7 @@ class AirsDataset(Dataset[Sample]):
             root: Folder that holds `train/`, `val/` and `test/`, or `trainval/` with these, or one
                 folder around them.
             split: One of the three, or "all" for those that have images and labels.
-            scratch_dir: Where what was found out is kept for the next time; not below root.
+            scratch_dir: Where the index is kept for the next start; not below root.
 
         Raises:
             DataError: If a folder is absent or empty, a list cannot be read, or no tile is usable.
@@ -143,7 +143,7 @@ class AirsDataset(Dataset[Sample]):
         """Read one cell.
 
         Raises:
-            SampleError: If a file of its tile cannot be read or is not what AIRS's files are. It
+            SampleError: If a file of its tile cannot be read or is unlike AIRS's files. The error
                 bears the tile's name.
         """
         place = self._place(index)
@@ -156,7 +156,8 @@ class AirsDataset(Dataset[Sample]):
             index: Which cell.
             span_m: Least side of the square, metres; the whole tile where that is smaller. At the
                 border of the tile the square is moved inside.
-            rng: Draws the place, which then gives way to the blocks of the file by some pixels.
+            rng: Draws the place, which is then moved by some pixels to need fewer blocks of the
+                file.
 
         Raises:
             SampleError: As __getitem__.
@@ -181,7 +182,7 @@ class AirsDataset(Dataset[Sample]):
         return order
 
     def eval_view(self, max_samples: int | None) -> Reader:
-        """Squares spread over all tiles: a cell of each would always be of the same column."""
+        """Squares spread over all tiles; cells at equal steps would all be of the same column."""
         return AirsWindows(self, max_samples)
 
     def read_square(self, index: int, span_m: float) -> Sample:
@@ -268,8 +269,8 @@ class AirsWindows(Dataset[Sample]):
         self.num_files = dataset.num_files
         self.span_m = dataset.span_m
         num_windows = len(dataset) if max_windows is None else min(max_windows, len(dataset))
-        # One from each of as many equal runs of cells. Where in its run is drawn, once for all:
-        # every so many-th cell would be the same column of every tile.
+        # One window from each of as many equal runs of cells, at a place that is drawn once for
+        # all: cells at equal steps would be the same column of every tile.
         starts = np.arange(num_windows + 1) * len(dataset) // num_windows
         self._cells: _Ints = np.random.default_rng(0).integers(starts[:-1], starts[1:])
         self.sample_ids: Sequence[str] = _Names(self._name_window, len(self))
@@ -342,7 +343,7 @@ def _bins_of_edges(roof_share: npt.NDArray[np.float64]) -> tuple[_Ints, _Ints]:
 def _outline(roof: _Mask, gsd_m: float) -> _Mask:
     """The roofs' outline: (H, W) uint8, 1 on the outermost pixels of roofs.
 
-    What lines_from_segments makes of eaves where all planes are of unknown direction, without its
+    The same as the eaves of lines_from_segments where all directions are unknown, but without its
     search for creases, which takes five times as long. The border of the window is no outline.
 
     Args:

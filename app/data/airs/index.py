@@ -1,4 +1,4 @@
-"""What must be known of AIRS's tiles before windows of them can be drawn, found once and kept.
+"""The index of AIRS's tiles: facts that drawing windows needs, found once and kept.
 
 A tile is read thinly: its headers, every 32nd pixel of every 32nd row of its label, and the last
 pixel of both files, which is what a truncated file lacks.
@@ -49,8 +49,8 @@ class TileFacts(BaseModel):
         gsd_m: Metres per pixel.
         block_px: Rows and columns in which the image is packed, at most those of the tile.
         roof_value: What the label holds on roofs: 1 or 255, or 0 if no roof was seen.
-        image_size_bytes: Of the image's file, all of which was there.
-        label_size_bytes: Of the label's file, all of which was there.
+        image_size_bytes: Size of the image's file, which was complete.
+        label_size_bytes: Size of the label's file, which was complete.
         roof_share: Share of roof in each cell, by row and column of cells.
     """
 
@@ -80,7 +80,7 @@ class TileFacts(BaseModel):
 
 
 class _Stamp(NamedTuple):
-    """By which a file is known to be the one that was read."""
+    """Path, size and time of a file, by which it is recognised."""
 
     relative_path: str
     size_bytes: int
@@ -113,12 +113,12 @@ def num_cells(side_px: int, gsd_m: float) -> int:
 def index_tiles(
     tiles: Sequence[TileFiles], folder: Path, index_path: Path
 ) -> list[TileFacts | BadFile]:
-    """What is known of each tile, or why it cannot be used.
+    """The facts of each tile, or why it cannot be used.
 
     Args:
         tiles: The tiles.
         folder: The dataset's, which no file may leave through a link.
-        index_path: Where facts are kept for the next time; may be absent, damaged or of other
+        index_path: Where facts are kept for the next start; may be absent, damaged or about other
             files. Bad tiles are not kept: they are looked at again.
 
     Returns:
@@ -250,7 +250,7 @@ def _roof_value(path: Path, label: npt.NDArray[np.uint8]) -> Literal[0, 1, 255]:
 
 
 def wrong_values(path: Path, label: npt.NDArray[np.uint8], roof_value: int = 0) -> FileProblem:
-    """The problem of a label that holds something else than 0 and one value for roof.
+    """The problem of a label that holds other values than 0 and one for roof.
 
     Args:
         path: The label.
@@ -282,7 +282,7 @@ def _mean_by_cell(is_roof: npt.NDArray[np.bool_], cells: tuple[int, int]) -> lis
 
 
 def _stamps(tile: TileFiles, folder: Path) -> tuple[_Stamp, ...]:
-    """By which a tile is found again; nothing where a file cannot be looked at, or kept."""
+    """Stamps of a tile's two files; empty where one of them has none that can be kept."""
     stamps = []
     for path in (tile.image_path, tile.label_path):
         try:
@@ -296,7 +296,7 @@ def _stamps(tile: TileFiles, folder: Path) -> tuple[_Stamp, ...]:
 
 
 def _read_kept(index_path: Path) -> dict[tuple[_Stamp, ...], TileFacts]:
-    """The facts of an earlier time, by stamps; none if there are none that can be used."""
+    """The facts of an earlier start, by stamps; empty if none can be used."""
     try:
         kept = _KeptIndex.model_validate_json(index_path.read_bytes())
     except FileNotFoundError:
@@ -313,7 +313,7 @@ def _read_kept(index_path: Path) -> dict[tuple[_Stamp, ...], TileFacts]:
 def _keep(
     index_path: Path, results: Iterable[tuple[tuple[_Stamp, ...], TileFacts | BadFile]]
 ) -> None:
-    """Write facts for the next time, whole or not at all; to do without costs time only."""
+    """Write facts for the next start, whole or not at all; a failure costs only time."""
     tiles = [
         _KeptTile(stamps=list(stamps), facts=facts)
         for stamps, facts in results

@@ -108,13 +108,13 @@ def _find_places(root: Path, split_names: Sequence[str], listings: Listings) -> 
     """The folders, of root and those in it, that hold tiles of one of the splits."""
 
     def holds(place: Path) -> bool:
-        # One of the two is enough, so that a message can say that it is the other that is absent.
+        # One of the two folders is enough, so that a message can name the other one as absent.
         tile_dirs = [tile_dir for name in split_names for tile_dir in _tile_dirs(place, name)]
         return any(_has_tiles(tile_dir, listings) for tile_dir in tile_dirs)
 
     found = [place for place in (root, root / _INNER_DIR) if holds(place)]
     for name in listings.names(root):
-        # One that may not be read, such as lost+found, is not the dataset's.
+        # A folder that may not be read, such as lost+found, is not the dataset's.
         with contextlib.suppress(DataError):
             if name != _INNER_DIR and listings.is_folder(root / name):
                 inner = (root / name, root / name / _INNER_DIR)

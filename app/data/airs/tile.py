@@ -47,7 +47,7 @@ class Tile(NamedTuple):
         )
 
     def fit_to_blocks(self, window: Window) -> Window:
-        """A window of that size nearby for which as few blocks as possible must be unpacked.
+        """A nearby window of the same size for which the fewest blocks must be unpacked.
 
         In blocks of 256 px, a window of 683 px needs 13 of them on average, and nine where it is
         moved by 85 px at most.
@@ -88,8 +88,8 @@ class Tile(NamedTuple):
 
 
 def _fit(start: int, length: int, block: int, side: int) -> int:
-    """A start nearby from which a length lies in as few blocks as it can, inside of a side."""
-    room = -length % block  # what is left over of these blocks
+    """A nearby start from which a length touches the fewest blocks and stays inside the side."""
+    room = -length % block  # the part of these blocks that is not used
     beyond = start % block - room
     if beyond <= 0:
         return start

@@ -32,7 +32,7 @@ def _digest(path: Path) -> bytes | None:
 
 
 def digest_file(path: Path) -> bytes:
-    """By which files with the same bytes are known.
+    """A digest that is equal for files with the same bytes.
 
     Raises:
         OSError: If the file cannot be read.

@@ -11,7 +11,7 @@ _MAX_NAME_BYTES = 100
 
 
 class Listings:
-    """Folders as they were when they were first looked at.
+    """The contents of folders, each read once and remembered.
 
     On a mount of S3 every look is a request.
 
@@ -86,9 +86,9 @@ def read_list(
         root: The dataset's folder; a symlink must not lead outside it.
         one_a_line: What a line holds, for messages.
         remedy: What the user should do about a bad list.
-        problems: Why a list that is there cannot be read is appended; its lines are then none.
+        problems: Gets the reason why a list that exists cannot be read; it then has no lines.
     """
-    # A broken link is there, and an error: silently doing without would change the split.
+    # A broken link is an error, not an absent list: ignoring it would silently change the split.
     if not os.path.lexists(path):
         return None
     try:

@@ -228,7 +228,7 @@ class _OpenRaster(NamedTuple):
 
 @contextlib.contextmanager
 def _problems_of(path: Path, remedy: str) -> Iterator[None]:
-    """Turns what opening and reading a file raise into a FileProblem."""
+    """Turns errors of opening and reading a file into a FileProblem."""
     try:
         yield
     except UnicodeEncodeError as error:
@@ -255,7 +255,7 @@ def _open(path: Path, with_georeference: bool) -> rasterio.DatasetReader:
 
 
 def check_inside(path: Path, root: Path, remedy: str) -> None:
-    """See that a path leads to a file, and that, links followed, it lies in the dataset's folder.
+    """Check that a path leads to a file and, with links followed, lies in the dataset's folder.
 
     Raises:
         FileProblem: If it does not, or does not exist.
@@ -290,7 +290,7 @@ def _header(source: rasterio.DatasetReader, path: Path, remedy: str) -> RasterHe
 
 
 def _bounds(source: rasterio.DatasetReader) -> tuple[float, float, float, float]:
-    """West, south, east, north of all that a file shows, which way ever it is turned."""
+    """West, south, east, north of everything that a file shows, however it is turned."""
     transform = source.transform
     corners = [(0, 0), (source.width, 0), (0, source.height), (source.width, source.height)]
     x = [transform.c + transform.a * column + transform.b * row for column, row in corners]

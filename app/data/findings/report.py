@@ -193,8 +193,8 @@ class AuditReport:
         crs: Images by coordinate reference system; "none" without georeference.
         findings: The worst first.
         unusable: Why training cannot use the dataset at all; None if it can.
-        bad_files: Samples, or tiles, that it cannot use, by name.
-        used_ids: Those that training or its validation would use.
+        bad_files: Samples, or tiles, that training cannot use, by name.
+        used_ids: Samples that training or its validation would use.
     """
 
     dataset: DatasetName

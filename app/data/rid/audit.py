@@ -35,7 +35,7 @@ _BINARY_255: Final = frozenset({0, 255})
 
 
 class _Examined(NamedTuple):
-    """What reading one sample told.
+    """What was found while reading a sample.
 
     Attributes:
         header: Of its image; None if that is not readable.
@@ -68,7 +68,7 @@ def audit_rid(report: AuditReport, scope: AuditScope) -> None:
     _count_files(report, files)
     _check_pairs(report, files)
 
-    # Of a sample in two lists, the first.
+    # A sample in two lists is taken from the first.
     places = {
         sample_id: (reader, index)
         for reader in reversed(readers)
@@ -173,7 +173,7 @@ def _check_pixels(report: AuditReport, examined: Mapping[str, _Examined], files:
     for class_id, name in enumerate(find_task("segments").class_names):
         if counts[class_id] or not num_masks:
             continue
-        # One mask without background may be; a dataset without has other class numbers.
+        # One mask may lack background; a dataset without any background has other class numbers.
         is_odd = class_id == BACKGROUND_CLASS or num_masks >= _MIN_MASKS_FOR_ALL_CLASSES
         what = f"no pixel of class {class_id} ({name}) in {num_masks} masks"
         remedy = "see that the masks number their classes as the release does, 17 for background"

@@ -102,14 +102,15 @@ class RidDataset(WholePhotos):
         rid_split: RidSplit = "disjoint",
         superstructures: bool = False,
     ) -> None:
-        """Find the files of a split. Of images the headers are read, for where they lie.
+        """Find the files of a split, and read the images' headers to learn where they lie.
 
         Args:
             root: Folder that holds the folders above, or holds `RID_dataset/` with them.
             split: Name of a list, or "all" for the three lists together.
             fold: Which of the five splits.
-            rid_split: "disjoint" leaves out of train what shows ground of a val or test image, and
-                out of val what shows ground of a test image; "release" is the lists as they are.
+            rid_split: "disjoint" leaves images that show ground of a val or test image out of
+                train, and images that show ground of a test image out of val; "release" keeps the
+                lists unchanged.
             superstructures: Whether to read their masks. A sample without one has them unknown; a
                 dataset without the folder does not label the task.
 
@@ -196,7 +197,7 @@ class RidDataset(WholePhotos):
         """Read one sample, whole.
 
         Raises:
-            SampleError: If one of its files cannot be read or is not what RID's files are.
+            SampleError: If one of its files cannot be read or is unlike RID's files.
         """
         try:
             return self._read(index)

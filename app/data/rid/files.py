@@ -53,7 +53,7 @@ class RidFiles(NamedTuple):
     list_paths: Mapping[ListName, Path]
 
     def missing(self, sample_id: str) -> list[BadFile]:
-        """The files that a listed sample needs and has not."""
+        """The files that a listed sample needs and lacks."""
         return [
             _missing_file(sample_id, files)
             for files in (self.images, self.segments)

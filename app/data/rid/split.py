@@ -1,4 +1,4 @@
-"""Which of the samples that RID lists to leave out, so that no two splits show the same ground."""
+"""Leaves out samples of RID's lists, so that no two splits show the same ground."""
 
 import functools
 from collections import Counter, defaultdict
@@ -24,7 +24,7 @@ RIVALS: Final[Mapping[Split, tuple[ListName, ...]]] = {
     "test": (),
     "all": (),
 }
-# Of a header most is waiting for the disk or the network.
+# Reading a header is mostly waiting for the disk or the network.
 _NUM_HEADERS_AT_ONCE: Final = 8
 _MAX_PLACES_KEPT: Final = 8192
 
@@ -39,7 +39,7 @@ class SplitReport:
         num_listed: Samples that the list names.
         num_dropped_overlap: Left out because they show ground of another split's image.
         num_dropped_identical: Left out because another split holds the same sample or the same
-            file. Among images with georeference only the former: the latter overlap.
+            file. With georeference only the same sample counts: the same file overlaps anyway.
         num_unchecked: Kept, but without a georeference to compare.
     """
 
@@ -78,8 +78,8 @@ def leave_out_shared(
 ) -> tuple[list[str], SplitReport]:
     """The samples that show no ground of another split's image.
 
-    Images without georeference are compared by content. What cannot be read is kept, and found out
-    when it is read.
+    Images without georeference are compared by content. An image that cannot be read is kept, and
+    reported when it is read.
 
     Args:
         root: The dataset's folder; a symlink must not lead outside it.
@@ -140,7 +140,7 @@ def _keep_disjoint(
     image_paths: Mapping[str, Path],
     places: Mapping[str, Place | None],
 ) -> tuple[list[str], SplitReport]:
-    """The samples whose ground no rival shows; `places` is of all images that can be read."""
+    """The samples whose ground no rival shows; `places` holds every image that can be read."""
     listed_twice = set(sample_ids) & set(rival_ids)
     rest = [sample_id for sample_id in sample_ids if sample_id not in listed_twice]
     rivals = [sample_id for sample_id in rival_ids if sample_id in places]
@@ -179,7 +179,7 @@ def _common_crs(places: Mapping[str, Place | None]) -> str | None:
 def _identical(
     own: Sequence[str], rivals: Sequence[str], image_paths: Mapping[str, Path]
 ) -> set[str]:
-    """Those of own whose file holds the same bytes as a rival's.
+    """The samples of own whose file holds the same bytes as a rival's.
 
     Only files of equal size are read.
     """

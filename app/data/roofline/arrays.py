@@ -75,7 +75,7 @@ def find_axes(array: ArrayInfo, num_channels: int) -> Axes:
     """Tell an array's axes apart by their sizes; where several ways fit, MATLAB's order goes first.
 
     Raises:
-        ValueError: If no way fits, or several others do.
+        ValueError: If no way fits, or several ways fit but MATLAB's does not.
     """
     all_axes = range(len(array.shape))
     fits: list[Axes] = []
@@ -120,7 +120,7 @@ def read_sample(file: MatArrays, name: str, axes: Axes, index: int) -> npt.NDArr
 def find_scale(path: Path, file: MatArrays, name: str, axes: Axes) -> float:
     """1.0 or 255.0: the upper end of an array's values, from several samples of it.
 
-    By most of them, not by each: a dark sample of 0..255 is not one of 0..1.
+    Most of these samples decide: a single dark sample of 0..255 may look like one of 0..1.
     """
     places = np.unique(np.linspace(0, axes.num_samples - 1, _NUM_PROBED).astype(int))
     maxima: list[float] = []

@@ -15,7 +15,7 @@ _REMEDY = "leave such crops out of the file, or correct them"
 
 
 class _Examined(NamedTuple):
-    """What reading one crop told.
+    """What was found while reading a crop.
 
     Attributes:
         tally: Its sums, or the error.

@@ -71,8 +71,8 @@ class RooflineDataset(WholePhotos):
 
     Elements are drawn in blocks of 9 px on a lattice, so a line's place is known to about 4.5 px.
     Its target is the centre line of the blocks, and unknown in the rest of them. Valleys are not
-    labelled, nor are planes. The file holds no split, no names and no place: a split here is one of
-    blocks of neighbouring samples.
+    labelled, nor are planes. The file holds no split, no names and no place, so a split here is
+    made of blocks of neighbouring samples.
 
     Known defects: metres per pixel are not published; heights are of a surface model, with trees.
 
@@ -131,7 +131,7 @@ class RooflineDataset(WholePhotos):
         self.labels: Mapping[TaskName, tuple[str, ...]] = self._find_labels()
 
     def _warn_if_slow(self) -> None:
-        """MATLAB may store many samples in one piece, each of which is unpacked for one of them."""
+        """Warn if MATLAB has stored many samples in one piece, unpacked again for each of them."""
         try:
             unpacked = [
                 self._file.unpacked_bytes(name, axes.sample) for name, axes in self._axes.items()
@@ -305,7 +305,7 @@ def centre_lines(blocks: npt.NDArray[np.bool_]) -> _Mask:
 
 
 def _known_depth(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Metres, NaN where they cannot be; all NaN if all are the same, which no crop of a roof is."""
+    """Metres, NaN where impossible; all NaN if all are equal, as in no crop of a roof."""
     with np.errstate(invalid="ignore"):
         low_m, high_m = DEPTH_RANGE_M
         possible = (depth >= low_m) & (depth <= high_m)

@@ -25,7 +25,7 @@ _HDF5_OFFSETS: Final = (0, 512, 1024, 2048, 4096)
 _MAX_CHUNK_BYTES: Final = 64 * 2**20
 _MAX_CACHE_BYTES: Final = 128 * 2**20
 _MAX_AXES: Final = 4
-# A slice of more would be read for seconds; MATLAB makes a few dozen.
+# A slice of more chunks would take seconds to read; MATLAB makes a few dozen.
 _MAX_SLICE_CHUNKS: Final = 10_000
 _MAX_CACHE_SLOTS: Final = 100_003
 # What is built into the library; others would be loaded from plugins.
@@ -182,7 +182,7 @@ class MatArrays:
         return np.asarray(values).T
 
     def unpacked_bytes(self, name: str, axis: int | None) -> int:
-        """What is unpacked with a slice because its neighbours lie in the same pieces of the file.
+        """Bytes unpacked with a slice because its neighbours lie in the same pieces of the file.
 
         Raises:
             FileProblem: As `read`.
@@ -254,7 +254,7 @@ def _check_dataset(node: h5py.HLObject) -> ArrayInfo:
         raise RefusedArray(f"got values of type {dtype}, expected numbers")
     if node.is_virtual or node.external:
         raise RefusedArray("got values in other files, expected them in this one")
-    # Of an array without values MATLAB stores the lengths of its axes, and a mark.
+    # For an array without values, MATLAB stores the lengths of its axes, and a mark.
     if "MATLAB_empty" in node.attrs or (node.shape is not None and 0 in node.shape):
         raise RefusedArray("got an empty array")
     if node.shape is None or not 1 <= len(node.shape) <= _MAX_AXES:

@@ -30,9 +30,9 @@ HEADER_BYTES: Final = 128
 _VERSION: Final = 0x0100
 _MAX_BYTES: Final = 4 * GIB
 _MAX_AXES: Final = 4
-# Of zlib: the most that a byte can stand for.
+# zlib's limit: the most bytes that one compressed byte can stand for.
 _MAX_RATIO: Final = 1032
-# What reading takes beside the arrays.
+# Memory that reading takes beside the arrays.
 _ROOM_BYTES: Final = 512 * 2**20
 _START_S: Final = 60.0
 _SLOWEST_BYTES_PER_S: Final = 4 * 2**20
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Conversion:
-    """What the child is asked.
+    """The child's task.
 
     Attributes:
         source: The version 5 file.
@@ -78,7 +78,7 @@ def is_version_5(start: bytes) -> bool:
 def store_as_hdf5(
     path: Path, struct_name: str, names: Sequence[str], scratch_dir: Path
 ) -> tuple[Path, dict[str, str]]:
-    """The HDF5 file with a version 5 file's arrays, axes reversed; made where it is absent.
+    """The HDF5 file with a version 5 file's arrays, axes reversed; it is made if absent.
 
     Of several processes one makes it, and the others wait for it.
 
@@ -114,7 +114,7 @@ def store_as_hdf5(
 
 @contextlib.contextmanager
 def _one_at_a_time(lock: Path) -> Iterator[None]:
-    """Waits until no other process is in it; where the disk has no locks, all are at once."""
+    """Lets in one process at a time; on a disk without locks, all at once."""
     with lock.open("w") as file:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
