@@ -49,7 +49,7 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
     """Run a command in this process; an error becomes one line, a failure file, an exit code.
 
     Raises:
-        BrokenPipeError: If nobody reads what check-data, plan or launch prints.
+        BrokenPipeError: If nobody reads what check-data, launch, phases or plan prints.
     """
     command: Callable[[argparse.Namespace], int | None] = options.run
     try:
