@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 python := .venv/bin/python
-shell_scripts = $(shell git ls-files '*.sh') .ci/run .ci/docker-up docker/train
+shell_scripts = $(wildcard *.sh scripts/*.sh docker/*.sh) .ci/run .ci/docker-up docker/train
 
 # Where the images' torch and base come from: where the environment names them, else as the
 # Dockerfiles say. TORCH_INDEX_URL set but empty is pip's default index, which also stands in for one

@@ -11,7 +11,7 @@ import numpy as np
 from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, SampleError
 from app.base.tasks import BACKGROUND_CLASS
-from app.data.datasets import DATASETS, open_reader
+from app.data.datasets import DATASET_PARTS, open_reader
 from app.data.findings.report import AuditReport, Finding, is_constant, num_known, tally_sample
 from app.data.findings.scope import AuditScope
 from app.data.quarantine import Quarantine
@@ -35,7 +35,7 @@ def audit_dataset(name: DatasetName, root: Path, scope: AuditScope) -> AuditRepo
     """
     report = AuditReport(name, root)
     try:
-        DATASETS[name].audit(report, scope)
+        DATASET_PARTS[name].audit(report, scope)
         _open_as_training_does(report, scope.hyperparameters, scope.scratch_dir)
     except DataError as error:
         what, _, remedy = str(error).rpartition("; ")

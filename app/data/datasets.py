@@ -53,7 +53,7 @@ class DatasetParts(NamedTuple):
     audit: Audit
 
 
-DATASETS: Final[Mapping[DatasetName, DatasetParts]] = {
+DATASET_PARTS: Final[Mapping[DatasetName, DatasetParts]] = {
     "rid": DatasetParts(RidDataset, audit_rid),
     "roofline": DatasetParts(RooflineDataset, audit_roofline),
     "airs": DatasetParts(AirsDataset, audit_airs),
@@ -253,7 +253,7 @@ def open_reader(
     Raises:
         DataError: If the folder is not what the dataset's release looks like.
     """
-    return DATASETS[name].reader.open(root, split, hyperparameters, scratch_dir)
+    return DATASET_PARTS[name].reader.open(root, split, hyperparameters, scratch_dir)
 
 
 def build_eval_dataset(reader: TrainReader, hyperparameters: Hyperparameters) -> EvalDataset:

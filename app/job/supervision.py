@@ -106,10 +106,10 @@ class Supervision:
     requests: StopRequests
     paths: Paths
     memory: MemorySampler
-    _oom_kills_before: int | None = field(default_factory=read_oom_kills)
-    _stop_deadline_s: float | None = None
-    _crash_deadline_s: float | None = None
-    _is_too_late: bool = False
+    _oom_kills_before: int | None = field(init=False, default_factory=read_oom_kills)
+    _stop_deadline_s: float | None = field(init=False, default=None)
+    _crash_deadline_s: float | None = field(init=False, default=None)
+    _is_too_late: bool = field(init=False, default=False)
 
     def watch(self) -> None:
         """Pass requests on until all processes have ended, and kill those that do not end."""

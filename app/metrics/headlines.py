@@ -42,7 +42,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Chart:
+class CurveChart:
     """A chart of the report, over epochs.
 
     Attributes:
@@ -64,7 +64,7 @@ class Curve:
         legend: What the line is called there.
     """
 
-    chart: Chart
+    chart: CurveChart
     position: int
     legend: str
 
@@ -99,11 +99,11 @@ class Headline:
         return self.name.startswith(f"val/{task}/")
 
 
-_PLANES: Final = Chart("Roof planes, share right (1 is perfect)", y_top=1.0)
-_DIRECTIONS: Final = Chart("Direction of planes, error in degrees")
-_LINES: Final = Chart("Roof lines, F1 within 3 px (1 is perfect)", y_top=1.0)
-_HEIGHTS: Final = Chart("Heights, error in metres")
-_SUPERSTRUCTURES: Final = Chart("Superstructures, overlap (1 is perfect)", y_top=1.0)
+_PLANES: Final = CurveChart("Roof planes, share right (1 is perfect)", y_top=1.0)
+_DIRECTIONS: Final = CurveChart("Direction of planes, error in degrees")
+_LINES: Final = CurveChart("Roof lines, F1 within 3 px (1 is perfect)", y_top=1.0)
+_HEIGHTS: Final = CurveChart("Heights, error in metres")
+_SUPERSTRUCTURES: Final = CurveChart("Superstructures, overlap (1 is perfect)", y_top=1.0)
 # In the order of the report.
 CHARTS: Final = (_PLANES, _DIRECTIONS, _LINES, _HEIGHTS, _SUPERSTRUCTURES)
 
@@ -260,7 +260,7 @@ def cards() -> list[tuple[str, Card]]:
     return sorted(found, key=lambda pair: pair[1].position)
 
 
-def curves(chart: Chart) -> list[tuple[str, str]]:
+def curves(chart: CurveChart) -> list[tuple[str, str]]:
     """Names and legends of a chart's lines, in their order."""
     found = [(one.curve, one.name) for one in HEADLINES if one.curve and one.curve.chart == chart]
     found.sort(key=lambda pair: pair[0].position)

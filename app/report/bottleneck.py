@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.report.steps import PARTS
+from app.resources.steps import PARTS
 
 # Shares of a step above which a part is worth a word. Forward and backward are what a step is for,
 # so they are named where nothing else is.

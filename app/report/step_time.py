@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from app.report.bottleneck import describe_bottleneck, format_s
 from app.report.charts import GREY_INDEX, LAYER_COLOURS, Chart, Frame, Layer, area_chart
-from app.report.steps import PARTS
 from app.report.tables import finite
+from app.resources.steps import PARTS
 
 # A row of steps.csv.
 Row = Mapping[str, Any]

@@ -16,7 +16,13 @@ from app.base.children import Reply
 from app.base.errors import ConfigError, StopRequested
 from app.base.units import GIB
 from app.resources.cgroup import read_memory_limit_gib
-from app.resources.forecast import USABLE_SHARE, CostModel, Limits, resize_pass, split_global_batch
+from app.resources.forecast import (
+    USABLE_SHARE,
+    CostModel,
+    MemoryLimits,
+    resize_pass,
+    split_global_batch,
+)
 from app.resources.gpus import read_gpus
 from app.resources.measuring import ProbeRequest, ask_probe, read_answers
 from app.settings.hyperparameters import Hyperparameters
@@ -265,13 +271,16 @@ def _read_trial(reply: Reply) -> int:
     return largest
 
 
-def _limits() -> Limits:
+def _limits() -> MemoryLimits:
     """Memory for training on this host: the container's limit, or less where less is free."""
-    return Limits(min(read_memory_limit_gib(), psutil.virtual_memory().available / GIB))
+    return MemoryLimits(min(read_memory_limit_gib(), psutil.virtual_memory().available / GIB))
 
 
 def _describe_smaller(
-    model: CostModel, hyperparameters: Hyperparameters, limits: Limits, num_local_processes: int
+    model: CostModel,
+    hyperparameters: Hyperparameters,
+    limits: MemoryLimits,
+    num_local_processes: int,
 ) -> str:
     side_px = model.largest_side_px(hyperparameters, limits, num_local_processes)
     if side_px is None:

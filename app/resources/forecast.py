@@ -145,7 +145,7 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class Limits:
+class MemoryLimits:
     """The memory that a run may take, to be filled to USABLE_SHARE.
 
     Attributes:
@@ -221,7 +221,7 @@ class CostModel:
         )
 
     def fits(
-        self, hyperparameters: Hyperparameters, limits: Limits, num_processes: int = 1
+        self, hyperparameters: Hyperparameters, limits: MemoryLimits, num_processes: int = 1
     ) -> bool:
         """Whether a run stays within USABLE_SHARE of the limits.
 
@@ -240,7 +240,7 @@ class CostModel:
     def largest_micro_batch(
         self,
         hyperparameters: Hyperparameters,
-        limits: Limits,
+        limits: MemoryLimits,
         num_processes: int = 1,
         max_size: int = 256,
         total: int | None = None,
@@ -264,7 +264,7 @@ class CostModel:
         return 0
 
     def largest_side_px(
-        self, hyperparameters: Hyperparameters, limits: Limits, num_processes: int = 1
+        self, hyperparameters: Hyperparameters, limits: MemoryLimits, num_processes: int = 1
     ) -> int | None:
         """The largest windows, below crop_size_px, at which a pass of one sample fits; or None.
 

@@ -4,6 +4,7 @@ import csv
 import logging
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -74,6 +75,17 @@ def _merge_rows(first: _Row, second: _Row) -> _Row:
         merged[column] = worst(known) if known else None
     num_samples = first.num_samples + second.num_samples
     return _Row(first.time_s, first.phase, merged, num_samples)
+
+
+def write_memory_csv(path: Path, rows: Sequence[Mapping[str, float | str | None]]) -> None:
+    """Write the rows of a sampler; a value that is unknown stays empty."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["time_s", "phase", *COLUMNS])
+        for row in rows:
+            values = (row[column] for column in COLUMNS)
+            cells = ["" if value is None else f"{value:.4f}" for value in values]
+            writer.writerow([f"{row['time_s']:.2f}", row["phase"], *cells])
 
 
 class MemorySampler:
@@ -207,16 +219,6 @@ class MemorySampler:
             }
             for row in rows
         ]
-
-    def write_csv(self, path: Path) -> None:
-        """Write the rows; a value that is unknown stays empty."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["time_s", "phase", *COLUMNS])
-            for row in self.rows():
-                values = (row[column] for column in COLUMNS)
-                cells = ["" if value is None else f"{value:.4f}" for value in values]
-                writer.writerow([f"{row['time_s']:.2f}", row["phase"], *cells])
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):

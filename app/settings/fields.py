@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 Group = Literal["Data", "Model and losses", "Optimisation", "Run"]
 
 
-class Limits(TypedDict, total=False):
+class FieldLimits(TypedDict, total=False):
     """What a value must keep to, in pydantic's words."""
 
     ge: float
@@ -25,7 +25,7 @@ def setting(
     group: Group,
     *,
     changes_weights: bool = True,
-    **limits: Unpack[Limits],
+    **limits: Unpack[FieldLimits],
 ) -> Any:  # noqa: ANN401
     """A field of Hyperparameters.
 

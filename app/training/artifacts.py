@@ -15,8 +15,8 @@ from app.model.export import export_model
 from app.model.network import HybridRoofModel
 from app.report.pictures import Panel
 from app.report.report import ReportInput, write_report
-from app.report.steps import StepSeries
-from app.resources.memory_sampler import MemorySampler
+from app.resources.memory_sampler import MemorySampler, write_memory_csv
+from app.resources.steps import StepSeries
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,8 @@ def write_artifacts(
     results, memory = outcome.results, outcome.memory
     export_model(model_dir, model, description)
     memory.sample_now()
-    memory.write_csv(model_dir / MEMORY_FILE)
+    memory_rows = memory.rows()
+    write_memory_csv(model_dir / MEMORY_FILE, memory_rows)
     outcome.steps.write_csv(model_dir / STEPS_FILE)
     rows = "".join(json.dumps(row) + "\n" for row in results.history)
     (model_dir / HISTORY_FILE).write_text(rows, encoding="utf-8")
@@ -111,7 +112,7 @@ def write_artifacts(
             tasks=model.tasks,
             metrics=metrics,
             history=results.history,
-            memory=memory.rows(),
+            memory=memory_rows,
             steps=outcome.steps.rows,
             panels=outcome.panels,
         ),

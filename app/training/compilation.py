@@ -52,11 +52,6 @@ def compile_network(network: nn.Module, compile_call: Compile = torch.compile) -
     network._compiled_call_impl = call
 
 
-def is_compiled(network: nn.Module) -> bool:
-    """Whether the network runs compiled now."""
-    return network._compiled_call_impl is not None
-
-
 def _describe(error: Exception) -> str:
     """The first line that says something: dynamo's own first line is "backend='...' raised:"."""
     cause: BaseException = getattr(error, "inner_exception", error)

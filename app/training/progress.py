@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.base.tasks import TaskName
-from app.report.steps import StepSeries
+from app.resources.steps import StepSeries
 from app.training.artifacts import Results
 from app.training.ranks.distributed import world_size
 from app.training.state import LossSums, StepResult

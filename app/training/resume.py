@@ -152,6 +152,12 @@ def resume_run(
         if saved_identity.get(name) == only_value:
             del saved_identity[name]
     differences = find_differences(saved_identity, identity)
+    if removed := [name for name in _REMOVED_SETTINGS if name in saved_identity]:
+        raise CheckpointError(
+            f"checkpoint {path} was trained with "
+            f"{', '.join(f'{name}={saved_identity[name]}' for name in removed)}, which this "
+            "version cannot do; use the version that wrote it, or set resume=never to start anew"
+        )
     if differences and mode == "auto":
         raise CheckpointError(
             f"checkpoint {path} belongs to another run: {'; '.join(differences)}; give the earlier "

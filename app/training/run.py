@@ -1,6 +1,6 @@
 """Everything a run is made of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,7 @@ class Run:
     identity: Mapping[str, Any]
     progress: Progress
     profiler: StepProfiler
-    batches: Iterator[Batch]
+    batches: Generator[Batch, None, None]
     started_s: float
     first_step: int
 

@@ -63,9 +63,11 @@ def train(job: Job, pass_limit: PassLimit) -> None:
                 close_epoch(run, validate(run))
         except StopRequested:  # raised on all ranks at the same step
             is_stopped = True
+        if is_stopped:
             logger.info("asked to stop at step %d: saving what there is", run.state.step)
             share_bad_files(run.datasets)
             save_run(run)
+        run.batches.close()  # data workers and their batches take up no memory from here on
         if rank() == 0:
             export_run(run, is_stopped=is_stopped)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.report.steps import StepSeries
+from app.resources.steps import StepSeries
 from tests.support.report import Page, make_metrics, make_steps, section, write
 
 

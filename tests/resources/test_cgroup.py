@@ -1,4 +1,4 @@
-"""Limits of processor time and memory, from files as the kernel writes them."""
+"""MemoryLimits of processor time and memory, from files as the kernel writes them."""
 
 import pytest
 

@@ -4,9 +4,9 @@ import pytest
 
 from app.resources.forecast import (
     CostModel,
-    Limits,
     Loading,
     Measurements,
+    MemoryLimits,
     Point,
     split_global_batch,
 )
@@ -112,12 +112,12 @@ def test_processes_of_a_host_share_its_cores_and_add_up():
 def test_largest_micro_batch_fills_the_usable_share():
     model = CostModel(measurements())
     limit_gib = 8.0
-    largest = model.largest_micro_batch(settings(), Limits(limit_gib))
+    largest = model.largest_micro_batch(settings(), MemoryLimits(limit_gib))
     fits = model.forecast(settings(batch_size=largest), {})
     too_large = model.forecast(settings(batch_size=largest + 1), {})
     assert fits.needed_gib <= 0.85 * limit_gib < too_large.needed_gib
-    assert model.largest_micro_batch(settings(), Limits(1.5)) == 0
-    assert model.largest_micro_batch(settings(), Limits(1000.0), max_size=7) == 7
+    assert model.largest_micro_batch(settings(), MemoryLimits(1.5)) == 0
+    assert model.largest_micro_batch(settings(), MemoryLimits(1000.0), max_size=7) == 7
 
 
 def test_the_gpu_may_be_what_bounds_it():
@@ -127,7 +127,7 @@ def test_the_gpu_may_be_what_bounds_it():
     )
     model = CostModel(measurements(points, device="cuda"))
     # 0.5 GiB and 0.25 for each sample: 14 of them in 85 % of 4.8 GiB and no more.
-    assert model.largest_micro_batch(settings(), Limits(1000.0, 4.8)) == 14
+    assert model.largest_micro_batch(settings(), MemoryLimits(1000.0, 4.8)) == 14
 
 
 def test_windows_of_one_size_are_enough_for_that_size():

@@ -15,7 +15,7 @@ import pytest
 
 from app.resources import memory_sampler as memory
 from app.resources.cgroup import CgroupPlace
-from app.resources.memory_sampler import MemorySampler
+from app.resources.memory_sampler import MemorySampler, write_memory_csv
 from tests.support.memory import write_cgroup
 from tests.support.paths import ROOT
 
@@ -74,7 +74,7 @@ def test_thread_samples_on_its_own_and_ends_with_the_context() -> None:
 def test_csv_has_a_row_per_sample_and_empty_cells_for_the_unknown(tmp_path: Path) -> None:
     with MemorySampler(NEVER_S, place=CgroupPlace(tmp_path, tmp_path / "absent")) as sampler:
         sampler.enter_phase("train")
-    sampler.write_csv(tmp_path / "memory.csv")
+    write_memory_csv(tmp_path / "memory.csv", sampler.rows())
     with (tmp_path / "memory.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["time_s", "phase", *memory.COLUMNS]
@@ -117,7 +117,7 @@ def test_failure_is_logged_once_and_does_not_reach_the_job(
     ]
     assert sampler.peaks() == {}
     assert sampler.peak_rss_gib() == 0.0
-    sampler.write_csv(tmp_path / "memory.csv")
+    write_memory_csv(tmp_path / "memory.csv", sampler.rows())
     assert (tmp_path / "memory.csv").read_text().count("\n") == 1
 
 

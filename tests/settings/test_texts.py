@@ -33,7 +33,16 @@ def test_an_automatic_batch_size_has_to_be_resolved():
         _ = Hyperparameters(batch_size="auto").micro_batch_size
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "1.5", "Auto", "nan", "true", "", True, None, [1]])
+@pytest.mark.parametrize(("text", "rate"), [("1", 1.0), ("1e-3", 0.001)])
+def test_learning_rates(text, rate):
+    parsed = parse_hyperparameters({"learning_rate": text}).learning_rate
+    assert parsed == rate
+    assert type(parsed) is float
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "1.5", "Auto", "nan", "NaN", "1e999", "true", "", True, None, [1]]
+)
 def test_a_wrong_learning_rate_is_one_problem(value):
     with pytest.raises(ConfigError, match=r"^learning_rate: Input should be [^;]*, got ") as error:
         parse_hyperparameters({"learning_rate": value})

@@ -14,8 +14,8 @@ from app.base.tasks import BACKGROUND_CLASS, Task, build_tasks, find_task
 from app.metrics.definitions import define_metrics
 from app.report.pictures import Panel
 from app.report.report import ReportInput, write_report
-from app.report.steps import StepSeries
 from app.resources.memory_sampler import COLUMNS
+from app.resources.steps import StepSeries
 
 HOSTILE = "<script src='http://evil.example/x.js'>alert(\"1\")</script>&$x$"
 CLASS_NAMES = list(find_task("segments").class_names)

@@ -8,9 +8,12 @@ from app.base.errors import ConfigError
 from app.base.tasks import build_tasks
 from app.job.job import Job
 from app.job.paths import Paths
+from app.model.devices import Compute
 from app.resources.batch_size import PassLimit
+from app.resources.memory_sampler import MemorySampler
 from app.settings.hyperparameters import Hyperparameters
-from app.training.build import build_state, choose_task_weights, settle_settings
+from app.training import build as build_module
+from app.training.build import build_run, build_state, choose_task_weights, settle_settings
 
 CPU = torch.device("cpu")
 TASKS = build_tasks()
@@ -148,3 +151,18 @@ def test_nothing_to_train():
         r"tasks are 0; set segments_weight or lines_weight above 0, or add a dataset",
     ):
         choose_task_weights(given, ("segments", "lines"))
+
+
+@pytest.mark.parametrize(("choice", "num_compiled"), [("off", 0), ("on", 1)])
+def test_a_network_is_compiled_where_that_is_asked_for(
+    small_ml, tmp_path, monkeypatch, choice, num_compiled
+):
+    compiled = []
+    monkeypatch.setattr(build_module, "compile_network", compiled.append)
+    settings = Hyperparameters(torch_compile=choice, crop_size_px=64, batch_size=2, device="cpu")
+    paths = Paths(tmp_path)
+    for folder in (paths.model_dir, paths.checkpoint_dir):
+        folder.mkdir()
+    job = Job(paths, settings, {"rid": small_ml / "input/data/rid"}, lambda: False)
+    run = build_run(job, Compute(CPU), MemorySampler(60.0), PassLimit())
+    assert compiled == [run.state.model] * num_compiled

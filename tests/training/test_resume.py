@@ -79,7 +79,7 @@ def test_a_setting_that_is_gone_counts_as_what_every_run_does_now(tmp_path):
     save(tmp_path / "fixed", state, {**identity, "task_weighting": "fixed"})
     resume_run(tmp_path / "fixed", "auto", identity, state, NO_FILES)
     save(tmp_path / "learned", state, {**identity, "task_weighting": "uncertainty"})
-    with pytest.raises(CheckpointError, match=r"task_weighting was uncertainty, now None"):
+    with pytest.raises(CheckpointError, match=r"with task_weighting=uncertainty, which"):
         resume_run(tmp_path / "learned", "auto", identity, state, NO_FILES)
 
 

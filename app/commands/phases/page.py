@@ -8,7 +8,7 @@ from typing import Any, Final
 from app.base.errors import ConfigError
 from app.base.storage import replacing, writing_to
 from app.commands.phases.rows import MEMORY_PHASES, METRICS
-from app.report.steps import PARTS
+from app.resources.steps import PARTS
 
 START: Final = "<!-- Written by python -m app phases: run it anew. -->"
 END: Final = "<!-- End of what python -m app phases writes. -->"

@@ -29,6 +29,8 @@ from app.resources.gpus import read_gpus
 logger = logging.getLogger(__name__)
 
 STATE_FILE: Final = "phase.json"
+# What earlier versions wrote in its place.
+_OLDER_STATE_FILES: Final = ("rung.json",)
 ROWS_FILE: Final = "phases.json"
 LOG_FILE: Final = "log.txt"
 _GPU_PHASE: Final = 5
@@ -138,12 +140,14 @@ def _check_folders(series: PhaseSeries) -> None:
     foreign = [
         str(folder)
         for folder in map(series.folder_of, series.phases)
-        if folder.exists() and not (folder / STATE_FILE).exists() and any(folder.iterdir())
+        if folder.exists()
+        and any(folder.iterdir())
+        and not any((folder / name).exists() for name in (STATE_FILE, *_OLDER_STATE_FILES))
     ]
     if foreign:
         raise ConfigError(
             f"--base-dir: {', '.join(foreign)} would be overwritten, expected folders of an "
-            f"earlier phases (with {STATE_FILE}); move them, or name another folder"
+            f"earlier series of phases (with {STATE_FILE}); move them, or name another folder"
         )
 
 

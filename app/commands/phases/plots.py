@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from app.commands.phases.rows import MEMORY_PHASES
-from app.report.steps import PARTS
+from app.resources.steps import PARTS
 
 Row = Mapping[str, Any]
 

@@ -15,7 +15,7 @@ from app.job.environments import choose_num_processes
 from app.resources.batch_size import settle_batch_size
 from app.resources.cgroup import read_memory_limit_gib
 from app.resources.cores import num_cores, read_cpu_flags
-from app.resources.forecast import CostModel, Limits, Measurements
+from app.resources.forecast import CostModel, Measurements, MemoryLimits
 from app.resources.gpus import Gpus, read_gpus
 from app.resources.measuring import measure
 from app.settings.checks import read_dataset_names, read_dataset_weights
@@ -67,7 +67,7 @@ def build_forecaster(
         largest = None
         if hyperparameters.batch_size == "auto":
             cuda_gib = min(gpus.memory_gib) if device == "cuda" else None
-            limits = Limits(read_memory_limit_gib(), cuda_gib)
+            limits = MemoryLimits(read_memory_limit_gib(), cuda_gib)
             largest = model.largest_micro_batch(hyperparameters, limits, num_processes)
             if largest == 0:
                 return None  # the run says itself that nothing fits, and what would

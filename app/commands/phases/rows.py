@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from app.commands.phases.trend import find_trend
 from app.metrics.headlines import HEADLINES
-from app.report.steps import PARTS
 from app.resources.cgroup import read_memory_limit_gib
 from app.resources.cores import num_cores
 from app.resources.gpus import read_gpus, read_torch_build
+from app.resources.steps import PARTS
 
 # Memory by phase of a job; "peak" counts shared pages once and misses no moment.
 MEMORY_PHASES: Final = ("load", "train", "val", "export")

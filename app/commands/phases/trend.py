@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from scipy import stats
 
 Verdict = Literal["yes", "no", "too short to say"]
 
@@ -63,6 +62,8 @@ def find_trend(steps: Sequence[int], losses: Sequence[float]) -> Trend:
     first = math.ceil(_SKIPPED_SHARE * len(steps))
     if len(steps) - first < _MIN_STEPS:
         return Trend(None, None, None, None, "too short to say")
+    from scipy import stats  # late: the parent of measured jobs stays small
+
     x, y = (
         [float(np.mean(part)) for part in np.array_split(values[first:], _NUM_PARTS)]
         for values in (steps, losses)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from app.commands.plan.facts import Facts
 from app.commands.plan.instances import Instance
-from app.resources.forecast import Limits, Measurements
+from app.resources.forecast import Measurements, MemoryLimits
 from app.settings.hyperparameters import Hyperparameters
 
 
@@ -52,9 +52,11 @@ class Request:
         return asked or (self.instance.num_gpus if self.on_gpu else 1)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> MemoryLimits:
         """Memory of the instance."""
-        return Limits(self.instance.memory_gib, self.instance.gpu_gib if self.on_gpu else None)
+        return MemoryLimits(
+            self.instance.memory_gib, self.instance.gpu_gib if self.on_gpu else None
+        )
 
 
 @dataclass(frozen=True)

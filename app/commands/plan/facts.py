@@ -75,6 +75,8 @@ def ask_facts(request: FactsRequest) -> Facts:
         ConfigError: If the child has no answer; says why.
     """
     reply = ask_child("count", json.dumps(vars(request)), _TIMEOUT_S)
-    if reply.failure is not None:
-        raise ConfigError(reply.failure if reply.is_told else f"plan: counting: {reply.failure}")
-    return Facts.from_json(reply.of_kind("facts")[-1])
+    found = reply.of_kind("facts")
+    if reply.failure is not None or not found:
+        failure = reply.failure or "it ended without an answer"
+        raise ConfigError(failure if reply.is_told else f"plan: counting: {failure}")
+    return Facts.from_json(found[-1])

@@ -17,7 +17,7 @@ from app.base.tasks import Task, TaskName
 from app.base.units import MPX
 from app.commands.plan.facts import Facts, FactsRequest
 from app.commands.probe.step_memory import count_step_memory
-from app.data.datasets import DATASETS, Datasets, open_datasets
+from app.data.datasets import DATASET_PARTS, Datasets, open_datasets
 from app.data.order import samples_of_one_pass
 from app.data.transforms import windows_per_side
 from app.job.paths import scratch_folder
@@ -49,7 +49,9 @@ def count_facts(request: FactsRequest) -> Facts:
         source.reader.name: source.share for source in datasets.train.sources
     }
     if request.is_sample:
-        releases = {name: DATASETS[name].reader.release(hyperparameters) for name in datasets.val}
+        releases = {
+            name: DATASET_PARTS[name].reader.release(hyperparameters) for name in datasets.val
+        }
         num_photos = {
             name: _at_most(releases[name].num_train, hyperparameters.max_samples)
             for name in num_photos

@@ -78,7 +78,7 @@ def open_mat(path: Path, struct_name: str, names: Sequence[str], scratch_dir: Pa
     if _find_format(path) == "hdf5":
         return MatArrays(path, struct_name, names)
     stored, refused = store_as_hdf5(path, struct_name, names, scratch_dir)
-    arrays = MatArrays(stored, struct_name, names)
+    arrays = MatArrays(stored, struct_name, names, source=path)
     arrays.problems += [f"{name} in {path}: {why}" for name, why in refused.items()]
     return arrays
 
@@ -109,8 +109,13 @@ def _find_format(path: Path) -> Literal["hdf5", "v5"]:
 
 
 def _unreadable(path: Path, error: BaseException) -> FileProblem:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return FileProblem(path, f"an unreadable file ({reason})", _EXPECTED, _DOWNLOAD_AGAIN)
+    return FileProblem(
+        path, f"an unreadable file ({_first_words(error)})", _EXPECTED, _DOWNLOAD_AGAIN
+    )
+
+
+def _first_words(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 class MatArrays:
@@ -122,6 +127,7 @@ class MatArrays:
         path: The file.
         struct_name: A group that may hold the arrays; they go first.
         names: The arrays.
+        source: The version 5 file that `path` is a copy of; messages name it.
 
     Attributes:
         arrays: Those that can be read, by name; absent ones are not in it.
@@ -131,10 +137,13 @@ class MatArrays:
         FileProblem: If the file as a whole cannot be read.
     """
 
-    def __init__(self, path: Path, struct_name: str, names: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, struct_name: str, names: Sequence[str], source: Path | None = None
+    ) -> None:
         self.arrays: dict[str, ArrayInfo] = {}
         self.problems: list[str] = []
         self._path = path
+        self._source = source
         self._places: dict[str, str] = {}
         self._file: h5py.File | None = None
         self._process_id = 0
@@ -145,9 +154,19 @@ class MatArrays:
                     try:
                         self._inspect(file, struct_name, name)
                     except RefusedArray as error:
-                        self.problems.append(f"{name} in {path}: {error}")
+                        self.problems.append(f"{name} in {source or path}: {error}")
         except _UNREADABLE as error:
-            raise _unreadable(path, error) from error
+            raise self._describe(error) from error
+
+    def _describe(self, error: BaseException) -> FileProblem:
+        if self._source is None:
+            return _unreadable(self._path, error)
+        return FileProblem(
+            self._source,
+            f"an unreadable copy of its arrays, {self._path} ({_first_words(error)})",
+            "a whole copy",
+            "delete the copy: it is made again",
+        )
 
     def _inspect(self, file: h5py.File, struct_name: str, name: str) -> None:
         for place in (f"{struct_name}/{name}", name):
@@ -178,7 +197,7 @@ class MatArrays:
         try:
             values = self._dataset(name, axis)[tuple(selection)]
         except _UNREADABLE as error:
-            raise _unreadable(self._path, error) from error
+            raise self._describe(error) from error
         return np.asarray(values).T
 
     def unpacked_bytes(self, name: str, axis: int | None) -> int:
@@ -190,7 +209,7 @@ class MatArrays:
         try:
             return _shared_chunks(self._dataset(name, axis), axis)[1]
         except _UNREADABLE as error:
-            raise _unreadable(self._path, error) from error
+            raise self._describe(error) from error
 
     def _dataset(self, name: str, axis: int | None) -> h5py.Dataset:
         """The open dataset; a handle of the process that forked this one is not used."""
@@ -203,7 +222,7 @@ class MatArrays:
             num_pieces = _num_slice_chunks(self._file[place], axis)
             if num_pieces > _MAX_SLICE_CHUNKS:
                 raise FileProblem(
-                    self._path,
+                    self._source or self._path,
                     f"{name} with every sample in {num_pieces} chunks",
                     f"at most {_MAX_SLICE_CHUNKS}",
                     _SAVE_AGAIN,

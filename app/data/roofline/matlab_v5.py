@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ _MAX_RATIO: Final = 1032
 _ROOM_BYTES: Final = 512 * 2**20
 _START_S: Final = 60.0
 _SLOWEST_BYTES_PER_S: Final = 4 * 2**20
+_TEMPORARY_PREFIX: Final = ".matlab-"
 # Attribute of the stored file: why arrays are not in it, by name.
 _REFUSED: Final = "refused"
 
@@ -105,6 +107,8 @@ def store_as_hdf5(
         scratch_dir.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(stored.with_suffix(".lock")):
             if not stored.exists():
+                for left_over in scratch_dir.glob(f"{_TEMPORARY_PREFIX}*"):  # of a killed process
+                    shutil.rmtree(left_over, ignore_errors=True)
                 _convert(path, struct_name, names, stored)
         with h5py.File(stored, "r", locking=False) as file:
             return stored, json.loads(file.attrs[_REFUSED])
@@ -124,7 +128,7 @@ def _one_at_a_time(lock: Path) -> Iterator[None]:
 def _convert(path: Path, struct_name: str, names: Sequence[str], stored: Path) -> None:
     """Have a child write the HDF5 file beside its place, and move it there when it is whole."""
     start_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix=".matlab-", dir=stored.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY_PREFIX, dir=stored.parent) as temporary:
         target = Path(temporary) / stored.name
         question = Conversion(str(path), str(target), struct_name, tuple(names), _MAX_BYTES)
         limit_s = _START_S + path.stat().st_size / _SLOWEST_BYTES_PER_S

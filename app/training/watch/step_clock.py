@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import torch
 
-from app.report.steps import PARTS, Part
+from app.resources.steps import PARTS, Part
 
 
 class StepClock:

@@ -9,7 +9,7 @@ from app.base.errors import ConfigError
 from app.commands.phases.page import END, START, check_page, render_tables, write_page
 from app.commands.phases.plots import write_plots
 from app.commands.phases.rows import MEMORY_PHASES, METRICS, describe_run
-from app.report.steps import StepSeries
+from app.resources.steps import StepSeries
 
 PARTS_S = {"wait": 0.25, "transfer": 0.0, "forward": 0.5, "backward": 1.0, "optimizer": 0.125}
 

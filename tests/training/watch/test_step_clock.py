@@ -4,7 +4,7 @@ import time
 import pytest
 import torch
 
-from app.report.steps import COLUMNS, PARTS, StepSeries
+from app.resources.steps import COLUMNS, PARTS, StepSeries
 from app.training.watch.step_clock import StepClock
 
 CPU = torch.device("cpu")
