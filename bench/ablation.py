@@ -4,7 +4,7 @@
     python -m bench.ablation --from bench/results/ablation
 
 Every variant takes the same number of steps on the same samples in the same order, so that other
-work on the machine changes no score; what a step of it costs is measured apart, in turns with ours.
+work on the machine changes no score; the cost of a step is measured apart, in turns with ours.
 Results are kept in local/bench: an interrupted comparison resumes with the runs that are missing.
 """
 
@@ -38,14 +38,14 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing that is otherwise.
+    """A network or a training with one thing changed.
 
     Attributes:
         name: In the table.
         what: In words.
         design: By name; ours, or a changed network.
         settings: Hyperparameters that differ.
-        arguments: Of the worker that differ.
+        arguments: Arguments of the worker that differ.
         is_left_out: Measured once and no part of the code: shown where kept runs have it.
     """
 
@@ -89,7 +89,7 @@ VARIANTS = (
     ),
     Variant("lr_0.0005", "learning_rate=0.0005", settings={"learning_rate": 5e-4}),
     Variant("lr_0.002", "learning_rate=0.002", settings={"learning_rate": 2e-3}),
-    # A quarter of the samples: to be compared with each other.
+    # These two see a quarter of the samples: to be compared with each other.
     Variant("batch_2", "batch_size=2", settings={"batch_size": 2}),
     Variant(
         "batch_2_group_norm",

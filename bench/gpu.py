@@ -4,7 +4,7 @@
 
 `networks` times steps of ours and of the peers in turns; `loader` runs `python -m app train` in
 float32 and in the fastest format; `curve` trains for the minutes given on all three synthetic
-datasets. Without a GPU it says so and ends; `--device cpu` shows that it runs, and nothing else.
+datasets. Without a GPU it says so and ends; `--device cpu` only shows that the code runs.
 """
 
 import importlib.util

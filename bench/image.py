@@ -46,7 +46,7 @@ class Layer:
     """A line of docker history.
 
     Attributes:
-        size_bytes: Of the files, not compressed.
+        size_bytes: Size of the files, not compressed.
         created_by: The instruction that made it, as docker words it.
     """
 
@@ -55,7 +55,7 @@ class Layer:
 
     @property
     def title(self) -> str:
-        """What is in it."""
+        """What the layer holds, in words."""
         titles = [title for pattern, title in _LAYERS if pattern.search(self.created_by)]
         return titles[0] if titles else _BASE
 
@@ -123,7 +123,7 @@ def _time_rebuilds(image: str, num_rounds: int) -> list[float]:
             shutil.copytree(source, target) if source.is_dir() else shutil.copy2(source, target)
         changed = context / "app/__init__.py"
         try:
-            # The first only sees to it that all before the app is there.
+            # The first build only makes sure that all layers before the app are there.
             for i in range(num_rounds + 1):
                 with changed.open("a") as file:
                     file.write(f"# {time.time_ns()}\n")

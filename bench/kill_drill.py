@@ -35,7 +35,8 @@ _SETTINGS = {
     "max_val_samples": "1",
 }
 _NUM_TRAIN, _NUM_VAL, _SIZE_PX = 12, 3, 96
-# From the start of the container: some come before the first step, most in the midst of training.
+# Seconds from the start of the container: some kills come before the first step, most during
+# training.
 _KILL_AFTER_S = (2.0, 12.0)
 _RESUMED = re.compile(r"resuming from \S+: epoch \d+, step (\d+)")
 _DAMAGED = re.compile(r"checkpoint \S+ is damaged")

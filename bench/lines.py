@@ -28,14 +28,14 @@ from bench.support.vector_lines import (
 _TARGETS = (
     Target("ridge_precision", ">=", 0.90),
     Target("ridge_recall", ">=", 0.80),
-    # Of 50 ms that a core may take for a sample, all of reading, deriving and augmenting.
+    # Part of the 50 ms that a core may take to read, derive and augment a sample.
     Target("derive_ms", "<=", 10),
 )
 _NUM_TIMED_PASSES = 3
 
 
 def _agreements(samples: Mapping[str, Sample]) -> dict[str, Agreement]:
-    """By kind, and of gutters alone, which were labelled as such."""
+    """The agreement by kind, and that of gutters alone, which were labelled as such."""
     agreements = {kind: Agreement() for kind in (*TRUE_KINDS, "gutter")}
     for sample_id, sample in samples.items():
         path = VECTOR_DIR / f"{sample_id}.json"

@@ -3,8 +3,8 @@
     python -m bench.loading [--json FILE] [--rounds N] [--skip-peers]
 
 The first run makes .venv-peers for torchgeo. Needs 1.5 GB in the folder for temporary files. The
-ways of reading take turns, so that whatever else the machine does meets all of them alike. A ratio
-above 1 means ours is faster.
+ways of reading take turns, so that other work on the machine slows all of them alike. A ratio above
+1 means that ours is faster.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ class Comparison:
     """Ways of reading one kind of tile that took turns.
 
     Attributes:
-        kind: Of the tile.
+        kind: Kind of the tile.
         sample_s: By way, seconds a sample took in every turn.
     """
 

@@ -56,7 +56,7 @@ class LogLine(NamedTuple):
 
 @dataclass
 class Watch:
-    """What was seen of a training process; times count from its start."""
+    """Samples of a training process's memory, and its log; times count from its start."""
 
     samples: list[Sample] = field(default_factory=list)
     lines: list[LogLine] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Watch:
 
 
 def growth_per_epoch(values: Sequence[float]) -> float:
-    """The median of the slopes between all pairs of epochs (Theil and Sen), so a spike is nothing.
+    """The median of the slopes between all pairs of epochs (Theil and Sen), which ignores spikes.
 
     Args:
         values: One for each epoch, in order; at least two.
@@ -133,7 +133,7 @@ def _sample_tree(process: psutil.Process, process_start_s: float) -> Sample:
 
 
 def _train(num_epochs: int) -> Watch:
-    """Write a sample, train on it in phase 1 and return the process as it was watched."""
+    """Write a sample, train on it in phase 1 and return the samples of its memory."""
     with tempfile.TemporaryDirectory(prefix="roof-bench-") as scratch:
         rid = Path(scratch) / "rid"
         write_rid(rid, SplitParameters(_NUM_TRAIN, _NUM_VAL, _NUM_TEST, seed=0))

@@ -34,7 +34,7 @@ _TARGETS = (
 
 
 def _run_all(num_steps: int) -> list[dict[str, object]]:
-    """Rows of the phases on the CPU, each of so many steps, on a synthetic sample."""
+    """Rows of the phases on the CPU, each of num_steps steps, on a synthetic sample."""
     with tempfile.TemporaryDirectory(prefix="roof-bench-") as scratch:
         writers = {
             "rid": partial(write_rid, parameters=SplitParameters(40, 4, 1)),

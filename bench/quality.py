@@ -65,7 +65,7 @@ _TARGETS = tuple(
 # Columns of the curves.
 _CLOCKS, _CURVES = ("seconds", "steps"), ("miou", "line_f1")
 
-# What fine-tuned runs are called: the network's name and this.
+# The name of a fine-tuned run is the network's name and this.
 _TUNED, _FROM_RANDOM = "_after_scenes", "_from_random"
 
 Results = dict[str, list[dict[str, Any]]]
@@ -141,7 +141,7 @@ def _train(
     evals = ["scenes"]
     if REAL_DATA.is_dir():
         evals += [f"{REAL_DATA}:{split}" for split in ("val", "test")]
-    # Seed by seed, so that a change of the machine's pace meets all networks.
+    # Seed by seed, so that a change of the machine's pace affects all networks.
     runs = [
         Run(
             network,
@@ -179,7 +179,7 @@ def _cell(runs: Sequence[Mapping[str, Any]], split: str, score: str) -> str:
 
 
 def _fine_tune(weights: Weights, tune_s: float, folder: Path, python: Path) -> Results:
-    """From the weights that scenes gave, and from nothing, on RID's training images."""
+    """Train on RID's training images, from the weights learned on scenes and from random ones."""
     reader = RidDataset(REAL_DATA, "train", rid_split="release")
     pool = draw_pool(CACHE, "rid", reader, _NUM_RID_SAMPLES, 0, num_workers=2)
     arguments: dict[str, str | Sequence[str]] = {

@@ -3,7 +3,7 @@
     python -m bench.step [--checkpoint] [--compile] [--skip-peers] [--json FILE]
 
 The first run makes .venv-peers for the peers' packages. The networks take turns, a step each, so
-that whatever else the machine does meets all of them alike. A ratio above 1 means ours is faster.
+that other work on the machine slows all of them alike. A ratio above 1 means that ours is faster.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ _TARGETS = (
     Target("ratio_smp_fpn", ">=", 1.2),
     Target("ratio_smp_unet", ">=", 1.25),
     Target("ratio_tv_deeplabv3", ">=", 2),
-    # Ours over the least of the peers: no more memory than any of them.
+    # Ours over the least of the peers: ours takes no more memory than any of them.
     Target("peak_rss_over_peers", "<=", 1),
 )
 _NUM_WARM_UP_STEPS = 2

@@ -6,7 +6,7 @@
 set -euo pipefail
 url=$(sed -n 's/^ARG TORCH_INDEX_URL=\(..*\)$/\1/p' "$1")
 [ -n "$url" ] || exit 0
-# Any answer is one, also a refusal: only an index that is not there is done without.
+# Any answer counts, even a refusal: only an index that does not answer is replaced.
 python3 - "$url" <<'PYTHON' && exit 0
 import sys
 import urllib.error

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the tests of build_and_push.sh need beside a Docker engine, all of it in .venv-push/: the aws
+# The tools that tests of build_and_push.sh need beside a Docker engine, all in .venv-push/: the aws
 # command, a registry, and bcrypt for its password file. Nothing is installed on the system, where
 # Debian's package would start a registry that listens to the network.
 #

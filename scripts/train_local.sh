@@ -23,7 +23,7 @@ for dataset in rid roofline airs; do
     name+=-$(basename "$dir")-${sum:0:4}
 done
 if [ "${#datasets[@]}" -eq 0 ]; then
-    # The last file that make-sample writes: where it is, all is.
+    # make-sample writes this file last: where it exists, the sample is complete.
     [ -e "$base_dir/input/config/resourceconfig.json" ] ||
         "$python" -m app make-sample --base-dir "$base_dir"
 fi
@@ -36,7 +36,7 @@ if [ "${#settings[@]}" -gt 0 ]; then
 fi
 base_dir+=$(printf '%s' "$name" | tr -c 'A-Za-z0-9._=-' '-')
 if [ -n "${own_settings:-}" ]; then
-    # The sample's own settings hold but for those that SET names.
+    # The sample's own settings hold, except those that SET names.
     mkdir -p "$base_dir/input/config"
     cp "$own_settings" "$base_dir/input/config/"
 fi

@@ -27,7 +27,7 @@ def add_dataset_dirs(parser: argparse.ArgumentParser, words: str) -> None:
     """Add an option for the folder of each dataset.
 
     Args:
-        parser: Of the command.
+        parser: Parser of the command.
         words: What is done with the folder; `{title}` stands for the dataset.
     """
     for name, title in DATASET_TITLES.items():

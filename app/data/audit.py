@@ -28,7 +28,7 @@ def audit_dataset(name: DatasetName, root: Path, scope: AuditScope) -> AuditRepo
     Args:
         name: What the folder should hold.
         root: The folder.
-        scope: Of the audit.
+        scope: Scope of the audit.
 
     Returns:
         The report. A folder that cannot be used at all raises nothing; `unusable` says why.
@@ -49,9 +49,9 @@ def sample_findings(reader: TrainReader, num_files: int = 16, seed: int = 0) -> 
     """What a quick look at a few samples finds, for the start of a run.
 
     Args:
-        reader: Of the training samples.
+        reader: Reader of the training samples.
         num_files: How many to read, drawn by seed; of large tiles a part.
-        seed: Of the draw.
+        seed: Seed of the draw.
     """
     rng = np.random.default_rng(seed)
     report = AuditReport(reader.name, Path())

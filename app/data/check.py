@@ -44,7 +44,7 @@ def check_data(
 
     Args:
         dataset_dirs: The folders.
-        hyperparameters: Of the run to come.
+        hyperparameters: Settings of the run to come.
         json_path: Where everything that was found goes; its folder is made if it is not there.
         max_files: Read so many files of each dataset; None reads all.
 

@@ -113,11 +113,11 @@ def cut_window(
 
     Args:
         sample: With centre lines one pixel thick.
-        pose: Of the content.
+        pose: Pose of the content.
         centre: Row and column of the photo in the middle of the window; (0, 0) is the upper left
             corner of the upper left pixel.
         size_px: Side of the window.
-        gsd_m: Of the window where zoom is 1.
+        gsd_m: Metres per pixel of the window where zoom is 1.
 
     Returns:
         A new sample of size_px x size_px. Lines are centre lines still.
@@ -150,7 +150,7 @@ class _Frame:
     """A window, and where in the photo it lies.
 
     Attributes:
-        pose: Of the content.
+        pose: Pose of the content.
         centre: Row and column of the photo in its middle.
         size: Rows and columns of the window.
         ratio: Photo pixels per window pixel.

@@ -116,7 +116,7 @@ class DatasetReader(TrainReader, Protocol):
         Args:
             root: The dataset's folder.
             split: Which samples.
-            hyperparameters: Of the run.
+            hyperparameters: Settings of the run.
             scratch_dir: Where an index may be kept for the next start; not below root.
 
         Raises:

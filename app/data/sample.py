@@ -19,7 +19,7 @@ class Plane:
     """An image or a target: what all tensors under one key of a Sample have in common.
 
     Attributes:
-        dtype: Of its values.
+        dtype: Type of its values.
         num_channels: Channels in front of rows and columns; None for a plane without channels.
         unknown: Its value where nothing is known.
     """

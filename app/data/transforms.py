@@ -50,7 +50,7 @@ class TrainTransform:
         """A window of one photo, turned and zoomed, with its targets as the losses take them.
 
         Args:
-            reader: Of the photo.
+            reader: Reader of the photo.
             index: Which photo, or which part of a large one.
             per_side: How many windows lie side by side in a training sample.
             rng: Source of the draws.

@@ -18,7 +18,7 @@ class Scores:
     """Sums of metrics by dataset, and the number of samples they are from.
 
     Args:
-        tasks: Of the network.
+        tasks: Tasks of the network.
         names: Datasets to be scored.
     """
 

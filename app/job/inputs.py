@@ -26,7 +26,7 @@ class Hosts:
     """The hosts of a job.
 
     Attributes:
-        names: Of all of them, sorted; the first one leads.
+        names: Names of all of them, sorted; the first one leads.
         current: Name of this one.
         interface: Network interface to the others, as the platform names it.
     """

@@ -41,7 +41,7 @@ class PeerFailure:
 
     Attributes:
         host: Its name.
-        message: Of its failure file, or that it is gone.
+        message: Text of its failure file, or that it is gone.
         exit_code: That it ended with, or will end with.
     """
 

@@ -42,7 +42,7 @@ def log_start(
     Args:
         paths: The job's folders.
         hosts: The job's hosts.
-        gpus: Of this host.
+        gpus: GPUs of this host.
         torch_build: The installed torch.
         settings: Hyperparameters as they were sent; secrets among them are masked.
     """

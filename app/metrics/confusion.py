@@ -32,7 +32,7 @@ class ImageIous:
     (`evaluate_model_predictions`: one confusion matrix per image).
 
     Args:
-        task: Of kind "classes".
+        task: A task of kind "classes".
     """
 
     def __init__(self, task: Task) -> None:
@@ -87,7 +87,7 @@ def count_labels(task: Task, prediction: Tensor, target: Tensor) -> Counts:
     """How often each label meets each prediction, image by image.
 
     Args:
-        task: Of kind "classes".
+        task: A task of kind "classes".
         prediction: (N, H, W) int64, classes.
         target: (N, H, W) int64 on the same device, labels of the task; others are unknown.
 
@@ -109,7 +109,7 @@ def resolve_labels(task: Task, label_counts: Counts) -> Counts:
     that admits background or flat as well as directions says nothing about classes.
 
     Args:
-        task: Of kind "classes".
+        task: A task of kind "classes".
         label_counts: (num_labels, num_classes) pixels, row the label, column the prediction.
 
     Returns:

@@ -35,7 +35,7 @@ class MetricValue:
         value: None where undefined: nothing to count, as in a task that no dataset labels.
         support: How many things were counted.
         support_unit: The name of these things, such as "pixels".
-        unit: Of the value; empty for a share in [0, 1].
+        unit: Unit of the value; empty for a share in [0, 1].
         definition: In words.
         split: The samples' split: "train", "val" or "test". Empty until RoofMetrics fills it in.
         dataset: The samples' dataset. Empty until RoofMetrics fills it in.
@@ -69,7 +69,7 @@ class MetricDefinition:
     Attributes:
         task: The task that the metric scores.
         name: The last part of the full name `<split>/<task>/<name>`.
-        unit: Of the value; empty for a share in [0, 1].
+        unit: Unit of the value; empty for a share in [0, 1].
         best: The good values; "any" where none is better than another.
         support_unit: The name of the things counted, such as "pixels".
         text: The definition in words.

@@ -39,7 +39,7 @@ class RoofMetrics:
     the sum of the states of metrics of the same tasks.
 
     Args:
-        tasks: Of the network.
+        tasks: Tasks of the network.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:

@@ -68,7 +68,7 @@ def choose_class_weights(
     for background alone would make roofs too large.
 
     Args:
-        tasks: Of the network.
+        tasks: Tasks of the network.
         label_counts: Pixels after augmentation: of segments (num_labels,) and of superstructures
             (9,), by label; of lines (4, 2), off and on a line of each kind. A label that admits
             several classes counts in equal parts as each.

@@ -45,7 +45,7 @@ def classes_loss(
     Args:
         logits: (N, num_classes, H, W).
         target: (N, H, W) uint8, labels of the task, 255 = unknown.
-        task: Of kind "classes".
+        task: A task of kind "classes".
         class_weights: num_classes weights.
         dice_weight: Weight of the Dice terms.
         azimuth_smoothing: In [0, 0.5].

@@ -29,7 +29,7 @@ class RoofLoss:
     """The losses of all tasks, with their settings.
 
     Attributes:
-        tasks: Of the network.
+        tasks: Tasks of the network.
         dice_weight: Weight of the Dice terms beside cross-entropy.
         azimuth_smoothing: Share of a direction's target given to its two neighbours together.
         class_weights: What pixels weigh; None takes the typical frequencies of classes.

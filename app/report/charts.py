@@ -179,7 +179,7 @@ def area_chart(
 
     Args:
         layers: From the bottom; each with one value less than there are edges, at least one.
-        edges: Of the stretches of x, rising.
+        edges: Edges of the stretches of x, rising.
         frame: What is around them.
         ticks: Where words stand below the x axis, instead of numbers.
     """

@@ -27,9 +27,9 @@ class Sector:
         corners: Points of a polygon, as SVG writes them.
         colour: As CSS writes it.
         css_class: "main" for N, E, S and W, else "minor".
-        x: Of its name.
-        y: Of its name.
-        name: Of the direction.
+        x: Position of its name, to the right.
+        y: Position of its name, downwards.
+        name: Name of the direction.
     """
 
     corners: str
@@ -58,7 +58,7 @@ class Key:
     """What the colours of one kind of drawing mean.
 
     Attributes:
-        title: Of the kind.
+        title: Title of the kind.
         text: In words; empty where swatches tell.
         swatches: Names, each with the CSS of its swatch.
     """

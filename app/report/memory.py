@@ -123,7 +123,7 @@ class HolderRow:
     """A holder of memory.
 
     Attributes:
-        name: Of the holder.
+        name: Name of the holder.
         place: "GPU" or "main memory".
         gib: Held when all holders together held the most.
         percent: Share of all that was in the same memory at that moment.
@@ -143,7 +143,7 @@ class Profile:
 
     Attributes:
         peak_gib: The most that its tensors took.
-        place: Of these.
+        place: Memory that holds these tensors, "GPU memory" or "memory".
         chart: Over the step.
         holders: The largest ones first.
         num_hidden: How many smaller ones there are.

@@ -82,7 +82,7 @@ class PanelView:
     """A panel as the templates take it.
 
     Attributes:
-        name: By which a person finds the file.
+        name: The name by which a person finds the file.
         agreement: How much of the planes is right, in a sentence.
         photo: Data URI.
         ratio: Width / height, as CSS writes it.
@@ -145,7 +145,7 @@ def _shrunk(
     Args:
         array: (H, W) or (H, W, C) uint8.
         interpolation: OpenCV's.
-        max_side_px: Of the result.
+        max_side_px: Longest side of the result.
     """
     longer_px = max(array.shape[:2])
     if longer_px <= max_side_px:

@@ -50,7 +50,7 @@ class ReportInput:
     """What a report is made of.
 
     Attributes:
-        tasks: Of the network.
+        tasks: Tasks of the network.
         metrics: Content of metrics.json; a part that is missing is left out of the report.
         history: Rows of metrics.jsonl, one per epoch.
         memory: As MemorySampler.rows.

@@ -28,7 +28,7 @@ class PartRow:
     Attributes:
         words: The work done in it.
         milliseconds: On average.
-        percent: Of the step.
+        percent: Percentage of the step.
     """
 
     words: str
@@ -44,7 +44,7 @@ class Time:
         bottleneck: In words, with what to do about it.
         first_step: Duration of a first step that is not counted; empty if there is none.
         chart: Over the steps; None where only means are known.
-        parts: Of a step.
+        parts: Parts of a step.
     """
 
     bottleneck: str

@@ -57,10 +57,10 @@ class CardView:
     """A large number.
 
     Attributes:
-        title: Of the number.
+        title: Title of the number.
         explanation: In a sentence or two.
         number: As text; a sentence where there is none.
-        unit: Of the number; empty where there is none.
+        unit: Unit of the number; empty where there is none.
         percent: For a meter; None where it is no share.
     """
 
@@ -105,10 +105,10 @@ class MetricRow:
     """A metric, as text.
 
     Attributes:
-        name: Of the metric.
+        name: Name of the metric.
         value: With its unit.
         support: Number and name of the things counted.
-        dataset: Of the images.
+        dataset: Dataset of the images.
         definition: In words.
     """
 
@@ -166,7 +166,7 @@ class ConfusionCell:
     """How many pixels of one class were given to a class.
 
     Attributes:
-        share: Of the true class's pixels.
+        share: Share of the true class's pixels.
         text: In percent; empty where next to none.
         title: In words.
         css_class: "hit" where the class is right, "strong" where text needs another colour.
@@ -183,10 +183,10 @@ class ConfusionRow:
     """A true class.
 
     Attributes:
-        name: Of the class.
+        name: Name of the class.
         colour: As CSS writes it; None for a class without one.
         cells: By predicted class; empty for a class without pixels.
-        num_pixels: Of the class, as text.
+        num_pixels: Pixels of the class, as text.
     """
 
     name: str
@@ -219,7 +219,7 @@ def view_confusion(
     Args:
         class_names: C names.
         counts: (C, C) pixels, rows the true class, columns the predicted one.
-        colours: Of the classes that have one.
+        colours: Colours of the classes that have one.
     """
     matrix = np.asarray(counts, np.float64)
     if matrix.shape != (len(class_names), len(class_names)) or not matrix.sum():
@@ -275,8 +275,8 @@ class ShareRow:
     """How often a class came in training.
 
     Attributes:
-        label: Of the class.
-        share: Of the labelled pixels.
+        label: Name of the class.
+        share: Share of the labelled pixels.
         weight: In the loss.
     """
 
@@ -295,7 +295,7 @@ class Shares:
     """How often each class of a task came in training.
 
     Attributes:
-        title: Of the task.
+        title: Title of the task.
         rows: One for each class.
     """
 

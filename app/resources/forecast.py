@@ -186,7 +186,7 @@ class CostModel:
 
         Args:
             hyperparameters: With a number as batch_size.
-            shares: Of the datasets trained on, by name; they add up to 1.
+            shares: Shares of the datasets trained on, by name; they add up to 1.
             num_processes: Training processes on the host, which share its cores or have a GPU each.
         """
         size, side_px = hyperparameters.micro_batch_size, hyperparameters.crop_size_px
@@ -227,7 +227,7 @@ class CostModel:
 
         Args:
             hyperparameters: With a number as batch_size.
-            limits: Of the host and its GPUs.
+            limits: Limits of the host and its GPUs.
             num_processes: Training processes on the host.
         """
         forecast = self.forecast(hyperparameters, {}, num_processes)
@@ -249,7 +249,7 @@ class CostModel:
 
         Args:
             hyperparameters: Any settings; their batch_size does not count.
-            limits: Of the host and its GPUs.
+            limits: Limits of the host and its GPUs.
             num_processes: Training processes on the host.
             max_size: Upper bound of the result.
             total: Samples of a step, to be divided into passes; None keeps grad_accum_steps.
@@ -270,7 +270,7 @@ class CostModel:
 
         Args:
             hyperparameters: Settings that do not fit; their batch_size does not count.
-            limits: Of the host and its GPUs.
+            limits: Limits of the host and its GPUs.
             num_processes: Training processes on the host.
         """
         for side_px in range(hyperparameters.crop_size_px - 32, 32, -32):

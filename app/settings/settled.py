@@ -19,7 +19,7 @@ def remember(folder: Path, name: str, value: object) -> None:
 
     Args:
         folder: Folder of the checkpoints; made if it is missing.
-        name: Of the hyperparameter.
+        name: Name of the hyperparameter.
         value: Anything that JSON can hold; replaces an earlier value of that name.
 
     Raises:

@@ -87,7 +87,7 @@ def write_splits(
 
     Args:
         root: The dataset's folder: absent, empty, or written by an earlier call.
-        parameters: Of its photos.
+        parameters: Parameters of its photos.
         write: Function that writes them.
         title: What its photos are called, for the log.
         lowest_px: The smallest size of a photo.

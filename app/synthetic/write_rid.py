@@ -52,7 +52,7 @@ def write_rid(root: Path, parameters: SplitParameters) -> None:
 
     Args:
         root: The dataset's folder: absent, empty, or written by an earlier call.
-        parameters: Of the scenes.
+        parameters: Parameters of the scenes.
 
     Raises:
         ConfigError: If a number is out of range, or the root holds something else.

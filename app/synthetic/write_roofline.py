@@ -78,7 +78,7 @@ def write_roofline(root: Path, parameters: CropParameters) -> None:
 
     Args:
         root: Folder of the file, not there yet, empty, or of an earlier call.
-        parameters: Of the crops.
+        parameters: Parameters of the crops.
 
     Raises:
         ConfigError: If a number is out of range, or the root holds something else.

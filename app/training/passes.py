@@ -41,9 +41,9 @@ def accumulate_gradients(
 
     Args:
         state: Its parameters get gradients; its `max_samples_per_pass` goes down where it must.
-        settings: Of the run.
+        settings: Settings of the run.
         statistics: As kept before the step.
-        micro_batches: Of this rank, on the device.
+        micro_batches: Micro-batches of this rank, on the device.
         counts: (4,) int64 known pixels of each task in the whole step, on all ranks.
         clock: Counts what forward and backward take.
 

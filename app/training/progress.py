@@ -23,8 +23,8 @@ class Progress:
         duration_s: Seconds since the start, earlier runs included.
         results: Rows of metrics.jsonl and the last validation.
         steps: Time and loss of every step.
-        gradient_norms: Of every step in which they were measured: "step", from 1, and "norms" by
-            task.
+        gradient_norms: A row for every step in which they were measured: "step", from 1, and
+            "norms" by task.
     """
 
     epoch: int = 0

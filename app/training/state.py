@@ -156,7 +156,7 @@ class StepResult:
     """What one optimizer step did.
 
     Attributes:
-        losses: Of this step's micro-batches.
+        losses: Losses of this step's micro-batches.
         num_samples: Samples seen by all ranks.
         num_micro_batches: Trained on by this rank.
         stop: Whether any rank was asked to stop.

@@ -13,7 +13,7 @@ class Target:
     """A bound that a figure should keep.
 
     Attributes:
-        key: Of the figure.
+        key: Key of the figure.
         relation: ">=", ">", "<=" or "<".
         bound: In the figure's own unit.
     """

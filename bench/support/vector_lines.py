@@ -33,11 +33,11 @@ class Agreement:
     """Pixels of lines one pixel thick, over any number of images.
 
     Attributes:
-        num_found: Of derived lines.
-        num_right: Of these, near a true line.
-        num_true: Of true lines.
-        num_hit: Of these, near a derived line.
-        num_unknown: Of true lines, not hit, where the target says unknown.
+        num_found: Pixels of derived lines.
+        num_right: How many of these are near a true line.
+        num_true: Pixels of true lines.
+        num_hit: How many of these are near a derived line.
+        num_unknown: Pixels of true lines that are not hit, where the target says unknown.
     """
 
     num_found: int = 0

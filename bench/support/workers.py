@@ -15,7 +15,7 @@ class Worker:
 
     Args:
         title: What messages call it: the benchmark, and what the process holds.
-        command: Of the process.
+        command: Command line of the process.
         environment: Variables beside those of this process.
     """
 

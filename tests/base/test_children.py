@@ -1,4 +1,4 @@
-"""A child process: what it is asked and answers, how it ends, and that it outlives no parent."""
+"""A child process: its question, its answers and its end, and that it outlives no parent."""
 
 import subprocess
 import sys

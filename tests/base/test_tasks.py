@@ -1,4 +1,4 @@
-"""The table of tasks: labels of fewer directions, and what turns do to labels."""
+"""The table of tasks: labels of fewer directions, and the effect of turns on labels."""
 
 import numpy as np
 import pytest

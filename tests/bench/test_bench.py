@@ -1,4 +1,4 @@
-"""What the benchmarks compute from what they measure; the measuring itself is not tested."""
+"""The figures that benchmarks compute from measurements; the measuring itself is not tested."""
 
 import json
 import re

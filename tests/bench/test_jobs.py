@@ -1,4 +1,4 @@
-"""What the benchmarks of jobs read from what a job leaves."""
+"""The figures that benchmarks of jobs read from a job's files."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""docker-compose.yml as it is, in a folder of its own with little data and few steps."""
+"""The unchanged docker-compose.yml, in a folder of its own with little data and few steps."""
 
 import json
 import os

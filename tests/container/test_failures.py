@@ -1,4 +1,4 @@
-"""What a job that cannot go on ends with: an exit code, one line, the failure file, and soon."""
+"""The end of a job that cannot continue: an exit code, one line, the failure file, and soon."""
 
 import json
 import shutil

@@ -11,7 +11,7 @@ from tests.support.containers import TINY, Run, docker, failure, running, write_
 pytestmark = pytest.mark.docker
 
 HOSTS = ("algo-1", "algo-2")
-# A step of two hosts is what one host does in two goes.
+# One step of two hosts does the same as two passes of one host.
 SHARED = TINY | {"epochs": "2", "precision": "fp32"}
 # As the kernel does when memory runs out.
 KILL_TRAINING = """

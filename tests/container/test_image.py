@@ -1,4 +1,4 @@
-"""What is in both images, what is not, and how they say they are started."""
+"""Content of both images, files they must lack, and how they are started."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""build_and_push.sh as it is, against an Amazon account that this machine plays."""
+"""The unchanged build_and_push.sh, against an Amazon account that this machine plays."""
 
 import base64
 import json

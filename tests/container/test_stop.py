@@ -24,7 +24,7 @@ STARTS = {
 
 
 def assert_stopped(base_dir, *, trained=True):
-    """A model, a checkpoint to go on from, and no failure."""
+    """A model, a checkpoint to resume from, and no failure."""
     metrics = json.loads((base_dir / "model/metrics.json").read_text())
     assert metrics["stopped"] is True
     assert metrics["epochs"] < 10000

@@ -26,7 +26,7 @@ SETTINGS = Hyperparameters(
 
 
 class TaughtByColour(nn.Module):
-    """Sure of what the red of a pixel says: ten times its class."""
+    """Logits that are sure of the class that a pixel's red tells: a tenth of it."""
 
     def forward(self, image, tasks):
         assert list(tasks) == ["segments"]

@@ -22,7 +22,7 @@ from tests.support.runs import (
 
 pytestmark = pytest.mark.slow
 
-# Two processes, each with the half of what one process takes in two goes.
+# Two processes, each with half of the samples that one process takes in two passes.
 TWO = {**SMALL, "processes_per_host": "2", "grad_accum_steps": "1"}
 LONG = {"epochs": "10000", "checkpoint_every_steps": "1"}
 # Both are this machine, and the first one in sorted order leads.

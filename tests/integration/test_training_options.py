@@ -1,4 +1,4 @@
-"""Whole runs with what is off by default, and one that diverges."""
+"""Whole runs with settings that are off by default, and one that diverges."""
 
 import re
 

@@ -44,7 +44,7 @@ def assert_loaded(model, weights):
 
 
 def refusal(model, path):
-    """The error's text; what the backbone holds stays as it is."""
+    """The error's text; the backbone must stay unchanged."""
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
     with pytest.raises(CheckpointError) as caught:
         load_backbone_weights(model, path)

@@ -82,7 +82,7 @@ def test_a_label_costs_minus_log_of_the_probability_its_classes_hold(azimuth_bin
 
 
 def test_classes_of_a_set_are_not_told_apart():
-    """The gradient of "N or NE" leaves the ratio of the two probabilities as it is."""
+    """The gradient of "N or NE" leaves the ratio of the two probabilities unchanged."""
     task = build_tasks(8)[0]
     logits = random_logits(1, task.num_classes, 1, 1)
     label = task.label_sets.index((0, 1))

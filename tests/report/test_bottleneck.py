@@ -1,4 +1,4 @@
-"""Words about what bounds a run, from seconds that are easy to add up."""
+"""Sentences on the bottleneck of a run, from seconds that are easy to add up."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The report as a file: what it names, what it escapes, what it must never load."""
+"""The report as a file: its names, its escaping, and that it loads nothing."""
 
 import json
 import os

@@ -182,7 +182,7 @@ def test_a_run_that_goes_on_splits_its_steps_alike(tmp_path):
     assert recall_batch_size(tmp_path, AUTO, 1) is None
     settled = settle_batch_size(AUTO, 5, 1)
     remember_batch_size(tmp_path / "checkpoints", settled, AUTO, 1)
-    # A run that was ended before its first checkpoint is begun anew, and may be split anew.
+    # A run that ended before its first checkpoint starts from the beginning, and may be split anew.
     assert recall_batch_size(tmp_path / "checkpoints", AUTO, 1) is None
     (tmp_path / "checkpoints/step-00000010.pt").touch()
     assert recall_batch_size(tmp_path / "checkpoints", AUTO, 1) == 4

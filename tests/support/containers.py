@@ -1,4 +1,4 @@
-"""docker commands, and jobs as SageMaker lays them out: what the container tests share."""
+"""Shared by the container tests: docker commands, and jobs as SageMaker lays them out."""
 
 import contextlib
 import json

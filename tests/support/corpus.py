@@ -31,7 +31,7 @@ LYING_PX = 60_000
 
 @dataclass(frozen=True)
 class Variant:
-    """A damaged tree and what must come of it.
+    """A damaged tree and the result that reading it must have.
 
     Attributes:
         name: What is wrong.

@@ -83,7 +83,7 @@ def no_list(place: str, good: bytes) -> dict[str, Damage]:
     """What is no list of names.
 
     Args:
-        place: Of the list.
+        place: Path of the list.
         good: Its lines.
     """
     contents = {

@@ -21,7 +21,7 @@ class Outcome:
         refusals: Messages of readers that could not be opened.
         bad: Message by sample that could not be read.
         absent: Message by listed sample that has no files.
-        good: Samples that were read and are as they should be.
+        good: Samples that were read with the right content.
         unusable: The audit's message, if it says that the dataset cannot be used.
         audit_errors: (path, message) of its errors.
         audit_text: All that check-data would print.

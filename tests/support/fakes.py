@@ -153,7 +153,7 @@ def write_rid_image(
     """A GeoTIFF as in RID's release: RGB, deflate, EPSG:4326.
 
     Args:
-        root: Of the tree.
+        root: Root of the tree.
         sample_id: A number, which gives the image its own ground unless `transform` does.
         image: (3, H, W).
         transform: From pixels to degrees.

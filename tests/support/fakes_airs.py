@@ -46,11 +46,11 @@ def write_tile(
         split_dir: Such as `train/`.
         name: Such as christchurch_3.
         roof: (H, W) uint8 0/1.
-        seed: Of the image's noise.
+        seed: Seed of the image's noise.
         roof_value: 1 or 255.
         label_bands: 1 or 3.
         has_preview: Whether there is a file _vis, as in both releases.
-        options: Of rasterio, for image and label; by default georeference and deflate.
+        options: Options of rasterio, for image and label; by default georeference and deflate.
     """
     options = {"compress": "deflate", **GEO_TAGS} if options is None else options
     image_path = write_raster(split_dir / f"image/{name}.tif", aerial(roof, seed), **options)

@@ -6,8 +6,8 @@ import json
 from app.commands.phases.rows import PARTS
 
 # Plays `python -m app train` where KIND is "train": its first run waits until it is asked to stop,
-# saves and ends; its second goes on to the end. "deaf" does not hear, "early" has trained nothing
-# when it ends, "broken" fails.
+# saves and ends; its second runs to the end. "deaf" does not hear, "early" has trained nothing when
+# it ends, "broken" fails.
 STAND_IN = """
 import signal, sys, time
 from pathlib import Path

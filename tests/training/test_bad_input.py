@@ -1,4 +1,4 @@
-"""What training does with labels, images and weights that are not what one would wish for."""
+"""Training with labels, images and weights that are missing, odd or damaged."""
 
 import json
 import math

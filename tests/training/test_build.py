@@ -70,7 +70,7 @@ def test_each_part_of_the_backbone_learns_faster_than_the_one_before(pretrained)
     ]
     decoder = [(0.01, 0.02, "pyramid.laterals"), (0.01, 0.0, "pyramid.laterals")]
     assert describe(state) == decoder + backbone
-    # What a run that goes on compares.
+    # The settings that a resumed run compares.
     assert state.optimizer.param_groups[-1]["peak_lr"] == pytest.approx(1e-3)
 
 

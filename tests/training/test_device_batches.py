@@ -43,7 +43,7 @@ def test_training_reads_what_it_trains_on_and_no_more(device, grad_accum_steps):
     results = list(train_steps(state, batches, 5, settings, lambda: False))
     assert read == [0, 1, 2, 3, 4]
     assert sum(result.num_micro_batches for result in results) == 5
-    # The stream goes on where the last epoch left it.
+    # The stream resumes where the last epoch ended.
     [result] = train_steps(state, batches, 1, settings, lambda: False)
     assert read == [0, 1, 2, 3, 4, 5]
     assert result.num_samples == 2

@@ -184,7 +184,7 @@ def test_two_ranks_thaw_together_and_train_as_one_does():
     num_weights = len(list(state.model.backbone.parameters()))
     for rank in (first, second):
         assert rank["changed"] == [0, 0, num_weights, num_weights]
-        # Wrapped anew for the step in which it thaws.
+        # Wrapped again for the step in which it thaws.
         same, thawed = {*rank["wrappers"][:2]}, {*rank["wrappers"][2:]}
         assert len(same) == len(thawed) == 1
         assert same != thawed

@@ -39,7 +39,7 @@ def test_loss_falls():
 
 def test_a_batch_without_labels_changes_nothing():
     state, settings = build()
-    # It would go on where momentum takes it, and decay.
+    # Momentum and decay would still move it.
     group = {**state.optimizer.param_groups[0], "weight_decay": 0.1}
     state.optimizer = torch.optim.AdamW([group])
     run(state, settings, [batch(2)])

@@ -27,7 +27,7 @@ def follow_job(sagemaker: Any, logs: Any, job_name: str, num_hosts: int) -> int:
     Args:
         sagemaker: Client of SageMaker.
         logs: Client of CloudWatch Logs.
-        job_name: Of a job that exists.
+        job_name: Name of a job that exists.
         num_hosts: If there are several, each line of the log names its host.
 
     Raises:

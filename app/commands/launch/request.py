@@ -53,8 +53,8 @@ def build_request(options: LaunchOptions, region: str, now: datetime) -> dict[st
     """The arguments of CreateTrainingJob.
 
     Args:
-        options: Of the command line.
-        region: Of the job.
+        options: Options of the command line.
+        region: Region of the job.
         now: Becomes a part of the job's name if the options have none.
 
     Raises:

@@ -47,7 +47,7 @@ class Phase:
     """One job of the series.
 
     Attributes:
-        name: Of its folder and in tables.
+        name: Name of its folder and in tables.
         preset: Number of its preset, as the hyperparameter `phase` has it.
         settings: What differs from the preset.
         what: What the phase tries, in a few words.

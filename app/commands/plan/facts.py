@@ -45,9 +45,9 @@ class Facts:
         num_photos: Training photos, or parts of large ones, by dataset.
         shares: Shares of the datasets trained on.
         num_val: Validation images of all datasets.
-        tensors_gib: Of a step, by samples of a pass and side of a window; with activations kept,
-            and with checkpoint_activations.
-        gmac_per_mpx: Of a forward pass, per 2**20 pixels of window.
+        tensors_gib: Memory of a step's tensors, by samples of a pass and side of a window; with
+            activations kept, and with checkpoint_activations.
+        gmac_per_mpx: Arithmetic of a forward pass, per 2**20 pixels of window.
     """
 
     samples_per_epoch: int

@@ -29,7 +29,7 @@ class GpuModel:
         name: As people say it, and as part of what its driver says.
         memory_gib: As its driver counts it.
         capability: CUDA's compute capability; from 8.0 on bfloat16 is computed natively.
-        peak_tflops: Of float16, and of bfloat16 where it is native; dense. From the data sheet.
+        peak_tflops: Dense peak in float16, and in bfloat16 where it is native; from the data sheet.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Instance:
         name: As SageMaker has it, or "local".
         num_vcpus: Hardware threads.
         num_cores: Physical ones, or those of them that a container may use.
-        memory_gib: Of the host.
+        memory_gib: Memory of the host.
         core_speed: Assumed speed of a core, relative to one with AVX-512 and bfloat16 instructions.
         computes_bf16: Whether its CPU computes bfloat16 natively.
         num_gpus: 0 on a CPU instance.

@@ -70,7 +70,7 @@ def plan(
     """Print the plan; returns the exit code to end with.
 
     Args:
-        options: Of the command line.
+        options: Options of the command line.
         measure: Measures on this machine.
         ask: Counts what only torch can tell.
 

@@ -102,7 +102,7 @@ def _align(
     """Lines with columns below each other.
 
     Args:
-        heading: Of the columns.
+        heading: Headings of the columns.
         rows: Their texts.
         right: Index of a column to align to the right.
     """

@@ -79,7 +79,7 @@ def count_gmac(tasks: Iterable[Task], trained: Collection[TaskName]) -> float:
     """Multiplications and additions of a forward pass, 10**9 of them per 2**20 pixels of window.
 
     Args:
-        tasks: Of the network.
+        tasks: Tasks of the network.
         trained: Tasks whose heads run.
     """
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -49,10 +49,10 @@ def count_step_memory(
     several classes at once, which costs little more.
 
     Args:
-        tasks: Of the network.
+        tasks: Tasks of the network.
         trained_tasks: Those that learn.
         micro_batch_size: Samples of a pass; more passes a step take no more.
-        side_px: Of the square samples.
+        side_px: Side of the square samples.
         autocast_dtype: As StepSettings.
         checkpoint_activations: As HybridRoofModel.
     """

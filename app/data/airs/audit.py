@@ -37,7 +37,7 @@ class _Examined(NamedTuple):
 
     Attributes:
         tally: Its sums, or why it cannot be used.
-        header: Of its image.
+        header: Header of its image.
         is_constant: Whether its image is all of one colour.
     """
 

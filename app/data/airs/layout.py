@@ -36,7 +36,7 @@ class Tiles(NamedTuple):
 
     Attributes:
         folder: Holds all of their files.
-        files: Of the tiles that have an image and a label.
+        files: Files of the tiles that have an image and a label.
         missing: One for each tile that lacks one of them.
     """
 

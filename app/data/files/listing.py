@@ -16,7 +16,7 @@ class Listings:
     On a mount of S3 every look is a request.
 
     Args:
-        title: Of the dataset, for messages.
+        title: Title of the dataset, for messages.
     """
 
     def __init__(self, title: str) -> None:

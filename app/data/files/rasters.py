@@ -59,7 +59,7 @@ class RasterHeader(NamedTuple):
 
     Attributes:
         num_bands: Alpha included.
-        dtype: Of all bands, as NumPy names it.
+        dtype: Type of all bands, as NumPy names it.
         height_px: Rows.
         width_px: Columns.
         is_alpha: For each band, whether it is alpha.

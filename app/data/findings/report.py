@@ -240,8 +240,8 @@ class AuditReport:
         """Findings on where images lie.
 
         Args:
-            headers: Of images, by sample.
-            paths: Of the same images, by sample.
+            headers: Headers of images, by sample.
+            paths: Paths of the same images, by sample.
         """
         self.crs.update(header.crs or "none" for header in headers.values())
         if len(self.crs) <= 1:

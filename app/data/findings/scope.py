@@ -14,7 +14,7 @@ class AuditScope:
     """What an audit is about, besides the folder.
 
     Attributes:
-        hyperparameters: Of the run to come: its folds, scales and limits.
+        hyperparameters: Settings of the run to come: its folds, scales and limits.
         scratch_dir: Where an index may be kept for the next start.
         max_files: Read so many files, spread over all, and leave out what needs all of them; None
             reads all.

@@ -16,9 +16,9 @@ class Track(Protocol):
         """The same results, in the same order.
 
         Args:
-            results: Of the files, as they come.
+            results: Results of the files, as they come.
             num_results: How many there will be.
-            title: Of the bar.
+            title: Title of the bar.
         """
 
 

@@ -38,7 +38,7 @@ class _Examined(NamedTuple):
     """What was found while reading a sample.
 
     Attributes:
-        header: Of its image; None if that is not readable.
+        header: Header of its image; None if that is not readable.
         tally: Its sums, or the error.
         mask_values: What its mask of segments holds; empty if that is not readable.
         is_constant: Whether its image is all of one colour.

@@ -19,7 +19,7 @@ class _Examined(NamedTuple):
 
     Attributes:
         tally: Its sums, or the error.
-        digest: Of its image's pixels.
+        digest: Digest of its image's pixels.
         is_constant: Whether these are all equal.
     """
 

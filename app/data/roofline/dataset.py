@@ -99,7 +99,7 @@ class RooflineDataset(WholePhotos):
             scratch_dir: Where the arrays of a version 5 file are kept for the next time; not below
                 root.
             gsd_m: Metres per pixel.
-            seed: Of the split.
+            seed: Seed of the split.
 
         Raises:
             DataError: If the file or its images cannot be used, or arrays do not fit together.

@@ -59,7 +59,7 @@ def shared_feature(heads: nn.ModuleDict, name: TaskName) -> Iterator[list[Tensor
     """Catches the map that enters the heads: in the list, once the network has run.
 
     Args:
-        heads: Of the network; all of them get the same map as their first argument.
+        heads: Heads of the network; all of them get the same map as their first argument.
         name: A head that runs.
     """
     caught: list[Tensor] = []

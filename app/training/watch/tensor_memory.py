@@ -52,7 +52,7 @@ class MemoryPoint:
 
     Attributes:
         part: "load", "forward", "backward" or "update".
-        num_bytes: Of each holder that holds anything.
+        num_bytes: Bytes of each holder that holds anything.
     """
 
     part: str
@@ -85,7 +85,7 @@ class StepMemoryWatch:
 
         Args:
             model: The network, perhaps wrapped for several processes.
-            optimizer: Of its parameters.
+            optimizer: The optimizer of its parameters.
             averaged: Their moving average.
         """
         self._network = unwrap(model)
@@ -204,10 +204,10 @@ class _StorageLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Every taking and giving back of a device's memory by tensors, with its holder.
 
     Attributes:
-        part: Of the step, as in MemoryPoint.
+        part: Part of the step, as in MemoryPoint.
         holder: Holder of tensors made now, outside the backward pass.
         recomputed: The part of the network that the backward pass runs once more, if it does.
-        peak_resident_bytes: Of the process when its tensors held most; 0 if that is not known.
+        peak_resident_bytes: Memory of the process when its tensors held most; 0 if not known.
     """
 
     def __init__(self, device_type: str) -> None:

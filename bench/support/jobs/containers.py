@@ -48,7 +48,7 @@ def require_image(image: str) -> None:
 def write_job(
     base_dir: Path, settings: Mapping[str, str], *, num_train: int, num_val: int, size_px: int
 ) -> None:
-    """What is mounted at /opt/ml: RID's layout with synthetic scenes, and the configuration."""
+    """Write the tree to mount at /opt/ml: scenes in RID's layout, and the configuration."""
     write_rid(
         base_dir / "input/data/rid", SplitParameters(num_train, num_val, 1, seed=0, size_px=size_px)
     )
@@ -75,13 +75,13 @@ def running(image: str, base_dir: Path, options: Sequence[str] = ()) -> Iterator
 
 
 def logs(container: str) -> str:
-    """What it has printed so far."""
+    """The output of a container so far."""
     result = docker("logs", container)
     return result.stdout + result.stderr
 
 
 def wait_for_line(container: str, text: str, limit_s: float = 600) -> None:
-    """Return once it has printed the text; one that ends or takes longer ends the benchmark."""
+    """Wait until a container prints the text; if it ends or takes longer, the benchmark ends."""
     deadline_s = time.monotonic() + limit_s
     while text not in (printed := logs(container)):
         state = docker("inspect", "--format", "{{.State.Running}}", container).stdout.strip()
@@ -91,5 +91,5 @@ def wait_for_line(container: str, text: str, limit_s: float = 600) -> None:
 
 
 def wait(container: str, limit_s: float = 600) -> int:
-    """Its exit code, once it has ended."""
+    """The exit code of a container, once it has ended."""
     return int(docker("wait", container, timeout_s=limit_s).stdout)

@@ -23,7 +23,7 @@ _CURVES: Final = {
 
 
 def read_figures(model_dir: Path) -> dict[str, float]:
-    """What a run's own files say of its second epoch, which has no start-up in it."""
+    """Figures of a run's second epoch, which has no start-up in it, from the run's own files."""
     text = (model_dir / "metrics.jsonl").read_text()
     first, last = [json.loads(line) for line in text.splitlines()]
     metrics: Mapping[str, Any] = json.loads((model_dir / "metrics.json").read_text())
@@ -62,7 +62,7 @@ def measure_training(scratch: Path, settings: Sequence[str], num_steps: int) -> 
     Args:
         scratch: Folder that holds `sample`, as `make_sample` writes it.
         settings: Hyperparameters, as key=value.
-        num_steps: Of an epoch.
+        num_steps: Steps of an epoch.
 
     Returns:
         Figures of `read_figures` by mode, and "wait_share" of the faster one.
@@ -84,13 +84,13 @@ def follow_curve(
 ) -> dict[str, float]:
     """A training of about so many minutes, validated ten times: its rows printed, and drawn.
 
-    How many steps go into that time, two short epochs say first.
+    Two short epochs first tell how many steps fit into that time.
 
     Args:
         scratch: As measure_training.
         settings: As measure_training.
-        minutes: Of the whole.
-        plot: Of a PNG; None for none.
+        minutes: Duration of the whole.
+        plot: Path of a PNG; None for none.
     """
     pace = read_figures(
         _train(scratch, "pace", ["epochs=2", "steps_per_epoch=20", "max_val_samples=10", *settings])

@@ -1,4 +1,4 @@
-"""What watching memory costs a training run: its samplers' CPU time, of all there was.
+"""The cost of watching memory in a training run: the samplers' share of all CPU time.
 
     python -m bench.support.jobs.sampler_cost
 
@@ -32,7 +32,7 @@ class TimedSampler(MemorySampler):
     """A sampler that counts the CPU time of its samples, whichever thread takes them.
 
     Attributes:
-        cpu_s: Of all samples.
+        cpu_s: CPU time of all samples.
         num_samples: How many.
         wall_s: From entering to leaving.
     """
@@ -61,7 +61,7 @@ class TimedSampler(MemorySampler):
             self.num_samples += 1
 
     def figures(self) -> dict[str, float]:
-        """In per cent of all cores' time, and what it is made of."""
+        """The cost in per cent of all cores' time, and its parts."""
         return {
             "percent": 100 * self.cpu_s / (self.wall_s * num_cores()),
             "num_samples": self.num_samples,
@@ -74,7 +74,7 @@ def measure_costs(num_epochs: int, settings: Mapping[str, str]) -> dict[str, dic
     """Figures of the samplers of "launcher" and "training"; see `TimedSampler.figures`.
 
     Args:
-        num_epochs: Of the run; one takes a quarter of a minute on two cores.
+        num_epochs: Epochs of the run; one takes a quarter of a minute on two cores.
         settings: Hyperparameters beside those of phase 1.
 
     Raises:

@@ -33,7 +33,7 @@ from app.training.step import StepSettings, train_steps
 from bench.support.networks.designs import TASKS, Design
 
 CPU: Final = torch.device("cpu")
-# What a run is judged by: the figure's name, and the metric behind it.
+# The scores of a run: the figure's name, and the metric behind it.
 SCORES: Final = {one.figure: one.name for one in HEADLINES if one.figure}
 NUM_WEIGHED: Final = 64
 _RECENT_STEPS = 20
@@ -41,10 +41,10 @@ _RECENT_STEPS = 20
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a run trains: by the clock, or by steps. Scoring takes nothing of it.
+    """How long a run trains: by the clock, or by steps. Scoring does not count.
 
     Attributes:
-        seconds: Of training, or None.
+        seconds: Seconds of training, or None.
         steps: Optimizer steps, or None.
     """
 
@@ -69,7 +69,7 @@ class Budget:
         return spent_s >= self.seconds
 
     def share_spent(self, step: int, spent_s: float) -> float:
-        """In [0, 1]."""
+        """The share of the budget that is spent, in [0, 1]."""
         if self.steps is not None:
             return step / self.steps
         assert self.seconds is not None
@@ -78,10 +78,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Course:
-    """What a run does when.
+    """The schedule of a run: when it is scored, and when it ends.
 
     Attributes:
-        budget: Of training alone.
+        budget: Budget of training alone.
         warmup_fraction: Share of the budget in which the learning rate rises.
         marks: Shares of the budget, ascending, the last one 1, at which to score.
     """
@@ -110,14 +110,14 @@ def build_settings(
     class_weights: ClassWeights,
     autocast_dtype: torch.dtype | None,
 ) -> StepSettings:
-    """The engine's settings but for the number of steps, which the budget decides on the way."""
+    """The settings of the step, except the number of steps, which the budget decides on the way."""
     settings = build_step_settings(
         hyperparameters,
         Learned(TASKS, task_weights, class_weights, {}),
         1,
         Compute(CPU, autocast_dtype),
     )
-    # Of a step at a time; and peers have no heads to measure gradients at.
+    # Peers have no heads to measure gradients at.
     return dataclasses.replace(settings, grad_accum_steps=1, norm_interval_steps=0)
 
 
@@ -167,9 +167,9 @@ def learn(
 
     Args:
         design: What is trained.
-        state: With the network in its memory format.
-        batches: Without end.
-        settings: But for the schedule, which follows the budget.
+        state: State of the training, with the network in its memory format.
+        batches: Batches without end.
+        settings: Settings of the step; the schedule follows the budget.
         course: When the run ends, and when it is scored.
         score_at: Scores the averaged network; told whether it is the end.
     """

@@ -22,7 +22,7 @@ def write_curves(path: Path, results: Mapping[str, Sequence[Mapping[str, Any]]])
     The end of a run is a dot apart: it is scored on more scenes than the marks on the way.
 
     Args:
-        path: Of a PNG.
+        path: Path of a PNG.
         results: Runs by network.
     """
     figure = Figure(figsize=(9.0, 5.6), layout="constrained")

@@ -17,15 +17,15 @@ from bench.support.environment import ROOT
 from bench.support.networks.designs import DESIGNS
 
 CACHE: Final = ROOT / "local" / "bench"
-# What the result of any run depends on, beside the defaults of the hyperparameters: results of
-# other code are not taken for those of this.
+# Code that the result of any run depends on, beside the defaults of the hyperparameters: results of
+# other code are not reused.
 _SOURCES: Final = (
     "app/base/*.py", "app/data/**/*.py", "app/inference/*.py", "app/metrics/*.py", "app/model/*.py",
     "app/synthetic/*.py", "app/training/**/*.py",
     "bench/support/networks/designs.py", "bench/support/learning/learn.py",
     "bench/support/learning/worker.py", "bench/support/learning/scenes.py", "bench/peers.txt",
 )  # fmt: skip
-# And that of a run of one of them.
+# Code that only runs of changed networks depend on.
 _VARIANTS_SOURCE: Final = "bench/support/networks/variants.py"
 
 KEPT_HELP: Final = "print the runs in a folder of bench/results or local/bench; train none"
@@ -38,10 +38,10 @@ class Run:
     Attributes:
         label: Names it in tables and files.
         design: What is trained, by name.
-        seed: Of first weights and of the order of samples.
-        arguments: Of the worker, as `--key` and value.
+        seed: Seed of first weights and of the order of samples.
+        arguments: Arguments of the worker, as `--key` and value.
         python: Interpreter, which peers need their own of.
-        init: Weights to start from; of another run, whose file's name tells which.
+        init: Weights to start from, of another run; the file's name tells which.
         keeps_weights: Whether the averaged weights are kept beside the result.
     """
 
@@ -54,7 +54,7 @@ class Run:
     keeps_weights: bool = False
 
     def file_name(self) -> str:
-        """Of its result: what it is called, and a digest of all that it is, wherever it runs."""
+        """Name of the result's file: the label, and a digest of everything that defines the run."""
         values = {key: _without_place(value) for key, value in self.arguments.items()}
         identity = json.dumps([sorted(values.items()), self.init and self.init.name])
         digest = hashlib.sha256(identity.encode())
@@ -63,7 +63,7 @@ class Run:
         return f"{self.label}-seed{self.seed}-{digest.hexdigest()[:8]}.json"
 
     def command(self, result: Path) -> list[str]:
-        """Of the process that trains it."""
+        """The command line of the process that trains it."""
         words = [str(self.python), "-m", "bench.support.learning.worker", self.design]
         words += ["--seed", str(self.seed), "--result", str(result)]
         for key, values in self.arguments.items():
@@ -113,7 +113,7 @@ def read_runs(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def describe_machines(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Those on which runs were made, in a line."""
+    """The machines on which runs were made, in a line."""
     return " | ".join(sorted({run["machine"] for runs in results.values() for run in runs}))
 
 
@@ -168,7 +168,7 @@ class Spread:
     values: Sequence[float]
 
     def mean(self) -> float:
-        """Of all."""
+        """The mean of all values."""
         return statistics.fmean(self.values)
 
     def cell(self, digits: int) -> str:
@@ -181,6 +181,6 @@ class Spread:
 
 
 def spread_of(results: Sequence[Mapping[str, Any]], name: str) -> Spread | None:
-    """Of a score over runs that differ in their seed; None where a run has none."""
+    """The spread of a score over runs that differ in their seed; None where a run has none."""
     values = [result["scores"].get(name) for result in results]
     return None if None in values or not values else Spread([float(v) for v in values])

@@ -33,7 +33,7 @@ _SIZE_PX: Final = 512
 # What networks are compared on.
 _NUM_SCENES, _SCENES_SEED = 4096, 7
 _PLANES: Final = ("image", "segments", "lines", "depth")
-# To be raised when samples of a pool would come out otherwise.
+# To be raised when the samples of a pool change.
 _POOL_VERSION: Final = 1
 
 
@@ -42,7 +42,7 @@ class SceneReader(Dataset[Sample]):
 
     Args:
         seed: First ingredient of every scene.
-        num_scenes: How many there are.
+        num_scenes: Number of scenes.
     """
 
     # Its labels are those of RID and of Roofline together: nothing after a reader asks for more.
@@ -108,7 +108,7 @@ class Pool:
 
         Args:
             batch_size: Samples of each.
-            seed: Of the order.
+            seed: Seed of the order.
             favours_rare: Whether samples come several times a pass as their rarest class asks for.
         """
         if batch_size > len(self):
@@ -169,10 +169,10 @@ def draw_pool(
 
     Args:
         cache: Folder of all pools.
-        name: Of what the reader reads.
+        name: Name of what the reader reads.
         reader: Its training samples.
         num_samples: How many to draw.
-        seed: Of all random draws.
+        seed: Seed of all random draws.
         num_workers: Processes that draw; the samples do not depend on it.
     """
     identity = [_POOL_VERSION, GENERATOR_VERSION, name, len(reader), num_samples, seed]

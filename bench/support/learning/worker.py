@@ -1,6 +1,6 @@
 """A process that trains one network for a budget and writes how well it did.
 
-Each run has a process of its own: nothing that one run leaves behind meets the next.
+Each run has a process of its own, so that no run affects the next one.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> tuple[dict[str, Any], nn.Module]:
-    """What the run came to, as JSON types, and the averaged network."""
+    """The result of the run, as JSON types, and the averaged network."""
     hyperparameters = Hyperparameters(**json.loads(options.settings))
     design = find_design(options.design)
     torch.manual_seed(options.seed)

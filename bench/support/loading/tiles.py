@@ -1,4 +1,4 @@
-"""What the benchmark of loading reads: tiles of AIRS's size, and datasets of many small files."""
+"""Files for the benchmark of loading: tiles of AIRS's size, and datasets of many small files."""
 
 import os
 from pathlib import Path
@@ -16,8 +16,8 @@ GSD_M: Final = 0.075
 _SCENE_PX: Final = 1000
 _NUM_SCENES: Final = 3
 
-# How the pixels of a tile lie in its files. Of strips with compression, whole rows must be
-# unpacked for any window of them.
+# How the pixels of a tile lie in its files. From strips with compression, every window needs whole
+# rows unpacked.
 KINDS: Final[dict[str, dict[str, object]]] = {
     "striped": {},
     "tiled": {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate"},

@@ -21,10 +21,10 @@ class Design:
     """A network and how it is run.
 
     Attributes:
-        name: Of its figures.
+        name: Name of its figures.
         build: Makes it, with random weights.
         precision: The hyperparameter `precision` it runs with.
-        memory_format: Of its weights and its input.
+        memory_format: Memory format of its weights and its input.
     """
 
     name: str

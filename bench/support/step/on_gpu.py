@@ -1,4 +1,4 @@
-"""Images per second of the networks on a GPU, and how much of what it can compute ours uses."""
+"""Images per second of the networks on a GPU, and the share of its peak that ours reaches."""
 
 import statistics
 import time
@@ -21,7 +21,7 @@ _PASSES: Final = 3
 def measure_peak_tflops(device: torch.device, side: int = _MATRIX_SIDE) -> float:
     """Best of ten products of square bfloat16 matrices, 1e12 operations per second.
 
-    What the device does, not what its data sheet says.
+    Measured on the device, not taken from its data sheet.
     """
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     best_s = float("inf")
@@ -44,7 +44,7 @@ def compare_networks(
         num_rounds: Steps of each network.
         device: "cuda", or "cpu" to see that it runs.
     """
-    # Of a CPU it would take minutes.
+    # On a CPU it would take minutes.
     side = _MATRIX_SIDE if device == "cuda" else 512
     figures = {"peak_tflops": measure_peak_tflops(torch.device(device), side)}
     rows: list[list[str]] = []

@@ -18,7 +18,7 @@ _VARIANTS = {"checkpointed": "--checkpoint", "compiled": "--compile"}
 
 @dataclass
 class Timings:
-    """Of all measured steps of one network, in the order taken."""
+    """Times of all measured steps of one network, in the order taken."""
 
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Network(Worker):
     Attributes:
         description: What the process said of the network.
         name: As in DESIGNS, with the variant behind it if it is one.
-        timings: Of its measured steps.
+        timings: Timings of its measured steps.
         peak_gib: Most memory so far: of the process, or on a GPU of its tensors there.
     """
 
@@ -71,7 +71,7 @@ class Comparison:
     Attributes:
         other: The other network.
         ours_s: Wall times of ours, one a turn.
-        other_s: Of the other's step in the same turn.
+        other_s: Time of the other's step in the same turn.
     """
 
     other: Network

@@ -83,7 +83,7 @@ def _finish(device: torch.device) -> None:
 
 
 def _peak_gib(device: torch.device) -> float:
-    """Of the device's memory, by this process."""
+    """Peak of the device's memory taken by this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GIB
     return _peak_rss_gib()

@@ -119,7 +119,7 @@ def test_other_settings_begin_fresh(tmp_path, rid, monkeypatch):
     run_phases(series, StopRequests())
     assert not (folder / "checkpoints").exists()
     (folder / "checkpoints").mkdir()
-    run_phases(series, StopRequests())  # the same settings: what there is, is gone on from
+    run_phases(series, StopRequests())  # the same settings: the phases resume
     assert (folder / "checkpoints").exists()
     run_phases(series, StopRequests(), fresh=True)
     assert not (folder / "checkpoints").exists()

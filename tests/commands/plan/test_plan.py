@@ -18,7 +18,7 @@ from app.resources.gpus import Gpus
 from app.settings.texts import parse_hyperparameters
 from tests.support.plan import FACTS, MEASURED, SETTINGS, TENSORS
 
-TAKEN_CORES = OtherWork.taken_cores  # what the fixture `here` replaces
+TAKEN_CORES = OtherWork.taken_cores  # replaced by the fixture `here`
 
 
 def _options(**changes):
@@ -201,7 +201,7 @@ def test_extrapolation_is_said(tmp_path, capsys):
     basis = json.loads(path.read_text())["basis"]
     for key in ("host_peak_gib", "host_needed_gib", "largest_micro_batch", "step_s", "cost_usd"):
         assert basis[key] == "predicted (extrapolated)", key
-    # Photos of 512 px, and what extrapolating changes nothing of.
+    # Validation photos have 512 px, so their time is not extrapolated.
     assert (basis["val_s"], basis["here_pass_s"]) == ("predicted", "measured")
     assert (basis["price_per_hour"], basis["epochs"]) == ("assumed", "set")
     _run(_options())

@@ -14,7 +14,7 @@ from tests.support.fakes_airs import aerial, houses, numbers, write_tile
 
 
 def replace_label(values):
-    """A function that writes a tile's label anew, of the given values all over."""
+    """A function that overwrites a tile's label with the given values."""
 
     def write(_, label_path):
         label = np.random.default_rng(0).choice(values, (1, 160, 160))

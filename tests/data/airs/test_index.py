@@ -21,7 +21,7 @@ def index_path(tmp_path):
 
 @pytest.fixture
 def read_names(monkeypatch):
-    """The names of the tiles that were looked at, as they are."""
+    """The names of the tiles that are looked at, in a list that grows."""
     names = []
     read_facts = airs_index._read_facts
 
@@ -148,7 +148,7 @@ def test_bad_tiles_are_looked_at_every_time(root, index_path, read_names):
 
 
 def kept_with(**changes):
-    """A function that changes what is kept of every tile."""
+    """A function that changes the facts kept of every tile."""
 
     def change(path):
         kept = json.loads(path.read_text())

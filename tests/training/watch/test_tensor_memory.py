@@ -138,7 +138,7 @@ def test_the_first_step_of_all_makes_the_state_of_the_optimizer():
 
 def test_activations_that_are_computed_anew_belong_to_their_part():
     kept, anew = Run(100), Run(100, recompute=True)
-    # The head keeps what came out of `first`. That is given back, and then made once more, in two.
+    # The head keeps the output of `first`, which is freed and then computed again, in two parts.
     num_bytes = 100 * 8 * 4
     assert kept.highest("backward")[FIRST] == num_bytes
     assert anew.highest("backward")[FIRST] == 2 * num_bytes
