@@ -1,1 +1,1 @@
-"""Procedural aerial photos of village parts with exact labels, and RID's folders full of them."""
+"""Procedural aerial photos of village parts with exact labels, in the layout of every dataset."""

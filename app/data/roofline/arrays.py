@@ -26,7 +26,7 @@ class Axes(NamedTuple):
 
     Attributes:
         sample: None for a single sample without that axis.
-        order: Order of the axes without `sample`: channels (if there is such an axis), rows, columns.
+        order: The axes without `sample`: channels (unless there is no such axis), rows, columns.
         num_samples: Length of `sample`, or 1.
         size_px: Rows, and columns.
     """
