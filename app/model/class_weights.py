@@ -43,7 +43,7 @@ class ClassWeights:
             "depth": (),
         }[name]
 
-    def describe(self, tasks: Sequence[Task]) -> dict[str, dict[str, float]]:
+    def to_json(self, tasks: Sequence[Task]) -> dict[str, dict[str, float]]:
         """By class name, for every task that weighs its pixels; for metrics.json."""
         return {
             task.name: {

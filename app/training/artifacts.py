@@ -2,21 +2,31 @@
 
 import json
 import logging
+import math
+import os
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.base.storage import writing_to
 from app.base.tasks import Task
-from app.metrics.definitions import MetricValue
+from app.inference.panels import collect_panels
 from app.metrics.headlines import HEADLINES
-from app.metrics.roof_metrics import ConfusionMatrix
-from app.model.export import export_model
+from app.model.export import describe_model, export_model
 from app.model.network import HybridRoofModel
 from app.report.pictures import Panel
 from app.report.report import ReportInput, write_report
+from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler, write_memory_csv
 from app.resources.steps import StepSeries
+from app.training.ranks.distributed import world_size
+from app.training.results import Results
+from app.training.run import Run
+
+# A stopped job can skip most pictures: the platform kills it after 120 s.
+_STOP_PANELS_S = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -25,36 +35,6 @@ HISTORY_FILE = "metrics.jsonl"
 MEMORY_FILE = "memory.csv"
 STEPS_FILE = "steps.csv"
 REPORT_FILE = "report.html"
-
-
-@dataclass
-class Results:
-    """What validations have found so far.
-
-    Attributes:
-        history: Rows of metrics.jsonl, one per epoch.
-        metrics: Last validation, by metric name: value, unit, support, definition.
-        confusion: Last validation's confusion matrices, as RoofMetrics.confusion_matrices.
-    """
-
-    history: list[dict[str, float | int | None]] = field(default_factory=list)
-    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
-    confusion: dict[str, ConfusionMatrix] = field(default_factory=dict)
-
-    def close_epoch(
-        self,
-        row: dict[str, float | int | None],
-        values: Mapping[str, MetricValue],
-        confusion: Mapping[str, ConfusionMatrix],
-    ) -> None:
-        """Take in the row and the validation of an epoch."""
-        self.history.append(row)
-        self.metrics = {name: value.to_json() for name, value in values.items()}
-        self.confusion = dict(confusion)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain types only."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -138,3 +118,49 @@ def _render_table(results: Results, tasks: Sequence[Task]) -> list[str]:
             text = "not defined" if value is None else f"{value:.3f} {metric['unit']}".rstrip()
             lines.append(f"  {task:<17}{name.rpartition('/')[2]:<24}{text}")
     return lines
+
+
+def export_run(run: Run, *, is_stopped: bool) -> None:
+    """Write the model folder from the averaged weights.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    run.memory.enter_phase("export")
+    panels = collect_panels(
+        run.predictor,
+        list(run.datasets.val.values()),
+        _STOP_PANELS_S if is_stopped else math.inf,
+    )
+    tasks = list(run.learned.task_weights)
+    document = {
+        "format_version": 1,
+        "stopped": is_stopped,
+        "epochs": run.progress.epoch,
+        "steps": run.state.step,
+        "num_samples": run.progress.num_samples,
+        "num_processes": world_size(),
+        "duration_s": round(time.monotonic() - run.started_s, 1),
+        "step_time": run.progress.steps.summary(),
+        "machine": {
+            "device": run.compute.device.type,
+            "num_cores": num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        },
+        "memory_profile": run.profiler.profile,
+        "trained_tasks": tasks,
+        "gradient_norms": run.progress.gradient_norms,
+        "datasets": run.datasets.to_json(),
+        "class_distribution": {
+            "num_samples": run.distribution.num_samples,
+            "shares": run.distribution.to_json(run.learned.tasks),
+            "weights": run.learned.class_weights.to_json(run.learned.tasks),
+        },
+    }
+    description = describe_model(run.averaged_model, run.hyperparameters, run.learned.classes)
+    with writing_to(run.job.paths.model_dir):
+        write_artifacts(
+            run.job.paths.model_dir,
+            run.averaged_model,
+            description,
+            Outcome(document, run.progress.results, run.progress.steps, run.memory, panels),
+        )

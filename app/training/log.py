@@ -41,7 +41,7 @@ def log_start(run: Run) -> None:
         )
     for line in lines_of_shares(run.distribution.to_json(learned.tasks)):
         logger.info("pixels after augmentation, %s", line)
-    for task, weights in learned.class_weights.describe(learned.tasks).items():
+    for task, weights in learned.class_weights.to_json(learned.tasks).items():
         if task in learned.task_weights:
             shown = ", ".join(f"{label} {weight:.2f}" for label, weight in weights.items())
             logger.info("weights of pixels in the loss of %s: %s", task, shown)

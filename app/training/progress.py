@@ -6,8 +6,8 @@ from typing import Any
 
 from app.base.tasks import TaskName
 from app.resources.steps import StepSeries
-from app.training.artifacts import Results
 from app.training.ranks.distributed import world_size
+from app.training.results import Results
 from app.training.state import LossSums, StepResult
 
 

@@ -3,7 +3,7 @@
 import logging
 import math
 
-from app.training.ranks.distributed import wrap_model_anew
+from app.training.ranks.distributed import rewrap_model
 from app.training.state import StepSettings, TrainingState, unwrap
 
 logger = logging.getLogger(__name__)
@@ -48,4 +48,4 @@ def _prepare_backbone(state: TrainingState, settings: StepSettings) -> None:
         backbone.requires_grad_(not is_frozen)
         verb = "keeps its weights" if is_frozen else "learns"
         logger.info("the backbone %s from step %d on", verb, state.step + 1)
-        state.model = wrap_model_anew(state.model, settings.compute.device)
+        state.model = rewrap_model(state.model, settings.compute.device)

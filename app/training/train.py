@@ -15,8 +15,8 @@ from app.job.job import Job
 from app.model.devices import choose_compute
 from app.resources.batch_size import PassLimit
 from app.resources.memory_sampler import MemorySampler
+from app.training.artifacts import export_run
 from app.training.build import build_run
-from app.training.export import export_run
 from app.training.log import log_epoch, log_gradient_norms, log_start
 from app.training.ranks.distributed import (
     all_reduce_sum,

@@ -17,14 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from app.data.files.rasters import FileProblem
-from app.data.roofline.matlab_v5 import is_version_5, store_as_hdf5
+from app.data.roofline.matlab_v5 import (
+    DOWNLOAD_AGAIN,
+    MAX_AXES,
+    SAVE_AGAIN,
+    is_version_5,
+    store_as_hdf5,
+)
 
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 # Where HDF5 may begin: MATLAB puts 512 bytes of its own before it.
 _HDF5_OFFSETS: Final = (0, 512, 1024, 2048, 4096)
 _MAX_CHUNK_BYTES: Final = 64 * 2**20
 _MAX_CACHE_BYTES: Final = 128 * 2**20
-_MAX_AXES: Final = 4
 # A slice of more chunks would take seconds to read; MATLAB makes a few dozen.
 _MAX_SLICE_CHUNKS: Final = 10_000
 _MAX_CACHE_SLOTS: Final = 100_003
@@ -34,8 +39,6 @@ _NUMERIC_KINDS: Final = "fiub"
 
 _UNREADABLE: Final = (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError)
 _EXPECTED: Final = "a MATLAB file of version 7.3 or 5"
-_DOWNLOAD_AGAIN: Final = "download it again and compare the size with the original's"
-_SAVE_AGAIN: Final = "save it in MATLAB with -v7.3"
 
 _Values = npt.NDArray[np.generic]
 
@@ -94,12 +97,12 @@ def _find_format(path: Path) -> Literal["hdf5", "v5"]:
     if is_version_5(start):
         return "v5"
     if start.startswith(b"MATLAB 7.3"):
-        raise FileProblem(path, "a version 7.3 file cut short", _EXPECTED, _DOWNLOAD_AGAIN)
+        raise FileProblem(path, "a version 7.3 file cut short", _EXPECTED, DOWNLOAD_AGAIN)
     if not start:
-        raise FileProblem(path, "an empty file", _EXPECTED, _DOWNLOAD_AGAIN)
+        raise FileProblem(path, "an empty file", _EXPECTED, DOWNLOAD_AGAIN)
     # Version 4 has no text at its start, but a number below 5000 in four bytes.
     if len(start) >= 20 and 0 in start[:4]:
-        raise FileProblem(path, "binary data, perhaps of MATLAB 4", _EXPECTED, _SAVE_AGAIN)
+        raise FileProblem(path, "binary data, perhaps of MATLAB 4", _EXPECTED, SAVE_AGAIN)
     raise FileProblem(
         path,
         f"a file that starts with {start[:24].decode('latin-1')!a}",
@@ -110,7 +113,7 @@ def _find_format(path: Path) -> Literal["hdf5", "v5"]:
 
 def _unreadable(path: Path, error: BaseException) -> FileProblem:
     return FileProblem(
-        path, f"an unreadable file ({_first_words(error)})", _EXPECTED, _DOWNLOAD_AGAIN
+        path, f"an unreadable file ({_first_words(error)})", _EXPECTED, DOWNLOAD_AGAIN
     )
 
 
@@ -225,7 +228,7 @@ class MatArrays:
                     self._source or self._path,
                     f"{name} with every sample in {num_pieces} chunks",
                     f"at most {_MAX_SLICE_CHUNKS}",
-                    _SAVE_AGAIN,
+                    SAVE_AGAIN,
                 )
             settings = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
             num_chunks, num_bytes = _shared_chunks(self._file[place], axis)
@@ -276,8 +279,8 @@ def _check_dataset(node: h5py.HLObject) -> ArrayInfo:
     # For an array without values, MATLAB stores the lengths of its axes, and a mark.
     if "MATLAB_empty" in node.attrs or (node.shape is not None and 0 in node.shape):
         raise RefusedArray("got an empty array")
-    if node.shape is None or not 1 <= len(node.shape) <= _MAX_AXES:
-        raise RefusedArray(f"got {len(node.shape or ())} axes, expected up to {_MAX_AXES}")
+    if node.shape is None or not 1 <= len(node.shape) <= MAX_AXES:
+        raise RefusedArray(f"got {len(node.shape or ())} axes, expected up to {MAX_AXES}")
     creation = node.id.get_create_plist()
     filters = [creation.get_filter(index)[0] for index in range(creation.get_nfilters())]
     if unknown := [str(number) for number in filters if number not in _FILTERS]:

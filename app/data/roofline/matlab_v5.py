@@ -30,7 +30,7 @@ from app.data.files.rasters import FileProblem
 HEADER_BYTES: Final = 128
 _VERSION: Final = 0x0100
 _MAX_BYTES: Final = 4 * GIB
-_MAX_AXES: Final = 4
+MAX_AXES: Final = 4
 # zlib's limit: the most bytes that one compressed byte can stand for.
 _MAX_RATIO: Final = 1032
 # Memory that reading takes beside the arrays.
@@ -42,8 +42,8 @@ _TEMPORARY_PREFIX: Final = ".matlab-"
 _REFUSED: Final = "refused"
 
 _EXPECTED: Final = "a MATLAB file of version 5"
-_DOWNLOAD_AGAIN: Final = "download it again and compare the size with the original's"
-_SAVE_AGAIN: Final = "save it in MATLAB with -v7.3"
+DOWNLOAD_AGAIN: Final = "download it again and compare the size with the original's"
+SAVE_AGAIN: Final = "save it in MATLAB with -v7.3"
 
 _Array = npt.NDArray[np.generic]
 
@@ -144,7 +144,7 @@ def _convert(path: Path, struct_name: str, names: Sequence[str], stored: Path) -
                 path,
                 f"{problem['size']} in a version 5 file, which is read whole",
                 f"at most {_MAX_BYTES / GIB:.3g} GiB",
-                _SAVE_AGAIN,
+                SAVE_AGAIN,
             )
         target.replace(stored)
     logger.info(
@@ -155,7 +155,7 @@ def _convert(path: Path, struct_name: str, names: Sequence[str], stored: Path) -
 
 
 def _unreadable(path: Path, reason: str) -> FileProblem:
-    return FileProblem(path, f"an unreadable file ({reason})", _EXPECTED, _DOWNLOAD_AGAIN)
+    return FileProblem(path, f"an unreadable file ({reason})", _EXPECTED, DOWNLOAD_AGAIN)
 
 
 def _not_stored(path: Path, folder: Path, reason: str) -> FileProblem:
@@ -163,7 +163,7 @@ def _not_stored(path: Path, folder: Path, reason: str) -> FileProblem:
         path,
         f"a version 5 file, whose arrays cannot be stored in {folder} ({reason})",
         "room for them there",
-        f"make room, or {_SAVE_AGAIN}",
+        f"make room, or {SAVE_AGAIN}",
     )
 
 
@@ -268,8 +268,8 @@ def _find_refusal(value: object) -> str | None:
         return "got complex numbers, expected real ones"
     elif value.size == 0:
         return "got an empty array"
-    elif np.squeeze(value).ndim > _MAX_AXES:
-        return f"got {np.squeeze(value).ndim} axes, expected up to {_MAX_AXES}"
+    elif np.squeeze(value).ndim > MAX_AXES:
+        return f"got {np.squeeze(value).ndim} axes, expected up to {MAX_AXES}"
     else:
         return None
     return f"got {found}, expected a numeric array"

@@ -82,7 +82,7 @@ def wrap_model(model: nn.Module, device: torch.device) -> nn.Module:
         )
 
 
-def wrap_model_anew(model: nn.Module, device: torch.device) -> nn.Module:
+def rewrap_model(model: nn.Module, device: torch.device) -> nn.Module:
     """The model wrapped as before, for the parameters that ask for a gradient now.
 
     A wrapper expects gradients of exactly the parameters that asked for one when it was made. It
