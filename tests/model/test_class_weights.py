@@ -97,7 +97,7 @@ def test_a_task_without_a_known_pixel_takes_the_typical_weights():
 @pytest.mark.parametrize("azimuth_bins", [16, 8, 4, 1])
 def test_description_names_every_class(azimuth_bins):
     tasks = build_tasks(azimuth_bins, superstructures=True)
-    described = choose_class_weights(tasks).describe(tasks)
+    described = choose_class_weights(tasks).to_json(tasks)
     assert list(described) == ["segments", "lines", "superstructures"]
     for task in tasks:
         if task.kind != "metres":
