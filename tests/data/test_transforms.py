@@ -110,7 +110,7 @@ def test_heights_follow_the_zoom():
 
 
 def test_no_more_of_the_photo_is_asked_for_than_is_shown():
-    reader = OnePhoto(4000)
+    reader = OnePhoto(1200)
     for seed in range(50):
         make(TrainTransform(256, 0.1), reader, seed=seed)
     # 256 px and the reach of lines on both sides, turned by 45 degrees and shrunk at most

@@ -81,7 +81,7 @@ def test_wrong_hyperparameters_are_all_named(ml, capsys):
     assert_refused(
         ml,
         capsys,
-        "learning_rate: Input should be a number above 0 and at most 1, or auto, got '-1'",
+        "learning_rate: Input should be greater than 0, got '-1'",
         "epoch: unknown hyperparameter, did you mean epochs?",
         "crop_size_px: Input should be a valid integer, got 'big'",
         settings=("--set", "learning_rate=-1", "--set", "epoch=3", "--set", "crop_size_px=big"),
