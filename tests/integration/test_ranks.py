@@ -40,7 +40,7 @@ def one_process(small_ml, tmp_path_factory):
 
 @pytest.fixture
 def two_processes(small_ml, tmp_path):
-    return copy_tree(small_ml, tmp_path / "ml", {**TWO, **LONG})
+    return copy_tree(small_ml, tmp_path / "ml", {**TWO, **LONG, "num_workers": "1"})
 
 
 @pytest.fixture

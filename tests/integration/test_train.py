@@ -43,7 +43,9 @@ def ml(small_ml, tmp_path):
 @pytest.fixture(scope="module")
 def uninterrupted(small_ml, tmp_path_factory):
     """A run from start to end, and its log."""
-    base_dir = copy_tree(small_ml, tmp_path_factory.mktemp("uninterrupted") / "ml", SMALL)
+    # With a data worker, which others do without and end with the same weights.
+    settings = {**SMALL, "num_workers": "1"}
+    base_dir = copy_tree(small_ml, tmp_path_factory.mktemp("uninterrupted") / "ml", settings)
     exit_code, output = run(base_dir)
     assert exit_code == 0, output
     return base_dir, output

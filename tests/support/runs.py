@@ -17,7 +17,7 @@ SMALL = {
     "batch_size": "2",
     "grad_accum_steps": "2",
     "crop_size_px": "64",
-    "num_workers": "1",
+    "num_workers": "0",
     "checkpoint_every_steps": "2",
     "precision": "fp32",
 }
