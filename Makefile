@@ -37,10 +37,11 @@ phases: setup  ## Train on ten samples, then on more, up to all data; writes doc
 	    $(if $(RID),--rid "$(RID)") $(if $(ROOFLINE),--roofline "$(ROOFLINE)") $(if $(AIRS),--airs "$(AIRS)") \
 	    $(foreach setting,$(SET),--set "$(setting)")
 
-# A file's tests stay together, for the fixtures they share. Some train networks, of 1 GB each: more
-# than four at once would not fit where there are many cores.
+# A file's tests stay together, for the fixtures they share. One more than there are cores, since
+# tests wait for other processes and the disk. Some train networks, of 1 GB each: more than four at
+# once would not fit where there are many cores.
 test: setup  ## Run every test that needs no Docker and no GPU
-	$(python) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(python) -m pytest --numprocesses $$(($$(nproc) + 1)) --maxprocesses 4 --dist loadfile
 
 check: setup  ## Formatting, lint, types, import order, shell scripts
 	.venv/bin/ruff check .
