@@ -249,9 +249,8 @@ def train_real(
     return state, watch
 
 
-@pytest.mark.parametrize("checkpoint_activations", [False, True])
-def test_watching_changes_no_bit_of_the_result(checkpoint_activations):
-    watched, _ = train_real(2, 64, checkpoint_activations=checkpoint_activations, num_passes=2)
+def test_watching_changes_no_bit_of_the_result():
+    watched, _ = train_real(2, 64, checkpoint_activations=True, num_passes=2)
     plain, _ = train_real(2, 64, watched=False, num_passes=2)
     for name, value in plain.state_dict()["ema"].items():
         assert torch.equal(watched.state_dict()["ema"][name], value), name
