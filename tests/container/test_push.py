@@ -163,7 +163,7 @@ def refused_manifest(checkout: Checkout) -> str:
 
 def test_notices_that_a_push_left_nothing(checkout):
     checkout.stand_before("docker", '[[ " $* " == *" push "* ]] || exec "$real" "$@"')
-    result = checkout.push("cpu", ROOT="lost")
+    result = checkout.push("cpu", REPOSITORY="lost")
     assert result.returncode == 1
     assert result.stdout == ""
     assert f"is of type none, expected {MANIFEST_TYPE}" in result.stderr.splitlines()[-1]
@@ -172,7 +172,7 @@ def test_notices_that_a_push_left_nothing(checkout):
 def test_another_push_made_the_repository_meanwhile(checkout, amazon):
     script = '[ "$2" != create-repository ] || "$real" "$@" >/dev/null; exec "$real" "$@"'
     checkout.stand_before("aws", script)
-    result = checkout.push("cpu", ROOT="race")
+    result = checkout.push("cpu", REPOSITORY="race")
     assert result.returncode == 0, result.stderr
     assert "RepositoryAlreadyExistsException" in result.stderr
     assert amazon.tags("race") == [checkout.tag]
@@ -206,7 +206,7 @@ def test_pushes_to_another_machine_what_has_a_real_base(checkout, amazon):
 def test_refuses_an_image_for_another_processor(checkout, amazon):
     checkout.commit({"Dockerfile.cpu": DOCKERFILE.replace("FROM ${BASE_IMAGE}", "FROM scratch")})
     checkout.stand_before("docker", 'exec "$real" "${@/amd64/arm64}"')
-    result = checkout.push("cpu", ROOT="processor")
+    result = checkout.push("cpu", REPOSITORY="processor")
     assert result.returncode == 1
     assert "the image is for arm64, expected amd64" in result.stderr.splitlines()[-1]
     assert "processor" not in amazon.repositories()
@@ -221,7 +221,7 @@ def test_refuses_an_image_for_another_processor(checkout, amazon):
 )
 def test_refuses_an_image_that_names_another_commit(checkout, amazon, dockerfile, revision):
     checkout.commit({"Dockerfile.cpu": dockerfile})
-    result = checkout.push("cpu", ROOT="revision")
+    result = checkout.push("cpu", REPOSITORY="revision")
     assert result.returncode == 1
     message = (
         f"label org.opencontainers.image.revision is '{revision}', expected {checkout.revision};"
@@ -233,7 +233,7 @@ def test_refuses_an_image_that_names_another_commit(checkout, amazon, dockerfile
 
 def test_failed_build_pushes_nothing(checkout, amazon):
     checkout.commit({"Dockerfile.cpu": f"{DOCKERFILE}RUN false\n"})
-    result = checkout.push("cpu", ROOT="failed-build")
+    result = checkout.push("cpu", REPOSITORY="failed-build")
     assert result.returncode == 1
     assert (
         result.stderr.splitlines()[-1] == "build_and_push: cannot build Dockerfile.cpu, see above"
@@ -242,7 +242,7 @@ def test_failed_build_pushes_nothing(checkout, amazon):
 
 
 def test_dry_run_says_all_and_changes_nothing(checkout, amazon):
-    result = checkout.push("gpu", "--dry-run", ROOT="dry", BASE_IMAGE="a base")
+    result = checkout.push("gpu", "--dry-run", REPOSITORY="dry", BASE_IMAGE="a base")
     assert result.returncode == 0, result.stderr
     uri = f"{HOST}/dry:1.2.3-{checkout.revision[:12]}-gpu"
     assert result.stdout == f"{uri}\n"
@@ -284,7 +284,7 @@ def test_region_of_the_profile(checkout, tmp_path):
 
 def test_warns_of_a_repository_whose_tags_can_move(checkout, amazon):
     amazon.ecr().create_repository(repositoryName="mutable")
-    result = checkout.push("cpu", "--dry-run", ROOT="mutable")
+    result = checkout.push("cpu", "--dry-run", REPOSITORY="mutable")
     assert result.returncode == 0
     assert "warning: tags of mutable can be overwritten" in result.stderr
     assert "repository  mutable, MUTABLE\n" in result.stderr
