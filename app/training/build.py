@@ -91,7 +91,6 @@ def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: Pas
     return Run(
         job=job,
         hyperparameters=hyperparameters,
-        compute=compute,
         memory=memory,
         datasets=datasets,
         distribution=distribution,

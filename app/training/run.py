@@ -45,7 +45,6 @@ class Run:
     Attributes:
         job: The job, with its settings as given.
         hyperparameters: The job's settings, as settled for these machines.
-        compute: Device and precision.
         memory: The run's sampler.
         datasets: Training and validation samples.
         distribution: Shares of the classes among the training samples.
@@ -62,7 +61,6 @@ class Run:
 
     job: Job
     hyperparameters: Hyperparameters
-    compute: Compute
     memory: MemorySampler
     datasets: Datasets
     distribution: Distribution
@@ -75,6 +73,11 @@ class Run:
     batches: Generator[Batch, None, None]
     started_s: float
     first_step: int
+
+    @property
+    def compute(self) -> Compute:
+        """Where the network computes, and in which precision."""
+        return self.settings.compute
 
     @property
     def averaged_model(self) -> HybridRoofModel:

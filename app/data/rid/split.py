@@ -50,11 +50,6 @@ class SplitReport:
     num_dropped_identical: int = 0
     num_unchecked: int = 0
 
-    @property
-    def num_dropped(self) -> int:
-        """Samples left out, for whichever reason."""
-        return self.num_dropped_overlap + self.num_dropped_identical
-
     def describe(self) -> str:
         """One line for the log."""
         text = f"RID {self.split}: {self.num_listed} samples listed"

@@ -52,7 +52,8 @@ def test_splits_of_separate_ground_stay_as_they_are(root):
     for split, expected in (("train", 4), ("val", 2), ("test", 2), ("all", 8)):
         dataset = RidDataset(root, split)
         assert len(dataset) == expected
-        assert dataset.split_report.num_dropped == 0
+        report = dataset.split_report
+        assert report.num_dropped_overlap + report.num_dropped_identical == 0
         assert dataset.split_report.num_listed == expected
 
 
