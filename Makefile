@@ -41,7 +41,7 @@ phases: setup  ## Train on ten samples, then on more, up to all data; writes doc
 # tests wait for other processes and the disk. Some train networks, of 1 GB each: more than four at
 # once would not fit where there are many cores.
 test: setup  ## Run every test that needs no Docker and no GPU
-	$(python) -m pytest --numprocesses $$(($$(nproc) + 1)) --maxprocesses 4 --dist loadfile
+	$(python) -m pytest --numprocesses $$(($$(nproc) + 1)) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## Formatting, lint, types, import order, shell scripts
 	.venv/bin/ruff check .

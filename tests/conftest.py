@@ -42,6 +42,11 @@ def port():
         return server.getsockname()[1]
 
 
+def pytest_collection_modifyitems(items):
+    """Whole runs come first, so that no process is left with them at the end."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
     """What tests print of names that are no UTF-8 does not stop the worker that reports it."""

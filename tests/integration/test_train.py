@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,11 +11,11 @@ import time
 import psutil
 import pytest
 
+from app.__main__ import main
 from tests.support.runs import (
     ROOT,
     SMALL,
     checkpoints,
-    command,
     copy_tree,
     failure,
     read_history,
@@ -46,7 +45,11 @@ def uninterrupted(small_ml, tmp_path_factory):
     # With a data worker, which others do without and end with the same weights.
     settings = {**SMALL, "num_workers": "1"}
     base_dir = copy_tree(small_ml, tmp_path_factory.mktemp("uninterrupted") / "ml", settings)
-    exit_code, output = run(base_dir)
+    # Variables named like hyperparameters must not override them in silence.
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("EPOCHS", "7")
+        environment.setenv("LEARNING_RATE", "99")
+        exit_code, output = run(base_dir)
     assert exit_code == 0, output
     return base_dir, output
 
@@ -167,23 +170,6 @@ def test_the_model_says_how_to_use_it(uninterrupted):
     assert description["versions"]["torch"].startswith("2.")
 
 
-def test_killed_and_run_again_ends_with_the_same_weights(ml, uninterrupted):
-    process = start(ml)
-    wait_for(lambda: checkpoints(ml), process)
-    child = psutil.Process(process.pid).children()[0]
-    process.kill()
-    process.communicate()
-    # The training process dies with the one that was killed: two runs never share checkpoints.
-    child.wait(timeout=30)
-    assert not (ml / "model/model.safetensors").exists()
-    exit_code, output = run(ml)
-    assert exit_code == 0, output
-    assert "resuming from" in output
-    assert weights(ml) == weights(uninterrupted[0])
-    metrics, expected = read_metrics(ml)["metrics"], read_metrics(uninterrupted[0])["metrics"]
-    assert metrics == expected
-
-
 def test_stopped_saves_and_a_later_run_ends_with_the_same_weights(ml, uninterrupted):
     process = start(ml)
     wait_for(lambda: checkpoints(ml), process)
@@ -248,23 +234,24 @@ def test_a_training_process_killed_by_the_kernel_is_explained(ml):
     assert "lower batch_size" in message
 
 
-def evaluate(base_dir, output_file, *arguments):
+def evaluation(base_dir, output_file, *arguments):
+    """The words of a command."""
     words = ["evaluate", "--model", str(base_dir / "model"), "--out", str(output_file)]
-    return subprocess.run(
-        [sys.executable, "-m", "app", *words, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    return [*words, *arguments]
 
 
 def test_evaluate_gives_what_training_gave(uninterrupted, tmp_path):
     base_dir, _ = uninterrupted
     rid_dir = base_dir / "input/data/rid"
-    result = evaluate(
-        base_dir, tmp_path / "out/val.json", "--rid", str(rid_dir), "--set", "precision=fp32"
+    arguments = ("--rid", str(rid_dir), "--set", "precision=fp32")
+    words = evaluation(base_dir, tmp_path / "out/val.json", *arguments)
+    result = subprocess.run(
+        [sys.executable, "-m", "app", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert result.returncode == 0, result.stdout
     scored = json.loads((tmp_path / "out/val.json").read_text())
@@ -272,11 +259,11 @@ def test_evaluate_gives_what_training_gave(uninterrupted, tmp_path):
     assert scored["metrics"] == read_metrics(base_dir)["metrics"]
 
 
-def test_scores_cannot_be_written_over_a_folder(uninterrupted, tmp_path):
+def test_scores_cannot_be_written_over_a_folder(uninterrupted, tmp_path, capsys):
     rid_dir = uninterrupted[0] / "input/data/rid"
-    result = evaluate(uninterrupted[0], tmp_path, "--rid", str(rid_dir))
-    assert result.returncode == 2
-    assert "got a folder, expected the name of a JSON file" in result.stdout
+    exit_code = main(evaluation(uninterrupted[0], tmp_path, "--rid", str(rid_dir)))
+    assert exit_code == 2
+    assert "got a folder, expected the name of a JSON file" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(
@@ -284,34 +271,17 @@ def test_scores_cannot_be_written_over_a_folder(uninterrupted, tmp_path):
 )
 def test_evaluate_on_real_roofs(uninterrupted, tmp_path):
     rid_dir = ROOT / "../shared/data/rid"
-    result = evaluate(
-        uninterrupted[0], tmp_path / "test.json", "--rid", str(rid_dir), "--split", "test"
-    )
-    assert result.returncode == 0, result.stdout
+    arguments = ("--rid", str(rid_dir), "--split", "test")
+    assert main(evaluation(uninterrupted[0], tmp_path / "test.json", *arguments)) == 0
     scored = json.loads((tmp_path / "test.json").read_text())
     assert scored["num_samples"] == {"rid": 3}
     assert scored["metrics"]["test/segments/pixel_accuracy"]["value"] is not None
 
 
-def test_evaluate_without_a_model_is_one_line(tmp_path):
+def test_evaluate_without_a_model_is_one_line(tmp_path, capsys):
     (tmp_path / "model").mkdir()
-    result = evaluate(tmp_path, tmp_path / "out.json", "--rid", str(tmp_path))
-    assert result.returncode == 2
-    assert "holds no trained model" in result.stdout
-    assert "Traceback" not in result.stdout + result.stderr
-
-
-def test_the_environment_changes_no_setting(ml):
-    """A variable named like a hyperparameter must not override it in silence."""
-    environment = {**os.environ, "EPOCHS": "7", "LEARNING_RATE": "99"}
-    result = subprocess.run(
-        command(ml, "--set", "epochs=1"),
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stdout
-    assert read_metrics(ml)["epochs"] == 1
+    exit_code = main(evaluation(tmp_path, tmp_path / "out.json", "--rid", str(tmp_path)))
+    assert exit_code == 2
+    output = "".join(capsys.readouterr())
+    assert "holds no trained model" in output
+    assert "Traceback" not in output

@@ -1,11 +1,6 @@
 """The regexes SageMaker gets, against the lines that the program writes."""
 
-import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -13,7 +8,6 @@ from app.base.logs import metric_line
 from app.base.tasks import ALL_TASKS
 from app.commands.launch.metric_names import METRIC_NAMES, metric_definitions
 from app.metrics.definitions import define_metrics
-from tests.support.paths import ROOT
 
 REGEXES = {row["Name"]: re.compile(row["Regex"]) for row in metric_definitions()}
 VAL_NAMES = [
@@ -99,33 +93,3 @@ def test_a_value_that_is_not_there_is_not_read(value):
 )
 def test_other_lines_are_not_mistaken_for_it(line):
     assert read(line).keys() <= {"epoch"}
-
-
-@pytest.mark.slow
-def test_the_log_of_a_real_run_is_read(three_ml, tmp_path):
-    base_dir = shutil.copytree(three_ml, tmp_path / "ml")
-    settings = {
-        "epochs": "2", "batch_size": "2", "crop_size_px": "64", "num_workers": "0",
-        "steps_per_epoch": "2", "max_samples": "4", "max_val_samples": "1",
-        "superstructures_weight": "1",
-    }  # fmt: skip
-    (base_dir / "input/config/hyperparameters.json").write_text(json.dumps(settings))
-    result = subprocess.run(
-        [sys.executable, "-m", "app", "train", "--base-dir", str(base_dir)],
-        cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout
-    read_lines = [found for line in result.stdout.splitlines() if (found := read(line))]
-    rows = [
-        json.loads(line) for line in (base_dir / "model/metrics.jsonl").read_text().splitlines()
-    ]
-    assert [found["epoch"] for found in read_lines] == ["1", "2"]
-    for found, row in zip(read_lines, rows, strict=True):
-        for name in METRIC_NAMES:
-            if row[name] is None:
-                assert name not in found
-            else:
-                assert float(found[name]) == pytest.approx(row[name], rel=1e-7), name
-        assert {"train/loss", "learning_rate", "val/segments/miou", "val/depth/bias_m"} <= set(
-            found
-        )
