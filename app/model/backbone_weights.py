@@ -58,7 +58,12 @@ def find_pretrained_weights(channel: Path) -> Path:
     Raises:
         CheckpointError: If there is none, or more than one to choose from.
     """
-    found = sorted(path for path in channel.iterdir() if path.suffix in _SUFFIXES)
+    found = sorted(
+        path
+        for path in channel.iterdir()
+        # Archives add files such as ._resnet50.pth.
+        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+    )
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise CheckpointError(
@@ -121,7 +126,7 @@ def load_backbone_weights(model: HybridRoofModel, path: Path) -> int:
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

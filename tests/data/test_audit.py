@@ -199,6 +199,8 @@ def test_tiles_that_share_their_edges_are_a_known_trait(airs, audit):
 
 def test_tiles_that_lack_a_file_or_are_damaged(airs, audit):
     (airs / "train/image/christchurch_1.tif").unlink()
+    label_path = airs / "train/label/christchurch_1.tif"
+    label_path.rename(label_path.with_suffix(".TIFF"))
     (airs / "val/label/christchurch_3.tif").write_bytes(b"")
     place_tile(airs, "val", 5)
     write_list(airs / "val.txt", ["christchurch_3", "christchurch_5"])

@@ -229,7 +229,11 @@ def test_the_pretrained_channel_must_hold_one_file(tmp_path):
         find_pretrained_weights(tmp_path)
     (tmp_path / "a.pth").touch()
     (tmp_path / "README.md").touch()
+    (tmp_path / "._a.pth").touch()  # as archives of macOS hold
     assert find_pretrained_weights(tmp_path).name == "a.pth"
+    (tmp_path / "a.pth").rename(tmp_path / "a.PTH")
+    assert find_pretrained_weights(tmp_path).name == "a.PTH"
+    (tmp_path / "a.PTH").rename(tmp_path / "a.pth")
     (tmp_path / "b.safetensors").touch()
     with pytest.raises(CheckpointError, match=r"got a\.pth, b\.safetensors"):
         find_pretrained_weights(tmp_path)

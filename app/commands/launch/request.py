@@ -6,7 +6,6 @@ Source of limits and patterns: the service model of botocore, shape CreateTraini
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 from app.base.errors import ConfigError, join_problems
@@ -23,6 +22,12 @@ _INSTANCE_TYPE: Final = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9-]+")
 _HAS_GPU: Final = re.compile(r"ml\.[gp]\d")
 _S3_URI: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 _TAG: Final = re.compile(r"[\w\s.:/=+\-@]*")
+
+# Of files that people name in place of the folder that holds them.
+_FILE_ENDINGS: Final = (
+    ".mat", ".tif", ".tiff", ".png", ".txt", ".json", ".zip", ".tar", ".gz", ".pt", ".pth",
+    ".safetensors",
+)  # fmt: skip
 
 _MAX_S3_URI_CHARS: Final = 1024
 _MAX_ROLE_CHARS: Final = 2048
@@ -237,7 +242,7 @@ def _find_prefix_problems(option: str, uri: str, *, is_folder: bool) -> Iterator
     elif len(uri) > _MAX_S3_URI_CHARS:
         yield f"{shown}: SageMaker takes {_MAX_S3_URI_CHARS} characters, got {len(uri)}"
     elif is_folder and not uri.endswith("/"):
-        if PurePosixPath(match[2] or "").suffix:  # a file: its folder is meant
+        if uri.lower().endswith(_FILE_ENDINGS):  # its folder is meant
             yield f"{shown}: expected the folder the file is in; type {uri.rpartition('/')[0]}/"
         elif not match[2]:
             yield f"{shown}: expected a slash at the end; type {uri}/"

@@ -13,7 +13,14 @@ from rasterio.windows import Window
 from app.base.errors import DataError
 from app.base.tasks import BACKGROUND_CLASS, SOME_ROOF
 from app.data.airs.dataset import AirsDataset
-from app.data.airs.layout import PREVIEW_END, TILE_REMEDY, Tiles, find_tiles, is_tile
+from app.data.airs.layout import (
+    PREVIEW_END,
+    TILE_REMEDY,
+    Tiles,
+    find_tile_name,
+    find_tiles,
+    is_preview,
+)
 from app.data.airs.tile import Tile
 from app.data.files.identical import find_identical_files
 from app.data.files.places import Place
@@ -122,10 +129,11 @@ def _kind(bad_file: BadFile) -> Kind:
     path = bad_file.path
     if os.path.lexists(path):
         return "damaged file"
-    other = path.parent.parent / ("image" if path.parent.name == "label" else "label") / path.name
-    if not os.path.lexists(other):
+    other_dir = path.parent.parent / ("image" if path.parent.name == "label" else "label")
+    name = find_tile_name(path.name)
+    if all(find_tile_name(other.name) != name for other in other_dir.iterdir()):
         return "listed but absent"
-    return "mask without image" if other.parent.name == "label" else "image without mask"
+    return "mask without image" if other_dir.name == "label" else "image without mask"
 
 
 def _check_lists(report: AuditReport, splits: Mapping[str, Tiles]) -> None:
@@ -136,13 +144,12 @@ def _check_lists(report: AuditReport, splits: Mapping[str, Tiles]) -> None:
         listed = set(_names(tiles))
         split_dir = tiles.folder / split
         for path in sorted((split_dir / "image").iterdir()):
-            if is_tile(path) and path.stem not in listed:
+            name = find_tile_name(path.name)
+            if name is not None and name not in listed:
                 what = f"{split}.txt does not name the tile"
                 remedy = "add it to the list, or move image and label away"
                 report.add("warning", "in no list", path, what, remedy)
-        num_previews += sum(
-            path.stem.endswith(PREVIEW_END) for path in (split_dir / "label").iterdir()
-        )
+        num_previews += sum(map(is_preview, (split_dir / "label").iterdir()))
     if num_previews:
         what = f"{num_previews} pictures of labels (*{PREVIEW_END}.tif) are left out"
         report.add("info", "left out", splits["train"].folder, what)
@@ -191,12 +198,16 @@ def _check_labels(
 
 def _check_copies(report: AuditReport, splits: Mapping[str, Tiles], paths: list[Path]) -> None:
     """Images with the same bytes."""
-    homes = {files.image_path: name for name, tiles in splits.items() for files in tiles.files}
+    homes = {
+        files.image_path: (split, files.name)
+        for split, tiles in splits.items()
+        for files in tiles.files
+    }
     for group in find_identical_files(paths):
-        names = name_some([f"{homes[path]}/{path.stem}" for path in group])
+        names = name_some(["/".join(homes[path]) for path in group])
         what = f"{names} have the same image"
         remedy = "remove all but one"
-        several = len({homes[path] for path in group}) > 1
+        several = len({homes[path][0] for path in group}) > 1
         kind: Kind = "identical images in two splits" if several else "identical images"
         report.add("warning", kind, group[0], what, remedy)
 

@@ -2,12 +2,13 @@
 
 import contextlib
 from collections.abc import Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Final, NamedTuple, get_args
 
 from app.base.dataset_names import DATASET_TITLES
 from app.base.errors import DataError, join_problems, printable
 from app.data.files.listing import Listings, read_list, shorten
+from app.data.files.names import index_by_name, listed_name, without_ending
 from app.data.reader import Split
 from app.data.sample import BadFile
 
@@ -124,15 +125,19 @@ def _find_places(root: Path, split_names: Sequence[str], listings: Listings) -> 
 
 def _has_tiles(folder: Path, listings: Listings) -> bool:
     return listings.is_folder(folder) and any(
-        is_tile(folder / name) for name in listings.names(folder)
+        find_tile_name(name) is not None for name in listings.names(folder)
     )
 
 
-def is_tile(path: Path) -> bool:
-    """Whether a file of an image or label folder is one of a tile's two, going by its name."""
-    is_preview = path.stem.endswith(PREVIEW_END)
-    is_hidden = path.name.startswith(".")  # such as ._christchurch_1.tif, which archives add
-    return path.suffix.lower() in _ENDINGS and not is_preview and not is_hidden
+def is_preview(path: Path) -> bool:
+    """Whether a file is a picture of a label, going by its name."""
+    return (without_ending(path.name, _ENDINGS) or "").endswith(PREVIEW_END)
+
+
+def find_tile_name(file_name: str) -> str | None:
+    """The tile that a file of an image or label folder is of, going by its name; None if none."""
+    name = without_ending(file_name, _ENDINGS)
+    return None if name is None or name.endswith(PREVIEW_END) else name
 
 
 def _tile_dirs(folder: Path, split_name: str) -> tuple[Path, Path]:
@@ -190,15 +195,7 @@ def _no_tiles(tile_dir: Path, split_name: str, listings: Listings) -> str:
 
 def _index_files(tile_dir: Path, problems: list[str], listings: Listings) -> dict[str, Path]:
     """The tiles' files in a folder, by the tile's name."""
-    by_name: dict[str, Path] = {}
-    for path in filter(is_tile, (tile_dir / name for name in listings.names(tile_dir))):
-        if path.stem in by_name:
-            problems.append(
-                f"two files for tile {path.stem} in {tile_dir}: got {by_name[path.stem].name} "
-                f"and {path.name}, expected one; remove the other"
-            )
-        by_name[path.stem] = path
-    return by_name
+    return index_by_name(tile_dir, listings.names(tile_dir), find_tile_name, "tile", problems)
 
 
 def _read_list(folder: Path, split_name: str, problems: list[str]) -> list[str] | None:
@@ -208,19 +205,12 @@ def _read_list(folder: Path, split_name: str, problems: list[str]) -> list[str] 
     lines = read_list(path, folder, "tile", "copy the list from the dataset again", problems)
     if lines is None:
         return None
-    names = [name for name in map(_tile_name, lines) if not name.endswith(PREVIEW_END)]
+    # train.txt has names with .tif, val.txt without.
+    names = [listed_name(line, _ENDINGS) for line in lines]
+    names = [name for name in names if not name.endswith(PREVIEW_END)]
     if not names and len(problems) == num_problems:
         problems.append(
             f"no tile named in {path}: expected one a line; copy the list again, or remove it "
             "to use all tiles of the folder"
         )
     return list(dict.fromkeys(names))
-
-
-def _tile_name(line: str) -> str:
-    """A tile's name from a line of a list: train.txt has names with .tif, val.txt without.
-
-    People edit lists under Windows, hence perhaps backslashes.
-    """
-    path = PureWindowsPath(line)
-    return path.stem if path.suffix.lower() in _ENDINGS else path.name

@@ -1,11 +1,13 @@
 """Where the files of a RID tree are: folders by name, files by sample, lists by split."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PureWindowsPath
+from functools import partial
+from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from app.base.errors import DataError, join_problems, printable
 from app.data.files.listing import Listings, read_list, shorten
+from app.data.files.names import index_by_name, listed_name, without_ending
 from app.data.sample import BadFile
 
 ListName = Literal["train", "val", "test"]
@@ -22,6 +24,8 @@ _SUPERSTRUCTURES_DIRS: Final = {
     "masks_superstructures_reviewed": (".png",),
     "masks_superstructures": (".png",),
 }
+# A list may name a photo, a mask, or a photo as it was before it was converted.
+_LISTED_ENDINGS: Final = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _LIST_DIR: Final = "filenames_train_val_test_split"
 _KEEP_NAMES: Final = "keep the folder names of the release"
 
@@ -141,18 +145,13 @@ def _index_files(
                 f"{place} is a link that leads out of {root}; copy the folder there instead"
             )
             return None
-        by_id: dict[str, Path] = {}
-        for file_name in listings.names(place):
-            path = place / file_name
-            if path.suffix.lower() not in suffixes:
-                continue
-            sample_id = _normalise_id(path.stem)
-            if sample_id in by_id:
-                problems.append(
-                    f"two files for sample {sample_id} in {place}: got "
-                    f"{by_id[sample_id].name} and {file_name}, expected one; remove the other"
-                )
-            by_id[sample_id] = path
+        by_id = index_by_name(
+            place,
+            listings.names(place),
+            partial(_find_id, endings=suffixes),
+            "sample",
+            problems,
+        )
         if by_id:
             return FilesById(place, suffixes[0], by_id)
     endings = " or ".join(sorted({suffix for suffixes in dirs.values() for suffix in suffixes}))
@@ -179,13 +178,19 @@ def _read_ids(
 
 
 def _listed_id(line: str) -> str:
-    """The sample that a line of a list means, which may name its folders, with either slash."""
-    return _normalise_id(PureWindowsPath(line).stem)
+    """The sample that a line of a list means."""
+    return _normalise_id(listed_name(line, _LISTED_ENDINGS))
 
 
-def _normalise_id(stem: str) -> str:
+def _find_id(file_name: str, endings: Sequence[str]) -> str | None:
+    """The sample that a file is of; None for a file of another kind."""
+    name = without_ending(file_name, endings)
+    return None if name is None else _normalise_id(name)
+
+
+def _normalise_id(name: str) -> str:
     """An ID as files and lists agree on it: numbers without leading zeros."""
-    return (stem.lstrip("0") or "0") if stem.isascii() and stem.isdigit() else stem
+    return (name.lstrip("0") or "0") if name.isascii() and name.isdigit() else name
 
 
 def _missing_file(sample_id: str, files: FilesById) -> BadFile:

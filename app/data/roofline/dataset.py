@@ -243,7 +243,11 @@ def _find_file(root: Path) -> Path:
         raise DataError(f"Roofline: not found: {root}: {expected}; correct the path")
     names = listings.names(root)
     found = [
-        name for name in names if name.lower().endswith(".mat") and listings.is_file(root / name)
+        name
+        for name in names
+        if name.lower().endswith(".mat")
+        and not name.startswith(".")  # such as ._imdb.mat, which archives add
+        and listings.is_file(root / name)
     ]
     chosen = [name for name in found if name.lower() == "imdb.mat"] or found
     if len(chosen) != 1:

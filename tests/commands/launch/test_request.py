@@ -214,6 +214,7 @@ def test_the_region_of_an_image(image, region):
             ["--rid", "s3://b-a/train"],
             "also get s3://b-a/train-old/ and all else that starts so; type s3://b-a/train/",
         ),
+        (["--rid", "s3://b-a/rid_v1.0"], "else that starts so; type s3://b-a/rid_v1.0/"),
         (["--rid", "s3://b-a"], "expected a slash at the end; type s3://b-a/"),
         (
             ["--roofline", "s3://b-a/r/imdb.mat"],

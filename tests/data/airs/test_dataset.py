@@ -145,6 +145,17 @@ def test_names_are_taken_as_they_are(tmp_path, scratch):
     assert tile_names(dataset) == ["north_side_2", "1.5", "x_vis_y", "a"]
 
 
+def test_an_umlaut_is_the_same_as_one_letter_and_as_two(tmp_path, scratch):
+    write_tile(tmp_path / "train", "D\u00e4cher_1.5", houses(64))
+    image_path = tmp_path / "train/image/D\u00e4cher_1.5.tif"
+    image_path.rename(image_path.with_name("Da\u0308cher_1.5.tif"))
+    for name in ("D\u00e4cher_1.5", "Da\u0308cher_1.5.tif"):
+        write_list(tmp_path / "train.txt", [name])
+        dataset = AirsDataset(tmp_path, "train", scratch)
+        assert tile_names(dataset) == ["D\u00e4cher_1.5"]
+        assert dataset.missing == []
+
+
 def test_file_endings_in_any_case(root, open_airs):
     folder = root / "train"
     (folder / "image/christchurch_1.tif").rename(folder / "image/christchurch_1.TIF")

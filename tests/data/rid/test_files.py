@@ -1,5 +1,6 @@
 import os
 import shutil
+import unicodedata
 
 import pytest
 
@@ -139,6 +140,29 @@ def test_leading_zeros_do_not_part_a_sample(root, listed, image_name):
     write_rid_list(root, "train_filenames_1_rev.txt", [listed.removesuffix(".png"), "3", "0003"])
     dataset = RidDataset(root, "train")
     assert dataset.sample_ids == ["2", "3"]
+    check_sample(dataset[0])
+
+
+@pytest.mark.parametrize("ending", ["", ".png", ".tif"])
+def test_names_keep_their_dots(root, ending):
+    names = {"2": "48.1371_11.5754", "3": "48.1371_11.5761", "7": "48.1382_11.5754"}
+    for old, new in names.items():
+        image_path(root, old).rename(root / IMAGES / f"{new}.tif")
+        mask_path(root, old).rename(root / MASKS / f"{new}.png")
+    lines = "".join(f"masks/{name}{ending}\n" for name in names.values())
+    (root / LISTS / "train_filenames_1_rev.txt").write_text(lines)
+    dataset = RidDataset(root, "train")
+    assert dataset.sample_ids == list(names.values())
+    assert dataset.missing == []
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_an_umlaut_is_the_same_as_one_letter_and_as_two(root, form):
+    image_path(root, "2").rename(image_path(root, unicodedata.normalize("NFD", "D\u00e4cher")))
+    mask_path(root, "2").rename(mask_path(root, "D\u00e4cher"))
+    write_rid_list(root, "train_filenames_1_rev.txt", [unicodedata.normalize(form, "D\u00e4cher")])
+    dataset = RidDataset(root, "train")
+    assert dataset.sample_ids == ["D\u00e4cher"]
     check_sample(dataset[0])
 
 

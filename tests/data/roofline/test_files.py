@@ -111,6 +111,7 @@ def test_the_file_of_a_folder_is_found_in_any_case_or_by_being_the_only_one(tmp_
         root = tmp_path / name.replace(".", "_")
         path = write_v73(root / name, fields)
         (root / "readme.txt").write_text("x")
+        (root / f"._{name}").write_text("as archives of macOS hold")
         assert open_roofline(root).path == path
         assert len(open_roofline(path)) == 2
     write_v73(tmp_path / "imdb_mat/other.mat", fields)
