@@ -20,10 +20,12 @@ LINE_THRESHOLDS: Final = tuple(step / 20 for step in range(1, 20))
 # another: many, but with almost no area.
 MIN_PLANE_PX: Final = 300
 
+# The names of metrics over a part of the heights begin with that of the part.
+ROOF_REGION: Final = "roof_"
 DEPTH_REGIONS: Final = {
     "": "all pixels of known height",
     "above_half_m_": "pixels more than 0.5 m above ground in truth",
-    "roof_": "pixels of known height that are roof in the segments target",
+    ROOF_REGION: "pixels of known height that are roof in the segments target",
 }
 
 

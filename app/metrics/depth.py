@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import Task
-from app.metrics.definitions import DEPTH_REGIONS, MetricValue, attach_definitions
+from app.metrics.definitions import DEPTH_REGIONS, ROOF_REGION, MetricValue, attach_definitions
+from app.metrics.known import known_mask
 from app.metrics.sums import Counts, Sums, ratio, round_for_exact_sum, to_counts
 
 # Bins of the histogram of errors; errors beyond its ends count in the last bins.
@@ -46,10 +47,11 @@ class DepthMetrics:
 
         Args:
             logits: (N, 1, H, W), any float dtype: predicted metres.
-            target: (N, H, W) float32, metres; NaN where unknown.
+            target: (N, H, W) float32, metres; NaN where unknown. Heights that are impossible count
+                as unknown, as in the loss.
             is_roof: (N, H, W) bool, from the target of segments; False where that is unknown.
         """
-        is_known = ~target.isnan()
+        is_known = known_mask("depth", target)
         height = target[is_known].to(logits.device)
         error = logits[:, 0].float()[is_known.to(logits.device)] - height
         # A network that has diverged counts as 1 km off: a very bad score, but a number.
@@ -92,7 +94,11 @@ class DepthMetrics:
         self._relative = relative
 
     def compute(self) -> dict[str, MetricValue]:
-        """Every metric of the task by its name in the table."""
+        """Every metric of the task by its name in the table.
+
+        Those of roof are left out where no pixel has a height and is roof in the labels: a dataset
+        that labels heights need not label planes, and then they can never be measured.
+        """
         values: dict[str, tuple[float | None, int]] = {}
         for prefix, sums, histogram in zip(
             DEPTH_REGIONS, self._sums, self._histograms, strict=True
@@ -107,7 +113,13 @@ class DepthMetrics:
         num_tall, relative_sum, num_near = self._relative
         values["abs_rel"] = (ratio(relative_sum, num_tall), int(num_tall))
         values["delta_1"] = (ratio(num_near, num_tall), int(num_tall))
-        return attach_definitions(self._task, values)
+        metrics = attach_definitions(self._task, values)
+        has_roof = metrics[f"{ROOF_REGION}mae_m"].support > 0
+        return {
+            name: metric
+            for name, metric in metrics.items()
+            if has_roof or not name.startswith(ROOF_REGION)
+        }
 
 
 def _nmad_m(histogram: Counts) -> float | None:

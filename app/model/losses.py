@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.base.tasks import DEPTH_RANGE_M, IGNORE_INDEX, TASK_NAMES, Task, TaskName, find_task
+from app.base.tasks import IGNORE_INDEX, TASK_NAMES, Task, TaskName, find_task
+from app.metrics.known import known_mask
 from app.model.class_weights import ClassWeights, choose_class_weights
 from app.model.classes_loss import DICE_EPSILON, classes_loss
 
@@ -82,14 +83,6 @@ def count_known(targets: Mapping[TaskName, Tensor]) -> Tensor:
         if name in targets:
             counts[position] = known_mask(name, targets[name]).sum()
     return counts
-
-
-def known_mask(task: TaskName, target: Tensor) -> Tensor:
-    """Bool, shaped like the target: which of its values may teach or score."""
-    if task == "depth":
-        low_m, high_m = DEPTH_RANGE_M
-        return (target >= low_m) & (target <= high_m)  # False for NaN
-    return target != IGNORE_INDEX
 
 
 def lines_loss(

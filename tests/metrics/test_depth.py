@@ -9,6 +9,7 @@ from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
 
 from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, SOME_ROOF, find_task
 from app.metrics.depth import DepthMetrics
+from app.metrics.known import known_mask
 
 NAN = math.nan
 PREFIXES = ("", "above_half_m_", "roof_")
@@ -80,8 +81,24 @@ def test_all_unknown() -> None:
 def test_no_roof_and_nothing_above_ground() -> None:
     values = values_of(compute([0.5], [0.0], [IGNORE_INDEX]))
     assert values["mae_m"] == 0.5
-    for name in ("above_half_m_mae_m", "roof_rmse_m", "roof_nmad_m", "abs_rel", "delta_1"):
+    for name in ("above_half_m_mae_m", "above_half_m_nmad_m", "abs_rel", "delta_1"):
         assert values[name] is None
+
+
+def test_roof_is_left_out_where_no_height_is_of_a_known_roof() -> None:
+    # As in Roofline, whose planes are unknown everywhere.
+    values = values_of(compute([2.0, 5.0], [1.0, 4.0], [IGNORE_INDEX, IGNORE_INDEX]))
+    assert values["above_half_m_mae_m"] == 1.0
+    assert not any(name.startswith("roof_") for name in values)
+    assert values_of(compute([2.0], [1.0], [SOME_ROOF]))["roof_mae_m"] == 1.0
+
+
+def test_heights_that_teach_nothing_are_not_scored() -> None:
+    heights = [math.inf, 60.5, 60.0, -0.5, -0.75, NAN]
+    metrics = compute([0.0] * len(heights), heights)
+    assert metrics.compute()["mae_m"].support == 2
+    assert values_of(metrics)["mae_m"] == 60.5 / 2
+    assert int(known_mask("depth", torch.tensor(heights)).sum()) == 2
 
 
 def test_delta_1_is_the_same_for_too_high_and_too_low() -> None:
@@ -123,7 +140,7 @@ def test_agrees_with_torchmetrics() -> None:
 
 def test_errors_beyond_the_histogram_stand_in_its_last_bin() -> None:
     # Errors 100, -100 and 0: the median is 0, the median distance 60, where the histogram ends.
-    values = values_of(compute([200.0, 0.0, 100.0], [100.0, 100.0, 100.0]))
+    values = values_of(compute([150.0, -50.0, 50.0], [50.0, 50.0, 50.0]))
     assert values["nmad_m"] == pytest.approx(1.4826 * 60)
     assert values["mae_m"] == pytest.approx(200 / 3)
 

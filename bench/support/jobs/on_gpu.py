@@ -18,7 +18,7 @@ _CURVES: Final = {
     "val/segments/miou_no_background": "mIoU without background",
     "val/segments/roof_iou": "IoU of roofs",
     "val/lines/f1_2px": "line F1 at 2 px",
-    "val/depth/roof_rmse_m": "RMSE of roof heights, m",
+    "val/depth/above_half_m_rmse_m": "RMSE of heights above 0.5 m, m",
 }
 
 
