@@ -1,18 +1,21 @@
 """How often each class comes in training: measured on samples as the losses will see them."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from app.base.tasks import IGNORE_INDEX, Task, TaskName
 from app.data.loading import BadFiles, TrainDataset, add_bad_files
-from app.data.order import Epochs, TrainOrder
-from app.data.sample import Sample
+from app.data.order import ALONE, BEGINNING, Epochs, Shard, TrainOrder
+from app.data.sample import BadFile, Sample
 
-# Enough for a class of one percent to come in half of them; a second or two of reading.
-_NUM_SAMPLES = 64
+# Of all ranks together; two or three seconds of reading for one of them.
+_NUM_SAMPLES = 128
 
 LabelCounts = dict[TaskName, npt.NDArray[np.int64]]
 
@@ -31,6 +34,29 @@ class Distribution:
     counts: LabelCounts
     num_samples: int
     bad_files: BadFiles
+
+    def to_plain(self) -> dict[str, Any]:
+        """In plain types, for other processes."""
+        return {
+            "counts": {name: counts.tolist() for name, counts in self.counts.items()},
+            "num_samples": self.num_samples,
+            "bad_files": {
+                name: [(bad.sample_id, str(bad.path), bad.reason) for bad in files]
+                for name, files in self.bad_files.items()
+            },
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Distribution":
+        """That of another process."""
+        return cls(
+            {name: np.array(counts, np.int64) for name, counts in plain["counts"].items()},
+            plain["num_samples"],
+            {
+                name: [BadFile(sample_id, Path(path), reason) for sample_id, path, reason in files]
+                for name, files in plain["bad_files"].items()
+            },
+        )
 
     def to_json(self, tasks: Sequence[Task]) -> dict[str, dict[str, float | int]]:
         """Share of the known pixels of each class, per task; for metrics.json."""
@@ -52,21 +78,44 @@ class Distribution:
         return described
 
 
-def measure_distribution(dataset: TrainDataset, tasks: Sequence[Task], seed: int) -> Distribution:
-    """Counts of the labels in the first samples that training will draw."""
-    order = TrainOrder(dataset.sources, Epochs(_NUM_SAMPLES, _NUM_SAMPLES, seed))
+def measure_distribution(
+    dataset: TrainDataset, tasks: Sequence[Task], seed: int, shard: Shard = ALONE
+) -> Distribution:
+    """Counts of the labels in the first samples that training will draw.
+
+    Args:
+        dataset: Where samples come from.
+        tasks: Tasks of the network.
+        seed: Seed of the order of the samples.
+        shard: The part of these samples that this process counts.
+    """
+    order = TrainOrder(dataset.sources, Epochs(_NUM_SAMPLES, 1, seed), BEGINNING, shard)
     counts: LabelCounts = {}
     bad_files: BadFiles = {}
     num_samples = 0
-    for key in next(iter(order)):
+    for key in itertools.chain.from_iterable(order):
         sample, bad = dataset[key]
         add_bad_files(bad_files, bad)
         if sample is None:
             continue
         num_samples += 1
-        for name, found in count_labels(sample, tasks).items():
-            counts[name] = counts.get(name, np.zeros_like(found)) + found
+        _add_counts(counts, count_labels(sample, tasks))
     return Distribution(counts, num_samples, bad_files)
+
+
+def merge_distributions(parts: Sequence[Distribution]) -> Distribution:
+    """The sum of what several processes have counted."""
+    counts: LabelCounts = {}
+    bad_files: BadFiles = {}
+    for part in parts:
+        _add_counts(counts, part.counts)
+        add_bad_files(bad_files, part.bad_files)
+    return Distribution(counts, sum(part.num_samples for part in parts), bad_files)
+
+
+def _add_counts(counts: LabelCounts, found: LabelCounts) -> None:
+    for name, values in found.items():
+        counts[name] = counts.get(name, np.zeros_like(values)) + values
 
 
 def count_labels(sample: Sample, tasks: Sequence[Task]) -> LabelCounts:

@@ -63,9 +63,11 @@ def choose_class_weights(
     Classes weigh 1 / sqrt(share of pixels), divided by its mean over the classes, clipped to
     [0.5, 2] and divided by their mean again: a plain 1 / sqrt(share) is above 2 for every class but
     background, so without the first division the clipping would leave nothing but "background or
-    not". Line pixels weigh min(sqrt(off / on), 8), at least 1. What was never seen weighs 1, or 8
-    for lines; so do all classes where labels tell only "some roof" from background, since a weight
-    for background alone would make roofs too large.
+    not". Directions all have the share of their mean: flips and turns make them nearly equally
+    frequent, and what is left is the chance of which samples were counted. A class never seen
+    weighs as much as the rarest seen. Line pixels weigh min(sqrt(off / on), 8), at least 1, and 8
+    where none was seen. All classes weigh 1 where labels tell only "some roof" from background,
+    since a weight for background alone would make roofs too large.
 
     Args:
         tasks: Tasks of the network.
@@ -96,10 +98,13 @@ def choose_class_weights(
 
 
 def _count_classes(task: Task, label_counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """(num_classes,) pixels."""
+    """(num_classes,) pixels, the same for all directions."""
     counts = np.zeros(task.num_classes)
     for classes, count in zip(task.label_sets, label_counts, strict=True):
         counts[list(classes)] += count / len(classes)
+    if task.azimuth_bins:
+        directions = slice(task.azimuth_bins)
+        counts[directions] = counts[directions].mean()
     return counts
 
 
@@ -107,8 +112,9 @@ def _weigh_classes(counts: npt.NDArray[np.float64]) -> tuple[float, ...]:
     is_seen = counts > 0
     inverse = 1 / np.sqrt(counts[is_seen] / counts.sum())
     clipped = np.clip(inverse / inverse.mean(), _LEAST, _MOST)
-    weights = np.ones(len(counts))
-    weights[is_seen] = clipped / clipped.mean()
+    scaled = clipped / clipped.mean()
+    weights = np.full(len(counts), scaled.max())
+    weights[is_seen] = scaled
     return tuple(weights.tolist())
 
 

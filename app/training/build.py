@@ -12,7 +12,7 @@ from app.base.errors import ConfigError
 from app.base.storage import writing_to
 from app.base.tasks import Task, TaskName
 from app.data.datasets import Datasets, open_datasets, read_train_batches
-from app.data.distribution import Distribution, measure_distribution
+from app.data.distribution import Distribution, measure_distribution, merge_distributions
 from app.data.order import Shard, Start
 from app.job.inputs import PRETRAINED_CHANNEL
 from app.job.job import Job
@@ -140,11 +140,19 @@ def choose_learned(
     tasks = hyperparameters.tasks
     classes = datasets.labelled_classes(tasks)
     task_weights = choose_task_weights(hyperparameters, classes)
-    distribution = measure_distribution(datasets.train, tasks, hyperparameters.seed)
+    distribution = _measure_together(datasets, tasks, hyperparameters.seed)
     datasets.set_aside(distribution.bad_files)
     class_weights = choose_class_weights(tasks, distribution.counts)
     taught = {name: classes[name] for name in task_weights}
     return Learned(tasks, task_weights, class_weights, taught), distribution
+
+
+def _measure_together(datasets: Datasets, tasks: Sequence[Task], seed: int) -> Distribution:
+    """The distribution that all ranks have counted, each a part of the samples: equal on all."""
+    own = measure_distribution(datasets.train, tasks, seed, Shard(rank(), world_size()))
+    return merge_distributions(
+        [Distribution.from_plain(plain) for plain in gather_json(own.to_plain())]
+    )
 
 
 def choose_task_weights(

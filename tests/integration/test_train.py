@@ -82,7 +82,7 @@ def test_metrics_say_what_they_are(uninterrupted):
         "num_train": 12, "num_val": 3, "share": 1.0, "quarantined": []
     }  # fmt: skip
     distribution = document["class_distribution"]
-    assert distribution["num_samples"] == 64
+    assert distribution["num_samples"] == 128
     assert sum(distribution["shares"]["segments"].values()) == pytest.approx(1, abs=1e-3)
     assert 0.5 <= distribution["weights"]["segments"]["background"] <= 2
     assert {"load", "train", "val", "export"} <= document["memory"]["peaks"].keys()

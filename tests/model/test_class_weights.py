@@ -43,14 +43,37 @@ def test_a_class_a_hundred_times_rarer_weighs_at_most_four_times_as_much():
     assert weights[16] / min(weights) == pytest.approx(4)
 
 
-def test_a_class_never_seen_weighs_one_and_does_not_move_the_others():
-    counts = count_segments(flat=100, background=900)
-    counts[:8] = 50
-    with_absent = choose_class_weights(TASKS, {"segments": counts}).segments
-    assert with_absent[8:16] == (1.0,) * 8
-    seen = [with_absent[i] for i in (*range(8), 16, 17)]
-    assert np.mean(seen) == pytest.approx(1)
-    assert all(np.isfinite(with_absent))
+def test_a_class_never_seen_weighs_like_the_rarest_and_does_not_move_the_others():
+    counts = np.array([40, 10, 0, 20, 0, 5, 0, 0, 900])
+    weights = choose_class_weights(TASKS, {"superstructures": counts}).superstructures
+    assert [weights[i] for i in (2, 4, 6, 7)] == [weights[5]] * 4
+    assert max(weights) == weights[5]
+    assert np.mean([weights[i] for i in (0, 1, 3, 5, 8)]) == pytest.approx(1)
+    only_directions = count_segments(background=900)
+    only_directions[3] = 100
+    weights = choose_class_weights(TASKS, {"segments": only_directions}).segments
+    assert weights[16] == weights[0] > weights[17]
+
+
+@pytest.mark.parametrize("azimuth_bins", [16, 8, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_directions_weigh_the_same_whichever_samples_were_counted(azimuth_bins, seed):
+    tasks = build_tasks(azimuth_bins)
+    counts = np.random.default_rng(seed).integers(0, 3, tasks[0].num_labels) * 1000
+    counts[azimuth_bins + 1] = 60_000  # background
+    counts[0] += 1  # at least one direction was seen
+    weights = choose_class_weights(tasks, {"segments": counts}).segments
+    assert len(set(weights[:azimuth_bins])) == 1
+    # As of directions that are equally frequent from the start.
+    even = counts.astype(float)
+    directions = [
+        label
+        for label, classes in enumerate(tasks[0].label_sets)
+        if len(classes) <= 2 and max(classes) < azimuth_bins
+    ]
+    even[:azimuth_bins] = even[directions].sum() / azimuth_bins
+    even[azimuth_bins + 3 :] = 0
+    assert weights == pytest.approx(choose_class_weights(tasks, {"segments": even}).segments)
 
 
 def test_where_labels_tell_no_class_of_roof_all_weigh_one():
