@@ -19,6 +19,14 @@ POLL_INTERVAL_S = 10.0
 # Five minutes: a router restarts, a laptop finds its network.
 _MAX_FAILED_POLLS: Final = 30
 _UNDER_WAY: Final = ("InProgress", "Stopping")
+# Why the platform stopped a job that nobody asked it to stop, by SecondaryStatus.
+_LIMITS: Final = {
+    "MaxRuntimeExceeded": "it had run for --max-hours; start it again with more, and with its "
+    "--checkpoints to go on",
+    "MaxWaitTimeExceeded": "there was too little spare capacity within --max-wait-hours; start it "
+    "again with more, with another --instance-type, or without --spot, and with its --checkpoints "
+    "to go on",
+}
 
 
 def follow_job(sagemaker: Any, logs: Any, job_name: str, num_hosts: int) -> int:  # noqa: ANN401
@@ -75,7 +83,8 @@ def _show_end(job: Mapping[str, Any]) -> int:
     if status not in ("Completed", "Stopped"):
         logger.error("%s: %s: %s", name, status, job.get("FailureReason", "no reason given"))
         return EXIT_JOB_FAILED
-    logger.info("%s: %s (%s)", name, status, job.get("SecondaryStatus", status))
+    reason = job.get("SecondaryStatus", status)
+    logger.info("%s: %s (%s)", name, status, reason)
     model = job.get("ModelArtifacts", {}).get("S3ModelArtifacts")
     if model:
         logger.info("model: %s", model)
@@ -85,7 +94,11 @@ def _show_end(job: Mapping[str, Any]) -> int:
             job["TrainingTimeInSeconds"],
             job["BillableTimeInSeconds"],
         )
-    return EXIT_OK
+    if status == "Completed" or reason == "Stopped":
+        return EXIT_OK
+    why = _LIMITS.get(reason, "the platform stopped it; its page in the console may say why")
+    logger.error("%s: not finished: %s: %s", name, reason, why)
+    return EXIT_JOB_FAILED
 
 
 @dataclass

@@ -12,7 +12,7 @@ from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, join_problem
 from app.commands.launch.aws import AwsRefusedError, default_region, explain_aws_errors, make_client
 from app.commands.launch.follow import LOG_GROUP, follow_job
 from app.commands.launch.options import LaunchOptions
-from app.commands.launch.request import bucket_of, build_request, find_idle_gpu, image_region
+from app.commands.launch.request import bucket_of, build_request, find_doubts, image_region
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +37,8 @@ def launch(options: LaunchOptions) -> int:
         # Nothing but JSON on stdout: the AWS CLI takes it as --cli-input-json.
         sys.stdout.write(json.dumps(request, indent=2) + "\n")
         return EXIT_OK
-    hint = find_idle_gpu(request)
-    if hint is not None:
-        logger.warning("%s", hint)
+    for doubt in find_doubts(request):
+        logger.warning("%s", doubt)
     job_name = request["TrainingJobName"]
     sagemaker = make_client("sagemaker", region)
     _check_buckets(request, region)

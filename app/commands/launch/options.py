@@ -37,6 +37,9 @@ class LaunchOptions:
     network_isolation: bool
     subnets: list[str]
     security_groups: list[str]
+    output_kms_key: str | None
+    volume_kms_key: str | None
+    encrypt_traffic: bool
     tags: list[str]
     wait: bool
     dry_run: bool

@@ -28,9 +28,9 @@ examples:
       --role arn:aws:iam::ACCOUNT:role/NAME --rid s3://BUCKET/rid/ --airs s3://BUCKET/airs/ \\
       --instance-type ml.g5.xlarge --spot --phase 5 --set epochs=60
 
-exit code: 0, the job was created (with --wait: it completed, or was stopped); 1, --wait saw it
-fail; 2, something on the command line or in AWS has to be put right first; 130, Ctrl-C, which
-does not stop a job that was created. docs/launch.md says more.
+exit code: 0, the job was created (with --wait: it completed, or somebody stopped it); 1, --wait
+saw it fail or reach a limit of time; 2, something on the command line or in AWS has to be put
+right first; 130, Ctrl-C, which does not stop a job that was created. docs/launch.md says more.
 """
 
 
@@ -45,6 +45,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     _add_machines(parser.add_argument_group("machines and limits"))
     _add_places(parser.add_argument_group("where results go"))
     _add_network(parser.add_argument_group("network"))
+    _add_encryption(parser.add_argument_group("encryption"))
     group = parser.add_argument_group("what this command does")
     group.add_argument("--wait", action="store_true", help="show status and log until the job ends")
     group.add_argument(
@@ -168,6 +169,24 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--security-groups", nargs="+", default=[], metavar="ID", help="of the same VPC"
+    )
+
+
+def _add_encryption(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--output-kms-key",
+        metavar="KEY",
+        help="key of KMS for the model in S3: ID, ARN or alias/NAME (default: the bucket's own)",
+    )
+    group.add_argument(
+        "--volume-kms-key",
+        metavar="KEY",
+        help="key of KMS for the disks of instances that have none of their own: ID or ARN",
+    )
+    group.add_argument(
+        "--encrypt-traffic",
+        action="store_true",
+        help="encrypt what several instances send each other; they train more slowly",
     )
 
 

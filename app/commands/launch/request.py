@@ -20,6 +20,13 @@ _ROLE: Final = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/[a-zA-Z_0-9+=,.@
 _IMAGE: Final = re.compile(r"\d{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.[a-z0-9.]+/[a-z0-9]\S*")
 _INSTANCE_TYPE: Final = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9-]+")
 _HAS_GPU: Final = re.compile(r"ml\.[gp]\d")
+# Families with disks of their own, which a module of the machine encrypts with keys of its own.
+_HAS_LOCAL_DISKS: Final = re.compile(
+    r"ml\.(g4dn|g[5-9][a-z]*|gr\d[a-z]*|p3dn|p4de?|p[5-9][a-z0-9-]*|trn\d[a-z]*"
+    r"|[cmr]\d[a-z]*d[a-z]*)\."
+)
+_KMS_KEY: Final = re.compile(r"[a-zA-Z0-9:/_-]{1,2048}")
+_KMS_KEY_ALIAS: Final = re.compile(r"(arn:.*:)?alias/.*")
 _S3_URI: Final = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 _TAG: Final = re.compile(r"[\w\s.:/=+\-@]*")
 
@@ -99,6 +106,12 @@ def build_request(options: LaunchOptions, region: str, now: datetime) -> dict[st
         "EnableManagedSpotTraining": options.spot,
         "EnableNetworkIsolation": options.network_isolation,
     }
+    if options.output_kms_key:
+        request["OutputDataConfig"]["KmsKeyId"] = options.output_kms_key
+    if options.volume_kms_key:
+        request["ResourceConfig"]["VolumeKmsKeyId"] = options.volume_kms_key
+    if options.encrypt_traffic:
+        request["EnableInterContainerTrafficEncryption"] = True
     if options.spot:
         wait_hours = options.max_wait_hours or 2 * options.max_hours
         request["StoppingCondition"]["MaxWaitTimeInSeconds"] = _seconds(wait_hours)
@@ -113,7 +126,19 @@ def build_request(options: LaunchOptions, region: str, now: datetime) -> dict[st
     return request
 
 
-def find_idle_gpu(request: Mapping[str, Any]) -> str | None:
+def find_doubts(request: Mapping[str, Any]) -> list[str]:
+    """Warnings for a job that can be started, and is hardly what was wanted."""
+    doubts = [_find_idle_gpu(request)]
+    num_instances = request["ResourceConfig"]["InstanceCount"]
+    if request.get("EnableInterContainerTrafficEncryption") and num_instances == 1:
+        doubts.append(
+            "--encrypt-traffic has no effect: one instance sends nothing to others; leave it out, "
+            "or add --instances"
+        )
+    return [doubt for doubt in doubts if doubt is not None]
+
+
+def _find_idle_gpu(request: Mapping[str, Any]) -> str | None:
     """A warning for a job that pays for a GPU and trains on the CPU, as phase 1 does."""
     instance_type = request["ResourceConfig"]["InstanceType"]
     device = parse_hyperparameters(request["HyperParameters"]).device
@@ -213,6 +238,7 @@ def _find_problems(options: LaunchOptions, region: str) -> Iterator[str]:
             yield from _find_prefix_problems(name, place, is_folder=False)
     yield from _find_time_problems(options)
     yield from _find_network_problems(options)
+    yield from _find_key_problems(options)
     yield from _find_tag_problems(options.tags)
 
 
@@ -273,6 +299,27 @@ def _find_network_problems(options: LaunchOptions) -> Iterator[str]:
         yield (
             f"SageMaker takes {_MAX_SUBNETS} --subnets and {_MAX_SECURITY_GROUPS} "
             f"--security-groups, got {len(subnets)} and {len(groups)}"
+        )
+
+
+def _find_key_problems(options: LaunchOptions) -> Iterator[str]:
+    keys = {"--output-kms-key": options.output_kms_key, "--volume-kms-key": options.volume_kms_key}
+    for name, key in keys.items():
+        if key is not None and not _KMS_KEY.fullmatch(key):
+            yield f"{name} {key!r:.100}: expected the ID or the ARN of a key of KMS"
+    volume_key = options.volume_kms_key
+    if volume_key is None:
+        return
+    if _KMS_KEY_ALIAS.fullmatch(volume_key):
+        yield (
+            f"--volume-kms-key {volume_key:.100}: SageMaker takes no alias for disks; name the "
+            "key's ID or ARN, which `aws kms describe-key --key-id ALIAS` prints"
+        )
+    if _HAS_LOCAL_DISKS.match(options.instance_type):
+        yield (
+            f"--volume-kms-key: {options.instance_type:.50} has disks of its own, which the "
+            "machine encrypts itself, and SageMaker refuses a key for them; leave it out, or take "
+            "an instance without, such as ml.m5.xlarge"
         )
 
 

@@ -62,9 +62,10 @@ def test_status_changes_are_shown_once_each(scripted, capsys):
             ),
         ]
     )
-    assert main([*NAMED, "--wait", "--spot"]) == 0
+    assert main([*NAMED, "--wait", "--spot"]) == 1
     lines = texts(capsys.readouterr().out)
-    assert lines[-7:] == [
+    assert "a: not finished: MaxRuntimeExceeded: it had run for --max-hours" in lines[-1]
+    assert lines[-8:-1] == [
         "Starting: Preparing the instances",
         "Downloading: Downloading input data",
         "Interrupted: Interrupted, waiting for capacity",
@@ -76,6 +77,22 @@ def test_status_changes_are_shown_once_each(scripted, capsys):
     assert aws.num_requests["DescribeTrainingJob"] == 5
     assert aws.num_requests["CreateTrainingJob"] == 1
     assert aws.bodies["CreateTrainingJob"][0]["EnableManagedSpotTraining"] is True
+
+
+@pytest.mark.parametrize(
+    ("reason", "exit_code", "last"),
+    [
+        ("Stopped", 0, "a: Stopped (Stopped)"),
+        ("MaxWaitTimeExceeded", 1, "there was too little spare capacity within --max-wait-hours"),
+        ("Interrupted", 1, "a: not finished: Interrupted: the platform stopped it"),
+    ],
+)
+def test_a_stop_is_a_success_only_if_somebody_asked_for_it(
+    scripted, capsys, reason, exit_code, last
+):
+    scripted(DescribeTrainingJob=[job_state("Stopped", (reason, 10, ""))])
+    assert main([*NAMED, "--wait", "--spot"]) == exit_code
+    assert last in texts(capsys.readouterr().out)[-1]
 
 
 def test_a_failed_job_ends_with_1_and_its_reason_in_one_line(scripted, capsys):

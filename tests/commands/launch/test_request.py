@@ -12,7 +12,8 @@ from app.base.errors import ConfigError
 from app.commands.cli import build_parser
 from app.commands.launch.metric_names import metric_definitions
 from app.commands.launch.options import read_options
-from app.commands.launch.request import build_request, find_idle_gpu, image_region
+from app.commands.launch.request import build_request, find_doubts, image_region
+from app.commands.plan.instances import INSTANCES
 from tests.support.launch import ACCOUNT, BUCKET, COMMAND, IMAGE, REGION, RID, ROLE
 
 TOKYO = timezone(timedelta(hours=9))
@@ -27,7 +28,9 @@ SPOT_JOB = [
     "--job-name", "roofs-7", "--output", "s3://results/", "--checkpoints", "s3://results/run-6/cp",
     "--network-isolation", "--subnets", "subnet-1", "subnet-2", "--security-groups", "sg-1",
     "--tag", "project=roofs of 2026", "--tag", "empty=",
+    "--output-kms-key", "alias/roofs", "--encrypt-traffic",
 ]  # fmt: skip
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
 def build(arguments, region=REGION):
@@ -93,7 +96,11 @@ def test_a_spot_job_with_every_option():
         channel("pretrained", "s3://data-of-mine/resnet50/", "FastFile"),
     ]
     assert request["AlgorithmSpecification"]["TrainingInputMode"] == "FastFile"
-    assert request["OutputDataConfig"] == {"S3OutputPath": "s3://results"}
+    assert request["OutputDataConfig"] == {
+        "S3OutputPath": "s3://results",
+        "KmsKeyId": "alias/roofs",
+    }
+    assert request["EnableInterContainerTrafficEncryption"] is True
     # The slash keeps the checkpoints of run-6/cp2 out.
     assert request["CheckpointConfig"]["S3Uri"] == "s3://results/run-6/cp/"
     assert request["StoppingCondition"] == {
@@ -141,7 +148,10 @@ def find_violations(value, shape, path=""):
         yield f"{path}: {value}"
 
 
-@pytest.mark.parametrize("arguments", [[*COMMAND[1:], *RID], SPOT_JOB])
+@pytest.mark.parametrize(
+    "arguments",
+    [[*COMMAND[1:], *RID], [*COMMAND[1:], *RID, "--volume-kms-key", KEY], SPOT_JOB],
+)
 def test_requests_keep_to_the_service_model(arguments):
     model = ServiceModel(botocore.loaders.Loader().load_service_model("sagemaker", "service-2"))
     shape = model.operation_model("CreateTrainingJob").input_shape
@@ -239,6 +249,9 @@ def test_the_region_of_an_image(image, region):
             ["--subnets", *("ab" * 9), "--security-groups", "sg-1"],
             "takes 16 --subnets and 5 --security-groups, got 18 and 1",
         ),
+        (["--output-kms-key", "a b"], "--output-kms-key 'a b': expected the ID or the ARN of a"),
+        (["--volume-kms-key", ""], "--volume-kms-key '': expected the ID or the ARN of a key"),
+        (["--volume-kms-key", "alias/roofs"], "alias/roofs: SageMaker takes no alias for disks"),
         (["--tag", "project"], "--tag 'project': expected KEY=VALUE"),
         (["--tag", "=roofs"], "--tag '=roofs': expected KEY=VALUE"),
         (["--tag", "a=1", "--tag", "a=2"], "--tag 'a': given twice"),
@@ -273,8 +286,35 @@ def test_all_problems_are_named_at_once():
 
 def test_a_gpu_that_would_idle_is_noticed():
     gpu = ["--instance-type", "ml.g5.xlarge"]
-    hint = find_idle_gpu(build_smoke_test(*gpu, "--phase", "1"))
-    assert hint is not None
-    assert "ml.g5.xlarge has a GPU, which device=cpu leaves idle" in hint
-    assert find_idle_gpu(build_smoke_test(*gpu, "--phase", "1", "--set", "device=auto")) is None
-    assert find_idle_gpu(build_smoke_test("--phase", "1")) is None
+    [doubt] = find_doubts(build_smoke_test(*gpu, "--phase", "1"))
+    assert "ml.g5.xlarge has a GPU, which device=cpu leaves idle" in doubt
+    assert find_doubts(build_smoke_test(*gpu, "--phase", "1", "--set", "device=auto")) == []
+    assert find_doubts(build_smoke_test("--phase", "1")) == []
+
+
+def test_encryption_between_instances_needs_several():
+    [doubt] = find_doubts(build_smoke_test("--encrypt-traffic"))
+    assert "--encrypt-traffic has no effect" in doubt
+    assert find_doubts(build_smoke_test("--encrypt-traffic", "--instances", "2")) == []
+
+
+def test_a_key_for_disks_is_for_instances_without_disks_of_their_own():
+    named = {
+        instance.split(".")[1]
+        for instance in INSTANCES
+        if "disks of its own" in _try(instance, "--volume-kms-key", KEY)
+    }
+    assert named == {"g4dn", "g5", "g6", "g6e", "p4d", "p5"}
+    for instance in ("ml.m5d.xlarge", "ml.p3dn.24xlarge", "ml.p4de.24xlarge", "ml.c6id.xlarge"):
+        assert "disks of its own" in _try(instance, "--volume-kms-key", KEY)
+    for instance in ("ml.m7i.xlarge", "ml.p3.2xlarge", "ml.r5.xlarge"):
+        assert _try(instance, "--volume-kms-key", KEY) == ""
+
+
+def _try(instance, *arguments):
+    """Why a job on the instance is refused; empty where it is not."""
+    try:
+        build_smoke_test("--instance-type", instance, *arguments)
+    except ConfigError as error:
+        return str(error)
+    return ""
