@@ -25,6 +25,7 @@ from app.job.script_mode import find_script
 from app.job.signals import StopRequests
 from app.job.start_log import log_start
 from app.job.supervision import Failure, Part, Supervision
+from app.resources.compiler import check_compiler
 from app.resources.gpus import check_gpus, read_gpus, read_torch_build
 from app.resources.memory_sampler import MemorySampler
 from app.settings.texts import parse_hyperparameters
@@ -66,6 +67,8 @@ def run_job(
     else:
         hyperparameters = parse_hyperparameters(settings)
         check_gpus(gpus, torch_build, hyperparameters.device)
+        if hyperparameters.torch_compile == "on":
+            check_compiler(on_gpu=hyperparameters.device != "cpu" and bool(gpus.names))
         num_processes = choose_num_processes(
             hyperparameters.processes_per_host, hyperparameters.device, gpus
         )

@@ -197,8 +197,9 @@ class Hyperparameters(BaseModel):
 
     torch_compile: Literal["off", "on"] = setting("off", "Run", changes_weights=False)
     """Whether the network is compiled for the device, which takes minutes at the start. It needs a
-    C compiler, which the images do not have; without one the job warns and trains uncompiled. On
-    CPUs compiled steps are slower."""
+    compiler and Python's headers, which the images do not have: without them the job is refused. If
+    compiling itself fails, the job warns and trains uncompiled. On CPUs compiled steps are
+    slower."""
 
     processes_per_host: int | None = setting(None, "Run", ge=1, le=64, changes_weights=False)
     """Training processes on each host, which share every step. None starts one for each GPU, or one

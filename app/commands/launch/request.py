@@ -129,6 +129,11 @@ def build_request(options: LaunchOptions, region: str, now: datetime) -> dict[st
 def find_doubts(request: Mapping[str, Any]) -> list[str]:
     """Warnings for a job that can be started, and is hardly what was wanted."""
     doubts = [_find_idle_gpu(request)]
+    if parse_hyperparameters(request["HyperParameters"]).torch_compile == "on":
+        doubts.append(
+            "torch_compile=on needs a compiler, which the project's images do not have: with one "
+            "of them the job ends at its start; leave it out unless --image is one that has"
+        )
     num_instances = request["ResourceConfig"]["InstanceCount"]
     if request.get("EnableInterContainerTrafficEncryption") and num_instances == 1:
         doubts.append(

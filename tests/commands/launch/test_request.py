@@ -292,6 +292,11 @@ def test_a_gpu_that_would_idle_is_noticed():
     assert find_doubts(build_smoke_test("--phase", "1")) == []
 
 
+def test_compiling_in_an_image_without_a_compiler_is_noticed():
+    [doubt] = find_doubts(build_smoke_test("--set", "torch_compile=on"))
+    assert "torch_compile=on needs a compiler" in doubt
+
+
 def test_encryption_between_instances_needs_several():
     [doubt] = find_doubts(build_smoke_test("--encrypt-traffic"))
     assert "--encrypt-traffic has no effect" in doubt
