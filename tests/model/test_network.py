@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
 
 from app.base.tasks import build_tasks
-from app.model.network import HybridRoofModel
+from app.model.network import HybridRoofModel, _resize
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,64 @@ def test_padding_does_not_move_the_picture(model):
         cut = model(image[:, :, :, :90])["segments"]
     # Far from the cut, what was padded must not matter beyond the network's long, weak reach.
     torch.testing.assert_close(cut[..., :16], whole[..., :16], atol=0.05, rtol=0.05)
+
+
+class Ramp(nn.Module):
+    """A head whose logits say where the middle of each of its cells lies in the image, in pixels.
+
+    Channel 0 counts columns, channel 1 rows; the middle of the first pixel is at 0.
+    """
+
+    def __init__(self, stride_px):
+        super().__init__()
+        self.stride_px = stride_px
+
+    def forward(self, fused, stem=None):
+        height, width = (fused if stem is None else stem).shape[-2:]
+        columns, rows = ((torch.arange(n) + 0.5) * self.stride_px - 0.5 for n in (width, height))
+        return torch.stack(torch.meshgrid(columns, rows, indexing="xy"))[None]
+
+
+@pytest.mark.parametrize(("task", "stride_px"), [("segments", 4), ("lines", 2)])
+def test_logits_lie_where_their_cells_lie(task, stride_px):
+    model = HybridRoofModel().eval()
+    model.heads[task] = Ramp(stride_px)
+    height, width = 50, 90  # padded to 64 x 96
+    with torch.inference_mode():
+        logits = model(torch.zeros(1, 3, height, width, dtype=torch.uint8), [task])[task]
+    # Before the middle of the first cell there is nothing to interpolate with.
+    first_px = (stride_px - 1) / 2
+    columns, rows = (torch.arange(float(n)).clamp(min=first_px) for n in (width, height))
+    torch.testing.assert_close(logits[0, 0], columns.expand(height, width))
+    torch.testing.assert_close(logits[0, 1], rows[:, None].expand(height, width))
+
+
+def test_maps_are_enlarged_around_the_middles_of_their_cells():
+    coarse = torch.tensor([0.5, 2.5, 4.5, 6.5]).expand(1, 1, 4, 4)  # middles of cells of 2 px
+    fine = _resize(coarse, torch.zeros(1, 1, 8, 8), "bilinear")
+    torch.testing.assert_close(fine[0, 0, 0], torch.arange(8.0).clamp(0.5, 6.5))
+
+
+@pytest.mark.parametrize(
+    ("size_px", "columns"),
+    [
+        # 29 | 28 27 26: what lies beyond the border is mirrored in the last pixel.
+        (30, [*range(30), 28, 27]),
+        (20, [*range(20), *range(18, 6, -1)]),
+        # Too small to be mirrored: the last pixel again.
+        (3, [0, 1, 2, *[2] * 29]),
+    ],
+)
+def test_what_is_padded_looks_like_more_of_the_same_ground(model, size_px, columns):
+    image = torch.randint(256, (1, 3, size_px, size_px), dtype=torch.uint8)
+    seen = []
+    hook = model.backbone.conv1.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
+    with torch.inference_mode():
+        model(image, ["depth"])
+    hook.remove()
+    pixels = seen[0] * model.image_std + model.image_mean
+    expected = image[..., columns, :][..., columns].float()
+    torch.testing.assert_close(pixels, expected, atol=0.01, rtol=0)
 
 
 def test_first_prediction_is_the_prior():
