@@ -8,7 +8,7 @@ changed since.
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from app.base.errors import ConfigError
 from app.resources.cgroup import read_memory_limit_gib
@@ -88,10 +88,10 @@ GPU_MODELS: Final = (
 )
 _GPUS: Final = {model.name: model for model in GPU_MODELS}
 
-# With AVX-512 and bfloat16 instructions, with AVX-512 alone, with neither.
-NATIVE_CORE_SPEED: Final = 1.0
-AVX512_CORE_SPEED: Final = 0.6
-OLDER_CORE_SPEED: Final = 0.5
+# The newest of the instruction sets that a core has.
+_InstructionSet = Literal["bf16", "avx512", "avx2"]
+# Assumed, and the one place that says so: for instances, and for this machine.
+_CORE_SPEEDS: Final[Mapping[_InstructionSet, float]] = {"bf16": 1.0, "avx512": 0.6, "avx2": 0.5}
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ class _CpuFamily:
 
     gib_per_vcpu: int
     usd_per_vcpu_hour: float
-    core_speed: float
-    computes_bf16: bool
+    instructions: _InstructionSet
     vcpus: Mapping[str, int]
 
 
@@ -116,48 +115,49 @@ def _sizes(text: str) -> dict[str, int]:
 _NEWER_SIZES: Final = "xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge"
 # Skylake and Cascade Lake; Ice Lake; Sapphire Rapids, the first with AMX.
 _CPU_FAMILIES: Final = {
-    "m5": _CpuFamily(4, 0.0576, 0.5, False, _sizes(
+    "m5": _CpuFamily(4, 0.0576, "avx512", _sizes(
         "large xlarge 2xlarge 4xlarge 12xlarge 24xlarge"
     )),
-    "c5": _CpuFamily(2, 0.051, 0.55, False, _sizes("xlarge 2xlarge 4xlarge 9xlarge 18xlarge")),
-    "m6i": _CpuFamily(4, 0.0576, 0.7, False, _sizes(f"large {_NEWER_SIZES} 32xlarge")),
-    "c6i": _CpuFamily(2, 0.051, 0.7, False, _sizes(f"{_NEWER_SIZES} 32xlarge")),
-    "m7i": _CpuFamily(4, 0.06048, 1.0, True, _sizes(f"large {_NEWER_SIZES} 48xlarge")),
-    "c7i": _CpuFamily(2, 0.05355, 1.0, True, _sizes(f"large {_NEWER_SIZES} 48xlarge")),
+    "c5": _CpuFamily(2, 0.051, "avx512", _sizes("xlarge 2xlarge 4xlarge 9xlarge 18xlarge")),
+    "m6i": _CpuFamily(4, 0.0576, "avx512", _sizes(f"large {_NEWER_SIZES} 32xlarge")),
+    "c6i": _CpuFamily(2, 0.051, "avx512", _sizes(f"{_NEWER_SIZES} 32xlarge")),
+    "m7i": _CpuFamily(4, 0.06048, "bf16", _sizes(f"large {_NEWER_SIZES} 48xlarge")),
+    "c7i": _CpuFamily(2, 0.05355, "bf16", _sizes(f"large {_NEWER_SIZES} 48xlarge")),
 }  # fmt: skip
 
-# By family: GPU, speed of a core; by size: vCPUs, GiB, GPUs, USD an hour.
-_GpuFamily = tuple[str, float, Mapping[str, tuple[int, int, int, float]]]
+# By family: GPU, what a core computes; by size: vCPUs, GiB, GPUs, USD an hour. Cascade Lake (g4dn,
+# p4d), AMD's second and third EPYC (g5; g6, g6e, p5), Broadwell (p3).
+_GpuFamily = tuple[str, _InstructionSet, Mapping[str, tuple[int, int, int, float]]]
 _GPU_FAMILIES: Final[Mapping[str, _GpuFamily]] = {
-    "g4dn": ("T4", 0.5, {
+    "g4dn": ("T4", "avx512", {
         "xlarge": (4, 16, 1, 0.736), "2xlarge": (8, 32, 1, 0.94), "4xlarge": (16, 64, 1, 1.505),
         "8xlarge": (32, 128, 1, 2.72), "12xlarge": (48, 192, 4, 4.89),
         "16xlarge": (64, 256, 1, 5.44),
     }),
-    "g5": ("A10G", 0.6, {
+    "g5": ("A10G", "avx2", {
         "xlarge": (4, 16, 1, 1.408), "2xlarge": (8, 32, 1, 1.515), "4xlarge": (16, 64, 1, 2.03),
         "8xlarge": (32, 128, 1, 3.06), "12xlarge": (48, 192, 4, 7.09),
         "16xlarge": (64, 256, 1, 5.12), "24xlarge": (96, 384, 4, 10.18),
         "48xlarge": (192, 768, 8, 20.36),
     }),
-    "g6": ("L4", 0.7, {
+    "g6": ("L4", "avx2", {
         "xlarge": (4, 16, 1, 1.127), "2xlarge": (8, 32, 1, 1.222), "4xlarge": (16, 64, 1, 1.654),
         "8xlarge": (32, 128, 1, 2.518), "12xlarge": (48, 192, 4, 5.752),
         "16xlarge": (64, 256, 1, 4.246), "24xlarge": (96, 384, 4, 8.344),
         "48xlarge": (192, 768, 8, 16.688),
     }),
-    "g6e": ("L40S", 0.7, {
+    "g6e": ("L40S", "avx2", {
         "xlarge": (4, 32, 1, 2.605), "2xlarge": (8, 64, 1, 2.803), "4xlarge": (16, 128, 1, 3.755),
         "8xlarge": (32, 256, 1, 5.661), "12xlarge": (48, 384, 4, 13.116),
         "16xlarge": (64, 512, 1, 9.471), "24xlarge": (96, 768, 4, 18.832),
         "48xlarge": (192, 1536, 8, 37.664),
     }),
-    "p3": ("V100", 0.5, {
+    "p3": ("V100", "avx2", {
         "2xlarge": (8, 61, 1, 3.825), "8xlarge": (32, 244, 4, 14.688),
         "16xlarge": (64, 488, 8, 28.152),
     }),
-    "p4d": ("A100", 0.55, {"24xlarge": (96, 1152, 8, 25.251)}),
-    "p5": ("H100", 0.7, {"48xlarge": (192, 2048, 8, 63.296)}),
+    "p4d": ("A100", "avx512", {"24xlarge": (96, 1152, 8, 25.251)}),
+    "p5": ("H100", "avx2", {"48xlarge": (192, 2048, 8, 63.296)}),
 }  # fmt: skip
 
 
@@ -171,11 +171,11 @@ def _build_table() -> dict[str, Instance]:
                 num_vcpus=num_vcpus,
                 num_cores=num_vcpus // 2,
                 memory_gib=num_vcpus * cpu.gib_per_vcpu,
-                core_speed=cpu.core_speed,
-                computes_bf16=cpu.computes_bf16,
+                core_speed=_CORE_SPEEDS[cpu.instructions],
+                computes_bf16=cpu.instructions == "bf16",
                 price_per_hour=round(num_vcpus * cpu.usd_per_vcpu_hour, 3),
             )
-    for family, (gpu, core_speed, sizes) in _GPU_FAMILIES.items():
+    for family, (gpu, instructions, sizes) in _GPU_FAMILIES.items():
         for size, (num_vcpus, memory_gib, num_gpus, price_per_hour) in sizes.items():
             name = f"ml.{family}.{size}"
             table[name] = Instance(
@@ -183,8 +183,8 @@ def _build_table() -> dict[str, Instance]:
                 num_vcpus=num_vcpus,
                 num_cores=num_vcpus // 2,
                 memory_gib=memory_gib,
-                core_speed=core_speed,
-                computes_bf16=False,
+                core_speed=_CORE_SPEEDS[instructions],
+                computes_bf16=instructions == "bf16",
                 num_gpus=num_gpus,
                 gpu=_GPUS[gpu],
                 gpu_gib=_GPUS[gpu].memory_gib,
@@ -243,5 +243,5 @@ def local_instance(gpus: Gpus) -> Instance:
 def local_core_speed(flags: frozenset[str]) -> float:
     """Assumed speed of a core with these instruction sets, in the unit of the table."""
     if computes_bf16(flags):
-        return NATIVE_CORE_SPEED
-    return AVX512_CORE_SPEED if "avx512f" in flags else OLDER_CORE_SPEED
+        return _CORE_SPEEDS["bf16"]
+    return _CORE_SPEEDS["avx512" if "avx512f" in flags else "avx2"]

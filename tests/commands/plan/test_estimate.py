@@ -58,10 +58,10 @@ def test_on_a_gpu_tensors_and_arithmetic_are_counted():
     # 85 % of 22.5 GiB are 19.1; 7 samples need 17.1, 8 need 19.3.
     assert result.largest == 7
     assert result.forecast.trainer_gib == pytest.approx(3.0)
-    # Reading 4 samples takes 0.1 / 0.6 s each of a core, and there are 2 for 2 workers.
-    assert result.forecast.load_s == pytest.approx(4 * 0.1 / 0.6)
+    # Reading 4 samples takes 0.1 x 1.2 / 0.5 s each of a core, and there are 2 for 2 workers.
+    assert result.forecast.load_s == pytest.approx(4 * 0.24)
     busy_s = result.forecast.pass_s + 0.01
-    assert result.forecast.wait_s == pytest.approx(4 * 0.1 / 0.6 / 2 - busy_s)
+    assert result.forecast.wait_s == pytest.approx(4 * 0.24 / 2 - busy_s)
 
 
 def test_what_was_measured_on_a_gpu_is_scaled_by_its_peak():

@@ -75,3 +75,17 @@ def test_speed_of_a_core_follows_from_its_instructions():
     assert local_core_speed(frozenset({"avx2"})) == 0.5
     assert local_core_speed(frozenset({"avx2", "avx512f"})) == 0.6
     assert local_core_speed(frozenset({"avx512f", "avx512_bf16"})) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("ml.g5.xlarge", {"avx2"}),
+        ("ml.g6.xlarge", {"avx2"}),
+        ("ml.m5.xlarge", {"avx2", "avx512f"}),
+        ("ml.g4dn.xlarge", {"avx2", "avx512f"}),
+        ("ml.m7i.xlarge", {"avx512f", "avx512_bf16", "amx_tile", "amx_bf16"}),
+    ],
+)
+def test_a_core_is_as_fast_in_the_table_as_where_the_plan_is_made_on_it(name, flags):
+    assert find_instance(name).core_speed == local_core_speed(frozenset(flags))

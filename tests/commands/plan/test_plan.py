@@ -16,7 +16,7 @@ from app.commands.plan.plan import OtherWork, plan, write_sample
 from app.resources.forecast import Measurements
 from app.resources.gpus import Gpus
 from app.settings.texts import parse_hyperparameters
-from tests.support.plan import FACTS, MEASURED, SETTINGS, TENSORS
+from tests.support.plan import FACTS, HOST, MEASURED, SETTINGS, TENSORS
 
 TAKEN_CORES = OtherWork.taken_cores  # replaced by the fixture `here`
 
@@ -53,6 +53,7 @@ def here(monkeypatch):
     """A machine of two cores with AVX-512 and bfloat16, without GPU."""
     monkeypatch.setattr("app.commands.plan.plan.local_cores", lambda: 2)
     monkeypatch.setattr("app.commands.plan.plan.read_cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr("app.commands.plan.plan.local_core_speed", lambda _: HOST.core_speed)
     monkeypatch.setattr("app.commands.plan.plan.read_gpus", Gpus)
     monkeypatch.setattr("app.commands.plan.plan.OtherWork.taken_cores", lambda _: 0.0)
 
@@ -88,7 +89,7 @@ def test_json_has_every_figure_and_can_be_planned_from_again(tmp_path, capsys):
     assert document["basis"]["price_per_hour"] == "assumed"
     assert Measurements.from_json(document["measurements"]) == MEASURED
     assert document["host"] == {
-        "num_cores": 2, "core_speed": 1.0, "gpu_tflops": None, "taken_cores": 0.0,
+        "num_cores": 2, "core_speed": 1.2, "gpu_tflops": None, "taken_cores": 0.0,
     }  # fmt: skip
     first = capsys.readouterr().out
 
@@ -147,7 +148,7 @@ def test_a_price_of_ones_own_wins(tmp_path):
 
 
 def test_this_machine_has_no_price(tmp_path, monkeypatch, capsys):
-    local = Instance("local", 2, 2, 32.0, 1.0, True)
+    local = Instance("local", 2, 2, 32.0, HOST.core_speed, True)
     monkeypatch.setattr("app.commands.plan.instances.local_instance", lambda _: local)
     path = tmp_path / "plan.json"
     _run(_options(instance_type="local", json=path))
@@ -219,7 +220,7 @@ def test_the_share_of_waiting_is_shown(tmp_path):
     # As above: two cores read 4 samples, and all of it but the pass and the update is waited for.
     path = tmp_path / "plan.json"
     _run(_options(instance_type="ml.g5.xlarge", json=path))
-    read_s, busy_s = 4 * 0.1 / 0.6 / 2, 0.03 + 6e11 / (0.2 * 70e12) + 0.01
+    read_s, busy_s = 4 * 0.24 / 2, 0.03 + 6e11 / (0.2 * 70e12) + 0.01
     document = json.loads(path.read_text())
     assert document["step_s"] == pytest.approx(read_s)
     assert document["wait_percent"] == pytest.approx(100 * (read_s - busy_s) / read_s)
