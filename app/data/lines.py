@@ -133,19 +133,38 @@ def line_reach_px(gsd_m: float) -> int:
     return math.ceil(max(_MIN_LINE_HALF_WIDTH_PX, _LINE_HALF_WIDTH_M / gsd_m) + _RING_PX)
 
 
+def close_slits(roof: _Mask, gsd_m: float) -> _Mask:
+    """Roofs with the slits between them filled, and all else as it was.
+
+    Beyond the border there is ground: ground between a roof and the border is no slit.
+
+    Args:
+        roof: (H, W) uint8 0/1.
+        gsd_m: Metres per pixel.
+    """
+    radius_px = _gap_radius_px(gsd_m)
+    square = np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8)
+    # OpenCV takes what lies beyond the border for roof where it shrinks roofs again.
+    closed = cv2.morphologyEx(np.pad(roof, radius_px), cv2.MORPH_CLOSE, square)
+    return np.asarray(closed[radius_px:-radius_px, radius_px:-radius_px], np.uint8)
+
+
+def _gap_radius_px(gsd_m: float) -> int:
+    """Half of the widest slit."""
+    return max(1, round(_MAX_GAP_M / gsd_m / 2))
+
+
 def _fill_gaps(segments: _Mask, gsd_m: float) -> _Mask:
     """Segments with narrow slits of background between planes given half to each side."""
-    radius_px = max(1, round(_MAX_GAP_M / gsd_m / 2))
     background = segments == BACKGROUND_CLASS
     is_plane = (~(background | (segments == IGNORE_INDEX))).view(np.uint8)
-    square = np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8)
-    closed = cv2.morphologyEx(is_plane, cv2.MORPH_CLOSE, square)
+    closed = np.ascontiguousarray(close_slits(is_plane, gsd_m))
     y, x = np.nonzero(closed.view(np.bool_) & background)
     if not len(y):
         return segments
     # One more than the class, so that 0 is no plane and the larger of two is a plane.
     grown = (segments + np.uint8(1)) * is_plane
-    for _ in range(radius_px):
+    for _ in range(_gap_radius_px(gsd_m)):
         spread = cv2.dilate(grown, _SQUARE)[y, x]
         grown[y, x] = np.where(grown[y, x] == 0, spread, grown[y, x])
     filled = segments.copy()

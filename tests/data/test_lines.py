@@ -216,6 +216,19 @@ def test_the_border_of_the_image_is_no_line():
     np.testing.assert_array_equal(np.unique(np.nonzero(lines[EAVE] == 1)[1]), [31, 32, 33])
 
 
+@pytest.mark.parametrize("distance_px", [1, 2, 3])
+def test_an_eave_close_to_the_border_is_there(distance_px):
+    segments = background(64)
+    segments[:, distance_px:-distance_px] = S
+    lines = lines_from_segments(segments, GSD_M)
+    columns = np.unique(np.nonzero(lines[EAVE] == 1)[1])
+    np.testing.assert_array_equal(columns, [distance_px, 63 - distance_px])
+    # A slit between two planes that reach the border is closed all the same.
+    segments[30:34] = BACKGROUND_CLASS
+    slit = lines_from_segments(segments, GSD_M)
+    assert (slit[EAVE, 31:33, 8:-8] == 0).all()
+
+
 @pytest.mark.parametrize(("inner", "outer"), [(N, S), (S, N)])
 def test_a_plane_inside_another_meets_it_on_all_sides(inner, outer):
     segments = background()

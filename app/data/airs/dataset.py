@@ -20,6 +20,7 @@ from app.data.airs.index import CELL_M, TileFacts, index_tiles, num_cells
 from app.data.airs.layout import TILE_REMEDY, TITLE, find_tiles
 from app.data.airs.tile import Tile
 from app.data.files.rasters import FileProblem, OpenRasters
+from app.data.lines import close_slits
 from app.data.reader import Reader, Release, Split
 from app.data.sample import TARGETS, BadFile, Sample, with_unknown
 from app.settings.hyperparameters import Hyperparameters
@@ -29,8 +30,6 @@ from app.settings.hyperparameters import Hyperparameters
 _EDGE_SHARE: Final = 0.7
 _EDGE_LOWEST, _EDGE_HIGHEST = 0.05, 0.9
 _NUM_EDGE_BINS: Final = 6
-# Roofs drawn with a slit between them still meet, as in the lines of other datasets.
-_MAX_GAP_M: Final = 0.4
 _EAVE: Final = 0
 _CROSS: Final = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 # What the release holds.
@@ -350,7 +349,6 @@ def _outline(roof: _Mask, gsd_m: float) -> _Mask:
         roof: (H, W) uint8 0/1.
         gsd_m: Metres per pixel.
     """
-    side_px = 2 * max(1, round(_MAX_GAP_M / gsd_m / 2)) + 1
-    closed = cv2.morphologyEx(roof, cv2.MORPH_CLOSE, np.ones((side_px, side_px), np.uint8))
+    closed = close_slits(roof, gsd_m)
     beside_ground = np.asarray(cv2.dilate(1 - closed, _CROSS), np.uint8)
-    return np.asarray(closed, np.uint8) & beside_ground
+    return closed & beside_ground
