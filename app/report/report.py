@@ -22,7 +22,6 @@ from app.report.tables import (
     Confusion,
     Metrics,
     finite,
-    is_trained,
     task_title,
     view_bad_files,
     view_cards,
@@ -77,7 +76,8 @@ def write_report(path: Path, source: ReportInput) -> None:
     values: Metrics = metrics.get("metrics") or {}
     distribution = metrics.get("class_distribution") or {}
     datasets: Mapping[str, Any] = metrics.get("datasets") or {}
-    untrained = [task_title(task.name) for task in tasks if not is_trained(task.name, values)]
+    trained: Sequence[str] = metrics.get("trained_tasks") or ()
+    untrained = [task_title(task.name) for task in tasks if task.name not in trained]
     shown = {
         "wheel": ", ".join(map(css, find_task("segments").colours[:NUM_BINS])),
         "sections": _SECTIONS,
@@ -85,14 +85,14 @@ def write_report(path: Path, source: ReportInput) -> None:
         "datasets": datasets,
         "duration": _describe_duration(metrics),
         "rounds": _describe_rounds(metrics),
-        "cards": view_cards(values, tasks),
+        "cards": view_cards(values, tasks, trained),
         "untrained": untrained if values else [],
         "not_trained": NOT_TRAINED,
         "panels": [view_panel(panel, tasks) for panel in source.panels],
         "compass": draw_compass(find_task("segments", tasks)),
         "keys": keys(tasks),
         "num_epochs": len(source.history),
-        "curves": _draw_curves(source.history, values, tasks),
+        "curves": _draw_curves(source.history, trained, tasks),
         "confusions": _view_confusions(metrics, tasks),
         "time": view_time(source.steps, metrics),
         "memory": view_memory(
@@ -108,7 +108,7 @@ def write_report(path: Path, source: ReportInput) -> None:
             "Hyperparameters": metrics.get("hyperparameters") or {},
             "Versions": metrics.get("versions") or {},
         },
-        "metric_groups": view_metrics(values),
+        "metric_groups": view_metrics(values, trained),
     }
     # Names of files may hold bytes that are no UTF-8.
     path.write_text(render_page(shown), encoding="utf-8", errors="backslashreplace")
@@ -133,7 +133,7 @@ def _describe_duration(metrics: Mapping[str, Any]) -> str:
     return f"Took {minutes} min {seconds} s." if minutes else f"Took {seconds} s."
 
 
-def _draw_curves(history: History, values: Metrics, tasks: Sequence[Task]) -> list[Chart]:
+def _draw_curves(history: History, trained: Sequence[str], tasks: Sequence[Task]) -> list[Chart]:
     """Charts over epochs; charts without any known value are left out."""
     losses = [
         (
@@ -142,7 +142,7 @@ def _draw_curves(history: History, values: Metrics, tasks: Sequence[Task]) -> li
             None,
         )
         for task in tasks
-        if is_trained(task.name, values)
+        if task.name in trained
     ]
     wanted = [
         ("Loss (lower is better)", [("train/loss", "all tasks")], None),

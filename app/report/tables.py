@@ -1,7 +1,7 @@
 """Tables of the report: cards, every metric, confusion, shares of classes, settings, bad files."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,8 @@ from app.metrics.headlines import Card, cards
 from app.report.legend import css
 
 NOT_TRAINED: Final = "not trained: no labels"
+# Trained, but there is nothing to find on the validation images, as on background alone.
+NOT_DEFINED: Final = "not defined on these images"
 _TASK_TITLES: Final[dict[TaskName, str]] = {
     "segments": "Roof planes",
     "lines": "Roof lines",
@@ -36,15 +38,6 @@ def finite(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
-
-
-def is_trained(task: str, metrics: Metrics) -> bool:
-    """Whether any metric of the task has a value."""
-    return any(
-        finite(entry.get("value")) is not None
-        for name, entry in metrics.items()
-        if name.split("/")[1:2] == [task]
-    )
 
 
 def to_percent(share: float) -> float:
@@ -71,29 +64,29 @@ class CardView:
     percent: float | None = None
 
 
-def view_cards(metrics: Metrics, tasks: Sequence[Task]) -> list[CardView]:
-    """The numbers that matter for a network of these tasks."""
+def view_cards(metrics: Metrics, tasks: Sequence[Task], trained: Collection[str]) -> list[CardView]:
+    """The numbers that matter for a network of these tasks, of which some were trained."""
     by_name = {str(task.name): task for task in tasks}
     segments = by_name["segments"]
     return [
-        _view_card(name, card, metrics, segments)
+        _view_card(card, metrics.get(name, {}), segments, is_trained=task in trained)
         for name, card in cards()
-        if name.split("/")[1] in by_name and (segments.azimuth_bins or not card.needs_directions)
+        if (task := name.split("/")[1]) in by_name
+        and (segments.azimuth_bins or not card.needs_directions)
     ]
 
 
-def _view_card(name: str, card: Card, metrics: Metrics, segments: Task) -> CardView:
+def _view_card(
+    card: Card, entry: Mapping[str, Any], segments: Task, *, is_trained: bool
+) -> CardView:
     explanation = card.explanation.format(
         step_deg=f"{360 / (segments.azimuth_bins or 1):g}",
         num_classes=segments.num_classes,
         num_directions=segments.azimuth_bins,
     )
-    entry = metrics.get(name, {})
     value, unit = finite(entry.get("value")), str(entry.get("unit") or "")
     if value is None:
-        trained = is_trained(name.split("/")[1], metrics)
-        text = "not defined on these images" if trained else NOT_TRAINED
-        return CardView(card.title, explanation, text)
+        return CardView(card.title, explanation, NOT_DEFINED if is_trained else NOT_TRAINED)
     if unit:
         number = f"{value:.0f}" if unit == "degrees" else f"{value:.2f}"
         return CardView(card.title, explanation, number, unit)
@@ -134,7 +127,7 @@ class MetricGroup:
     rows: Sequence[MetricRow]
 
 
-def view_metrics(metrics: Metrics) -> list[MetricGroup]:
+def view_metrics(metrics: Metrics, trained: Collection[str]) -> list[MetricGroup]:
     """Every metric with its definition and what it was counted over, by task."""
     groups = []
     for group in dict.fromkeys(name.rpartition("/")[0] for name in metrics if "/" in name):
@@ -142,8 +135,8 @@ def view_metrics(metrics: Metrics) -> list[MetricGroup]:
         # <split>/<task>, or <split>/<dataset>/<task> for one of several datasets.
         *datasets, task = group.split("/")[1:]
         has_value = any(finite(entry.get("value")) is not None for entry in entries.values())
-        state = f"{len(entries)} numbers" if has_value else "no labels"
-        if not has_value and not datasets:
+        state = f"{len(entries)} numbers" if has_value else NOT_DEFINED
+        if task not in trained:
             state = NOT_TRAINED
         rows = [_view_metric(name, entry) for name, entry in entries.items()]
         groups.append(MetricGroup(" of ".join([task_title(task), *datasets]), state, rows))

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from app.model.export import describe_model, export_model
 from app.model.network import HybridRoofModel
 from app.report.pictures import Panel
 from app.report.report import ReportInput, write_report
+from app.report.tables import NOT_DEFINED, NOT_TRAINED
 from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler, write_memory_csv
 from app.resources.steps import StepSeries
@@ -97,12 +98,13 @@ def write_artifacts(
             panels=outcome.panels,
         ),
     )
-    for line in _render_table(results, model.tasks):
+    trained = {name for name, task in description["tasks"].items() if task["trained"]}
+    for line in _render_table(results, model.tasks, trained):
         logger.info("%s", line)
     logger.info("report: %s", model_dir / REPORT_FILE)
 
 
-def _render_table(results: Results, tasks: Sequence[Task]) -> list[str]:
+def _render_table(results: Results, tasks: Sequence[Task], trained: Collection[str]) -> list[str]:
     """What the last validation found, one metric a line."""
     if not results.metrics:
         return ["no epoch was validated"]
@@ -111,7 +113,7 @@ def _render_table(results: Results, tasks: Sequence[Task]) -> list[str]:
         names = [one.name for one in HEADLINES if one.in_table and one.of_task(task)]
         metrics = {name: results.metrics[name] for name in names}
         if all(metric["value"] is None for metric in metrics.values()):
-            lines.append(f"  {task:<17}not trained: no labels")
+            lines.append(f"  {task:<17}{NOT_DEFINED if task in trained else NOT_TRAINED}")
             continue
         for name, metric in metrics.items():
             value = metric["value"]

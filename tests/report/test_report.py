@@ -135,6 +135,17 @@ def test_headline_numbers_in_words(tmp_path: Path) -> None:
     assert "Heights (not trained: no labels)" in text
 
 
+def test_a_task_with_nothing_to_find_is_not_called_untrained(tmp_path: Path) -> None:
+    # Of background alone there is no roof to find.
+    metrics = make_metrics()
+    for name, entry in metrics["metrics"].items():
+        entry["value"] = None if name.startswith("val/segments/") else entry["value"]
+    text = Page(write(tmp_path, metrics=metrics)).text
+    assert "Roof foundnot defined on these images" in text
+    assert "Roof planes (not defined on these images)" in text
+    assert "Roof planes: not trained" not in text
+
+
 def test_curves_of_what_was_trained_and_of_nothing_else(tmp_path: Path) -> None:
     text = Page(write_full(tmp_path)).text
     assert "Loss of roof planestraining" in text
@@ -232,7 +243,7 @@ def test_numbers_of_single_datasets_stand_apart(tmp_path: Path) -> None:
     metrics["metrics"]["val/airs/lines/f1_3px"] = entry | {"dataset": "airs", "value": None}
     text = Page(write(tmp_path, metrics=metrics)).text
     assert "Roof planes of airs (1 numbers)" in text
-    assert "Roof lines of airs (no labels)" in text
+    assert "Roof lines of airs (not defined on these images)" in text
     assert "Roof planes (52 numbers)" in text
 
 

@@ -100,6 +100,7 @@ def make_metrics(tasks: Sequence[Task] = build_tasks()) -> dict[str, Any]:
         "epochs": 2,
         "steps": 1234,
         "duration_s": 3725.4,
+        "trained_tasks": [task.name for task in tasks if task.name != "depth"],
         "metrics": metrics,
         "confusion_matrix": {
             "val/segments": {"class_names": class_names, "counts": counts.tolist()}
