@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import psutil
 
+from app.base.children import stopping_with_parent
 from app.base.units import GIB
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
@@ -92,7 +93,12 @@ def _watch(command: Sequence[str], process_start_s: float) -> Watch:
     """Run the command to its end, sampling its tree; exits where the command fails."""
     watch = Watch()
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=stopping_with_parent(),
     )
     root_process = psutil.Process(process.pid)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from app.base.children import stopping_with_parent
 from bench.support.environment import ROOT, describe_machine, load_average
 from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.jobs.containers import (
@@ -42,7 +43,9 @@ def measure_parent_s(base_dir: Path) -> float:
     """Seconds from the start of `python -m app train` to that of the training process."""
     command = [sys.executable, "-m", "app", "train", "--base-dir", str(base_dir)]
     start_s = time.monotonic()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, preexec_fn=stopping_with_parent()
+    )
     try:
         parent = psutil.Process(process.pid)
         while not any("--supervised" in child.cmdline() for child in parent.children()):

@@ -71,19 +71,24 @@ def start_stopping_with_parent(
         command: The job's command line.
         output: File for everything that the job prints.
     """
+    return subprocess.Popen(
+        command,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=stopping_with_parent(),
+    )
+
+
+def stopping_with_parent() -> Callable[[], None]:
+    """What a child has to call, as `preexec_fn`, to get SIGTERM when this process dies."""
     libc = ctypes.CDLL(None)  # before the fork, after which little may be called
 
     def stop_with_parent() -> None:
         if sys.platform == "linux":
             _ask_for_signal(libc, signal.SIGTERM)
 
-    return subprocess.Popen(
-        command,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        preexec_fn=stop_with_parent,
-    )
+    return stop_with_parent
 
 
 def ask_child(

@@ -149,3 +149,19 @@ def test_a_process_whose_parent_died_before_it_asked_ends_itself():
     )
     assert result.returncode == 0
     assert result.stdout == ""
+
+
+def test_a_child_is_stopped_when_its_parent_dies():
+    child = "import os, time; print(os.getpid(), flush=True); time.sleep(100)"
+    script = (
+        "import subprocess, sys; from app.base.children import stopping_with_parent; "
+        f"subprocess.run([sys.executable, '-c', {child!r}], preexec_fn=stopping_with_parent())"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE)
+    pid = int(parent.stdout.readline())
+    parent.terminate()  # ends it at once: nothing of it runs any more
+    parent.communicate(timeout=60)
+    deadline_s = time.monotonic() + 20
+    while not has_ended(pid):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
+from app.base.children import stopping_with_parent
 from bench.support.environment import ROOT
 from bench.support.figures import print_table
 
@@ -50,7 +51,14 @@ def _train(scratch: Path, name: str, settings: Sequence[str]) -> Path:
         words += [f"--{dataset}", str(data_dir / dataset)]
     for setting in (*_COMMON, *settings):
         words += ["--set", setting]
-    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        words,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=stopping_with_parent(),
+    )
     if result.returncode:
         sys.exit(f"gpu: training ended with {result.returncode}:\n{result.stdout[-3000:]}")
     return base_dir / "model"

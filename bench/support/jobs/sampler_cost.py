@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from app.base.children import stopping_with_parent
 from app.job.supervisor import _SAMPLE_INTERVAL_S as LAUNCHER_INTERVAL_S
 from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler
@@ -90,7 +91,12 @@ def measure_costs(num_epochs: int, settings: Mapping[str, str]) -> dict[str, dic
         command = [sys.executable, "-m", __spec__.name, str(answer), *arguments]
         with TimedSampler(LAUNCHER_INTERVAL_S, with_walks=False) as launchers:
             run = subprocess.run(
-                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                command,
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                preexec_fn=stopping_with_parent(),
             )
         if run.returncode != 0:
             raise RuntimeError(

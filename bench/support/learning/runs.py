@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from app.base.children import stopping_with_parent
 from app.settings.hyperparameters import Hyperparameters
 from bench.support.environment import ROOT
 from bench.support.networks.designs import DESIGNS
@@ -143,7 +144,9 @@ def run_all(
     while waiting or running:
         while waiting and len(running) < num_parallel:
             run, path = waiting.pop(0)
-            running.append((run, subprocess.Popen(run.command(path), cwd=ROOT)))
+            command = run.command(path)
+            process = subprocess.Popen(command, cwd=ROOT, preexec_fn=stopping_with_parent())
+            running.append((run, process))
         time.sleep(0.5)
         for run, process in running:
             if process.poll():
