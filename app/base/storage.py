@@ -2,13 +2,17 @@
 
 import contextlib
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from app.base.errors import StorageError, join_problems
 from app.base.units import GIB
+
+_UNFINISHED: Final = ".tmp"
+_EARLIER: Final = re.compile(r"earlier-([1-9]\d*)")
 
 
 @contextlib.contextmanager
@@ -37,7 +41,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     So nobody ever finds half a file, neither after a crash nor while it is written. Until then it
     lies beside `path`, since a file cannot be renamed across mounts.
     """
-    unfinished = path.with_name(f"{path.name}.tmp")
+    unfinished = path.with_name(path.name + _UNFINISHED)
     try:
         with unfinished.open("wb") as file:
             yield file
@@ -48,6 +52,44 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             unfinished.unlink()
         raise
+    _sync_folder(path.parent)
+
+
+def remove_unfinished(folder: Path, pattern: str) -> None:
+    """Remove what `replacing` began to write, for a process that was killed meanwhile.
+
+    Only for who holds the folder's lock: others may be writing.
+
+    Args:
+        folder: May be missing.
+        pattern: Of the names of the files that were to be replaced.
+    """
+    for unfinished in folder.glob(pattern + _UNFINISHED):
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
+def move_aside(paths: Sequence[Path]) -> Path:
+    """Move files or folders of one folder into a new one beside them; returns that.
+
+    It is named earlier-N, with the first N above all that are there. A crash leaves each where it
+    was or where it goes to.
+
+    Args:
+        paths: At least one, all in one folder, in the order in which they are moved.
+
+    Raises:
+        OSError: If one cannot be moved.
+    """
+    parent = paths[0].parent
+    numbers = [
+        int(found[1]) for path in parent.iterdir() if (found := _EARLIER.fullmatch(path.name))
+    ]
+    earlier = parent / f"earlier-{max(numbers, default=0) + 1}"
+    earlier.mkdir()
+    for path in paths:
+        path.rename(earlier / path.name)
+    return earlier
 
 
 def check_space(needed_bytes: dict[Path, int]) -> None:
@@ -82,3 +124,14 @@ def read_free_gib(folder: Path) -> float | None:
         with contextlib.suppress(OSError):
             return shutil.disk_usage(place).free / GIB
     return None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk, as a rename alone does not."""
+    # Some network file systems have no such thing; the file itself has its bytes there.
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

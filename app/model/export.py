@@ -51,7 +51,8 @@ def export_model(directory: Path, model: HybridRoofModel, description: Mapping[s
     with replacing(directory / MODEL_FILE) as file:
         file.write(save(tensors))
     text = json.dumps({"format_version": _MODEL_FORMAT, **description}, indent=2) + "\n"
-    (directory / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+    with replacing(directory / DESCRIPTION_FILE) as file:
+        file.write(text.encode())
 
 
 def load_exported_model(directory: Path) -> tuple[HybridRoofModel, dict[str, Any]]:

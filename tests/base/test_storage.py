@@ -1,12 +1,20 @@
 import contextlib
 import errno
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from app.base.errors import StorageError
-from app.base.storage import check_space, read_free_gib, replacing, writing_to
+from app.base.storage import (
+    check_space,
+    move_aside,
+    read_free_gib,
+    remove_unfinished,
+    replacing,
+    writing_to,
+)
 
 TIB = 2**40
 
@@ -67,6 +75,33 @@ class TestReplacing:
         assert path.read_text() == "old"
         assert list(tmp_path.iterdir()) == [path]
 
+    def test_bytes_are_on_the_disk_before_the_name_and_then_the_name(self, tmp_path, monkeypatch):
+        path = tmp_path / "a.json"
+        path.write_text("old")
+        synced = []
+
+        def sync(number):
+            file = Path(f"/proc/self/fd/{number}").readlink()
+            synced.append((file, file.is_file() and file.read_text(), path.read_text()))
+
+        monkeypatch.setattr(os, "fsync", sync)
+        with replacing(path) as file:
+            file.write(b"new")
+        assert synced == [(tmp_path / "a.json.tmp", "new", "old"), (tmp_path, False, "new")]
+
+    def test_a_file_system_that_cannot_sync_folders(self, tmp_path, monkeypatch):
+        real = os.fsync
+
+        def sync(number):
+            if Path(f"/proc/self/fd/{number}").readlink().is_dir():
+                raise OSError(errno.EINVAL, "Invalid argument")
+            real(number)
+
+        monkeypatch.setattr(os, "fsync", sync)
+        with replacing(tmp_path / "a.json") as file:
+            file.write(b"new")
+        assert (tmp_path / "a.json").read_text() == "new"
+
     def test_a_folder_that_is_not_there(self, tmp_path):
         with (
             pytest.raises(FileNotFoundError) as caught,
@@ -74,6 +109,28 @@ class TestReplacing:
         ):
             raise AssertionError("the file was opened")
         assert caught.value.errno == errno.ENOENT
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    for name in ("step-1.pt.tmp", "step-1.pt", "notes.tmp"):
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path, "step-*.pt")
+    remove_unfinished(tmp_path / "nowhere", "step-*.pt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.tmp", "step-1.pt"]
+
+
+class TestMoveAside:
+    def test_the_first_number_above_all_that_are_there(self, tmp_path):
+        for name in ("a", "b", "earlier-2", "earlier-x", "earlier-10", "earlier-011"):
+            (tmp_path / name).mkdir()
+        earlier = move_aside([tmp_path / "a", tmp_path / "b"])
+        assert earlier == tmp_path / "earlier-11"
+        assert sorted(path.name for path in earlier.iterdir()) == ["a", "b"]
+        assert not (tmp_path / "a").exists()
+
+    def test_what_cannot_be_moved_stays(self, tmp_path):
+        with pytest.raises(FileNotFoundError):
+            move_aside([tmp_path / "absent"])
 
 
 class TestCheckSpace:
