@@ -117,6 +117,20 @@ def test_ema_follows_the_weights_more_slowly_with_age():
     assert averages == pytest.approx([1.0, second, 0.25 * second + 0.75 * 3])
 
 
+def test_ema_averages_batch_statistics_too_and_counts_batches():
+    model = nn.BatchNorm1d(1)
+    ema = build_ema(model, ema_decay=0.5)
+    for mean in (1.0, 2.0, 3.0):
+        model.running_mean.fill_(mean)
+        model.num_batches_tracked += 1
+        ema.update_parameters(model)
+    # As weights: an average of networks needs the statistics of its own, and not the latest ones.
+    assert ema.module.running_mean.item() == pytest.approx(
+        0.25 * (2 / 11 * 1 + 9 / 11 * 2) + 0.75 * 3
+    )
+    assert ema.module.num_batches_tracked == 3
+
+
 def test_loss_sums_add_up():
     sums = LossSums()
     for total, count in ((6.0, 3), (2.0, 1)):
