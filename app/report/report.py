@@ -85,6 +85,7 @@ def write_report(path: Path, source: ReportInput) -> None:
         "datasets": datasets,
         "duration": _describe_duration(metrics),
         "rounds": _describe_rounds(metrics),
+        "later": _describe_later(metrics),
         "cards": view_cards(values, tasks, trained),
         "untrained": untrained if values else [],
         "not_trained": NOT_TRAINED,
@@ -120,6 +121,20 @@ def _describe_rounds(metrics: Mapping[str, Any]) -> str:
         return ""
     plural = "" if epochs == 1 else "s"
     return f"{epochs:.0f} round{plural} through the data, {steps:,.0f} steps."
+
+
+def _describe_later(metrics: Mapping[str, Any]) -> str:
+    """How the model differs from the one that was scored; empty where it is the same."""
+    validated = metrics.get("validated") or {}
+    epoch, step = finite(validated.get("epoch")), finite(validated.get("step"))
+    steps = finite(metrics.get("steps"))
+    if epoch is None or step is None or steps is None or step == steps:
+        return ""
+    return (
+        f"The scores on this page are of round {epoch:.0f}, step {step:,.0f}. The model has been "
+        f"trained on since then, to step {steps:,.0f}, and has not been scored again; the pictures "
+        "are of this later model."
+    )
 
 
 def _describe_duration(metrics: Mapping[str, Any]) -> str:

@@ -79,6 +79,8 @@ def write_artifacts(
     (model_dir / HISTORY_FILE).write_text(rows, encoding="utf-8")
     metrics = {
         **outcome.document,
+        # A stopped run has trained on since then.
+        "validated": results.validated,
         "metrics": results.metrics,
         "confusion_matrix": results.confusion,
         "memory": {"peaks": memory.peaks(), "limit_gib": memory.limit_gib()},
@@ -99,16 +101,23 @@ def write_artifacts(
         ),
     )
     trained = {name for name, task in description["tasks"].items() if task["trained"]}
-    for line in _render_table(results, model.tasks, trained):
+    for line in _render_table(results, model.tasks, trained, outcome.document["steps"]):
         logger.info("%s", line)
     logger.info("report: %s", model_dir / REPORT_FILE)
 
 
-def _render_table(results: Results, tasks: Sequence[Task], trained: Collection[str]) -> list[str]:
+def _render_table(
+    results: Results, tasks: Sequence[Task], trained: Collection[str], num_steps: int
+) -> list[str]:
     """What the last validation found, one metric a line."""
-    if not results.metrics:
+    if results.validated is None:
         return ["no epoch was validated"]
-    lines = [f"last validation (all {len(results.metrics)} metrics: {METRICS_FILE})"]
+    epoch, step = results.validated["epoch"], results.validated["step"]
+    later = "" if step == num_steps else f"; the model is that of step {num_steps}"
+    lines = [
+        f"last validation, after epoch {epoch}, step {step}{later} "
+        f"(all {len(results.metrics)} metrics: {METRICS_FILE})"
+    ]
     for task in (task.name for task in tasks):
         names = [one.name for one in HEADLINES if one.in_table and one.of_task(task)]
         metrics = {name: results.metrics[name] for name in names}

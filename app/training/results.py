@@ -33,6 +33,13 @@ class Results:
         self.metrics = {name: value.to_json() for name, value in values.items()}
         self.confusion = dict(confusion)
 
+    @property
+    def validated(self) -> dict[str, float | int | None] | None:
+        """The epoch and step of the weights that the last validation is of; None without one."""
+        if not self.history:
+            return None
+        return {name: self.history[-1][name] for name in ("epoch", "step")}
+
     def state_dict(self) -> dict[str, Any]:
         """Plain types only."""
         return asdict(self)

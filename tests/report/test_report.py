@@ -113,6 +113,18 @@ def test_opening_says_what_was_trained_and_how_it_ended(tmp_path: Path) -> None:
     assert "Finished" not in stopped
 
 
+def test_scores_of_earlier_weights_say_so(tmp_path: Path) -> None:
+    validated = {"epoch": 1, "step": 1100}
+    text = Page(write(tmp_path, metrics=make_metrics() | {"validated": validated})).text
+    assert "Scored before the end. The scores on this page are of round 1, step 1,100." in text
+    assert "trained on since then, to step 1,234, and has not been scored again" in text
+    last = {"epoch": 2, "step": 1234}
+    assert (
+        "Scored before"
+        not in Page(write(tmp_path, metrics=make_metrics() | {"validated": last})).text
+    )
+
+
 @pytest.mark.parametrize(
     ("duration_s", "text"),
     [(42.4, "Took 42 s."), (59.7, "Took 1 min 0 s."), (7199.9, "Took 2 h 0 min.")],

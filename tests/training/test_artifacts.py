@@ -104,10 +104,45 @@ def test_a_task_with_nothing_to_find_is_not_called_untrained(
     metrics = make_metrics()["metrics"]
     for name in metrics:
         metrics[name]["value"] = 0.5 if name.startswith("val/lines/") else None
-    outcome = Outcome({"steps": 1}, Results(metrics=metrics), StepSeries(), MemorySampler(60.0), [])
+    results = Results([{"epoch": 1, "step": 1}], metrics)
+    outcome = Outcome({"steps": 1}, results, StepSeries(), MemorySampler(60.0), [])
     description = describe_model(model, Hyperparameters(), {"segments": (), "lines": ()})
     write_artifacts(tmp_path, model, description, outcome)
     lines = {message.split()[0]: message for message in caplog.messages if message[:2] == "  "}
     assert lines["segments"] == "  segments         not defined on these images"
     assert lines["depth"] == "  depth            not trained: no labels"
     assert lines["lines"].endswith("0.500")
+
+
+@pytest.mark.parametrize(
+    ("history", "validated", "line"),
+    [
+        ([(1, 100), (2, 200)], {"epoch": 2, "step": 200}, "last validation, after epoch 2, step 2"),
+        (
+            [(1, 100)],
+            {"epoch": 1, "step": 100},
+            "last validation, after epoch 1, step 100; the model is that of step 200 (all ",
+        ),
+        ([], None, "no epoch was validated"),
+    ],
+)
+def test_a_validation_says_of_which_weights_it_is(
+    history: list[tuple[int, int]],
+    validated: dict[str, int] | None,
+    line: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    model = HybridRoofModel(decoder_channels=32)
+    rows: list[dict[str, float | int | None]] = [
+        {"epoch": epoch, "step": step} for epoch, step in history
+    ]
+    results = Results(rows, make_metrics()["metrics"] if rows else {})
+    outcome = Outcome({"steps": 200}, results, StepSeries(), MemorySampler(60.0), [])
+    write_artifacts(tmp_path, model, describe_model(model, Hyperparameters(), {}), outcome)
+    assert json.loads((tmp_path / "metrics.json").read_text())["validated"] == validated
+    assert line in caplog.text
+    assert ("scored before the end" in (tmp_path / "report.html").read_text().lower()) is (
+        validated == {"epoch": 1, "step": 100}
+    )
