@@ -1,4 +1,4 @@
-"""What the platform tells a job: its hyperparameters, hosts and channels, read from files.
+"""What the platform tells a job: its name, hyperparameters, hosts and channels.
 
 Source: "How Amazon SageMaker Provides Training Information" and "How Amazon SageMaker Processes
 Training Output", Amazon SageMaker Developer Guide.
@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 DATASET_CHANNELS = DATASET_NAMES
 PRETRAINED_CHANNEL = "pretrained"
 KNOWN_CHANNELS = (*DATASET_CHANNELS, PRETRAINED_CHANNEL)
+# The ARN names region and account, too.
+_JOB_VARIABLES = ("TRAINING_JOB_ARN", "TRAINING_JOB_NAME")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,14 @@ def read_hosts(paths: Paths) -> Hosts:
     return Hosts(
         tuple(sorted(set(names))), current, interface if isinstance(interface, str) else None
     )
+
+
+def read_job_identifier() -> str | None:
+    """What SageMaker calls this job, also after an interruption; None where there is no such name.
+
+    Without one, every start is a job of its own.
+    """
+    return next((name for variable in _JOB_VARIABLES if (name := os.environ.get(variable))), None)
 
 
 def is_spot_job(paths: Paths) -> bool:

@@ -17,9 +17,12 @@ class Job:
         hyperparameters: The checked settings.
         channels: Folders of datasets, and perhaps of `pretrained`, by channel name.
         stop_requested: Whether this process was asked to stop; asked once a step.
+        identifier: The platform's name for the job, the same when it is interrupted and started
+            again; None where every start is a job of its own.
     """
 
     paths: Paths
     hyperparameters: Hyperparameters
     channels: Mapping[str, Path]
     stop_requested: Callable[[], bool]
+    identifier: str | None = None

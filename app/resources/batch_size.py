@@ -26,7 +26,7 @@ from app.resources.forecast import (
 from app.resources.gpus import read_gpus
 from app.resources.measuring import ProbeRequest, ask_probe, read_answers
 from app.settings.hyperparameters import Hyperparameters
-from app.settings.settled import recall, remember
+from app.settings.settled import recall
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +45,12 @@ class PassLimit:
         found: Measured on this rank's host; None where this rank did not measure.
         recalled: Settled for the run that resumes here; None where no run resumes, or this rank's
             host has no checkpoints.
+        was_stopped: Whether this rank was to measure, and was asked to stop before it knew.
     """
 
     found: int | None = None
     recalled: int | None = None
+    was_stopped: bool = False
 
 
 def find_largest_pass(
@@ -70,6 +72,8 @@ def find_largest_pass(
         ConfigError: If not even one fits; names what would, if anything does.
         StopRequested: If asked to stop meanwhile.
     """
+    if stop_requested():
+        raise StopRequested
     on_gpu = _is_for_gpu(hyperparameters)
     reply = ask_probe(_build_request(hyperparameters, channels, with_trial=on_gpu), stop_requested)
     if stop_requested():
@@ -179,7 +183,7 @@ def describe_fitting(
         return None
     request = _build_request(hyperparameters, channels, with_trial=False)
     measurements = read_answers(ask_probe(request, stop_requested, _REMEDY_TIMEOUT_S))
-    if measurements is None:
+    if measurements is None or stop_requested():  # a stop leaves too few points to go by
         return None
     model, limits = CostModel(measurements), _limits()
     largest = model.largest_micro_batch(hyperparameters, limits, num_local_processes)
@@ -199,19 +203,28 @@ def describe_fitting(
     return f"batch_size={size} with grad_accum_steps={num_passes} would fit"
 
 
-def remember_batch_size(
-    folder: Path, settled: Hyperparameters, asked: Hyperparameters, num_processes: int
-) -> None:
-    """Keep what was settled beside the checkpoints: a resumed run has to split steps alike."""
+def describe_settled(
+    settled: Hyperparameters, asked: Hyperparameters, num_processes: int
+) -> dict[str, object]:
+    """What is kept beside the checkpoints, by name: a resumed run has to split its steps alike."""
+    if asked.batch_size != "auto":
+        return {}
     document = {**_key(asked, num_processes), "batch_size": settled.micro_batch_size}
-    remember(folder, "batch_size", document)
+    return {"batch_size": document}
 
 
 def recall_batch_size(
-    folder: Path, hyperparameters: Hyperparameters, num_processes: int
+    folder: Path, hyperparameters: Hyperparameters, num_processes: int, job: str | None = None
 ) -> int | None:
-    """The size settled for the checkpoints in a folder; None where there are none of this kind."""
-    document = recall(folder, "batch_size", hyperparameters.resume)
+    """The size settled for the checkpoints in a folder; None where there are none of this kind.
+
+    Args:
+        folder: Folder of the checkpoints.
+        hyperparameters: As asked for.
+        num_processes: Training processes of all hosts.
+        job: Identifier of the platform's job; None where there is none.
+    """
+    document = recall(folder, "batch_size", hyperparameters.resume, job)
     key = _key(hyperparameters, num_processes)
     if not isinstance(document, dict) or any(document.get(k) != v for k, v in key.items()):
         return None

@@ -213,15 +213,17 @@ class Hyperparameters(BaseModel):
     resume: Literal["auto", "never", "force"] = setting("auto", "Run", changes_weights=False)
     """What to do with checkpoints of an earlier run. "auto" continues from the newest and stops
     with an error if settings that change the result differ; "force" continues even then; "never"
-    starts from the beginning."""
+    starts from the beginning, but resumes what the same SageMaker job has begun before an
+    interruption. Checkpoints that a run does not resume are moved into a folder earlier-1 (2, 3,
+    ...) beside its own, never deleted."""
 
     checkpoint_every_steps: int = setting(100, "Run", ge=1, changes_weights=False)
     """Steps between two checkpoints. Lower it on spot instances: the steps after the last one are
     trained again."""
 
     keep_checkpoints: int = setting(2, "Run", ge=1, changes_weights=False)
-    """Newest checkpoints to keep; older ones are deleted. Above 1, a damaged newest one costs only
-    the steps since the one before it."""
+    """Newest checkpoints of a run to keep; its older ones are deleted. Above 1, a damaged newest
+    one costs only the steps since the one before it."""
 
     memory_interval_s: float = setting(1.0, "Run", ge=0.1, le=60, changes_weights=False)
     """Seconds between two measurements of memory. Lower it to catch short peaks."""

@@ -1,53 +1,64 @@
 """Values that a run has measured for itself, kept beside its checkpoints.
 
-A resumed run must reuse these values; measuring again could give different ones.
+A resumed run must reuse these values; measuring again could give different ones. They are written
+with a run's first checkpoint, so that a start that comes to nothing leaves those of the run before.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from app.base.storage import replacing
 
-_FILE: Final = "settled.json"
+SETTLED_FILE: Final = "settled.json"
 # As app.training.checkpoints names them. Without one there is nothing to resume.
-_CHECKPOINTS: Final = "step-*.pt"
+CHECKPOINTS: Final = "step-*.pt"
+_JOB: Final = "job"
 
 
-def remember(folder: Path, name: str, value: object) -> None:
-    """Keep a settled value.
+def remember(
+    folder: Path, values: Mapping[str, object], job: str | None, *, is_resumed: bool
+) -> None:
+    """Keep a run's settled values; nothing is written where nothing changes.
 
     Args:
-        folder: Folder of the checkpoints; made if it is missing.
-        name: Name of the hyperparameter.
-        value: Anything that JSON can hold; replaces an earlier value of that name.
+        folder: Folder of the run's checkpoints.
+        values: Anything that JSON can hold, by hyperparameter.
+        job: Identifier of the platform's job; None where there is none.
+        is_resumed: Whether earlier values are those of the same run, and stay unless replaced.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If they cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    document = {**_read(folder), name: value}
-    with replacing(folder / _FILE) as file:
-        file.write((json.dumps(document) + "\n").encode())
+    earlier = _read(folder)
+    document = {**(earlier if is_resumed else {}), **values, _JOB: job}
+    if document != earlier:
+        with replacing(folder / SETTLED_FILE) as file:
+            file.write((json.dumps(document) + "\n").encode())
 
 
-def recall(folder: Path, name: str, resume: str) -> object:
+def recall(folder: Path, name: str, resume: str, job: str | None = None) -> object:
     """The value settled earlier by the run that resumes here; None if there is none.
 
     Args:
         folder: Folder of the checkpoints.
         name: Name of the hyperparameter.
-        resume: The hyperparameter `resume`.
+        resume: The hyperparameter `resume`; "never" resumes what the same job has begun.
+        job: Identifier of the platform's job; None where there is none.
     """
-    if resume == "never" or not any(folder.glob(_CHECKPOINTS)):
+    if not any(folder.glob(CHECKPOINTS)):
         return None
-    return _read(folder).get(name)
+    document = _read(folder)
+    if resume == "never" and (job is None or document.get(_JOB) != job):
+        return None
+    return document.get(name)
 
 
 def _read(folder: Path) -> dict[str, object]:
     """The file's content; empty where it is missing or damaged."""
     try:
-        document = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        document = json.loads((folder / SETTLED_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}

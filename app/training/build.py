@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from app.base.errors import ConfigError
-from app.base.storage import writing_to
+from app.base.errors import ConfigError, StopRequested
 from app.base.tasks import Task, TaskName
 from app.data.datasets import Datasets, open_datasets, read_train_batches
 from app.data.distribution import Distribution, measure_distribution, merge_distributions
@@ -21,10 +20,11 @@ from app.model.class_weights import choose_class_weights
 from app.model.devices import Compute, choose_autocast_dtype
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
-from app.resources.batch_size import PassLimit, remember_batch_size, settle_batch_size
+from app.resources.batch_size import PassLimit, settle_batch_size
 from app.resources.memory_sampler import MemorySampler
 from app.resources.shared_memory import fit_workers
 from app.settings.hyperparameters import Hyperparameters
+from app.training.checkpoints import RunCheckpoints
 from app.training.compilation import compile_network
 from app.training.log import log_findings
 from app.training.optimizer import group_parameters
@@ -57,6 +57,7 @@ def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: Pas
 
     Raises:
         RoofError: For everything the user can cure.
+        StopRequested: As settle_settings.
     """
     hyperparameters = settle_settings(job, pass_limit)
     started_s = time.monotonic()
@@ -74,11 +75,12 @@ def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: Pas
     state = build_state(
         hyperparameters, job.channels, learned.tasks, learned.task_weights, compute.device
     )
-    check_space_for_run(job.paths, hyperparameters.keep_checkpoints, state)
     identity = identify_run(hyperparameters, datasets, state)
-    progress = resume_run(
-        job.paths.checkpoint_dir, hyperparameters.resume, identity, state, datasets
+    checkpoints = RunCheckpoints(
+        job.paths.checkpoint_dir, hyperparameters.keep_checkpoints, job.identifier
     )
+    progress = resume_run(checkpoints, hyperparameters.resume, identity, state, datasets)
+    check_space_for_run(job.paths, checkpoints, state)
     profiler = StepProfiler(state, is_wanted=hyperparameters.memory_profile)
     if hyperparameters.torch_compile == "on":
         compile_network(state.model)
@@ -98,6 +100,7 @@ def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: Pas
         settings=settings,
         state=state,
         identity=identity,
+        checkpoints=checkpoints,
         progress=progress,
         profiler=profiler,
         batches=read_train_batches(datasets, hyperparameters, order),
@@ -110,21 +113,22 @@ def settle_settings(job: Job, pass_limit: PassLimit) -> Hyperparameters:
     """The settings as settled for these machines and channels, the same on all ranks.
 
     Args:
-        job: The job, with its settings as given; the numbers found are kept beside its checkpoints.
+        job: The job, with its settings as given.
         pass_limit: This rank's limit of samples per pass, for batch_size=auto.
 
     Raises:
-        RoofError: If numbers contradict each other, or cannot be written.
+        RoofError: If numbers contradict each other.
+        StopRequested: On all ranks, if any was to measure and was asked to stop before it knew.
     """
-    hyperparameters, checkpoint_dir = job.hyperparameters, job.paths.checkpoint_dir
-    recalled = [size for size in gather_json(pass_limit.recalled) if size is not None]
-    found = [size for size in gather_json(pass_limit.found) if size is not None]
+    hyperparameters = job.hyperparameters
+    limits = [PassLimit(**limit) for limit in gather_json(vars(pass_limit))]
+    recalled = [limit.recalled for limit in limits if limit.recalled is not None]
+    found = [limit.found for limit in limits if limit.found is not None]
+    if not recalled and any(limit.was_stopped for limit in limits):
+        raise StopRequested
     # A resumed run splits its steps as before, whatever hosts without its checkpoints found.
     largest = min(recalled or found, default=None)
     settled = settle_batch_size(hyperparameters, largest, world_size())
-    if hyperparameters.batch_size == "auto" and rank() == 0:
-        with writing_to(checkpoint_dir):
-            remember_batch_size(checkpoint_dir, settled, hyperparameters, world_size())
     settled = _settle_backbone(settled, job.channels)
     return fit_workers(settled, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 

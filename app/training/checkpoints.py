@@ -1,5 +1,8 @@
 """Checkpoints to resume from: saved, found again, and compared with the run that resumes.
 
+A folder of checkpoints holds those of one run. What an earlier run left there is moved into a
+folder earlier-N beside them when this run saves for the first time, and never deleted.
+
 Loading runs no code from a file, since weights_only=True lets torch unpickle only tensors and plain
 types.
 """
@@ -7,48 +10,92 @@ types.
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
 from app.base.errors import CheckpointError, first_line, join_problems
-from app.base.storage import replacing
+from app.base.storage import move_aside, replacing
+from app.base.units import GIB
+from app.settings.settled import SETTLED_FILE, remember
 
 logger = logging.getLogger(__name__)
 
 
 _CHECKPOINT_NAME = re.compile(r"step-(\d{8})\.pt")
 
+Payload = dict[str, Any]
 
-def save_checkpoint(
-    directory: Path, step: int, payload: Mapping[str, Any], keep_checkpoints: int
-) -> Path:
-    """Write step-NNNNNNNN.pt and delete all but the newest checkpoints.
 
-    Args:
-        directory: Made if it is not there.
-        step: Optimizer steps done.
-        payload: Tensors and plain Python types.
-        keep_checkpoints: How many to keep, at least 1.
+@dataclass
+class RunCheckpoints:
+    """A run's checkpoints, in a folder where earlier runs may have left theirs.
 
-    Raises:
-        OSError: If the file cannot be written; those before it are still there then.
+    Attributes:
+        folder: Where they are; made if it is not there.
+        num_kept: How many to keep, at least 1.
+        job: Identifier of the platform's job, which stays when the job is interrupted and started
+            again; None where there is none.
+        own: Names of those that are this run's, oldest first. Only these are ever deleted.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"step-{step:08d}.pt"
-    with replacing(path) as file:
-        _save(payload, file)
-    for left_over in directory.glob("step-*.pt.tmp"):  # of a run that was killed
-        left_over.unlink(missing_ok=True)
-    # A checkpoint ahead of this step belongs to a run that was given up and must not be resumed.
-    found = _list_checkpoints(directory)
-    kept = [old_path for old_path in found if old_path.name <= path.name][:keep_checkpoints]
-    for old_path in found:
-        if old_path not in kept:
-            old_path.unlink(missing_ok=True)
-    return path
+
+    folder: Path
+    num_kept: int
+    job: str | None = None
+    own: list[str] = field(default_factory=list)
+    _has_saved: bool = field(init=False, default=False)
+
+    def save(self, step: int, payload: Mapping[str, Any], settled: Mapping[str, object]) -> Path:
+        """Write step-NNNNNNNN.pt and delete all but the run's newest checkpoints.
+
+        Args:
+            step: Optimizer steps done; never less than before.
+            payload: Tensors and plain Python types.
+            settled: As app.settings.settled keeps them; written with the first checkpoint.
+
+        Raises:
+            OSError: If the file cannot be written; those before it are still there then.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._has_saved:
+            self._move_others()
+            # Before the checkpoint: without one it means nothing, and a checkpoint without it could
+            # not be resumed.
+            remember(self.folder, settled, self.job, is_resumed=bool(self.own))
+        path = self.folder / f"step-{step:08d}.pt"
+        with replacing(path) as file:
+            _save(payload, file)
+        self._has_saved = True
+        if path.name not in self.own:
+            self.own.append(path.name)
+        for name in self.own[: -self.num_kept]:
+            (self.folder / name).unlink(missing_ok=True)
+        del self.own[: -self.num_kept]
+        return path
+
+    def others(self) -> list[Path]:
+        """Checkpoints in the folder that are not this run's, oldest first."""
+        return [path for path in list_checkpoints(self.folder) if path.name not in self.own][::-1]
+
+    def _move_others(self) -> None:
+        others = self.others()
+        if not others:
+            return
+        moved = list(others)
+        if not self.own and (self.folder / SETTLED_FILE).exists():
+            moved.append(self.folder / SETTLED_FILE)
+        size_gib = sum(path.stat().st_size for path in moved) / GIB
+        earlier = move_aside(moved)
+        logger.info(
+            "checkpoints that this run does not resume (%s, %.2f GiB) are now in %s; remove them "
+            "when nobody needs them any more",
+            ", ".join(path.name for path in others),
+            size_gib,
+            earlier,
+        )
 
 
 def _save(payload: Mapping[str, Any], file: BinaryIO) -> None:
@@ -62,33 +109,57 @@ def _save(payload: Mapping[str, Any], file: BinaryIO) -> None:
         raise
 
 
-def load_latest_checkpoint(directory: Path) -> tuple[Path, dict[str, Any]] | None:
+def load_latest_checkpoint(
+    folder: Path, is_wanted: Callable[[Payload], bool] | None = None
+) -> tuple[Path, Payload] | None:
     """The newest checkpoint that can be read, or None if there is none.
 
+    Args:
+        folder: Where checkpoints are.
+        is_wanted: Says of a checkpoint's content, its tensors not yet read, whether it counts; of a
+            damaged one nobody knows. None: all count.
+
     Raises:
-        CheckpointError: If there are checkpoints and every one is damaged.
+        CheckpointError: If all count and every one is damaged.
     """
     problems = []
-    for path in _list_checkpoints(directory):
+    for path in list_checkpoints(folder):
         try:
-            payload: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            if is_wanted is None or is_wanted(_load(path, mmap=True)):
+                return path, _load(path)
         # A damaged file fails in whatever part of the reader meets the damage first.
         except Exception as error:
             problems.append(f"{path.name}: {first_line(error)}")
             logger.warning("checkpoint %s is damaged, trying the one before: %s", path, error)
-            continue
-        return path, payload
-    if problems:
+    if problems and is_wanted is None:
         raise CheckpointError(
-            f"every checkpoint in {directory} is damaged: {join_problems(problems)}; delete them, "
+            f"every checkpoint in {folder} is damaged: {join_problems(problems)}; delete them, "
             "or set resume=never to start anew"
         )
     return None
 
 
-def count_checkpoints(directory: Path) -> int:
-    """How many checkpoints there are."""
-    return len(_list_checkpoints(directory))
+def find_checkpoints(newest: Path, is_wanted: Callable[[Payload], bool]) -> list[str]:
+    """Names of the wanted checkpoints beside the newest and of itself, oldest first.
+
+    Args:
+        newest: The newest one; later ones do not count, nor do damaged ones.
+        is_wanted: As load_latest_checkpoint.
+    """
+    names = []
+    for path in reversed(list_checkpoints(newest.parent)):
+        try:
+            if path.name <= newest.name and is_wanted(_load(path, mmap=True)):
+                names.append(path.name)
+        except Exception as error:  # as in load_latest_checkpoint
+            logger.warning("checkpoint %s is damaged: %s", path, error)
+    return names
+
+
+def _load(path: Path, *, mmap: bool = False) -> Payload:
+    """A checkpoint's content; with mmap its tensors are read only where they are used."""
+    payload: Payload = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    return payload
 
 
 def find_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -100,10 +171,10 @@ def find_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
     ]
 
 
-def _list_checkpoints(directory: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """Newest first."""
-    if not directory.is_dir():
+    if not folder.is_dir():
         return []
-    with os.scandir(directory) as entries:
+    with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if _CHECKPOINT_NAME.fullmatch(entry.name)]
-    return [directory / name for name in sorted(names, reverse=True)]
+    return [folder / name for name in sorted(names, reverse=True)]

@@ -14,12 +14,13 @@ from app.base.storage import check_space, writing_to
 from app.data.datasets import Datasets
 from app.job.paths import Paths
 from app.model.export import find_misfits
+from app.resources.batch_size import describe_settled
 from app.settings.hyperparameters import Hyperparameters
 from app.training.checkpoints import (
-    count_checkpoints,
+    RunCheckpoints,
+    find_checkpoints,
     find_differences,
     load_latest_checkpoint,
-    save_checkpoint,
 )
 from app.training.progress import Progress
 from app.training.ranks.distributed import broadcast_bytes, gather_json, rank, world_size
@@ -76,7 +77,7 @@ def identify_run(
     }
 
 
-def check_space_for_run(paths: Paths, num_kept: int, state: TrainingState) -> None:
+def check_space_for_run(paths: Paths, checkpoints: RunCheckpoints, state: TrainingState) -> None:
     """Check that a run's checkpoints and its model fit on the disk, before it begins.
 
     Raises:
@@ -84,11 +85,11 @@ def check_space_for_run(paths: Paths, num_kept: int, state: TrainingState) -> No
     """
     if rank() != 0:
         return
-    # The next checkpoint is written before the oldest one goes.
-    num_more = max(1, num_kept + 1 - count_checkpoints(paths.checkpoint_dir))
+    # The next checkpoint is written before the oldest one goes; those of other runs stay.
+    num_more = max(1, checkpoints.num_kept + 1 - len(checkpoints.own))
     check_space(
         {
-            paths.checkpoint_dir: num_more * state.checkpoint_bytes(),
+            checkpoints.folder: num_more * state.checkpoint_bytes(),
             paths.model_dir: state.model_bytes() + _OTHER_ARTIFACTS_BYTES,
         }
     )
@@ -105,17 +106,18 @@ def save_run(run: Run) -> None:
         return
     payload = {
         "identity": dict(run.identity),
+        "job": run.checkpoints.job,
         "state": run.state.state_dict(),
         "progress": run.progress.state_dict(),
         "quarantined": run.datasets.quarantined_files(),
     }
-    directory = run.job.paths.checkpoint_dir
-    with writing_to(directory):
-        save_checkpoint(directory, run.state.step, payload, run.hyperparameters.keep_checkpoints)
+    settled = describe_settled(run.hyperparameters, run.job.hyperparameters, world_size())
+    with writing_to(run.checkpoints.folder):
+        run.checkpoints.save(run.state.step, payload, settled)
 
 
 def resume_run(
-    directory: Path,
+    checkpoints: RunCheckpoints,
     mode: str,
     identity: Mapping[str, Any],
     state: TrainingState,
@@ -126,8 +128,8 @@ def resume_run(
     The first rank's checkpoint counts: other hosts may have none, or an older one.
 
     Args:
-        directory: Where checkpoints are.
-        mode: The hyperparameter `resume`.
+        checkpoints: Where they are; told which of them are this run's.
+        mode: The hyperparameter `resume`; "never" resumes what the same job has begun.
         identity: As `identify_run`.
         state: Gets the checkpoint's weights.
         datasets: Get the checkpoint's files set aside.
@@ -135,34 +137,36 @@ def resume_run(
     Raises:
         CheckpointError: If there is one that cannot be used, or belongs to another run.
     """
-    if mode == "never":
-        return Progress()
-    found = _load_on_all_ranks(directory)
+    found = _load_on_all_ranks(checkpoints, mode)
     if found is None:
+        if mode == "never" and (others := checkpoints.others()):
+            logger.info(
+                "resume=never: starting anew; %d checkpoints of an earlier run, the newest %s, "
+                "stay until this one saves, and are moved aside then",
+                len(others),
+                others[-1],
+            )
         return Progress()
     path, payload = found
+    # Within one job nothing begins anew.
+    remedy = "start another job" if mode == "never" else "set resume=never to start anew"
     if not isinstance(payload, dict):
         raise CheckpointError(
             f"checkpoint {path} holds a {type(payload).__name__}, expected one that this program "
-            "wrote; remove it, or set resume=never to start anew"
+            f"wrote; remove it, or {remedy}"
         )
-    # Settings that are newer than the checkpoint have defaults that keep the older behaviour.
-    saved_identity = {**Hyperparameters().result_affecting(), **payload.get("identity", {})}
-    for name, only_value in _REMOVED_SETTINGS.items():
-        if saved_identity.get(name) == only_value:
-            del saved_identity[name]
+    saved_identity = _read_identity(payload)
     differences = find_differences(saved_identity, identity)
     if removed := [name for name in _REMOVED_SETTINGS if name in saved_identity]:
         raise CheckpointError(
             f"checkpoint {path} was trained with "
             f"{', '.join(f'{name}={saved_identity[name]}' for name in removed)}, which this "
-            "version cannot do; use the version that wrote it, or set resume=never to start anew"
+            f"version cannot do; use the version that wrote it, or {remedy}"
         )
-    if differences and mode == "auto":
+    if differences and mode != "force":
         raise CheckpointError(
             f"checkpoint {path} belongs to another run: {'; '.join(differences)}; give the earlier "
-            "values back, or set resume=force to go on from it all the same, or resume=never to "
-            "start anew"
+            f"values back, or set resume=force to go on from it all the same, or {remedy}"
         )
     try:
         network = unwrap(state.model).state_dict()
@@ -174,18 +178,37 @@ def resume_run(
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"checkpoint {path} does not fit this program or these settings: "
-            f"{str(error).splitlines()[0]}; set resume=never to start anew"
+            f"{str(error).splitlines()[0]}; {remedy}"
         ) from error
     datasets.restore_quarantines(quarantined)
     logger.info("resuming from %s: epoch %d, step %d", path, progress.epoch, state.step)
-    if differences:
+    if differences:  # a run of its own from here on
         logger.warning("resume=force: going on in spite of %s", "; ".join(differences))
+    elif rank() == 0:
+        checkpoints.own = find_checkpoints(path, lambda one: _read_identity(one) == saved_identity)
     return progress
 
 
-def _load_on_all_ranks(directory: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The first rank's newest checkpoint, on every rank."""
-    found = load_latest_checkpoint(directory) if rank() == 0 else None
+def _read_identity(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint's run has in common with those that may resume it, as `identify_run`."""
+    # Settings that are newer than the checkpoint have defaults that keep the older behaviour.
+    identity = {**Hyperparameters().result_affecting(), **payload.get("identity", {})}
+    for name, only_value in _REMOVED_SETTINGS.items():
+        if identity.get(name) == only_value:
+            del identity[name]
+    return identity
+
+
+def _load_on_all_ranks(
+    checkpoints: RunCheckpoints, mode: str
+) -> tuple[Path, dict[str, Any]] | None:
+    """The first rank's newest checkpoint that may be resumed, on every rank."""
+
+    def is_of_this_job(payload: Mapping[str, Any]) -> bool:
+        return checkpoints.job is not None and payload.get("job") == checkpoints.job
+
+    is_wanted = is_of_this_job if mode == "never" else None
+    found = load_latest_checkpoint(checkpoints.folder, is_wanted) if rank() == 0 else None
     buffer = io.BytesIO()
     if found is not None:
         torch.save((str(found[0]), found[1]), buffer)

@@ -15,6 +15,7 @@ from app.model.devices import Compute
 from app.model.network import HybridRoofModel
 from app.resources.memory_sampler import MemorySampler
 from app.settings.hyperparameters import Hyperparameters
+from app.training.checkpoints import RunCheckpoints
 from app.training.progress import Progress
 from app.training.ranks.distributed import world_size
 from app.training.state import StepSettings, TrainingState
@@ -52,6 +53,7 @@ class Run:
         settings: What stays unchanged from step to step.
         state: What a step changes.
         identity: What a run that resumes this one must have in common with it.
+        checkpoints: Where it is saved.
         progress: How far the run has come, and what it has found.
         profiler: Watches one step tensor by tensor, where the job asks for it.
         batches: This rank's micro-batches that are left.
@@ -68,6 +70,7 @@ class Run:
     settings: StepSettings
     state: TrainingState
     identity: Mapping[str, Any]
+    checkpoints: RunCheckpoints
     progress: Progress
     profiler: StepProfiler
     batches: Generator[Batch, None, None]

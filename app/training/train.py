@@ -54,7 +54,11 @@ def train(job: Job, pass_limit: PassLimit) -> None:
         _explained_failures(memory),
         joined_ranks(compute.device),
     ):
-        run = build_run(job, compute, memory, pass_limit)
+        try:
+            run = build_run(job, compute, memory, pass_limit)
+        except StopRequested:  # on all ranks; nothing has been trained, and nothing is written
+            logger.info("asked to stop before training began")
+            return
         log_start(run)
         is_stopped = False
         try:

@@ -11,6 +11,7 @@ from app.job.inputs import (
     read_channels,
     read_hosts,
     read_hyperparameters,
+    read_job_identifier,
 )
 
 # As the platform writes them: no S3 address in it.
@@ -99,6 +100,23 @@ def test_spot_jobs(paths, content, expected):
     if content is not None:
         paths.job_config.write_text(content)
     assert is_spot_job(paths) is expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, None),
+        ({"TRAINING_JOB_ARN": ""}, None),
+        ({"TRAINING_JOB_NAME": "roofs-1"}, "roofs-1"),
+        ({"TRAINING_JOB_NAME": "roofs-1", "TRAINING_JOB_ARN": "arn:roofs-1"}, "arn:roofs-1"),
+    ],
+)
+def test_what_a_job_is_called(monkeypatch, variables, expected):
+    for name in ("TRAINING_JOB_NAME", "TRAINING_JOB_ARN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert read_job_identifier() == expected
 
 
 def test_channel_modes_for_the_log(paths):

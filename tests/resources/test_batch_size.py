@@ -9,12 +9,13 @@ from app.base.errors import ConfigError, StopRequested
 from app.resources import batch_size
 from app.resources.batch_size import (
     describe_fitting,
+    describe_settled,
     find_largest_pass,
     recall_batch_size,
-    remember_batch_size,
     settle_batch_size,
 )
 from app.settings.hyperparameters import Hyperparameters
+from app.settings.settled import remember
 from tests.resources.test_forecast import measurements
 
 AUTO = Hyperparameters(batch_size="auto", crop_size_px=512, device="cpu")
@@ -174,23 +175,48 @@ def test_accumulation_asked_for_beside_auto_is_named(caplog):
 
 def test_a_stop_is_heard_while_it_is_measured(probe):
     probe([], "asked to stop")
+    answers = iter([False, True])  # before it began, and meanwhile
+    with pytest.raises(StopRequested):
+        find_largest_pass(AUTO, {}, 1, lambda: next(answers))
+
+
+def test_a_stop_that_came_before_measures_nothing(probe):
+    asked = probe()
     with pytest.raises(StopRequested):
         find_largest_pass(AUTO, {}, 1, lambda: True)
+    assert asked == []
+
+
+def test_what_would_have_fitted_is_not_guessed_from_half_a_measurement(probe):
+    probe(answers(measurements())[:-1], "asked to stop", 5.0)
+    too_large = AUTO.model_copy(update={"batch_size": 12})
+    assert describe_fitting(too_large, {}, 1) is not None
+    assert describe_fitting(too_large, {}, 1, lambda: True) is None
+
+
+def settle_and_remember(folder, job=None):
+    settled = settle_batch_size(AUTO, 5, 1)
+    remember(folder, describe_settled(settled, AUTO, 1), job, is_resumed=False)
 
 
 def test_a_run_that_goes_on_splits_its_steps_alike(tmp_path):
     assert recall_batch_size(tmp_path, AUTO, 1) is None
-    settled = settle_batch_size(AUTO, 5, 1)
-    remember_batch_size(tmp_path / "checkpoints", settled, AUTO, 1)
+    settle_and_remember(tmp_path, "a")
     # A run that ended before its first checkpoint starts from the beginning, and may be split anew.
-    assert recall_batch_size(tmp_path / "checkpoints", AUTO, 1) is None
-    (tmp_path / "checkpoints/step-00000010.pt").touch()
-    assert recall_batch_size(tmp_path / "checkpoints", AUTO, 1) == 4
-    assert recall_batch_size(tmp_path / "checkpoints", AUTO, 2) is None
+    assert recall_batch_size(tmp_path, AUTO, 1) is None
+    (tmp_path / "step-00000010.pt").touch()
+    assert recall_batch_size(tmp_path, AUTO, 1) == 4
+    assert recall_batch_size(tmp_path, AUTO, 2) is None
     other = AUTO.model_copy(update={"crop_size_px": 256})
-    assert recall_batch_size(tmp_path / "checkpoints", other, 1) is None
+    assert recall_batch_size(tmp_path, other, 1) is None
     anew = AUTO.model_copy(update={"resume": "never"})
-    assert recall_batch_size(tmp_path / "checkpoints", anew, 1) is None
+    assert recall_batch_size(tmp_path, anew, 1) is None
+    assert recall_batch_size(tmp_path, anew, 1, "a") == 4
+
+
+def test_a_number_that_was_given_is_not_settled():
+    given = Hyperparameters(batch_size=4, global_batch_size=8)
+    assert describe_settled(settle_batch_size(given, None, 1), given, 1) == {}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"batch_size": 4}', '{"batch_size": {}}'])
@@ -203,7 +229,7 @@ def test_a_damaged_memory_is_no_memory(tmp_path, content):
 @pytest.mark.parametrize("size", [0, "4", None, -1])
 def test_a_remembered_size_that_is_none(tmp_path, size):
     (tmp_path / "step-00000010.pt").touch()
-    remember_batch_size(tmp_path, settle_batch_size(AUTO, 5, 1), AUTO, 1)
+    settle_and_remember(tmp_path)
     document = json.loads((tmp_path / "settled.json").read_text())
     document["batch_size"]["batch_size"] = size
     (tmp_path / "settled.json").write_text(json.dumps(document))

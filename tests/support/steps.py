@@ -8,6 +8,7 @@ from torch import nn
 from app.base.tasks import build_tasks
 from app.model.devices import Compute
 from app.model.losses import RoofLoss
+from app.settings.hyperparameters import Hyperparameters
 from app.training.progress import Progress
 from app.training.resume import save_run
 from app.training.state import StepSettings, TrainingState, build_ema
@@ -107,13 +108,14 @@ OUT_OF_MEMORY = (
 NO_FILES = types.SimpleNamespace(quarantined_files=dict, restore_quarantines=lambda _: None)
 
 
-def save(folder, state, identity):
+def save(checkpoints, state, identity):
     """A checkpoint of a run that has come nowhere yet."""
     run = types.SimpleNamespace(
-        job=types.SimpleNamespace(paths=types.SimpleNamespace(checkpoint_dir=folder)),
-        hyperparameters=types.SimpleNamespace(keep_checkpoints=1),
+        job=types.SimpleNamespace(hyperparameters=Hyperparameters()),
+        hyperparameters=Hyperparameters(),
         datasets=NO_FILES,
         identity=identity,
+        checkpoints=checkpoints,
         progress=Progress(),
         started_s=0.0,
         state=state,

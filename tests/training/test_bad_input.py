@@ -17,6 +17,7 @@ from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters
 from app.training.build import build_state, build_step_settings
+from app.training.checkpoints import RunCheckpoints
 from app.training.resume import resume_run
 from app.training.run import Learned
 from app.training.step import train_steps
@@ -202,7 +203,7 @@ def checkpoint(tmp_path_factory):
     """A folder with a checkpoint of 16 directions."""
     folder = tmp_path_factory.mktemp("checkpoint")
     identity = Hyperparameters().result_affecting()
-    save(folder, small_state(16), identity)
+    save(RunCheckpoints(folder, 1), small_state(16), identity)
     return folder
 
 
@@ -222,7 +223,7 @@ def test_a_checkpoint_of_other_directions_is_refused(checkpoint, mode, says):
     before = {name: value.clone() for name, value in state.model.state_dict().items()}
     identity = Hyperparameters(azimuth_bins=8).result_affecting()
     with pytest.raises(CheckpointError, match=says) as caught:
-        resume_run(checkpoint, mode, identity, state, NO_FILES)
+        resume_run(RunCheckpoints(checkpoint, 1), mode, identity, state, NO_FILES)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(value, before[k]) for k, value in state.model.state_dict().items())
 

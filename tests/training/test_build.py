@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.models import resnet50
 
-from app.base.errors import ConfigError
+from app.base.errors import ConfigError, StopRequested
 from app.base.tasks import build_tasks
 from app.job.job import Job
 from app.job.paths import Paths
@@ -14,6 +14,7 @@ from app.resources.memory_sampler import MemorySampler
 from app.settings.hyperparameters import Hyperparameters
 from app.training import build as build_module
 from app.training.build import build_run, build_state, choose_task_weights, settle_settings
+from app.training.train import train
 
 CPU = torch.device("cpu")
 TASKS = build_tasks()
@@ -100,6 +101,40 @@ def test_other_groups_are_no_state_to_go_on_from():
 def settle(tmp_path, channels, **settings):
     job = Job(Paths(tmp_path), Hyperparameters(**settings), channels, lambda: False)
     return settle_settings(job, PassLimit())
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ([PassLimit(found=4), PassLimit()], 4),
+        ([PassLimit(found=4), PassLimit(found=2)], 2),
+        ([PassLimit(recalled=8), PassLimit(found=2)], 8),
+        # Where any was to measure and could not, there is nothing to go by.
+        ([PassLimit(found=4), PassLimit(was_stopped=True)], None),
+        ([PassLimit(was_stopped=True), PassLimit()], None),
+        # A run that goes on needs no measurement.
+        ([PassLimit(recalled=8), PassLimit(was_stopped=True)], 8),
+    ],
+)
+def test_ranks_agree_on_a_pass_or_on_stopping(tmp_path, monkeypatch, limits, expected):
+    monkeypatch.setattr(build_module, "gather_json", lambda _: [vars(one) for one in limits])
+    settings = Hyperparameters(batch_size="auto", global_batch_size=8, crop_size_px=64)
+    job = Job(Paths(tmp_path), settings, {}, lambda: True)
+    if expected is None:
+        with pytest.raises(StopRequested):
+            settle_settings(job, limits[0])
+    else:
+        assert settle_settings(job, limits[0]).batch_size == expected
+    # Neither a stop nor a start that is refused later leaves a trace.
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stop_before_there_is_a_batch_size_writes_nothing(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    settings = Hyperparameters(batch_size="auto", device="cpu")
+    train(Job(Paths(tmp_path), settings, {}, lambda: True), PassLimit(was_stopped=True))
+    assert "asked to stop before training began" in caplog.text
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_random_weights_have_to_learn_at_once(tmp_path, caplog):

@@ -1,6 +1,9 @@
 import json
+import logging
+import os
 import pickle
 import resource
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +13,7 @@ from app.base.tasks import build_tasks
 from app.model.export import describe_model, export_model, load_exported_model
 from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
-from app.training.checkpoints import load_latest_checkpoint, save_checkpoint
+from app.training.checkpoints import RunCheckpoints, find_checkpoints, load_latest_checkpoint
 
 
 def export(directory, model):
@@ -30,33 +33,94 @@ def names(directory):
     return sorted(path.name for path in directory.iterdir())
 
 
+def save(folder, *steps, num_kept=2, own=(), **content):
+    """Checkpoints of one run; its newest one."""
+    run = RunCheckpoints(folder, num_kept, own=list(own))
+    return [run.save(step, content or {"step": step}, {}) for step in steps][-1]
+
+
 def test_the_newest_are_kept(tmp_path):
-    for step in (10, 20, 30):
-        save_checkpoint(tmp_path, step, {"step": step}, keep_checkpoints=2)
-    assert names(tmp_path) == ["step-00000020.pt", "step-00000030.pt"]
+    save(tmp_path, 10, 20, 30, 30)
+    assert names(tmp_path) == ["settled.json", "step-00000020.pt", "step-00000030.pt"]
     path, payload = load_latest_checkpoint(tmp_path)
     assert (path.name, payload) == ("step-00000030.pt", {"step": 30})
 
 
-def test_checkpoints_ahead_belong_to_a_run_given_up(tmp_path):
-    save_checkpoint(tmp_path, 500, {"step": 500}, keep_checkpoints=2)
-    save_checkpoint(tmp_path, 10, {"step": 10}, keep_checkpoints=2)
-    assert names(tmp_path) == ["step-00000010.pt"]
+def test_what_an_earlier_run_left_is_moved_aside_whole(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    RunCheckpoints(tmp_path, 2, "a").save(100, {"run": 1}, {"batch_size": 4})
+    save(tmp_path, 9000, own=["step-00000100.pt"], run=1)
+    # Also where names are the same, and however many checkpoints this run writes.
+    run = RunCheckpoints(tmp_path, 1, "b")
+    for step in (100, 200):
+        run.save(step, {"run": 2}, {})
+    assert names(tmp_path) == ["earlier-1", "settled.json", "step-00000200.pt"]
+    earlier = tmp_path / "earlier-1"
+    assert names(earlier) == ["settled.json", "step-00000100.pt", "step-00009000.pt"]
+    assert torch.load(earlier / "step-00000100.pt") == {"run": 1}
+    assert json.loads((earlier / "settled.json").read_text())["batch_size"] == 4
+    assert json.loads((tmp_path / "settled.json").read_text()) == {"job": "b"}
+    assert f"(step-00000100.pt, step-00009000.pt, 0.00 GiB) are now in {earlier}; rem" in (
+        caplog.text
+    )
+    save(tmp_path, 10)
+    assert names(tmp_path / "earlier-2") == ["settled.json", "step-00000200.pt"]
+
+
+def test_a_run_that_goes_on_deletes_and_moves_nothing_but_its_own(tmp_path):
+    save(tmp_path, 10, 20, 30, num_kept=3)
+    (tmp_path / "step-00000099.pt.tmp").touch()  # of whoever writes it
+    # The last one was damaged, and the run goes on from the one before.
+    run = RunCheckpoints(tmp_path, 1, own=["step-00000010.pt", "step-00000020.pt"])
+    run.save(25, {"step": 25}, {})
+    assert names(tmp_path) == [
+        "earlier-1", "settled.json", "step-00000025.pt", "step-00000099.pt.tmp",
+    ]  # fmt: skip
+    assert names(tmp_path / "earlier-1") == ["step-00000030.pt"]
+
+
+def test_a_run_s_own_are_told_from_those_of_others(tmp_path):
+    for step, run in ((10, 1), (20, 2), (30, 1), (40, 1)):
+        torch.save({"run": run}, tmp_path / f"step-{step:08d}.pt")
+    damaged = tmp_path / "step-00000005.pt"
+    damaged.write_bytes(b"damaged")
+    found = find_checkpoints(tmp_path / "step-00000030.pt", lambda one: one["run"] == 1)
+    assert found == ["step-00000010.pt", "step-00000030.pt"]
+    path, _ = load_latest_checkpoint(tmp_path, lambda one: one["run"] == 2)
+    assert path.name == "step-00000020.pt"
+    # Nobody knows of a damaged one whether it was wanted.
+    assert load_latest_checkpoint(tmp_path, lambda one: one["run"] == 3) is None
 
 
 @pytest.mark.parametrize("num_values", [24_000, 100_000])
 def test_a_full_disk_is_an_error_of_the_system_and_earlier_ones_stay(tmp_path, num_values):
     # The limit of a file's size fails at 80 kB as a full disk does: with torch, first in writing
     # a tensor, then, with an error that names no cause, in ending its file.
-    save_checkpoint(tmp_path, 10, {"step": 10}, keep_checkpoints=1)
+    run = RunCheckpoints(tmp_path, 1)
+    run.save(10, {"step": 10}, {})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, before[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            save_checkpoint(tmp_path, 20, {"weights": torch.zeros(num_values)}, 1)
+            run.save(20, {"weights": torch.zeros(num_values)}, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert names(tmp_path) == ["step-00000010.pt"]
+    assert names(tmp_path) == ["settled.json", "step-00000010.pt"]
+
+
+def test_checkpoints_and_models_are_on_the_disk_before_they_take_their_names(tmp_path, monkeypatch):
+    synced = []
+
+    def sync(number):
+        synced.append(Path(f"/proc/self/fd/{number}").readlink().name)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    save(tmp_path / "checkpoints", 10)
+    export(tmp_path / "model", HybridRoofModel())
+    assert synced == [
+        "settled.json.tmp", "checkpoints", "step-00000010.pt.tmp", "checkpoints",
+        "model.safetensors.tmp", "model", "model.json.tmp", "model",
+    ]  # fmt: skip
 
 
 def test_no_checkpoint_is_none(tmp_path):
@@ -66,8 +130,7 @@ def test_no_checkpoint_is_none(tmp_path):
 
 
 def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, caplog):
-    save_checkpoint(tmp_path, 10, {"weights": torch.ones(1000)}, 2)
-    newest = save_checkpoint(tmp_path, 20, {"weights": torch.ones(1000)}, 2)
+    newest = save(tmp_path, 10, 20, weights=torch.ones(1000))
     newest.write_bytes(newest.read_bytes()[:-500])
     path, payload = load_latest_checkpoint(tmp_path)
     assert path.name == "step-00000010.pt"
