@@ -1,6 +1,7 @@
 """`python -m app COMMAND`: runs a command; its errors become lines, exit codes, a failure file."""
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ from app.base.errors import (
     EXIT_LOST_PEER,
     EXIT_OK,
     EXIT_USER_ERROR,
+    FolderInUseError,
     PeerLostError,
     RoofError,
     printable,
@@ -35,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     options = build_parser().parse_args(arguments or ["train"])
     options.arguments = arguments or ["train"]
     try:
-        exit_code = _run_mapping_errors(options)
+        # What a command has for itself, until the reason of its failure is written, too.
+        with contextlib.ExitStack() as options.held:
+            exit_code = _run_mapping_errors(options)
         if sys.stdout is not None:  # None where the parent process closed it
             sys.stdout.flush()
     except BrokenPipeError:
@@ -57,6 +61,9 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
     except RoofError as error:
         message, exit_code, details = str(error), error.exit_code, ""
         logger.error("%s", message)
+        output_dir = Paths(options.base_dir).output_dir if options.command == "train" else None
+        if isinstance(error, FolderInUseError) and error.folder == output_dir:
+            return exit_code  # the failure file is that of who works there
     except KeyboardInterrupt:
         logger.error("stopped by Ctrl-C")
         return EXIT_INTERRUPTED

@@ -65,6 +65,18 @@ class StorageError(RoofError, OSError):
     """A folder for results that cannot be written, or is full."""
 
 
+class FolderInUseError(RoofError):
+    """A folder in which another process works.
+
+    Attributes:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path, message: str) -> None:
+        super().__init__(message)
+        self.folder = folder
+
+
 class DivergedError(RoofError):
     """Training diverged: its gradients are no longer finite."""
 

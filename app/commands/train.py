@@ -50,18 +50,50 @@ def _run(options: argparse.Namespace) -> int | None:
 def _supervise(options: argparse.Namespace) -> int:
     requests = StopRequests()
     requests.listen()
-    from app.job.failure import clear_failure
-    from app.job.inputs import read_hyperparameters
-    from app.job.paths import read_paths
     from app.job.supervisor import run_job
-    from app.settings.texts import parse_settings
 
-    clear_failure(Paths(options.base_dir))
-    paths = read_paths(options.base_dir)
-    settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
+    paths, settings = _claim_tree(options)
     return run_job(
         options.arguments, paths, settings, requests, lambda: _find_channels(options, paths)
     )
+
+
+def _claim_tree(options: argparse.Namespace) -> tuple[Paths, dict[str, object]]:
+    """The job's folders, which this process has for itself from here on, and its settings.
+
+    Raises:
+        FolderInUseError: If another job works there; nothing of it has been touched.
+        ConfigError: If what describes the job cannot be read.
+    """
+    from app.base.storage import remove_unfinished
+    from app.job.failure import clear_failure
+    from app.job.folder_locks import FolderLocks
+    from app.job.inputs import read_hosts
+    from app.job.script_mode import read_script
+    from app.settings.settled import CHECKPOINTS, SETTLED_FILE
+
+    locks = options.held.enter_context(FolderLocks())
+    paths = Paths(options.base_dir)
+    locks.take(paths.output_dir)
+    clear_failure(paths)
+    paths, settings = _read_tree(options)
+    # Other hosts write no results. A script may take any file there for one of its own.
+    if read_hosts(paths).is_first and read_script(settings) is None:
+        locks.take(paths.model_dir)
+        if locks.take(paths.checkpoint_dir):
+            for pattern in (CHECKPOINTS, SETTLED_FILE):
+                remove_unfinished(paths.checkpoint_dir, pattern)
+    return paths, settings
+
+
+def _read_tree(options: argparse.Namespace) -> tuple[Paths, dict[str, object]]:
+    """The job's folders, and its settings as they were sent."""
+    from app.job.inputs import read_hyperparameters
+    from app.job.paths import read_paths
+    from app.settings.texts import parse_settings
+
+    paths = read_paths(options.base_dir)
+    return paths, {**read_hyperparameters(paths), **parse_settings(options.set)}
 
 
 def _find_channels(options: argparse.Namespace, paths: Paths) -> dict[str, Path]:
@@ -72,32 +104,31 @@ def _find_channels(options: argparse.Namespace, paths: Paths) -> dict[str, Path]
 
 
 def _train_as_a_rank(options: argparse.Namespace) -> None:
-    from app.job.failure import clear_failure
-    from app.job.inputs import read_hyperparameters
-    from app.job.paths import check_writable, read_paths
-
     variable = os.environ.get("RANK", "0")
     rank = int(variable) if variable.isdecimal() else 0
     configure_logging(rank)
     if options.supervised:
         die_with_parent()
-    elif rank == 0:
-        clear_failure(Paths(options.base_dir))
     stop_flag = StopFlag()
     stop_flag.listen()
+    from app.job.inputs import read_job_identifier
     from app.job.job import Job
-    from app.settings.texts import parse_hyperparameters, parse_settings
+    from app.job.paths import check_writable
+    from app.settings.texts import parse_hyperparameters
 
-    paths = read_paths(options.base_dir)
+    # A rank's parent has the folders already; of ranks without one, the first takes them.
+    is_own_parent = not options.supervised and rank == 0
+    paths, settings = _claim_tree(options) if is_own_parent else _read_tree(options)
     check_writable(paths.model_dir, paths.checkpoint_dir)
-    settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
-    job = Job(paths, parse_hyperparameters(settings), _find_channels(options, paths), stop_flag)
-    try:
-        # Before torch is imported: memory that this process holds is lost to the one that measures.
-        pass_limit = _find_pass_limit(job)
-    except StopRequested:
-        logger.info("asked to stop before training began")
-        return
+    job = Job(
+        paths,
+        parse_hyperparameters(settings),
+        _find_channels(options, paths),
+        stop_flag,
+        read_job_identifier(),
+    )
+    # Before torch is imported: memory that this process holds is lost to the one that measures.
+    pass_limit = find_pass_limit(job)
     # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
     # imports run beside ours.
     from app.data.workers import start_worker_server
@@ -109,30 +140,23 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
     train(job, pass_limit)
 
 
-def _find_pass_limit(job: "Job") -> "PassLimit":
-    """This rank's limit for batch_size=auto; the first rank of a host measures for all.
-
-    Raises:
-        StopRequested: If this process, which trains alone, was asked to stop.
-    """
+def find_pass_limit(job: "Job") -> "PassLimit":
+    """This rank's limit for batch_size=auto; the first rank of a host measures for all."""
     from app.resources.batch_size import PassLimit, find_largest_pass, recall_batch_size
 
     hyperparameters = job.hyperparameters
     if hyperparameters.batch_size != "auto":
         return PassLimit()
-    num_ranks = _count_ranks("WORLD_SIZE")
-    recalled = recall_batch_size(job.paths.checkpoint_dir, hyperparameters, num_ranks)
-    if num_ranks == 1 and job.stop_requested():
-        raise StopRequested
+    recalled = recall_batch_size(
+        job.paths.checkpoint_dir, hyperparameters, _count_ranks("WORLD_SIZE"), job.identifier
+    )
     if recalled is not None or os.environ.get("LOCAL_RANK", "0") != "0":
         return PassLimit(recalled=recalled)
     num_local = _count_ranks("LOCAL_WORLD_SIZE")
     try:
         found = find_largest_pass(hyperparameters, job.channels, num_local, job.stop_requested)
     except StopRequested:
-        if num_ranks == 1:
-            raise
-        found = 1  # the others wait for this rank: all stop together, at their first step
+        return PassLimit(was_stopped=True)  # all ranks wait for this one, and learn it together
     return PassLimit(found=found)
 
 

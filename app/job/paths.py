@@ -79,9 +79,14 @@ class Paths:
         return self.base_dir / "scratch"
 
     @property
+    def output_dir(self) -> Path:
+        """Where the platform looks for the failure file."""
+        return self.base_dir / "output"
+
+    @property
     def failure_file(self) -> Path:
         """Why the job failed; the platform shows its beginning."""
-        return self.base_dir / "output/failure"
+        return self.output_dir / "failure"
 
 
 def read_paths(base_dir: Path) -> Paths:

@@ -22,16 +22,21 @@ _PROGRAM_VARIABLE = "SAGEMAKER_PROGRAM"
 _STOPPED = EXIT_SIGNAL_BASE + signal.SIGTERM
 
 
+def read_script(settings: Mapping[str, object]) -> str | None:
+    """The script that the job asks for by hyperparameter or variable; None: train our model."""
+    asked = os.environ.get(_PROGRAM_VARIABLE) or settings.get(_PROGRAM_KEY)
+    # The SDK sends JSON: the name in quotes.
+    return str(asked).strip('"') if asked else None
+
+
 def find_script(paths: Paths, settings: Mapping[str, object]) -> str | None:
-    """The script that the job asks for by hyperparameter or variable; None: train our model.
+    """As read_script.
 
     Code in the folder that the job does not ask for is not run. Other images of AWS's run it, so
     the log says what to set.
     """
-    asked = os.environ.get(_PROGRAM_VARIABLE) or settings.get(_PROGRAM_KEY)
-    if asked:
-        # The SDK sends JSON: the name in quotes.
-        return str(asked).strip('"')
+    if asked := read_script(settings):
+        return asked
     try:
         is_empty = next(paths.code_dir.iterdir(), None) is None
     except OSError:

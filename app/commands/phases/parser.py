@@ -37,6 +37,7 @@ def _run(options: argparse.Namespace) -> int:
     from app.commands.phases.page import check_page, print_tables, write_page
     from app.commands.phases.phases import PhaseSeries, read_rows, run_phases
     from app.commands.phases.prediction import build_forecaster
+    from app.job.folder_locks import FolderLocks
     from app.settings.texts import parse_hyperparameters, parse_settings
     from app.synthetic.sample import ensure_sample
 
@@ -46,6 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     parse_hyperparameters(settings)  # a wrong one should not wait for the first phase
     if options.docs is not None:
         check_page(options.docs)
+    options.held.enter_context(FolderLocks()).take(options.base_dir)
     channels = named_dirs(options) or dict(ensure_sample(options.base_dir / "sample").items())
     series = PhaseSeries(options.base_dir, channels, settings)
     forecast = build_forecaster(channels, settings, options.base_dir)

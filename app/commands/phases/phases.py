@@ -18,10 +18,11 @@ from typing import Any, Final
 from app import __version__
 from app.base.children import own_command, start_stopping_with_parent
 from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, RoofError
-from app.base.storage import replacing, writing_to
+from app.base.storage import move_aside, replacing, writing_to
 from app.commands.phases.prediction import Forecaster, digest_code
 from app.commands.phases.rows import describe_machine, describe_run
 from app.job.failure import read_failure
+from app.job.folder_locks import check_free
 from app.job.paths import Paths
 from app.job.signals import StopRequests
 from app.resources.gpus import read_gpus
@@ -95,6 +96,19 @@ class PhaseSeries:
         """Where its job has its tree."""
         return self.base_dir / phase.name
 
+    def key_of(self, phase: Phase) -> Row:
+        """What its numbers are of, as the file of its state has it."""
+        return {
+            "version": f"{__version__}, {digest_code()}",
+            "settings": self.settings_of(phase),
+            "channels": {name: str(path.resolve()) for name, path in self.channels.items()},
+        }
+
+    def read_state(self, phase: Phase) -> Row | None:
+        """What the phase began with; None where it has not, or of other settings, data or code."""
+        key, state = self.key_of(phase), _read_map(self.folder_of(phase) / STATE_FILE) or {}
+        return state if {name: state.get(name) for name in key} == key else None
+
 
 def run_phases(
     series: PhaseSeries,
@@ -114,6 +128,7 @@ def run_phases(
     Raises:
         StorageError: If the folder of the series cannot be written to.
         ConfigError: If something else lies where a phase is to be.
+        FolderInUseError: If the job of a phase is still at work.
     """
     with writing_to(series.base_dir):
         series.base_dir.mkdir(parents=True, exist_ok=True)
@@ -121,6 +136,7 @@ def run_phases(
     if fresh:  # all of them now: a stopped series resumes without `fresh`
         for phase in series.phases:
             shutil.rmtree(series.folder_of(phase), ignore_errors=True)
+    _move_stale(series)
     rows: list[Row] = []
     _write_json(series.base_dir / ROWS_FILE, rows)
     for phase in series.phases:
@@ -136,7 +152,9 @@ def run_phases(
 
 
 def _check_folders(series: PhaseSeries) -> None:
-    """Check that folders which would be removed are those of phases."""
+    """Check that folders which would be moved or removed are those of phases, and not in use."""
+    for phase in series.phases:  # whose job may outlive a series that was killed
+        check_free(Paths(series.folder_of(phase)).output_dir)
     foreign = [
         str(folder)
         for folder in map(series.folder_of, series.phases)
@@ -148,6 +166,29 @@ def _check_folders(series: PhaseSeries) -> None:
         raise ConfigError(
             f"--base-dir: {', '.join(foreign)} would be overwritten, expected folders of an "
             f"earlier series of phases (with {STATE_FILE}); move them, or name another folder"
+        )
+
+
+def _move_stale(series: PhaseSeries) -> None:
+    """Make room where phases are of other settings, data or code, and keep what they have left.
+
+    Their checkpoints would be refused, and their numbers be those of something else.
+    """
+    stale = [
+        folder
+        for phase in series.phases
+        if (folder := series.folder_of(phase)).exists()
+        and any(folder.iterdir())
+        and series.read_state(phase) is None
+    ]
+    if stale:
+        with writing_to(series.base_dir):
+            earlier = move_aside(stale)
+        logger.info(
+            "phases of other settings, data or code (%s) are now in %s; remove them when nobody "
+            "needs them any more",
+            ", ".join(folder.name for folder in stale),
+            earlier,
         )
 
 
@@ -193,21 +234,13 @@ def _prepare(
 ) -> dict[str, Any] | None:
     """The state that a phase begins with, and its prediction; None if asked to stop meanwhile."""
     settings, folder = series.settings_of(phase), series.folder_of(phase)
-    key = {
-        "version": f"{__version__}, {digest_code()}",
-        "settings": settings,
-        "channels": {name: str(path.resolve()) for name, path in series.channels.items()},
-    }
-    state = _read_map(folder / STATE_FILE) or {}
-    if {name: state.get(name) for name in key} == key:
+    state = series.read_state(phase)
+    if state is not None:
         return state
-    # The folder is of other settings, data or code: checkpoints would be refused, numbers are
-    # stale.
-    shutil.rmtree(folder, ignore_errors=True)
     expected = _ask(forecast, phase, settings) if forecast else None
     if requests.to_stop():
         return None
-    state = {**key, "machine": describe_machine(), "forecast": expected}
+    state = {**series.key_of(phase), "machine": describe_machine(), "forecast": expected}
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / STATE_FILE, state)

@@ -1,5 +1,6 @@
 """The phases are stopped, killed and resumed; a stand-in plays their jobs."""
 
+import logging
 import os
 import shutil
 import signal
@@ -11,11 +12,12 @@ import psutil
 import pytest
 
 from app.__main__ import main
-from app.base.errors import ConfigError
+from app.base.errors import ConfigError, FolderInUseError
 from app.commands.phases import phases as phases_module
 from app.commands.phases import prediction
 from app.commands.phases.page import END, START
 from app.commands.phases.phases import PHASES, PhaseSeries, read_rows, run_phases
+from app.job.folder_locks import FolderLocks
 from app.job.signals import StopRequests
 from tests.support.paths import ROOT
 from tests.support.phases import stand_in, write_run
@@ -27,6 +29,7 @@ import sys
 from pathlib import Path
 from app.commands.phases.phases import PHASES, PhaseSeries, run_phases
 from app.base.logs import configure_logging
+from app.job.folder_locks import FolderLocks
 from app.job.signals import StopRequests
 from tests.support.phases import stand_in
 configure_logging()
@@ -205,6 +208,41 @@ def test_what_is_done_stays_until_code_or_data_are_others(tmp_path, monkeypatch)
     assert count_run(tmp_path, monkeypatch, {"rid": second}) == 2
     monkeypatch.setattr(phases_module, "digest_code", lambda: "of other code")
     assert count_run(tmp_path, monkeypatch, {"rid": second}) == 2
+
+
+def test_what_other_settings_left_is_kept(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    first, second = tmp_path / "data", tmp_path / "others"
+    assert count_run(tmp_path, monkeypatch, {"rid": first}) == 2
+    (tmp_path / "1a/checkpoints").mkdir()
+    assert count_run(tmp_path, monkeypatch, {"rid": second}) == 2
+    earlier = tmp_path / "earlier-1"
+    assert (earlier / "1a/checkpoints").is_dir()
+    assert (earlier / "1b/model/metrics.json").is_file()
+    assert not (tmp_path / "1a/checkpoints").exists()
+    assert f"phases of other settings, data or code (1a, 1b) are now in {earlier}; " in caplog.text
+
+
+def test_a_job_that_outlives_its_series_is_left_alone(tmp_path, monkeypatch):
+    first, second = tmp_path / "data", tmp_path / "others"
+    assert count_run(tmp_path, monkeypatch, {"rid": first}) == 2
+    rows = read_rows(tmp_path)
+    with FolderLocks() as locks:
+        locks.take(tmp_path / "1b/output")
+        with pytest.raises(FolderInUseError, match="1b/output: another job works here: "):
+            count_run(tmp_path, monkeypatch, {"rid": second})
+    assert read_rows(tmp_path) == rows
+    assert not (tmp_path / "earlier-1").exists()
+
+
+def test_two_series_do_not_share_a_folder(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(StopRequests, "listen", lambda _: None)  # pytest has its own handlers
+    base_dir = tmp_path / "phases"
+    with FolderLocks() as locks:
+        locks.take(base_dir)
+        assert main(["phases", "--base-dir", str(base_dir)]) == 2
+        assert [path.name for path in base_dir.iterdir()] == [".lock"]
+    assert f"{base_dir}: another job works here: process {os.getpid()} of host" in caplog.text
 
 
 def test_the_digest_is_of_code_that_phases_run(monkeypatch, tmp_path):
