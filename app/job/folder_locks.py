@@ -40,9 +40,10 @@ class FolderLocks:
         traceback: TracebackType | None,
     ) -> None:
         for path, file in self._held.items():
-            # First, while nobody else can hold it.
+            # Removed first, while nobody else can hold it; another's, where ours is gone, stays.
             with contextlib.suppress(OSError):
-                path.unlink()
+                if _is_at(path, file):
+                    path.unlink()
             os.close(file)
         self._held.clear()
 

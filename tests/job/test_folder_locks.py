@@ -111,6 +111,17 @@ def test_who_removed_the_file_meanwhile_left_no_lock_to_share(tmp_path, monkeypa
         assert os.path.samestat(path.stat(), os.fstat(opened[1]))
 
 
+def test_a_lock_that_another_made_in_its_place_is_not_removed(tmp_path):
+    with FolderLocks() as first:
+        first.take(tmp_path)
+        (tmp_path / ".lock").unlink()  # by a person who cleans up
+        with FolderLocks() as second:
+            second.take(tmp_path)
+            first.__exit__(None, None, None)
+            with pytest.raises(FolderInUseError):
+                take(tmp_path)
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_a_file_system_without_locks_is_named_and_used(tmp_path, monkeypatch, caplog, number):
     def refuse(*_):
