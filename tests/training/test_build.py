@@ -1,10 +1,11 @@
+import json
 import logging
 
 import pytest
 import torch
 from torchvision.models import resnet50
 
-from app.base.errors import ConfigError, StopRequested
+from app.base.errors import CheckpointError, ConfigError, StopRequested
 from app.base.tasks import build_tasks
 from app.job.job import Job
 from app.job.paths import Paths
@@ -14,6 +15,7 @@ from app.resources.memory_sampler import MemorySampler
 from app.settings.hyperparameters import Hyperparameters
 from app.training import build as build_module
 from app.training.build import build_run, build_state, choose_task_weights, settle_settings
+from app.training.resume import save_run
 from app.training.train import train
 
 CPU = torch.device("cpu")
@@ -188,16 +190,55 @@ def test_nothing_to_train():
         choose_task_weights(given, ("segments", "lines"))
 
 
+@pytest.fixture
+def start(small_ml, tmp_path):
+    """Builds a run on small data, as the start of a job does."""
+
+    def build_small(found=None, identifier=None, **settings):
+        given = {"crop_size_px": 64, "batch_size": 2, "device": "cpu", **settings}
+        paths = Paths(tmp_path)
+        for folder in (paths.model_dir, paths.checkpoint_dir):
+            folder.mkdir(exist_ok=True)
+        channels = {"rid": small_ml / "input/data/rid"}
+        job = Job(paths, Hyperparameters(**given), channels, lambda: False, identifier)
+        return build_run(job, Compute(CPU), MemorySampler(60.0), PassLimit(found=found))
+
+    return build_small
+
+
 @pytest.mark.parametrize(("choice", "num_compiled"), [("off", 0), ("on", 1)])
-def test_a_network_is_compiled_where_that_is_asked_for(
-    small_ml, tmp_path, monkeypatch, choice, num_compiled
-):
+def test_a_network_is_compiled_where_that_is_asked_for(start, monkeypatch, choice, num_compiled):
     compiled = []
     monkeypatch.setattr(build_module, "compile_network", compiled.append)
-    settings = Hyperparameters(torch_compile=choice, crop_size_px=64, batch_size=2, device="cpu")
-    paths = Paths(tmp_path)
-    for folder in (paths.model_dir, paths.checkpoint_dir):
-        folder.mkdir()
-    job = Job(paths, settings, {"rid": small_ml / "input/data/rid"}, lambda: False)
-    run = build_run(job, Compute(CPU), MemorySampler(60.0), PassLimit())
+    run = start(torch_compile=choice)
     assert compiled == [run.state.model] * num_compiled
+
+
+def test_a_job_goes_on_from_its_own_checkpoints_and_leaves_those_of_others(start, tmp_path):
+    folder = tmp_path / "checkpoints"
+    given = {"batch_size": "auto", "global_batch_size": 4, "resume": "never"}
+
+    def save_at(run, step):
+        run.state.step = step
+        save_run(run)
+
+    save_at(start(found=4, identifier="a", **given), 900)
+    left = (folder / "settled.json").read_text()
+    assert json.loads(left) == {
+        "batch_size": {
+            "global_batch_size": 4, "crop_size_px": 64, "num_processes": 1, "batch_size": 4,
+        },
+        "job": "a",
+    }  # fmt: skip
+    assert start(found=4, identifier="a", **given).first_step == 900
+    with pytest.raises(CheckpointError, match="batch_size was 4, now 2"):
+        start(found=2, identifier="a", **{**given, "resume": "auto"})
+    other = start(found=2, identifier="b", **given)
+    assert other.first_step == 0
+    # Neither the refused start nor one that has not yet saved has changed anything.
+    assert sorted(path.name for path in folder.iterdir()) == ["settled.json", "step-00000900.pt"]
+    assert (folder / "settled.json").read_text() == left
+    save_at(other, 10)
+    earlier = folder / "earlier-1"
+    assert sorted(path.name for path in earlier.iterdir()) == ["settled.json", "step-00000900.pt"]
+    assert (earlier / "settled.json").read_text() == left
