@@ -33,6 +33,8 @@ def remember(
     """
     earlier = _read(folder)
     document = {**(earlier if is_resumed else {}), **values, _JOB: job}
+    if job is None:
+        del document[_JOB]
     if document != earlier:
         with replacing(folder / SETTLED_FILE) as file:
             file.write((json.dumps(document) + "\n").encode())

@@ -31,6 +31,15 @@ def test_another_run_takes_over_nothing(folder):
     assert recall(folder, "batch_size", "auto") is None
 
 
+def test_where_nothing_was_settled_nothing_is_written(folder):
+    remember(folder, {}, None, is_resumed=False)
+    assert not (folder / "settled.json").exists()
+    remember(folder, {}, "job-1", is_resumed=True)
+    assert recall(folder, "job", "auto") == "job-1"
+    remember(folder, {}, None, is_resumed=True)
+    assert recall(folder, "job", "auto") is None
+
+
 def test_what_is_known_is_not_written_again(folder):
     remember(folder, {"batch_size": 4}, None, is_resumed=False)
     before = (folder / "settled.json").stat()

@@ -41,7 +41,7 @@ def save(folder, *steps, num_kept=2, own=(), **content):
 
 def test_the_newest_are_kept(tmp_path):
     save(tmp_path, 10, 20, 30, 30)
-    assert names(tmp_path) == ["settled.json", "step-00000020.pt", "step-00000030.pt"]
+    assert names(tmp_path) == ["step-00000020.pt", "step-00000030.pt"]
     path, payload = load_latest_checkpoint(tmp_path)
     assert (path.name, payload) == ("step-00000030.pt", {"step": 30})
 
@@ -74,7 +74,7 @@ def test_a_run_that_goes_on_deletes_and_moves_nothing_but_its_own(tmp_path):
     run = RunCheckpoints(tmp_path, 1, own=["step-00000010.pt", "step-00000020.pt"])
     run.save(25, {"step": 25}, {})
     assert names(tmp_path) == [
-        "earlier-1", "settled.json", "step-00000025.pt", "step-00000099.pt.tmp",
+        "earlier-1", "step-00000025.pt", "step-00000099.pt.tmp",
     ]  # fmt: skip
     assert names(tmp_path / "earlier-1") == ["step-00000030.pt"]
 
@@ -105,7 +105,7 @@ def test_a_full_disk_is_an_error_of_the_system_and_earlier_ones_stay(tmp_path, n
             run.save(20, {"weights": torch.zeros(num_values)}, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert names(tmp_path) == ["settled.json", "step-00000010.pt"]
+    assert names(tmp_path) == ["step-00000010.pt"]
 
 
 def test_checkpoints_and_models_are_on_the_disk_before_they_take_their_names(tmp_path, monkeypatch):
@@ -115,7 +115,7 @@ def test_checkpoints_and_models_are_on_the_disk_before_they_take_their_names(tmp
         synced.append(Path(f"/proc/self/fd/{number}").readlink().name)
 
     monkeypatch.setattr(os, "fsync", sync)
-    save(tmp_path / "checkpoints", 10)
+    RunCheckpoints(tmp_path / "checkpoints", 1, "a").save(10, {}, {})
     export(tmp_path / "model", HybridRoofModel())
     assert synced == [
         "settled.json.tmp", "checkpoints", "step-00000010.pt.tmp", "checkpoints",
