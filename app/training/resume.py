@@ -141,7 +141,7 @@ def resume_run(
     if found is None:
         if mode == "never" and (others := checkpoints.others()):
             logger.info(
-                "resume=never: starting anew; %d checkpoints of an earlier run, the newest %s, "
+                "resume=never: starting anew; checkpoints of an earlier run (%d, the newest %s) "
                 "stay until this one saves, and are moved aside then",
                 len(others),
                 others[-1],
