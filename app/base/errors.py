@@ -76,7 +76,17 @@ class StopRequested(Exception):
 
 
 class PeerLostError(Exception):
-    """Another training process is gone; its own parent knows why."""
+    """Another training process seems to be gone; if it is, its own parent knows why."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"another training process seems to be gone: {words}")
+
+
+class CommunicationError(Exception):
+    """Training processes cannot talk to each other, though none is gone."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"training processes cannot communicate: {words}")
 
 
 def printable(text: str) -> str:

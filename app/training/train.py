@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from tqdm import tqdm
 
-from app.base.errors import DataError, PeerLostError, StopRequested
+from app.base.errors import DataError, StopRequested
 from app.inference.scoring import Scores, check_scored, score_datasets
 from app.job.job import Job
 from app.model.devices import choose_compute
@@ -21,7 +21,6 @@ from app.training.log import log_epoch, log_gradient_norms, log_start
 from app.training.ranks.distributed import (
     all_reduce_sum,
     is_any,
-    is_lost_peer,
     joined_ranks,
     rank,
     world_size,
@@ -160,8 +159,6 @@ def _explained_failures(memory: MemorySampler) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if is_lost_peer(error):
-            raise PeerLostError(str(error).splitlines()[0]) from error
         if not any(words in str(error) for words in _WORKER_ERRORS):
             raise
         raise DataError(
