@@ -1,6 +1,8 @@
 """What bad input gets: one line in the log and in the failure file, exit 2, never a traceback."""
 
+import errno
 import json
+import os
 import shutil
 
 import cv2
@@ -160,6 +162,34 @@ def test_our_own_bug_is_exit_1_with_the_message_first(ml, capsys, monkeypatch):
     assert lines[0] == "internal error: ZeroDivisionError: by hand"
     assert any("Traceback" in line for line in lines[1:])
     assert "internal error: ZeroDivisionError" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_report_that_fails_costs_a_warning(ml, capsys, monkeypatch):
+    """The model is written by then, and a failed job would not deliver it."""
+
+    def draw(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def write(*_):
+        "\udce9".encode()
+
+    (ml / "model").mkdir()
+    (ml / "model/report.html").write_text("of an earlier run")
+    monkeypatch.setattr("app.training.artifacts.collect_panels", draw)
+    monkeypatch.setattr("app.report.report.render_page", write)
+    assert run(ml) == 0
+    output = capsys.readouterr().out
+    written = "; the model and its metrics are written"
+    assert "WARNING app.training.artifacts: no pictures in the report: OSError: [Errno 5]" in output
+    assert "WARNING app.training.artifacts: no report: UnicodeEncodeError: 'utf-8' codec" in output
+    assert output.count(written) == 2
+    assert "last validation" in output
+    assert not (ml / "model/report.html").exists()
+    assert "INFO app.training.artifacts: report: " not in output
+    assert (ml / "model/model.safetensors").stat().st_size > 0
+    assert json.loads((ml / "model/metrics.json").read_text())["epochs"] == 1
+    assert not (ml / "output/failure").exists()
 
 
 def test_other_words_than_the_commands_exit_2(capsys):
