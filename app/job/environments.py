@@ -153,8 +153,3 @@ def read_interfaces() -> dict[str, list[str]]:
         name: [address.address for address in addresses if address.family == socket.AF_INET]
         for name, addresses in psutil.net_if_addrs().items()
     }
-
-
-def interface_address(name: str | None) -> str | None:
-    """The first address of an interface; None where there is no such interface."""
-    return next(iter(read_interfaces().get(name or "", ())), None)

@@ -11,8 +11,9 @@ from app.base.children import describe_exit, last_line
 from app.base.errors import EXIT_BUG, EXIT_LOST_PEER, EXIT_OK, EXIT_SIGNAL_BASE, RoofError
 from app.job.failure import read_failure
 from app.job.inputs import Hosts
+from app.job.links import SILENCE_LIMIT_S
 from app.job.paths import Paths
-from app.job.peers import SILENCE_LIMIT_S, PeerFailure, Peers
+from app.job.peers import PeerFailure, Peers
 from app.job.processes import Ended, Processes
 from app.job.signals import StopRequests
 from app.resources.memory_sampler import MemorySampler
