@@ -94,10 +94,12 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
     job = Job(paths, parse_hyperparameters(settings), _find_channels(options, paths), stop_flag)
     try:
         # Before torch is imported: memory that this process holds is lost to the one that measures.
-        pass_limit = _find_pass_limit(job)
+        _train(job, _find_pass_limit(job))
     except StopRequested:
         logger.info("asked to stop before training began")
-        return
+
+
+def _train(job: "Job", pass_limit: "PassLimit") -> None:
     # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
     # imports run beside ours.
     from app.data.workers import start_worker_server

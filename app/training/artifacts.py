@@ -180,6 +180,8 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
             run.predictor,
             list(run.datasets.val.values()),
             _STOP_PANELS_S if is_stopped else math.inf,
+            # One that has stopped this run is heard for ever.
+            (lambda: False) if is_stopped else run.job.stop_requested,
         )
     with can_be_missed("report"):
         write_report(path, replace(source, panels=panels))

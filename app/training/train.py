@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from tqdm import tqdm
 
 from app.base.errors import DataError, StopRequested
+from app.base.logs import ForgivingStream
+from app.data.order import Shard
 from app.inference.scoring import Scores, check_scored, score_datasets
 from app.job.job import Job
 from app.model.devices import choose_compute
@@ -21,6 +23,7 @@ from app.training.log import log_epoch, log_gradient_norms, log_start
 from app.training.ranks.distributed import (
     all_reduce_sum,
     is_any,
+    is_lost_peer,
     joined_ranks,
     rank,
     world_size,
@@ -45,6 +48,7 @@ def train(job: Job, pass_limit: PassLimit) -> None:
 
     Raises:
         RoofError: For everything the user can cure.
+        StopRequested: If the job was asked to stop before there was anything to save.
         PeerLostError: If another rank is gone.
     """
     compute = choose_compute(job.hyperparameters)
@@ -53,7 +57,13 @@ def train(job: Job, pass_limit: PassLimit) -> None:
         _explained_failures(memory),
         joined_ranks(compute.device),
     ):
-        run = build_run(job, compute, memory, pass_limit)
+        try:
+            run = build_run(job, compute, memory, pass_limit)
+        except RuntimeError as error:
+            # A rank whose data cannot be read has left meanwhile, as all do that are stopped.
+            if job.stop_requested() and is_lost_peer(error):
+                raise StopRequested from error
+            raise
         log_start(run)
         is_stopped = False
         try:
@@ -100,14 +110,16 @@ def validate(run: Run) -> Scores:
     run.memory.enter_phase("val")
     scores = Scores(run.learned.tasks, list(run.datasets.val))
     num_workers = run.hyperparameters.num_workers
-    for batch in score_datasets(
-        run.predictor, run.datasets.val, scores, num_workers, rank(), world_size()
-    ):
-        run.datasets.set_aside(batch["bad_files"])
-        if run.job.stop_requested():
-            break
+    shard, stop_requested = Shard(rank(), world_size()), run.job.stop_requested
+    with contextlib.suppress(StopRequested):  # all ranks agree on a stop below
+        for batch in score_datasets(
+            run.predictor, run.datasets.val, scores, num_workers, shard, stop_requested
+        ):
+            run.datasets.set_aside(batch["bad_files"])
+            if stop_requested():
+                break
     # Other ranks may have more or fewer images, so they agree only now.
-    if is_any(run.job.stop_requested()):
+    if is_any(stop_requested()):
         raise StopRequested
     scores.add_other_ranks(all_reduce_sum)
     check_scored(scores, run.datasets.val)
@@ -150,7 +162,8 @@ def _show_progress(run: Run, steps: Iterator[StepResult]) -> Iterator[StepResult
     num_left = math.ceil((run.num_micro_batches - run.progress.num_micro_batches) / num_passes)
     title = f"epoch {run.progress.epoch + 1}/{run.hyperparameters.epochs}"
     has_bar = sys.stderr.isatty() and rank() == 0
-    yield from tqdm(steps, title, num_left, leave=False, disable=not has_bar)
+    bar = ForgivingStream(sys.stderr) if has_bar else None
+    yield from tqdm(steps, title, num_left, leave=False, disable=not has_bar, file=bar)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import signal
+import threading
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import rasterio
 
 from app.__main__ import main
+from app.job.signals import STOP_SIGNALS
 
 # In this process: a wrong input is found before the first step, or in it.
 TRAIN = ("train", "--in-process", "--base-dir")
@@ -189,6 +192,25 @@ def test_a_report_that_fails_costs_a_warning(ml, capsys, monkeypatch):
     assert "INFO app.training.artifacts: report: " not in output
     assert (ml / "model/model.safetensors").stat().st_size > 0
     assert json.loads((ml / "model/metrics.json").read_text())["epochs"] == 1
+    assert not (ml / "output/failure").exists()
+
+
+def test_a_stop_while_data_cannot_be_opened_is_no_failure(ml, capsys, monkeypatch):
+    """As on a network disk that does not answer: nothing has begun, and nothing can be saved."""
+
+    def stall(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(60)
+
+    monkeypatch.setattr("app.training.build.open_datasets", stall)
+    monkeypatch.setattr("app.training.build._STOP_PATIENCE_S", 0.5)
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        assert run(ml) == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert "asked to stop before training began" in capsys.readouterr().out
     assert not (ml / "output/failure").exists()
 
 

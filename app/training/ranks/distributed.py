@@ -84,6 +84,11 @@ def name_failure(
     return CommunicationError(first_line(error))
 
 
+def is_lost_peer(error: RuntimeError) -> bool:
+    """Whether an error of a rank that has met the others says that one of them is gone."""
+    return isinstance(name_failure(error, has_worked=True), PeerLostError)
+
+
 def _meet(backend: str) -> None:
     """Wait for all ranks, and have them talk to each other once."""
     try:
