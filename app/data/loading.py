@@ -5,6 +5,7 @@ or 8 workers, and a run that starts in the middle of an epoch sees exactly what 
 """
 
 import multiprocessing
+import multiprocessing.process
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from app.base.dataset_names import DatasetName
-from app.base.errors import SampleError
+from app.base.errors import SampleError, WorkerLostError
 from app.base.logs import ignore_expected_warnings
 from app.data.order import SampleKey, TrainSource
 from app.data.reader import Reader
@@ -155,6 +156,7 @@ class PatientBatches(Iterator[Batch]):
     ) -> None:
         self._loader = loader
         self._batches: Iterator[Batch] | None = None
+        self._workers: set[multiprocessing.process.BaseProcess] = set()
         self._is_closed = False
         self._device: int | None = None
         self._reader: PatientReader[Batch | None] = PatientReader(self._read, what, stop_requested)
@@ -164,6 +166,7 @@ class PatientBatches(Iterator[Batch]):
 
         Raises:
             StopRequested: If asked to stop while it is not there; a later call waits for the same.
+            WorkerLostError: If a worker has ended.
         """
         if self._is_closed:
             raise StopIteration
@@ -174,8 +177,15 @@ class PatientBatches(Iterator[Batch]):
                 if torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
                 else None
             )
+            others = set(multiprocessing.active_children())
             self._batches = iter(self._loader)
-        batch = self._reader.next()
+            self._workers = set(multiprocessing.active_children()) - others
+        try:
+            batch = self._reader.next()
+        except RuntimeError as error:
+            if ends := [worker.exitcode for worker in self._workers if worker.exitcode]:
+                raise WorkerLostError(ends[0]) from error
+            raise
         if batch is None:
             self.close()
             raise StopIteration
@@ -184,7 +194,7 @@ class PatientBatches(Iterator[Batch]):
     def close(self) -> None:
         """End the workers; those that are stuck are killed."""
         if self._reader.is_reading:
-            for worker in multiprocessing.active_children():
+            for worker in self._workers:
                 worker.kill()
         self._reader.close()
         self._is_closed = True
