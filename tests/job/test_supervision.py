@@ -18,6 +18,7 @@ SAYS_LOST = (
     "import sys; sys.stderr.write('another training process seems to be gone: [gloo] timeout\\n');"
     f"sys.exit({EXIT_LOST_PEER})"
 )
+PEAK = "peak 1.00 GiB of a limit of 2.00 GiB"
 KILLS_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
@@ -32,7 +33,7 @@ class Memory(MemorySampler):
         return self.is_out
 
     def describe_peak(self):
-        return "peak 1.00 GiB of a limit of 2.00 GiB"
+        return PEAK
 
 
 def supervise(paths, *codes, has_run_out=False, script=None, requests=None, find_fitting=None):
@@ -60,16 +61,14 @@ def test_all_is_well(paths):
 @pytest.mark.parametrize(
     ("script", "has_run_out", "message"),
     [
-        (None, False, "training process killed (SIGKILL) by something outside, not for memory "
-         "(peak 1.00 GiB of a limit of 2.00 GiB): a person, a scheduler or another program; the same job "
-         "resumes"),
-        ("own.py", False, "own.py killed (SIGKILL) by something outside, not for memory (peak 1.00 "
-         "GiB of a limit of 2.00 GiB): a person, a scheduler or another program; run it again"),
+        (None, False, f"training process killed (SIGKILL) by something outside, not for memory "
+         f"({PEAK}): a person, a scheduler or another program; the same job resumes"),
+        ("own.py", False, f"own.py killed (SIGKILL) by something outside, not for memory ({PEAK}): "
+         "a person, a scheduler or another program; run it again"),
         (None, True, "training process killed by the kernel (SIGKILL), probably out of memory: "
-         "peak 1.00 GiB of a limit of 2.00 GiB; batch_size=2 would fit; or take an instance with more "
-         "memory"),
-        ("own.py", True, "own.py killed by the kernel (SIGKILL), probably out of memory: peak 1.00 "
-         "GiB of a limit of 2.00 GiB; take an instance with more memory"),
+         f"{PEAK}; batch_size=2 would fit; or take an instance with more memory"),
+        ("own.py", True, "own.py killed by the kernel (SIGKILL), probably out of memory: "
+         f"{PEAK}; take an instance with more memory"),
     ],
     ids=["outside", "script, outside", "memory", "script, memory"],
 )  # fmt: skip
