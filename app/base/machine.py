@@ -1,7 +1,9 @@
 """Errors of the machine, whichever library met them: what is missing, and what helps."""
 
+import contextlib
 import errno
 import os
+import resource
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -110,3 +112,13 @@ def _is_of_a_semaphore(error: BaseException) -> bool:
     return isinstance(error, OSError) and any(
         Path(name).parts[-2:] == ("multiprocessing", "synchronize.py") for name in files
     )
+
+
+def raise_file_limit() -> None:
+    """Let this process and its children open as many files as the machine allows them.
+
+    Batches come from data workers as open files, and a worker that has none left says nothing more.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

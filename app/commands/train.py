@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from app.base.children import die_with_parent
 from app.base.errors import StopRequested
 from app.base.logs import configure_logging
+from app.base.machine import raise_file_limit
 from app.commands.options import Commands, add_base_dir, add_dataset_dirs, add_settings, named_dirs
 from app.job.paths import Paths
 from app.job.signals import StopFlag, StopRequests
@@ -83,6 +84,7 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
         die_with_parent()
     elif rank == 0:
         clear_failure(Paths(options.base_dir))
+    raise_file_limit()
     stop_flag = StopFlag()
     stop_flag.listen()
     from app.job.job import Job

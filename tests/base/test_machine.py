@@ -4,11 +4,12 @@ import errno
 import multiprocessing
 import multiprocessing.synchronize
 import os
+import resource
 import tempfile
 
 import pytest
 
-from app.base.machine import explain_machine_error, find_lack
+from app.base.machine import explain_machine_error, find_lack, raise_file_limit
 
 
 def catch(function):
@@ -108,3 +109,13 @@ def test_a_full_disk_without_inodes(tmp_path, monkeypatch):
         f"{tmp_path}: No space left on device (no inode is free); give it more space (on "
         "SageMaker: VolumeSizeInGB)"
     )
+
+
+def test_as_many_files_as_the_machine_allows():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[1]), before[1]))
+        raise_file_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
