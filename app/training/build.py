@@ -131,6 +131,7 @@ def _read_patiently(job: Job, what: str, read: Callable[[], Result]) -> Result:
 def _look_at_samples(
     hyperparameters: Hyperparameters, datasets: Datasets
 ) -> tuple[Learned, Distribution]:
+    # Ranks add up what they count: one whose data stalls keeps the others waiting here, too.
     log_findings(datasets, hyperparameters.seed)
     return choose_learned(hyperparameters, datasets)
 
