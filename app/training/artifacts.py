@@ -114,7 +114,7 @@ def can_be_missed(what: str) -> Iterator[None]:
         )
 
 
-def _render_table(results: Results, tasks: Sequence[Task], trained: Collection[str]) -> list[str]:
+def render_table(results: Results, tasks: Sequence[Task], trained: Collection[str]) -> list[str]:
     """What the last validation found, one metric a line."""
     if not results.metrics:
         return ["no epoch was validated"]
@@ -186,7 +186,7 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
     with can_be_missed("report"):
         write_report(path, replace(source, panels=panels))
     with can_be_missed("table of metrics"):
-        for line in _render_table(results, run.learned.tasks, tasks):
+        for line in render_table(results, run.learned.tasks, tasks):
             logger.info("%s", line)
     if path.exists():
         logger.info("report: %s", path)
