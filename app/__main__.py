@@ -1,7 +1,13 @@
 """`python -m app COMMAND`: runs a command; its errors become lines, exit codes, a failure file."""
 
+from app.job.signals import end_rank, hold_signals, release_signals
+
+if __name__ == "__main__":
+    hold_signals()  # the other imports take a while, in which a stop must not be lost
+
 import argparse
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -15,24 +21,30 @@ from app.base.errors import (
     EXIT_LOST_PEER,
     EXIT_OK,
     EXIT_USER_ERROR,
+    CommunicationError,
     FolderInUseError,
     PeerLostError,
     RoofError,
     printable,
 )
 from app.base.logs import configure_logging
+from app.base.machine import explain_machine_error
 from app.commands.cli import build_parser
 from app.job.failure import write_failure
 from app.job.paths import Paths
-from app.job.signals import end_rank
 
 logger = logging.getLogger("app")
 
 _MAX_TRACEBACK_CHARS = 8000
+# They take stops themselves; the others are ended by them.
+_LISTENING = ("train", "phases")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command and return the process's exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name may hold what its encoding has no character for.
+        sys.stdout.reconfigure(errors="backslashreplace")
     configure_logging()
     options = build_parser().parse_args(arguments or ["train"])
     options.arguments = arguments or ["train"]
@@ -42,11 +54,17 @@ def main(arguments: Sequence[str]) -> int:
             exit_code = _run_mapping_errors(options)
         if sys.stdout is not None:  # None where the parent process closed it
             sys.stdout.flush()
-    except BrokenPipeError:
-        # As in `check-data ... | head`. Python flushes once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # as in `check-data ... | head`
+        _discard_output()
         return EXIT_BROKEN_PIPE
+    except OSError:  # the terminal was closed, or the disk of a log is full
+        _discard_output()
     return exit_code
+
+
+def _discard_output() -> None:
+    """Let Python's own last flush go nowhere: it would complain once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run_mapping_errors(options: argparse.Namespace) -> int:
@@ -57,6 +75,8 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
     """
     command: Callable[[argparse.Namespace], int | None] = options.run
     try:
+        if options.command not in _LISTENING:
+            release_signals()
         return command(options) or EXIT_OK
     except RoofError as error:
         message, exit_code, details = str(error), error.exit_code, ""
@@ -68,8 +88,8 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
         logger.error("stopped by Ctrl-C")
         return EXIT_INTERRUPTED
     except PeerLostError as error:
-        # The parent knows the cause, or will hear of it.
-        sys.stderr.write(f"another training process is gone: {printable(str(error))}\n")
+        # Its parent knows whether one is gone, and why, and finds out from this line otherwise.
+        sys.stderr.write(f"{printable(str(error))}\n")
         return EXIT_LOST_PEER
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] == "app":
@@ -84,9 +104,17 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
         prints = options.command in ("check-data", "launch", "phases", "plan")
         if prints and isinstance(error, BrokenPipeError):
             raise
-        message = printable(f"internal error: {type(error).__name__}: {error}")
-        exit_code, details = EXIT_BUG, traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]
-        logger.exception("%s", message)
+        details = traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]
+        explained = explain_machine_error(error)
+        if explained is not None:
+            message, exit_code = printable(explained), EXIT_USER_ERROR
+            logger.error("%s", message)
+        else:
+            is_named = isinstance(error, CommunicationError)
+            kind = "" if is_named else f"internal error: {type(error).__name__}: "
+            message = printable(f"{kind}{error}")
+            exit_code = EXIT_BUG
+            logger.exception("%s", message)
     if options.command == "train":
         write_failure(Paths(options.base_dir), message, details)
     return exit_code
@@ -94,6 +122,6 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if "RANK" in os.environ:
         end_rank(code)
     sys.exit(code)

@@ -2,14 +2,14 @@
 # `make train`: the container's job without Docker, in a copy of the /opt/ml tree under local/.
 #   RID=DIR ROOFLINE=DIR AIRS=DIR   data as downloaded; without any, synthetic data, written once
 #   SET="key=value ..."             hyperparameters
-# Every setting has a tree of its own, so that runs can be compared and the same call resumes where
-# the last one ended.
+# Every choice of data and settings has a tree of its own, so that runs can be compared and the same
+# call resumes where the last one ended.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 base_dir=local/ml
 sample=$base_dir/input/data
-read -r -a settings <<<"${SET:-}"
+read -r -d '' -a settings <<<"${SET:-}" || true # of several lines, too
 
 name=
 datasets=()
@@ -34,7 +34,14 @@ if [ "${#settings[@]}" -gt 0 ]; then
         own_settings=local/ml/input/config/hyperparameters.json
     fi
 fi
-base_dir+=$(printf '%s' "$name" | tr -c 'A-Za-z0-9._=-' '-')
+# A folder's name has at most 255 bytes. One that was shortened, or lost characters, tells runs apart
+# by the sum of what it was made of.
+readable=$(printf '%s' "$name" | tr -c 'A-Za-z0-9._=-' '-')
+if [ "$readable" != "$name" ] || [ "${#readable}" -gt 100 ]; then
+    sum=$(printf '%s' "$name" | sha256sum)
+    readable=${readable:0:100}-${sum:0:8}
+fi
+base_dir+=$readable
 if [ -n "${own_settings:-}" ]; then
     # The sample's own settings hold, except those that SET names.
     mkdir -p "$base_dir/input/config"

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import signal
 import socket
 
 # Before torch is imported: with many small tensors, threads cost more than they bring.
@@ -45,6 +46,17 @@ def port():
 def pytest_collection_modifyitems(items):
     """Whole runs come first, so that no process is left with them at the end."""
     items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
+def pytest_configure():
+    """Signals end tests and what they start by default, whoever has started the tests.
+
+    A shell has what it runs in the background ignore Ctrl-C, and nohup SIGHUP.
+    """
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    for number, handler in defaults.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -134,7 +134,7 @@ def ask_child(
     if process.returncode == 0:
         return reply
     if process.returncode == -signal.SIGKILL:
-        return Reply(reply.answers, "the kernel ended it, probably out of memory")
+        return Reply(reply.answers, "it was killed (SIGKILL), by the kernel if memory ran out")
     if told := reply.of_kind("error"):
         return Reply(reply.answers, told[0]["message"], is_told=True)
     return Reply(reply.answers, f"it {describe_exit(process.returncode, errors)}")
@@ -148,9 +148,14 @@ def tell_parent(kind: str, **values: object) -> None:
 
 def describe_exit(exit_code: int, errors: str) -> str:
     """How a process failed: its exit code, and the last line of what it wrote to stderr."""
-    last = next((line for line in reversed(errors.splitlines()) if line.strip()), "")
-    words = printable(last.strip())
+    words = last_line(errors)
     return f"ended with exit code {exit_code}{f': {words}' if words else ' and no error message'}"
+
+
+def last_line(text: str) -> str:
+    """The last line of a text that says something, printable; empty where none does."""
+    last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    return printable(last.strip())
 
 
 def _ask_for_signal(libc: ctypes.CDLL, number: int) -> None:

@@ -87,8 +87,30 @@ class StopRequested(Exception):
     """This process, and all others that train with it, were asked to stop."""
 
 
+class WorkerLostError(RuntimeError):
+    """A process that reads data has ended before its time.
+
+    Attributes:
+        exit_code: As multiprocessing has it: minus the signal's number where a signal ended it.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"a data worker ended with exit code {exit_code}")
+        self.exit_code = exit_code
+
+
 class PeerLostError(Exception):
-    """Another training process is gone; its own parent knows why."""
+    """Another training process seems to be gone; if it is, its own parent knows why."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"another training process seems to be gone: {words}")
+
+
+class CommunicationError(Exception):
+    """Training processes cannot talk to each other, though none is gone."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"training processes cannot communicate: {words}")
 
 
 def printable(text: str) -> str:

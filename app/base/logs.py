@@ -1,5 +1,6 @@
 """Logs on stdout in UTC, and the one line per evaluation that SageMaker's metric regexes read."""
 
+import contextlib
 import logging
 import math
 import sys
@@ -7,7 +8,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TextIO
+from typing import Any, TextIO
 
 from app.base.errors import printable
 
@@ -61,9 +62,35 @@ class _LineFormatter(logging.Formatter):
 
 class _StdoutHandler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:
-        # Nobody reads our lines any more, as after `| head`; the rest of the work is still done.
-        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+        # Nobody reads our lines any more, as after `| head`, or when the terminal was closed; the
+        # rest of the work is still done.
+        if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+
+class ForgivingStream:
+    """A stream whose writes fail in silence: a closed terminal does not end what is shown there.
+
+    Args:
+        stream: Everything else is its own.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text, if that is possible."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if that is possible."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a stream has
+        return getattr(self._stream, name)
 
 
 def metric_line(values: Mapping[str, float | int | None], epoch: int, step: int) -> str:

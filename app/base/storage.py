@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from app.base.errors import StorageError, join_problems
+from app.base.machine import find_lack
 from app.base.units import GIB
 
 _UNFINISHED: Final = ".tmp"
@@ -26,7 +27,7 @@ def writing_to(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         free_gib = read_free_gib(folder)
-        free = "" if free_gib is None else f" ({free_gib:.2f} GiB free)"
+        free = "" if free_gib is None else f" ({find_lack(folder) or f'{free_gib:.2f} GiB free'})"
         raise StorageError(
             f"{folder}: cannot be written: {error.strerror or error}{free}; give it more space (on "
             "SageMaker: VolumeSizeInGB) or mount it writable, then run the job again: it resumes "

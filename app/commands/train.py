@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from app.base.children import die_with_parent
 from app.base.errors import StopRequested
 from app.base.logs import configure_logging
+from app.base.machine import raise_file_limit
 from app.commands.options import Commands, add_base_dir, add_dataset_dirs, add_settings, named_dirs
 from app.job.paths import Paths
 from app.job.signals import StopFlag, StopRequests
@@ -109,6 +110,7 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
     configure_logging(rank)
     if options.supervised:
         die_with_parent()
+    raise_file_limit()
     stop_flag = StopFlag()
     stop_flag.listen()
     from app.job.inputs import read_job_identifier
@@ -127,8 +129,14 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
         stop_flag,
         read_job_identifier(),
     )
-    # Before torch is imported: memory that this process holds is lost to the one that measures.
-    pass_limit = find_pass_limit(job)
+    try:
+        # Before torch is imported: memory that this process holds is lost to the one that measures.
+        _train(job, find_pass_limit(job))
+    except StopRequested:
+        logger.info("asked to stop before training began")
+
+
+def _train(job: "Job", pass_limit: "PassLimit") -> None:
     # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
     # imports run beside ours.
     from app.data.workers import start_worker_server

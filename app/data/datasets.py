@@ -3,7 +3,8 @@
 import hashlib
 import logging
 import math
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,7 +15,14 @@ from app.base.tasks import Task, TaskName
 from app.data.airs.audit import audit_airs
 from app.data.airs.dataset import AirsDataset
 from app.data.findings.scope import Audit
-from app.data.loading import BadFiles, Batch, EvalDataset, TrainDataset, build_train_loader
+from app.data.loading import (
+    BadFiles,
+    Batch,
+    EvalDataset,
+    PatientBatches,
+    TrainDataset,
+    build_train_loader,
+)
 from app.data.order import (
     ALONE,
     BEGINNING,
@@ -202,26 +210,63 @@ def open_datasets(
     )
 
 
-def read_train_batches(
-    datasets: Datasets, hyperparameters: Hyperparameters, order: Iterable[list[SampleKey]]
-) -> Generator[Batch, None, None]:
-    """The micro-batches of these keys; sets bad files aside on the way.
+class TrainBatches(Iterator[Batch]):
+    """A rank's micro-batches; sets bad files aside on the way.
 
-    Raises:
-        DataError: If too much is bad.
+    Args:
+        datasets: The samples.
+        hyperparameters: Checked settings.
+        order: Keys of the micro-batches.
+        stop_requested: Asked while a batch is waited for.
     """
-    loader = build_train_loader(
-        datasets.train,
-        order,
-        hyperparameters.num_workers,
-        hyperparameters.prefetch_factor,
-    )
-    for batch in loader:
-        datasets.set_aside(batch["bad_files"])
+
+    def __init__(
+        self,
+        datasets: Datasets,
+        hyperparameters: Hyperparameters,
+        order: Iterable[list[SampleKey]],
+        stop_requested: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._datasets = datasets
+        # Sources of the batches that are being read, the next one first.
+        self._under_way: deque[set[int]] = deque()
+        loader = build_train_loader(
+            datasets.train,
+            self._note(order),
+            hyperparameters.num_workers,
+            hyperparameters.prefetch_factor,
+        )
+        self._batches = PatientBatches(loader, self._name_next, stop_requested)
+
+    def __next__(self) -> Batch:
+        """The next micro-batch.
+
+        Raises:
+            DataError: If too much is bad.
+            StopRequested: If asked to stop while it is not there; a later call waits for the same.
+        """
+        batch = next(self._batches)
+        self._under_way.popleft()
+        self._datasets.set_aside(batch["bad_files"])
         if not batch["sample_id"]:
             reasons = {bad.reason for files in batch["bad_files"].values() for bad in files}
             raise DataError(f"no training sample can be read: {join_problems(sorted(reasons))}")
-        yield batch
+        return batch
+
+    def close(self) -> None:
+        """End the data workers, whose batches take up memory."""
+        self._batches.close()
+
+    def _note(self, order: Iterable[list[SampleKey]]) -> Iterator[list[SampleKey]]:
+        for keys in order:
+            self._under_way.append({key.source for key in keys})
+            yield keys
+
+    def _name_next(self) -> str:
+        """The batch that is waited for, and whose data it is of."""
+        sources = self._under_way[0] if self._under_way else set()
+        names = [self._datasets.train.sources[source].reader.title for source in sorted(sources)]
+        return f"a training batch of {' and '.join(names) or 'unknown data'}"
 
 
 def _choose_datasets(

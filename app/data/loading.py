@@ -4,7 +4,9 @@ A training sample depends on (seed, epoch, its number in the epoch) alone. So it
 or 8 workers, and a run that starts in the middle of an epoch sees exactly what it would have seen.
 """
 
-from collections.abc import Iterable, Sequence
+import multiprocessing
+import multiprocessing.process
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -13,12 +15,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from app.base.dataset_names import DatasetName
-from app.base.errors import SampleError
+from app.base.errors import SampleError, WorkerLostError
 from app.base.logs import ignore_expected_warnings
 from app.data.order import SampleKey, TrainSource
 from app.data.reader import Reader
 from app.data.sample import PLANES, BadFile, Planes, Sample, make_planes
 from app.data.transforms import EvalTransform, TrainTransform
+from app.data.waiting import PatientReader
 from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
 
 _MAX_REPLACEMENTS = 20
@@ -134,6 +137,74 @@ def build_eval_loader(
         pin_memory=torch.cuda.is_available(),
         **_worker_settings(num_workers, prefetch_factor=2),
     )
+
+
+class PatientBatches(Iterator[Batch]):
+    """A loader's batches, waited for by a PatientReader.
+
+    Args:
+        loader: Its workers start with the first batch.
+        what: Names the next batch, for warnings of a stall.
+        stop_requested: Asked while a batch is waited for.
+    """
+
+    def __init__(
+        self,
+        loader: DataLoader[Any],
+        what: Callable[[], str],
+        stop_requested: Callable[[], bool],
+    ) -> None:
+        self._loader = loader
+        self._batches: Iterator[Batch] | None = None
+        self._workers: set[multiprocessing.process.BaseProcess] = set()
+        self._is_closed = False
+        self._device: int | None = None
+        self._reader: PatientReader[Batch | None] = PatientReader(self._read, what, stop_requested)
+
+    def __next__(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            StopRequested: If asked to stop while it is not there; a later call waits for the same.
+            WorkerLostError: If a worker has ended.
+        """
+        if self._is_closed:
+            raise StopIteration
+        if self._batches is None:
+            # A thread has a CUDA device of its own; pinning memory would claim the first one.
+            self._device = (
+                torch.cuda.current_device()
+                if torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+                else None
+            )
+            others = set(multiprocessing.active_children())
+            self._batches = iter(self._loader)
+            self._workers = set(multiprocessing.active_children()) - others
+        try:
+            batch = self._reader.next()
+        except RuntimeError as error:
+            if ends := [worker.exitcode for worker in self._workers if worker.exitcode]:
+                raise WorkerLostError(ends[0]) from error
+            raise
+        if batch is None:
+            self.close()
+            raise StopIteration
+        return batch
+
+    def close(self) -> None:
+        """End the workers; those that are stuck are killed."""
+        if self._reader.is_reading:
+            for worker in self._workers:
+                worker.kill()
+        self._reader.close()
+        self._is_closed = True
+        self._batches = None  # its workers end with it
+
+    def _read(self) -> Batch | None:
+        if self._device is not None:
+            torch.cuda.set_device(self._device)
+        assert self._batches is not None
+        return next(self._batches, None)
 
 
 def add_bad_files(bad_files: BadFiles, found: BadFiles) -> None:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from app.base.errors import DataError, join_problems
+from app.base.errors import DataError, join_problems, printable
 from app.data.sample import BadFile
 
 logger = logging.getLogger(__name__)
@@ -34,16 +34,22 @@ class Quarantine:
             DataError: If more than the allowed share of the dataset is bad.
         """
         for bad_file in bad_files:
-            if bad_file.sample_id not in self.bad_files:
-                self.bad_files[bad_file.sample_id] = bad_file
-                logger.warning("set aside %s: %s", bad_file.sample_id, bad_file.reason)
+            # Printable, as a checkpoint keeps it: a file that is met again counts once.
+            sample_id = printable(bad_file.sample_id)
+            if sample_id not in self.bad_files:
+                self.bad_files[sample_id] = bad_file
+                logger.warning("set aside %s: %s", sample_id, bad_file.reason)
         self.check()
 
     def to_json(self) -> list[dict[str, str]]:
-        """The files set aside, in plain types, for metrics.json and checkpoints."""
+        """The files set aside, in plain types and printable, for metrics.json and checkpoints."""
         return [
-            {"sample_id": bad.sample_id, "path": str(bad.path), "reason": bad.reason}
-            for bad in self.bad_files.values()
+            {
+                "sample_id": sample_id,
+                "path": printable(str(bad.path)),
+                "reason": printable(bad.reason),
+            }
+            for sample_id, bad in self.bad_files.items()
         ]
 
     def check(self) -> None:

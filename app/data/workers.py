@@ -6,6 +6,9 @@ import multiprocessing.connection
 import multiprocessing.forkserver
 import os
 import threading
+from multiprocessing import resource_tracker
+
+from app.job.signals import stops_held
 
 START_METHOD = "forkserver"
 # Of glibc's malloc.h.
@@ -25,7 +28,12 @@ def start_worker_server() -> None:
     torch again in every worker.
     """
     multiprocessing.get_context(START_METHOD).set_forkserver_preload(_PRELOADED)
-    multiprocessing.forkserver.ensure_running()
+    # A scheduler may send a stop to every process of a job. Those that read data are needed until
+    # training has ended, and end with it. The tracker lets SIGTERM through, so it is started first.
+    with stops_held():
+        resource_tracker.ensure_running()
+    with stops_held():
+        multiprocessing.forkserver.ensure_running()
 
 
 def leave_with_parent() -> None:

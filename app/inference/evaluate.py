@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.base.dataset_names import DatasetName
-from app.base.errors import CheckpointError, ConfigError
+from app.base.errors import CheckpointError, ConfigError, printable
 from app.base.tasks import find_task
 from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
 from app.data.reader import Split
@@ -78,8 +78,8 @@ def evaluate_model(
     values = scores.compute(split)
     document: dict[str, Any] = {
         "format_version": 1,
-        "model": str(model_dir),
-        "data": {name: str(path) for name, path in dataset_dirs.items()},
+        "model": printable(str(model_dir)),
+        "data": {name: printable(str(path)) for name, path in dataset_dirs.items()},
         "split": split,
         "hyperparameters": hyperparameters.non_default(),
         "num_samples": scores.num_samples,

@@ -2,12 +2,15 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 
+from app.base.errors import StopRequested
 from app.base.tasks import TaskName
 from app.data.loading import Batch, EvalDataset, collate
+from app.data.waiting import wait_for
 from app.inference.predictor import Predictor
 from app.report.pictures import Image8, Panel
 
@@ -16,26 +19,42 @@ _LINE_THRESHOLD = 0.5
 
 
 def collect_panels(
-    predictor: Predictor, datasets: Sequence[EvalDataset], limit_s: float = math.inf
+    predictor: Predictor,
+    datasets: Sequence[EvalDataset],
+    limit_s: float = math.inf,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> list[Panel]:
     """About six images, shared among the datasets and evenly spread in each.
 
     Every dataset gives at least one, unless it cannot be read. Once limit_s is over, no further
-    image is begun.
+    image is begun, and one that is still being read is left out; likewise after a stop.
     """
     deadline_s = time.monotonic() + limit_s
+
+    def is_over() -> bool:
+        return time.monotonic() > deadline_s or stop_requested()
+
     panels: list[Panel] = []
     for number, dataset in enumerate(datasets):
         share = _NUM_PANELS // len(datasets) + (number < _NUM_PANELS % len(datasets))
         num_panels = min(max(1, share), len(dataset))
         for i in range(num_panels):
-            if time.monotonic() > deadline_s:
+            if is_over():
                 return panels
-            batch = collate([dataset[i * len(dataset) // num_panels]])
+            index = i * len(dataset) // num_panels
+            what = f"a picture of {dataset.reader.title}"
+            try:
+                batch = wait_for(partial(_read, dataset, index), what, is_over)
+            except StopRequested:
+                return panels
             if batch["sample_id"]:
                 logits = predictor.predict(batch["image"])
                 panels.append(_build_panel(dataset.reader.title, batch, logits))
     return panels
+
+
+def _read(dataset: EvalDataset, index: int) -> Batch:
+    return collate([dataset[index]])
 
 
 def _build_panel(dataset: str, batch: Batch, logits: Mapping[TaskName, torch.Tensor]) -> Panel:

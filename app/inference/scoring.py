@@ -1,5 +1,6 @@
 """How well a model does: each dataset by itself, and all of them together."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor
 from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, join_problems
 from app.base.tasks import Task
-from app.data.loading import Batch, EvalDataset, build_eval_loader
+from app.data.loading import Batch, EvalDataset, PatientBatches, build_eval_loader
+from app.data.order import ALONE, Shard
 from app.inference.predictor import Predictor
 from app.metrics.definitions import MetricValue
 from app.metrics.roof_metrics import ConfusionMatrix, RoofMetrics
@@ -65,19 +67,25 @@ def score_datasets(
     datasets: Mapping[DatasetName, EvalDataset],
     scores: Scores,
     num_workers: int,
-    rank: int = 0,
-    num_ranks: int = 1,
+    shard: Shard = ALONE,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Iterator[Batch]:
     """Score a network on one dataset after the other, yielding every batch when it is counted.
 
     Of several ranks, each scores its part of every dataset; `Scores.add_other_ranks` adds them up.
     `check_scored` comes last.
+
+    Raises:
+        StopRequested: If asked to stop while an image cannot be read.
     """
     for name, dataset in datasets.items():
-        loader = build_eval_loader(dataset, num_workers, rank, num_ranks)
-        for batch in score_batches(predictor, loader, scores.metrics[name]):
-            scores.num_samples[name] += len(batch["sample_id"])
-            yield batch
+        loader = build_eval_loader(dataset, num_workers, shard.rank, shard.num_ranks)
+        what = f"a validation image of {dataset.reader.title}"
+        batches = PatientBatches(loader, lambda what=what: what, stop_requested)  # type: ignore[misc]
+        with contextlib.closing(batches):
+            for batch in score_batches(predictor, batches, scores.metrics[name]):
+                scores.num_samples[name] += len(batch["sample_id"])
+                yield batch
 
 
 def score_batches(

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import socket
+from collections.abc import Mapping
 from typing import Final
 
 import psutil
@@ -17,7 +18,8 @@ logger = logging.getLogger(__name__)
 
 # The port of AWS's own containers; the hosts of a job run nothing else that could take it.
 _STORE_PORT: Final = 7777
-_INTERFACE_VARIABLES: Final = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+_NCCL_VARIABLE: Final = "NCCL_SOCKET_IFNAME"
+_INTERFACE_VARIABLES: Final = ("GLOO_SOCKET_IFNAME", _NCCL_VARIABLE)
 
 
 def choose_num_processes(asked: int | None, device: str, gpus: Gpus) -> int:
@@ -70,6 +72,44 @@ def build_environments(hosts: Hosts, num_processes: int) -> list[dict[str, str]]
     ]
 
 
+def check_interfaces(variables: Mapping[str, str], *, with_nccl: bool) -> None:
+    """Check that the interfaces that variables name are there: gloo and NCCL say it in riddles.
+
+    Args:
+        variables: This process's environment.
+        with_nccl: Whether NCCL is used, too.
+
+    Raises:
+        ConfigError: If one is not there, or has no address.
+    """
+    addresses = {
+        name: [one for one in found if one.family in (socket.AF_INET, socket.AF_INET6)]
+        for name, found in psutil.net_if_addrs().items()
+    }
+    there = [name for name, found in addresses.items() if found]
+    problems = []
+    for variable in _INTERFACE_VARIABLES[: 2 if with_nccl else 1]:
+        value = variables.get(variable, "")
+        is_nccl = variable == _NCCL_VARIABLE
+        if is_nccl and value.startswith("^"):  # all but these
+            continue
+        # gloo takes names; NCCL takes beginnings of names, and a name after an equals sign.
+        is_exact = not is_nccl or value.startswith("=")
+        names = [name.strip() for name in value.removeprefix("=" if is_nccl else "").split(",")]
+        known = [
+            [one for one in there if one == name or (not is_exact and one.startswith(name))]
+            for name in names
+        ]
+        # NCCL is content with one of them, gloo wants all.
+        if value and not (any(known) if is_nccl else all(known)):
+            problems.append(f"{variable}={value}")
+    if problems:
+        raise ConfigError(
+            f"{' and '.join(problems)}: no such network interface, or none with an address: this "
+            f"host has {', '.join(there) or 'none'}; correct the variable, or leave it out"
+        )
+
+
 def _choose_interface(hosts: Hosts) -> str | None:
     """The interface named by the platform, or else the one that leads to another host."""
     interfaces = read_interfaces()
@@ -113,8 +153,3 @@ def read_interfaces() -> dict[str, list[str]]:
         name: [address.address for address in addresses if address.family == socket.AF_INET]
         for name, addresses in psutil.net_if_addrs().items()
     }
-
-
-def interface_address(name: str | None) -> str | None:
-    """The first address of an interface; None where there is no such interface."""
-    return next(iter(read_interfaces().get(name or "", ())), None)

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 DATASET_CHANNELS = DATASET_NAMES
 PRETRAINED_CHANNEL = "pretrained"
+# Set by the platform on every host.
+_JOB_VARIABLES = ("TRAINING_JOB_ARN", "TRAINING_JOB_NAME")
 KNOWN_CHANNELS = (*DATASET_CHANNELS, PRETRAINED_CHANNEL)
 # The ARN names region and account, too.
 _JOB_VARIABLES = ("TRAINING_JOB_ARN", "TRAINING_JOB_NAME")
@@ -31,11 +33,13 @@ class Hosts:
         names: Names of all of them, sorted; the first one leads.
         current: Name of this one.
         interface: Network interface to the others, as the platform names it.
+        job: What all hosts of the job know and others hardly do: its ARN or name on SageMaker.
     """
 
     names: tuple[str, ...] = ("localhost",)
     current: str = "localhost"
     interface: str | None = None
+    job: str = ""
 
     @property
     def first(self) -> str:
@@ -74,7 +78,10 @@ def read_hosts(paths: Paths) -> Hosts:
         )
     interface = config.get("network_interface_name")
     return Hosts(
-        tuple(sorted(set(names))), current, interface if isinstance(interface, str) else None
+        names=tuple(sorted(set(names))),
+        current=current,
+        interface=interface if isinstance(interface, str) else None,
+        job=next(filter(None, map(os.environ.get, _JOB_VARIABLES)), ""),
     )
 
 

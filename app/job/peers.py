@@ -4,11 +4,12 @@ Training processes learn of a lost host from a broken collective, with a text th
 or not at all. So the parents of all hosts, which are never busy, hold a connection each to the
 first host's: it passes failures on, and silence is a failure too.
 
-Messages are lines of JSON. Like torch's own store, the port is open to the cluster's network alone.
+Messages are lines of JSON. The port is open to the cluster's network; `app.job.admission` says who
+is let in there.
 """
 
 import contextlib
-import json
+import errno
 import logging
 import os
 import socket
@@ -19,20 +20,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.base.errors import EXIT_BUG, EXIT_USER_ERROR, ConfigError, printable
-from app.job.environments import interface_address
+from app.job.admission import Pending, find_foreign, find_listening_addresses, is_proof, prove
 from app.job.inputs import Hosts
+from app.job.links import SILENCE_LIMIT_S, Link
 
 logger = logging.getLogger(__name__)
 
 PEERS_PORT = 7778
 _BEAT_INTERVAL_S = 3.0
-SILENCE_LIMIT_S = 30.0
+# For a connection to say who it is.
+_HELLO_LIMIT_S = 5.0
 _RETRY_INTERVAL_S = 0.5
 _POLL_INTERVAL_S = 0.05
 _NEWS_MARGIN_S = 5.0
-_MAX_LINE_BYTES = 64 * 1024
 # Of at most 12 bytes each, as JSON writes them.
 _MAX_MESSAGE_CHARS = 4000
+_MAX_REFUSALS_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -68,25 +71,27 @@ class Peers:
         self._num_processes = num_processes
         self._port = port
         self._lock = threading.RLock()
-        self._links: dict[str, _Link] = {}
+        self._links: dict[str, Link] = {}
         self._done: set[str] = set()
         self._failure: PeerFailure | None = None
         self._has_begun = self._has_ended = len(hosts.names) == 1
         self._has_anyone_left = False
         self._are_others_stopping = False
         self._closing = threading.Event()
-        self._server: socket.socket | None = None
+        self._servers: list[socket.socket] = []
+        self._pending = Pending()
+        self._refusals: set[str] = set()
 
     def __enter__(self) -> "Peers":
         return self
 
     def __exit__(self, *error: object) -> None:
         self._closing.set()
-        if self._server is not None:
+        for server in self._servers:
             # Closing alone would leave it listening as long as a thread waits for connections.
             with contextlib.suppress(OSError):
-                self._server.shutdown(socket.SHUT_RDWR)
-            self._server.close()
+                server.shutdown(socket.SHUT_RDWR)
+            server.close()
         with self._lock:
             for link in self._links.values():
                 link.close()
@@ -172,42 +177,74 @@ class Peers:
         return self._failure is None
 
     def _listen(self) -> None:
-        # On the cluster's network alone, where its interface is known.
-        address = interface_address(self._hosts.interface) or ""
+        for address in find_listening_addresses(self._hosts):
+            self._listen_at(address)
+        if not self._servers:
+            self._listen_at("")
+        for server in self._servers:
+            threading.Thread(
+                target=self._accept, args=(server,), name="peers-accept", daemon=True
+            ).start()
+
+    def _listen_at(self, address: str) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
-            self._server = socket.create_server((address, self._port))
+            self._servers.append(socket.create_server((address, self._port), family=family))
         except OSError as error:
+            if address and error.errno != errno.EADDRINUSE:
+                return  # not of this machine, as behind a proxy
             raise ConfigError(
                 f"host {self._hosts.current} cannot listen on {address or 'any address'}, port "
                 f"{self._port}: {os.strerror(error.errno or 0)}; end what else listens there"
             ) from error
-        threading.Thread(target=self._accept, name="peers-accept", daemon=True).start()
 
-    def _accept(self) -> None:
-        assert self._server is not None
+    def _accept(self, server: socket.socket) -> None:
         while not self._closing.is_set():
             try:
-                connection, address = self._server.accept()
+                connection, (address, *_) = server.accept()
             except OSError:  # closed, or a connection given up before it was taken
                 time.sleep(_POLL_INTERVAL_S)
+                continue
+            if not self._pending.take(address):
+                connection.close()
+                self._warn_once(f"refused connections from {address}: too many at a time")
                 continue
             # In a thread of its own: a stranger who says nothing keeps nobody waiting.
             threading.Thread(
                 target=self._admit,
-                args=(_Link(connection), address[0]),
+                args=(Link(connection), address),
                 name="peers-admit",
                 daemon=True,
             ).start()
 
-    def _admit(self, link: "_Link", address: str) -> None:
-        hello = link.receive() or {}
+    def _admit(self, link: Link, address: str) -> None:
+        with self._pending.giving_back(address):
+            name = self._identify(link, address)
+        if name is None:
+            link.close()
+        else:
+            self._read(name, link)
+
+    def _identify(self, link: Link, address: str) -> str | None:
+        """The host that a connection is of, once it is let in; None for a stranger."""
+        try:
+            hello = link.receive_within(_HELLO_LIMIT_S) or {}
+        except TimeoutError:
+            hello = {}
         name = hello.get("hello")
+        problem: str | None = "which is none of the others"
+        if isinstance(name, str) and name in self._hosts.names and name != self._hosts.current:
+            problem = "which does not know this job"
+            if is_proof(hello.get("proof"), self._hosts, "hello", name):
+                problem = find_foreign(address, name)
         with self._lock:
-            if name not in self._hosts.names or name in {*self._links, self._hosts.current}:
+            if problem is None and name in self._links:
+                problem = "which is there already"
+            if problem is not None or not isinstance(name, str):
                 shown = printable(f"{name!r:.60}")
-                logger.warning("refused a connection from %s as host %s", address, shown)
-                link.close()
-                return
+                self._warn_once(f"refused a connection from {address} as host {shown}, {problem}")
+                return None
+            link.send({"welcome": prove(self._hosts, "welcome", self._hosts.current)})
             self._links[name] = link
             if hello.get("num_processes") != self._num_processes:
                 problem = (
@@ -219,11 +256,20 @@ class Peers:
             elif len(self._links) == len(self._hosts.names) - 1:
                 self._send_all({"begin": True}, but="")
                 self._has_begun = True
-        self._read(name, link)
+        return name
+
+    def _warn_once(self, refusal: str) -> None:
+        """Warn; a host that is refused tries again, twice a second."""
+        with self._lock:
+            if refusal in self._refusals or len(self._refusals) >= _MAX_REFUSALS_TOLD:
+                return
+            self._refusals.add(refusal)
+        logger.warning("%s", refusal)
 
     def _connect(self, deadline_s: float, stop_requested: Callable[[], bool]) -> str:
         """Connect to the first host; returns why that has not worked until the deadline."""
-        first = self._hosts.first
+        first, current = self._hosts.first, self._hosts.current
+        hello = {"hello": current, "proof": prove(self._hosts, "hello", current)}
         problem = "cannot be reached"
         while time.monotonic() < deadline_s and not stop_requested():
             try:
@@ -233,18 +279,42 @@ class Peers:
             except OSError as error:
                 problem = f"cannot be reached at port {self._port} ({error.strerror or error})"
             else:
-                link = _Link(connection)
-                with self._lock:
-                    self._links[first] = link
-                link.send({"hello": self._hosts.current, "num_processes": self._num_processes})
-                threading.Thread(
-                    target=self._read, args=(first, link), name="peers-read", daemon=True
-                ).start()
-                return "did not let all of the others in"
+                link = Link(connection)
+                link.send({**hello, "num_processes": self._num_processes})
+                if self._is_welcome(link, deadline_s, stop_requested):
+                    threading.Thread(
+                        target=self._read, args=(first, link), name="peers-read", daemon=True
+                    ).start()
+                    return "did not let all of the others in"
+                problem = (
+                    f"did not let this host in at port {self._port}: its log says why, unless "
+                    "another program listens there"
+                )
             time.sleep(_RETRY_INTERVAL_S)
         return problem
 
-    def _read(self, name: str, link: "_Link") -> None:
+    def _is_welcome(
+        self, link: Link, deadline_s: float, stop_requested: Callable[[], bool]
+    ) -> bool:
+        """Whether the first host is at the other end, and lets this one in; waits for its word."""
+        while time.monotonic() < deadline_s:
+            if stop_requested():
+                self._links[self._hosts.first] = link  # it is told that this host leaves
+                return False
+            try:
+                answer = link.receive_within(_RETRY_INTERVAL_S)
+            except TimeoutError:
+                continue
+            welcome = (answer or {}).get("welcome")
+            if not is_proof(welcome, self._hosts, "welcome", self._hosts.first):
+                break
+            with self._lock:
+                self._links[self._hosts.first] = link
+            return True
+        link.close()
+        return False
+
+    def _read(self, name: str, link: Link) -> None:
         while (message := link.receive()) is not None:
             self._take(name, message)
         if self._closing.is_set() or self._has_ended or self._has_anyone_left:
@@ -253,8 +323,10 @@ class Peers:
 
     def _take(self, name: str, message: Mapping[str, Any]) -> None:
         if "failed" in message:
+            # The first host speaks for all, the others for themselves alone.
+            host = message.get("host") if name == self._hosts.first else name
             failure = PeerFailure(
-                printable(str(message.get("host", name))),
+                host if host in self._hosts.names else name,
                 printable(str(message["failed"])),
                 _as_exit_code(message.get("exit_code")),
             )
@@ -319,34 +391,6 @@ _GONE = (
     "it is gone: its connection closed, or was silent for {silence:.0f} s; its container was "
     "killed, ran out of memory, or lost the network: see that host's own log"
 )
-
-
-class _Link:
-    """Lines of JSON over a connection; both ends send one every few seconds."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        connection.settimeout(SILENCE_LIMIT_S)
-        self._connection = connection
-        self._file = connection.makefile("rb")
-
-    def send(self, message: Mapping[str, Any]) -> None:
-        # The reader notices a lost connection, and reports it.
-        with contextlib.suppress(OSError):
-            self._connection.sendall(json.dumps(message).encode() + b"\n")
-
-    def receive(self) -> dict[str, Any] | None:
-        """The next message; None once there will be none."""
-        try:
-            line = self._file.readline(_MAX_LINE_BYTES)
-            message = json.loads(line) if line.endswith(b"\n") else None
-        except (OSError, ValueError, RecursionError):
-            return None
-        return message if isinstance(message, dict) else None
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
 
 
 def _as_exit_code(value: object) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from app.base.children import PARENT_VARIABLE
+from app.job.signals import stops_held
 
 _MAX_LAST_BYTES = 16 * 1024
 _CHUNK_BYTES = 64 * 1024
@@ -56,25 +57,14 @@ class Processes:
         self._children: list[subprocess.Popen[bytes]] = []
         self._readers: list[threading.Thread] = []
         self._last_words: list[bytearray] = []
-        # SIGTERM waits, in the children too, until they listen: before that it would just end them.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
-            for environment in environments:
-                child = subprocess.Popen(
-                    command,
-                    env={**os.environ, **environment, PARENT_VARIABLE: str(os.getpid())},
-                    start_new_session=True,
-                    stderr=subprocess.PIPE if keep_last_words else None,
-                )
-                self._children.append(child)
-                self._last_words.append(bytearray())
-                if child.stderr is not None:
-                    self._read(child.stderr, self._last_words[-1])
+            # Before the children listen, a stop would just end them.
+            with stops_held():
+                for environment in environments:
+                    self._start(command, environment, keep_last_words=keep_last_words)
         except BaseException:
             self.kill()
             raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     @property
     def are_running(self) -> bool:
@@ -125,6 +115,20 @@ class Processes:
             # A process that it started may hold the pipe open for longer.
             reader.join(_READER_LIMIT_S)
         return self._last_words[number].decode(errors="backslashreplace")
+
+    def _start(
+        self, command: Sequence[str], environment: Mapping[str, str], *, keep_last_words: bool
+    ) -> None:
+        child = subprocess.Popen(
+            command,
+            env={**os.environ, **environment, PARENT_VARIABLE: str(os.getpid())},
+            start_new_session=True,
+            stderr=subprocess.PIPE if keep_last_words else None,
+        )
+        self._children.append(child)
+        self._last_words.append(bytearray())
+        if child.stderr is not None:
+            self._read(child.stderr, self._last_words[-1])
 
     def _running(self) -> list[subprocess.Popen[bytes]]:
         return [child for child in self._children if child.returncode is None]

@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from app.base.children import describe_exit
-from app.base.errors import EXIT_LOST_PEER, EXIT_OK, EXIT_SIGNAL_BASE, RoofError
+from app.base.children import describe_exit, last_line
+from app.base.errors import EXIT_BUG, EXIT_LOST_PEER, EXIT_OK, EXIT_SIGNAL_BASE, RoofError
 from app.job.failure import read_failure
 from app.job.inputs import Hosts
+from app.job.links import SILENCE_LIMIT_S
 from app.job.paths import Paths
-from app.job.peers import SILENCE_LIMIT_S, PeerFailure, Peers
+from app.job.peers import PeerFailure, Peers
 from app.job.processes import Ended, Processes
 from app.job.signals import StopRequests
-from app.resources.cgroup import read_oom_kills
 from app.resources.memory_sampler import MemorySampler
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,6 @@ class Supervision:
     requests: StopRequests
     paths: Paths
     memory: MemorySampler
-    _oom_kills_before: int | None = field(init=False, default_factory=read_oom_kills)
     _stop_deadline_s: float | None = field(init=False, default=None)
     _crash_deadline_s: float | None = field(init=False, default=None)
     _is_too_late: bool = field(init=False, default=False)
@@ -136,7 +135,7 @@ class Supervision:
             )
         if self._is_too_late:
             return Failure(
-                f"{self.part.who} did not stop within {_STOP_LIMIT_S:.0f} s of SIGTERM and was "
+                f"{self.part.who} did not stop within {_STOP_LIMIT_S:.0f} s and was "
                 "killed; the same job goes on from its last checkpoint; save more often, and lower "
                 "batch_size if a single step takes that long",
                 _KILLED,
@@ -154,13 +153,14 @@ class Supervision:
             self.peers.finish(limit_s, self._must_end)
         if self.peers.failure is not None:
             return Failure.of_peer(self.peers.failure)
-        return self._describe(failed[0]) if failed else None
+        return self._describe_loss(failed[0]) if failed else None
 
     def _pass_requests_on(self) -> None:
         if self.requests.to_kill():
             self.processes.kill()
         elif self._stop_deadline_s is None and self._must_stop():
             self._stop_deadline_s = time.monotonic() + _STOP_LIMIT_S
+            logger.info("asked to stop by %s", self.requests.first or "another host")
             self.peers.tell_stop()
             # A script's own process is a grandchild.
             self.processes.send(signal.SIGTERM, to_all_they_started=bool(self.part.script))
@@ -231,13 +231,6 @@ class Supervision:
         message = f"{self.part.who} {describe_exit(exit_code, last_words)}{hint}"
         return Failure(message, exit_code, last_words)
 
-    def _was_for_memory(self) -> bool:
-        """Whether memory ran out, by the kernel's count of kills or else by how full memory was."""
-        kills = read_oom_kills()
-        if kills is None or self._oom_kills_before is None:
-            return self.memory.was_full()
-        return kills > self._oom_kills_before
-
     def _find_fitting(self) -> str | None:
         try:
             return self.part.find_fitting() if self.part.find_fitting else None
@@ -246,12 +239,32 @@ class Supervision:
             return None
 
     def _describe_kill(self) -> str:
+        peak = self.memory.describe_peak()
+        if not self.memory.has_run_out():
+            rerun = "run it again" if self.part.script else "the same job resumes"
+            return (
+                f"{self.part.who} killed (SIGKILL) by something outside, not for memory ({peak}): "
+                f"a person, a scheduler or another program; {rerun}"
+            )
         remedy = "" if self.part.script else "lower batch_size, crop_size_px or num_workers, or "
-        if self._was_for_memory() and (fitting := self._find_fitting()):
+        if fitting := self._find_fitting():
             remedy = f"{fitting}; or "
         return (
-            f"{self.part.who} killed by the kernel (SIGKILL), probably out of memory: "
-            f"{self.memory.describe_peak()}; {remedy}take an instance with more memory"
+            f"{self.part.who} killed by the kernel (SIGKILL), probably out of memory: {peak}; "
+            f"{remedy}take an instance with more memory"
+        )
+
+    def _describe_loss(self, end: Ended) -> Failure:
+        """A process says that another one is gone, and no other one is known to have failed."""
+        if end.exit_code != EXIT_LOST_PEER:
+            return self._describe(end)
+        last_words = self.processes.last_words(end.number)
+        words = last_line(last_words) or "see the log"
+        return Failure(
+            f"training processes lost each other, and none is known to have failed: {words}; see "
+            "to the network between them, or to one that hangs",
+            EXIT_BUG,
+            last_words,
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.base.azimuth import NUM_BINS
+from app.base.storage import replacing
 from app.base.tasks import Task, find_task
 from app.metrics.headlines import CHARTS, curves
 from app.report.charts import Chart, Frame, Series, line_chart
@@ -112,7 +113,9 @@ def write_report(path: Path, source: ReportInput) -> None:
         "metric_groups": view_metrics(values, trained),
     }
     # Names of files may hold bytes that are no UTF-8.
-    path.write_text(render_page(shown), encoding="utf-8", errors="backslashreplace")
+    content = render_page(shown).encode("utf-8", "backslashreplace")
+    with replacing(path) as file:
+        file.write(content)
 
 
 def _describe_rounds(metrics: Mapping[str, Any]) -> str:

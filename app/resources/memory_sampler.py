@@ -19,6 +19,7 @@ from app.resources.cgroup import (
     find_cgroup,
     read_cgroup_peak_gib,
     read_memory_limit_gib,
+    read_oom_kills,
 )
 from app.resources.memory_watch import MemoryWatch
 from app.resources.process_memory import (
@@ -117,6 +118,8 @@ class MemorySampler:
         self._max_rows = max_rows
         self._cgroup = find_cgroup(place)
         self._limit_gib = read_memory_limit_gib(place)
+        self._place = place
+        self._oom_kills_before = read_oom_kills(place)
         self._watch = MemoryWatch(self._limit_gib) if is_watched else None
         if is_watched and self._cgroup is None:
             _log.info(
@@ -192,9 +195,12 @@ class MemorySampler:
         """For error messages: the peak, by the kernel's own count if it kept one, and the limit."""
         return f"peak {self._highest_gib():.2f} GiB of a limit of {self._limit_gib:.2f} GiB"
 
-    def was_full(self) -> bool:
-        """Whether the peak came so near to the limit that the kernel may have acted."""
-        return self._highest_gib() >= _FULL_SHARE * self._limit_gib
+    def has_run_out(self) -> bool:
+        """Whether memory ran out, by the kernel's count of kills or else by how full it was."""
+        kills = read_oom_kills(self._place)
+        if kills is None or self._oom_kills_before is None:
+            return self._highest_gib() >= _FULL_SHARE * self._limit_gib
+        return kills > self._oom_kills_before
 
     def _highest_gib(self) -> float:
         peak_gib = read_cgroup_peak_gib()

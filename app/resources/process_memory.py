@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from app.base.machine import SHM_DIR
 from app.base.units import GIB
-from app.resources.shared_memory import SHM_DIR
 
 
 def own_tree() -> list[psutil.Process]:

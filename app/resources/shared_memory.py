@@ -1,14 +1,13 @@
 """How many data workers /dev/shm has room for: batches go through it from worker to training."""
 
 import logging
+import os
 import shutil
-from pathlib import Path
-from typing import Final
+import sys
 
+from app.base.machine import SHM_DIR
 from app.base.units import GIB
 from app.settings.hyperparameters import Hyperparameters
-
-SHM_DIR: Final = Path("/dev/shm")
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +28,18 @@ def fit_workers(hyperparameters: Hyperparameters, num_local_processes: int) -> H
         hyperparameters: As asked for.
         num_local_processes: Training processes on this host, which share it.
     """
+    if hyperparameters.num_workers == 0:
+        return hyperparameters
     shm = read_shm_gib()
-    if shm is None or hyperparameters.num_workers == 0:
+    if sys.platform == "linux" and (shm is None or not os.access(SHM_DIR, os.W_OK)):
+        logger.warning(
+            "%s is not there or cannot be written to, and num_workers=%d needs it: using 0; mount "
+            "it writable (tmpfs)",
+            SHM_DIR,
+            hyperparameters.num_workers,
+        )
+        return hyperparameters.model_copy(update={"num_workers": 0})
+    if shm is None:
         return hyperparameters
     free_bytes = shm[1] * GIB * _USABLE_SHARE / num_local_processes
     num_workers = count_workers(hyperparameters, free_bytes)

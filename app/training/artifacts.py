@@ -1,15 +1,17 @@
 """Files that a run leaves in the model folder, and its summary at the end of the log."""
 
+import contextlib
 import json
 import logging
 import math
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from app.base.errors import first_line
 from app.base.storage import writing_to
 from app.base.tasks import Task
 from app.inference.panels import collect_panels
@@ -48,20 +50,18 @@ class Outcome:
         results: What validations have found.
         steps: Time and loss of every step.
         memory: The run's sampler.
-        panels: Pictures of the report.
     """
 
     document: Mapping[str, Any]
     results: Results
     steps: StepSeries
     memory: MemorySampler
-    panels: Sequence[Panel]
 
 
 def write_artifacts(
     model_dir: Path, model: HybridRoofModel, description: Mapping[str, Any], outcome: Outcome
-) -> None:
-    """Write the model folder, and say in the log what is in it.
+) -> ReportInput:
+    """Write the model folder but for the report; returns what that is made of, without pictures.
 
     Args:
         model_dir: Made if it is not there.
@@ -89,24 +89,34 @@ def write_artifacts(
     }
     text = json.dumps(metrics, indent=2) + "\n"
     (model_dir / METRICS_FILE).write_text(text, encoding="utf-8")
-    write_report(
-        model_dir / REPORT_FILE,
-        ReportInput(
-            tasks=model.tasks,
-            metrics=metrics,
-            history=results.history,
-            memory=memory_rows,
-            steps=outcome.steps.rows,
-            panels=outcome.panels,
-        ),
+    return ReportInput(
+        tasks=model.tasks,
+        metrics=metrics,
+        history=results.history,
+        memory=memory_rows,
+        steps=outcome.steps.rows,
     )
-    trained = {name for name, task in description["tasks"].items() if task["trained"]}
-    for line in _render_table(results, model.tasks, trained, outcome.document["steps"]):
-        logger.info("%s", line)
-    logger.info("report: %s", model_dir / REPORT_FILE)
 
 
-def _render_table(
+@contextlib.contextmanager
+def can_be_missed(what: str) -> Iterator[None]:
+    """A failure costs a warning: the model and its metrics are written, and worth more than this.
+
+    Args:
+        what: What will be missing, for the warning.
+    """
+    try:
+        yield
+    except Exception as error:
+        logger.warning(
+            "no %s: %s: %s; the model and its metrics are written",
+            what,
+            type(error).__name__,
+            first_line(error),
+        )
+
+
+def render_table(
     results: Results, tasks: Sequence[Task], trained: Collection[str], num_steps: int
 ) -> list[str]:
     """What the last validation found, one metric a line."""
@@ -138,11 +148,6 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
         StorageError: If it cannot be written.
     """
     run.memory.enter_phase("export")
-    panels = collect_panels(
-        run.predictor,
-        list(run.datasets.val.values()),
-        _STOP_PANELS_S if is_stopped else math.inf,
-    )
     tasks = list(run.learned.task_weights)
     document = {
         "format_version": 1,
@@ -168,10 +173,29 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
         },
     }
     description = describe_model(run.averaged_model, run.hyperparameters, run.learned.classes)
-    with writing_to(run.job.paths.model_dir):
-        write_artifacts(
-            run.job.paths.model_dir,
+    model_dir, results = run.job.paths.model_dir, run.progress.results
+    path = model_dir / REPORT_FILE
+    with writing_to(model_dir):
+        path.unlink(missing_ok=True)  # an earlier run's, which would be taken for this one's
+        source = write_artifacts(
+            model_dir,
             run.averaged_model,
             description,
-            Outcome(document, run.progress.results, run.progress.steps, run.memory, panels),
+            Outcome(document, results, run.progress.steps, run.memory),
         )
+    panels: Sequence[Panel] = ()
+    with can_be_missed("pictures in the report"):
+        panels = collect_panels(
+            run.predictor,
+            list(run.datasets.val.values()),
+            _STOP_PANELS_S if is_stopped else math.inf,
+            # One that has stopped this run is heard for ever.
+            (lambda: False) if is_stopped else run.job.stop_requested,
+        )
+    with can_be_missed("report"):
+        write_report(path, replace(source, panels=panels))
+    with can_be_missed("table of metrics"):
+        for line in render_table(results, run.learned.tasks, tasks, run.state.step):
+            logger.info("%s", line)
+    if path.exists():
+        logger.info("report: %s", path)

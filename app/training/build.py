@@ -3,16 +3,17 @@
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from app.base.errors import ConfigError, StopRequested
 from app.base.tasks import Task, TaskName
-from app.data.datasets import Datasets, open_datasets, read_train_batches
+from app.data.datasets import Datasets, TrainBatches, open_datasets
 from app.data.distribution import Distribution, measure_distribution, merge_distributions
 from app.data.order import Shard, Start
+from app.data.waiting import Result, wait_for
 from app.job.inputs import PRETRAINED_CHANNEL
 from app.job.job import Job
 from app.model.backbone_weights import find_pretrained_weights, load_backbone_weights
@@ -44,6 +45,10 @@ logger = logging.getLogger(__name__)
 
 # A pass of fewer samples gives only a rough mean and spread of a channel.
 _FEW_SAMPLES_OF_A_PASS = 8
+# Opening datasets may take minutes, as when tiles are indexed. A stop waits for it this long, and
+# finds a run to save; afterwards nothing has begun that could be saved.
+_FIRST_WARNING_S = 120.0
+_STOP_PATIENCE_S = 20.0
 
 
 def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: PassLimit) -> Run:
@@ -57,15 +62,20 @@ def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: Pas
 
     Raises:
         RoofError: For everything the user can cure.
-        StopRequested: As settle_settings.
+        StopRequested: As settle_settings, or if asked to stop and the data cannot be read.
     """
     hyperparameters = settle_settings(job, pass_limit)
     started_s = time.monotonic()
     memory.enter_phase("load")
-    datasets = open_datasets(job.channels, hyperparameters, job.paths.scratch_dir, world_size())
+    datasets = _read_patiently(
+        job,
+        "opening the datasets",
+        lambda: open_datasets(job.channels, hyperparameters, job.paths.scratch_dir, world_size()),
+    )
     check_same_data(datasets)
-    log_findings(datasets, hyperparameters.seed)
-    learned, distribution = choose_learned(hyperparameters, datasets)
+    learned, distribution = _read_patiently(
+        job, "a look at the first samples", lambda: _look_at_samples(hyperparameters, datasets)
+    )
     num_steps = (
         hyperparameters.epochs
         * datasets.samples_per_epoch
@@ -103,10 +113,29 @@ def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: Pas
         checkpoints=checkpoints,
         progress=progress,
         profiler=profiler,
-        batches=read_train_batches(datasets, hyperparameters, order),
+        batches=TrainBatches(datasets, hyperparameters, order, job.stop_requested),
         started_s=started_s - progress.duration_s,
         first_step=state.step,
     )
+
+
+def _read_patiently(job: Job, what: str, read: Callable[[], Result]) -> Result:
+    """What a read gives; whatever it takes, a stop is heard."""
+    return wait_for(
+        read,
+        what,
+        job.stop_requested,
+        patience_s=_STOP_PATIENCE_S,
+        first_warning_s=_FIRST_WARNING_S,
+    )
+
+
+def _look_at_samples(
+    hyperparameters: Hyperparameters, datasets: Datasets
+) -> tuple[Learned, Distribution]:
+    # Ranks add up what they count: one whose data stalls keeps the others waiting here, too.
+    log_findings(datasets, hyperparameters.seed)
+    return choose_learned(hyperparameters, datasets)
 
 
 def settle_settings(job: Job, pass_limit: PassLimit) -> Hyperparameters:

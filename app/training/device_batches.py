@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 
 import torch
 
+from app.base.errors import StopRequested
 from app.base.tasks import TaskName
 from app.data.loading import Batch
 from app.training.watch.step_clock import StepClock
@@ -43,7 +44,11 @@ class DeviceBatches:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def take(self, num_batches: int) -> list[Batch]:
-        """The next micro-batches, for use in the current stream."""
+        """The next micro-batches, for use in the current stream.
+
+        Raises:
+            StopRequested: If asked to stop while they are not there.
+        """
         self._read(num_batches)
         taken, self._ahead = self._ahead[:num_batches], self._ahead[num_batches:]
         with self._clock.part("transfer"):
@@ -59,8 +64,10 @@ class DeviceBatches:
 
     def prefetch(self, num_batches: int) -> None:
         """Begin to copy the next micro-batches, if the device can copy while it computes."""
+        # A stop is for `take` to meet: the step under way is done first.
         if self._stream is not None:
-            self._read(num_batches)
+            with contextlib.suppress(StopRequested):
+                self._read(num_batches)
 
     def _read(self, num_batches: int) -> None:
         while len(self._ahead) < num_batches:

@@ -1,13 +1,12 @@
 """Everything a run is made of."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from app.base.tasks import Task, TaskName
-from app.data.datasets import Datasets
+from app.data.datasets import Datasets, TrainBatches
 from app.data.distribution import Distribution
-from app.data.loading import Batch
 from app.inference.predictor import Predictor
 from app.job.job import Job
 from app.model.class_weights import ClassWeights
@@ -73,7 +72,7 @@ class Run:
     checkpoints: RunCheckpoints
     progress: Progress
     profiler: StepProfiler
-    batches: Generator[Batch, None, None]
+    batches: TrainBatches
     started_s: float
     first_step: int
 

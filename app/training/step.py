@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from app.base.errors import DivergedError, join_problems
+from app.base.errors import DivergedError, StopRequested, join_problems
+from app.base.tasks import TASK_NAMES
 from app.data.files.listing import shorten
 from app.data.loading import Batch
 from app.model.losses import count_known
@@ -36,6 +37,8 @@ def train_steps(
 
     Raises:
         DivergedError: If the gradient is not finite several steps in a row.
+        StopRequested: If any rank was asked to stop while it had to wait for data; the state of all
+            ranks is that after the last step.
     """
     state.model.train()
     clock = StepClock(settings.compute.device)
@@ -43,10 +46,13 @@ def train_steps(
     statistics = BatchStatistics(unwrap(state.model))
     for num_left in range(num_micro_batches, 0, -settings.grad_accum_steps):
         clock.restart()
-        micro_batches = on_device.take(min(settings.grad_accum_steps, num_left))
+        try:
+            micro_batches = on_device.take(min(settings.grad_accum_steps, num_left))
+        except StopRequested:
+            micro_batches = []  # the other ranks are told below, where they wait
+        counts, num_samples, stop = _reduce_counts(micro_batches, stop_requested(), settings)
         prepare_step(state, settings)
         statistics.keep()
-        counts, num_samples, stop = _reduce_counts(micro_batches, stop_requested(), settings)
         sums, norms = accumulate_gradients(
             state, settings, statistics, micro_batches, counts, clock
         )
@@ -79,19 +85,22 @@ def train_steps(
 def _reduce_counts(
     micro_batches: list[Batch], stop_requested: bool, settings: StepSettings
 ) -> tuple[Tensor, int, bool]:
-    """Known pixels per task and samples of the whole step, and whether any rank stops."""
-    counts = torch.stack(
-        [
-            count_known({name: batch[name] for name in settings.task_weights})
-            for batch in micro_batches
-        ]
-    ).sum(0)
+    """Known pixels per task and samples of the whole step, and whether any rank stops after it.
+
+    Raises:
+        StopRequested: If any rank has no data for this step.
+    """
+    counts = torch.zeros(len(TASK_NAMES), dtype=torch.int64, device=settings.compute.device)
+    for batch in micro_batches:
+        counts += count_known({name: batch[name] for name in settings.task_weights})
     num_samples = sum(len(batch["sample_id"]) for batch in micro_batches)
-    # One collective: the flag rides along, so that all ranks leave at the same step.
-    extra = torch.tensor([num_samples, int(stop_requested)], device=settings.compute.device)
-    packed = all_reduce_sum(torch.cat([counts, extra]))
-    num_samples, num_stopping = packed[-2:].tolist()
-    return packed[:-2], num_samples, num_stopping > 0
+    # One collective: the flags ride along, so that all ranks leave at the same step.
+    extra = [num_samples, int(stop_requested), int(not micro_batches)]
+    packed = all_reduce_sum(torch.cat([counts, torch.tensor(extra, device=counts.device)]))
+    num_samples, num_stopping, num_without_data = packed[-3:].tolist()
+    if num_without_data > 0:
+        raise StopRequested
+    return packed[:-3], num_samples, num_stopping > 0
 
 
 def _step_optimizer(state: TrainingState, settings: StepSettings, losses: LossSums) -> bool:

@@ -3,13 +3,16 @@
 import contextlib
 import logging
 import math
+import signal
 import sys
 import time
 from collections.abc import Iterator
 
 from tqdm import tqdm
 
-from app.base.errors import DataError, PeerLostError, StopRequested
+from app.base.errors import DataError, StopRequested, WorkerLostError
+from app.base.logs import ForgivingStream
+from app.data.order import Shard
 from app.inference.scoring import Scores, check_scored, score_datasets
 from app.job.job import Job
 from app.model.devices import choose_compute
@@ -33,8 +36,12 @@ from app.training.step import train_steps
 
 logger = logging.getLogger(__name__)
 
-# What PyTorch says when a worker dies, or finds no room for a batch.
-_WORKER_ERRORS = ("DataLoader worker", "shared memory", "</torch_")
+# What PyTorch says when a worker finds no room for a batch.
+_NO_SHARED_MEMORY = (
+    "unable to allocate shared memory",
+    "unable to mmap",
+    "unable to write to file",
+)
 
 
 def train(job: Job, pass_limit: PassLimit) -> None:
@@ -46,6 +53,7 @@ def train(job: Job, pass_limit: PassLimit) -> None:
 
     Raises:
         RoofError: For everything the user can cure.
+        StopRequested: If the job was asked to stop before there was anything to save.
         PeerLostError: If another rank is gone.
     """
     compute = choose_compute(job.hyperparameters)
@@ -56,9 +64,11 @@ def train(job: Job, pass_limit: PassLimit) -> None:
     ):
         try:
             run = build_run(job, compute, memory, pass_limit)
-        except StopRequested:  # on all ranks; nothing has been trained, and nothing is written
-            logger.info("asked to stop before training began")
-            return
+        except RuntimeError as error:
+            # A rank whose data cannot be read has left meanwhile, as all do that are stopped.
+            if job.stop_requested() and is_lost_peer(error):
+                raise StopRequested from error
+            raise
         log_start(run)
         is_stopped = False
         try:
@@ -105,14 +115,16 @@ def validate(run: Run) -> Scores:
     run.memory.enter_phase("val")
     scores = Scores(run.learned.tasks, list(run.datasets.val))
     num_workers = run.hyperparameters.num_workers
-    for batch in score_datasets(
-        run.predictor, run.datasets.val, scores, num_workers, rank(), world_size()
-    ):
-        run.datasets.set_aside(batch["bad_files"])
-        if run.job.stop_requested():
-            break
+    shard, stop_requested = Shard(rank(), world_size()), run.job.stop_requested
+    with contextlib.suppress(StopRequested):  # all ranks agree on a stop below
+        for batch in score_datasets(
+            run.predictor, run.datasets.val, scores, num_workers, shard, stop_requested
+        ):
+            run.datasets.set_aside(batch["bad_files"])
+            if stop_requested():
+                break
     # Other ranks may have more or fewer images, so they agree only now.
-    if is_any(run.job.stop_requested()):
+    if is_any(stop_requested()):
         raise StopRequested
     scores.add_other_ranks(all_reduce_sum)
     check_scored(scores, run.datasets.val)
@@ -155,21 +167,50 @@ def _show_progress(run: Run, steps: Iterator[StepResult]) -> Iterator[StepResult
     num_left = math.ceil((run.num_micro_batches - run.progress.num_micro_batches) / num_passes)
     title = f"epoch {run.progress.epoch + 1}/{run.hyperparameters.epochs}"
     has_bar = sys.stderr.isatty() and rank() == 0
-    yield from tqdm(steps, title, num_left, leave=False, disable=not has_bar)
+    bar = ForgivingStream(sys.stderr) if has_bar else None
+    yield from tqdm(steps, title, num_left, leave=False, disable=not has_bar, file=bar)
 
 
 @contextlib.contextmanager
 def _explained_failures(memory: MemorySampler) -> Iterator[None]:
-    """Add to torch's bare errors of a lost process which process was lost, and why."""
+    """Say why a data worker was lost, or had no room, which torch does not know."""
     try:
         yield
+    except WorkerLostError as error:
+        raise DataError(explain_lost_worker(error.exit_code, memory)) from error
     except RuntimeError as error:
-        if is_lost_peer(error):
-            raise PeerLostError(str(error).splitlines()[0]) from error
-        if not any(words in str(error) for words in _WORKER_ERRORS):
+        if not any(words in str(error) for words in _NO_SHARED_MEMORY):
             raise
-        raise DataError(
-            f"a data worker was killed, probably out of memory or of /dev/shm: "
-            f"{memory.describe_peak()}; lower num_workers, batch_size or crop_size_px, or give "
-            "the container more (docker run --memory, --shm-size)"
-        ) from error
+        raise DataError(_describe_no_room(memory)) from error
+
+
+def explain_lost_worker(exit_code: int, memory: MemorySampler) -> str:
+    """Why a data worker ended, and what helps.
+
+    Args:
+        exit_code: As WorkerLostError has it.
+        memory: Sampler of memory that began before the worker did.
+    """
+    number = -exit_code
+    if number == signal.SIGBUS or (number == signal.SIGKILL and memory.has_run_out()):
+        return _describe_no_room(memory)
+    if number == signal.SIGKILL:
+        return (
+            f"a data worker was killed by something outside, not for memory "
+            f"({memory.describe_peak()}): a person, a scheduler or another program; the same job "
+            "resumes"
+        )
+    if number in set(signal.Signals):
+        return (
+            f"a data worker ended by {signal.Signals(number).name}: a crash in native code, "
+            "perhaps on a damaged file; check-data names those, and num_workers=0 reads without it"
+        )
+    return f"a data worker ended with exit code {exit_code}; the log has its words"
+
+
+def _describe_no_room(memory: MemorySampler) -> str:
+    return (
+        f"a data worker was killed, probably out of memory or of /dev/shm: "
+        f"{memory.describe_peak()}; lower num_workers, batch_size or crop_size_px, or give the "
+        "container more (docker run --memory, --shm-size)"
+    )

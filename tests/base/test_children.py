@@ -72,7 +72,7 @@ def test_answers_so_far_survive_a_killed_child(play):
     )
     reply = ask_child("measure", "", LIMIT_S)
     assert reply.answers == [{"kind": "machine", "values": {}}]
-    assert reply.failure == "the kernel ended it, probably out of memory"
+    assert reply.failure == "it was killed (SIGKILL), by the kernel if memory ran out"
 
 
 def test_a_stop_ends_the_child(play):

@@ -1,5 +1,8 @@
+import contextlib
 import logging
+import os
 import re
+import sys
 import time
 import warnings
 
@@ -8,7 +11,12 @@ import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
-from app.base.logs import configure_logging, ignore_expected_warnings, metric_line
+from app.base.logs import (
+    ForgivingStream,
+    configure_logging,
+    ignore_expected_warnings,
+    metric_line,
+)
 
 METRIC_REGEX = r"val/segments/miou=([-+]?[0-9]+\.?[0-9]*)"
 
@@ -160,3 +168,21 @@ def test_numbers_are_plain_decimals_a_regex_reads(value, text):
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf")])
 def test_undefined_values_are_left_out(value):
     assert metric_line({"val/segments/miou": value}, epoch=1, step=2) == "metric epoch=1 step=2"
+
+
+def test_a_terminal_that_was_closed_ends_nothing(monkeypatch, capfd):
+    """As when an ssh session is lost: every write fails from then on."""
+    master, terminal = os.openpty()
+    os.close(master)
+    stream = os.fdopen(terminal, "w")
+    monkeypatch.setattr(sys, "stdout", stream)
+    configure_logging()
+    logging.getLogger("app.test").warning("not read by anybody")
+    forgiving = ForgivingStream(stream)
+    assert forgiving.write("a bar") == 5
+    forgiving.flush()
+    assert forgiving.fileno() == terminal
+    monkeypatch.undo()
+    with contextlib.suppress(OSError):
+        stream.close()
+    assert capfd.readouterr().err == ""

@@ -1,4 +1,9 @@
+import multiprocessing
+import os
 import shutil
+import signal
+import threading
+import time
 import warnings
 from collections import Counter
 
@@ -7,8 +12,10 @@ import pytest
 import rasterio
 import torch
 
+from app.base.errors import StopRequested
 from app.data.loading import (
     EvalDataset,
+    PatientBatches,
     TrainDataset,
     build_eval_loader,
     build_train_loader,
@@ -97,6 +104,56 @@ def test_a_stream_started_in_the_middle_goes_on_as_it_would_have(rid_dir):
     dataset = train_dataset(rid_dir)
     whole = stream(dataset, 0)
     assert_same(whole[4:], stream(dataset, 0, epoch=1, micro_batch=1))
+
+
+class Stalling:
+    """A sample for each number; one of them cannot be read until it is allowed."""
+
+    def __init__(self, dataset, stalled):
+        self.dataset = dataset
+        self.stalled = stalled
+        self.is_there = threading.Event()
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        if index == self.stalled:
+            self.is_there.wait(60)
+        return self.dataset[index]
+
+
+def test_a_stalled_sample_does_not_hold_up_a_stop_and_comes_later(rid_dir):
+    whole = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
+    dataset, is_asked = Stalling(whole, 1), threading.Event()
+    batches = PatientBatches(build_eval_loader(dataset, 0), lambda: "a photo", is_asked.is_set)
+    found = [next(batches)]
+    is_asked.set()
+    with pytest.raises(StopRequested):
+        next(batches)
+    dataset.is_there.set()
+    found += list(batches)
+    assert_same(found, list(build_eval_loader(whole, 0)))
+    assert list(batches) == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_stuck_does_not_outlive_its_batches(rid_dir):
+    dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1), indices=[0, 1, 2] * 20)
+    is_asked = threading.Event()
+    batches = PatientBatches(build_eval_loader(dataset, 1), lambda: "a photo", is_asked.is_set)
+    next(batches)
+    [worker] = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGSTOP)  # as one that waits for a disk which is gone
+    is_asked.set()
+    with pytest.raises(StopRequested):
+        for _ in batches:
+            pass
+    started_s = time.monotonic()
+    batches.close()
+    worker.join(30)
+    assert worker.exitcode == -signal.SIGKILL
+    assert time.monotonic() - started_s < 4  # PyTorch itself would wait for 5 s
 
 
 def test_draws_differ_by_epoch_and_seed(rid_dir):

@@ -117,7 +117,7 @@ from pathlib import Path
 from app.__main__ import main
 from app.commands.plan.facts import FactsRequest
 from app.commands.probe.count import count_facts
-from app.data.datasets import open_datasets, read_train_batches
+from app.data.datasets import TrainBatches, open_datasets
 from app.data.loading import build_eval_loader
 from app.settings.texts import parse_hyperparameters
 
@@ -126,7 +126,7 @@ texts = {"crop_size_px": "64", "dataset_weights": "toy=1", "num_workers": "0"}
 hyperparameters = parse_hyperparameters({**texts, "batch_size": "4"})
 datasets = open_datasets({"toy": folder}, hyperparameters, scratch)
 order = datasets.train_order(hyperparameters)
-batch = next(read_train_batches(datasets, hyperparameters, order))
+batch = next(TrainBatches(datasets, hyperparameters, order))
 print("batch", tuple(batch["image"].shape), sorted(batch["segments"].unique().tolist()))
 whole = next(iter(build_eval_loader(datasets.val["toy"], num_workers=0)))
 print("validated on", whole["sample_id"])

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,23 @@ def test_each_file_is_named_once(caplog):
         {"sample_id": "a", "path": "rid/a.tif", "reason": "RID: a.tif: truncated"},
         {"sample_id": "b", "path": "rid/b.tif", "reason": "RID: b.tif: truncated"},
     ]
+
+
+def test_a_name_that_is_no_utf8_is_told_as_escapes_and_counts_once(caplog):
+    """Latin-1, as from an old disk; a checkpoint holds the escapes, and the run meets it again."""
+    quarantine = Quarantine("airs", num_samples=100, max_bad_fraction=0.01)
+    quarantine.add([bad("caf\udce9")])
+    [entry] = quarantine.to_json()
+    assert entry["sample_id"] == "caf\\udce9"
+    assert entry["path"] == "rid/caf\\udce9.tif"
+    json.dumps(entry, ensure_ascii=False).encode("utf-8")
+    restored = Quarantine("airs", num_samples=100, max_bad_fraction=0.01)
+    restored.add([BadFile(entry["sample_id"], Path(entry["path"]), entry["reason"])])
+    restored.add([bad("caf\udce9")])
+    assert restored.to_json() == [entry]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "set aside caf\\udce9"
+    ] * 2
 
 
 def test_more_than_the_allowed_share():

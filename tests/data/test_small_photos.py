@@ -7,7 +7,7 @@ from torch import nn
 
 from app.base.azimuth import turn_class
 from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, build_tasks
-from app.data.datasets import open_datasets, read_train_batches
+from app.data.datasets import TrainBatches, open_datasets
 from app.data.geometry import draw_pose
 from app.inference.predictor import Predictor
 from app.inference.scoring import Scores, check_scored, score_datasets
@@ -76,7 +76,7 @@ def score(model, datasets, tasks):
 
 
 def test_training_samples_hold_labels_and_lead_to_a_finite_loss(name, datasets):
-    batches = list(read_train_batches(datasets, SETTINGS, datasets.train_order(SETTINGS)))
+    batches = list(TrainBatches(datasets, SETTINGS, datasets.train_order(SETTINGS)))
     assert [len(batch["sample_id"]) for batch in batches] == [2, 2]
     for batch in batches:
         assert batch["image"].shape == (2, 3, 64, 64)

@@ -1,7 +1,11 @@
 """What bad input gets: one line in the log and in the failure file, exit 2, never a traceback."""
 
+import errno
 import json
+import os
 import shutil
+import signal
+import threading
 
 import cv2
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 import rasterio
 
 from app.__main__ import main
+from app.job.signals import STOP_SIGNALS
 
 # In this process: a wrong input is found before the first step, or in it.
 TRAIN = ("train", "--in-process", "--base-dir")
@@ -160,6 +165,53 @@ def test_our_own_bug_is_exit_1_with_the_message_first(ml, capsys, monkeypatch):
     assert lines[0] == "internal error: ZeroDivisionError: by hand"
     assert any("Traceback" in line for line in lines[1:])
     assert "internal error: ZeroDivisionError" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_report_that_fails_costs_a_warning(ml, capsys, monkeypatch):
+    """The model is written by then, and a failed job would not deliver it."""
+
+    def draw(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def write(*_):
+        "\udce9".encode()
+
+    (ml / "model").mkdir()
+    (ml / "model/report.html").write_text("of an earlier run")
+    monkeypatch.setattr("app.training.artifacts.collect_panels", draw)
+    monkeypatch.setattr("app.report.report.render_page", write)
+    assert run(ml) == 0
+    output = capsys.readouterr().out
+    written = "; the model and its metrics are written"
+    assert "WARNING app.training.artifacts: no pictures in the report: OSError: [Errno 5]" in output
+    assert "WARNING app.training.artifacts: no report: UnicodeEncodeError: 'utf-8' codec" in output
+    assert output.count(written) == 2
+    assert "last validation" in output
+    assert not (ml / "model/report.html").exists()
+    assert "INFO app.training.artifacts: report: " not in output
+    assert (ml / "model/model.safetensors").stat().st_size > 0
+    assert json.loads((ml / "model/metrics.json").read_text())["epochs"] == 1
+    assert not (ml / "output/failure").exists()
+
+
+def test_a_stop_while_data_cannot_be_opened_is_no_failure(ml, capsys, monkeypatch):
+    """As on a network disk that does not answer: nothing has begun, and nothing can be saved."""
+
+    def stall(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(60)
+
+    monkeypatch.setattr("app.training.build.open_datasets", stall)
+    monkeypatch.setattr("app.training.build._STOP_PATIENCE_S", 0.5)
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        assert run(ml) == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert "asked to stop before training began" in capsys.readouterr().out
+    assert not (ml / "output/failure").exists()
 
 
 def test_other_words_than_the_commands_exit_2(capsys):

@@ -1,12 +1,13 @@
 import logging
 import os
 import socket
+from types import SimpleNamespace
 
 import pytest
 
 from app.base.errors import ConfigError
 from app.job import environments as cluster
-from app.job.environments import build_environments, choose_num_processes
+from app.job.environments import build_environments, check_interfaces, choose_num_processes
 from app.job.inputs import Hosts
 from app.resources.gpus import Gpus
 
@@ -139,3 +140,32 @@ class TestBuildEnvironments:
             "resourceconfig.json names the network interface None, but there are "
         )
         assert message.endswith("; using what torch chooses")
+
+
+@pytest.mark.parametrize(
+    ("gloo", "nccl", "problem"),
+    [
+        ("", "", None),
+        ("lo", "lo", None),
+        ("lo,eth7", "", "GLOO_SOCKET_IFNAME=lo,eth7"),
+        ("l", "l", "GLOO_SOCKET_IFNAME=l"),  # only NCCL takes the beginning of a name
+        ("", "=l", "NCCL_SOCKET_IFNAME==l"),
+        ("", "eth7,lo", None),  # one of them is enough for NCCL
+        ("", "^docker0", None),
+        ("bare0", "ib", "GLOO_SOCKET_IFNAME=bare0 and NCCL_SOCKET_IFNAME=ib"),
+    ],
+)
+def test_interfaces_that_variables_name(monkeypatch, gloo, nccl, problem):
+    address = SimpleNamespace(family=socket.AF_INET, address="127.0.0.1")
+    found = {"lo": [address], "bare0": []}
+    monkeypatch.setattr(cluster.psutil, "net_if_addrs", lambda: found)
+    variables = {"GLOO_SOCKET_IFNAME": gloo, "NCCL_SOCKET_IFNAME": nccl}
+    if problem is None:
+        check_interfaces(variables, with_nccl=True)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_interfaces(variables, with_nccl=True)
+    assert str(caught.value) == (
+        f"{problem}: no such network interface, or none with an address: this host has lo; correct "
+        "the variable, or leave it out"
+    )

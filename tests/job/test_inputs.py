@@ -41,6 +41,22 @@ class TestReadHosts:
         assert hosts == Hosts(("localhost",), "localhost", None)
         assert (hosts.first, hosts.is_first, hosts.index) == ("localhost", True, 0)
 
+    @pytest.mark.parametrize(
+        ("variables", "job"),
+        [
+            ({}, ""),
+            ({"TRAINING_JOB_NAME": "a-1"}, "a-1"),
+            ({"TRAINING_JOB_NAME": "a-1", "TRAINING_JOB_ARN": "arn:a-1"}, "arn:a-1"),
+        ],
+    )
+    def test_what_the_hosts_know_of_their_job(self, paths, monkeypatch, variables, job):
+        for name in ("TRAINING_JOB_NAME", "TRAINING_JOB_ARN"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        paths.resource_config.write_text('{"current_host": "a", "hosts": ["a", "b"]}')
+        assert read_hosts(paths).job == job
+
     def test_hosts_are_sorted_and_each_counts_once(self, paths):
         paths.resource_config.write_text(
             json.dumps(

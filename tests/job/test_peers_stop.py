@@ -36,7 +36,7 @@ def join(peers, results, stop_requested=never):
 @pytest.mark.parametrize("asked", [0, 1])
 def test_one_that_is_asked_while_it_waits_stops_all(port, asked):
     """The platform asks all of them, but not at the same moment."""
-    names = (*NAMES, "never-comes")
+    names = (*NAMES, "never-comes.invalid")
     is_asked = threading.Event()
     results: list[bool] = []
     with (

@@ -9,6 +9,7 @@ from torch import nn
 
 from app.base.tasks import ALL_TASKS, TASK_NAMES, build_tasks, relabelling
 from app.data.loading import EvalDataset
+from app.data.order import Shard
 from app.data.rid.dataset import RidDataset
 from app.data.transforms import EvalTransform
 from app.inference.predictor import Predictor
@@ -115,7 +116,7 @@ def score_rid(data_dir):
     scores = Scores(ALL_TASKS, ["rid"])
     predictor = Predictor(PointWise(), TASK_NAMES, Compute(CPU))
     ranks = (distributed.rank(), distributed.world_size())
-    for _ in score_datasets(predictor, datasets, scores, 0, *ranks):
+    for _ in score_datasets(predictor, datasets, scores, 0, Shard(*ranks)):
         pass
     own = dict(scores.num_samples)
     scores.add_other_ranks(distributed.all_reduce_sum)

@@ -295,12 +295,22 @@ def test_absent_control_groups_are_told_of(tmp_path, caplog):
     ]
 
 
-def test_was_full(monkeypatch):
+@pytest.mark.parametrize(
+    ("kills", "peak_gib", "expected"),
+    [
+        ((None, None), 0.96, True),
+        ((None, None), 0.9, False),
+        ((2, 2), 0.96, False),  # full, and yet nobody was killed for it
+        ((2, 3), 0.9, True),
+    ],
+)
+def test_has_run_out(monkeypatch, kills, peak_gib, expected):
+    counts = iter(kills)
+    monkeypatch.setattr(memory, "read_oom_kills", lambda _: next(counts))
+    monkeypatch.setattr(memory, "read_cgroup_peak_gib", lambda: peak_gib)
     sampler = MemorySampler(NEVER_S)
-    for peak_gib, limit_gib, expected in ((0.96, 1.0, True), (0.9, 1.0, False)):
-        monkeypatch.setattr(memory, "read_cgroup_peak_gib", lambda peak=peak_gib: peak)
-        sampler._limit_gib = limit_gib
-        assert sampler.was_full() is expected
+    sampler._limit_gib = 1.0
+    assert sampler.has_run_out() is expected
 
 
 def test_does_not_import_torch() -> None:

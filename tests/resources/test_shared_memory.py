@@ -86,6 +86,7 @@ class TestFitWorkers:
 
     def test_as_asked_where_nobody_knows(self, monkeypatch):
         monkeypatch.setattr(shared_memory, "read_shm_gib", lambda: None)
+        monkeypatch.setattr(shared_memory.sys, "platform", "darwin")
         asked = Hyperparameters(num_workers=64)
         assert fit_workers(asked, 1) is asked
 
@@ -99,3 +100,13 @@ def test_size_and_free_part_of_shared_memory():
 def test_no_shared_memory(monkeypatch, tmp_path):
     monkeypatch.setattr(shared_memory, "SHM_DIR", tmp_path / "absent")
     assert read_shm_gib() is None
+
+
+def test_without_shared_memory_there_are_no_workers(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(shared_memory, "SHM_DIR", tmp_path / "absent")
+    monkeypatch.setattr(shared_memory.sys, "platform", "linux")
+    assert fit_workers(Hyperparameters(num_workers=2), 1).num_workers == 0
+    assert caplog.messages == [
+        f"{tmp_path}/absent is not there or cannot be written to, and num_workers=2 needs it: "
+        "using 0; mount it writable (tmpfs)"
+    ]

@@ -14,10 +14,11 @@ from app.inference.predictor import Predictor
 from app.model.devices import Compute
 from app.model.export import describe_model, export_model, load_exported_model
 from app.model.network import HybridRoofModel
+from app.report.report import write_report
 from app.resources.memory_sampler import MemorySampler
 from app.resources.steps import StepSeries
 from app.settings.hyperparameters import Hyperparameters
-from app.training.artifacts import Outcome, write_artifacts
+from app.training.artifacts import Outcome, render_table, write_artifacts
 from app.training.results import Results
 from tests.support.report import make_metrics
 
@@ -96,19 +97,13 @@ def test_the_description_rebuilds_the_model_and_names_what_was_taught(
     assert [name for name, task in read["tasks"].items() if task["trained"]] == list(taught)
 
 
-def test_a_task_with_nothing_to_find_is_not_called_untrained(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    model = HybridRoofModel(decoder_channels=32)
+def test_a_task_with_nothing_to_find_is_not_called_untrained() -> None:
     metrics = make_metrics()["metrics"]
     for name in metrics:
         metrics[name]["value"] = 0.5 if name.startswith("val/lines/") else None
     results = Results([{"epoch": 1, "step": 1}], metrics)
-    outcome = Outcome({"steps": 1}, results, StepSeries(), MemorySampler(60.0), [])
-    description = describe_model(model, Hyperparameters(), {"segments": (), "lines": ()})
-    write_artifacts(tmp_path, model, description, outcome)
-    lines = {message.split()[0]: message for message in caplog.messages if message[:2] == "  "}
+    table = render_table(results, build_tasks(), ("segments", "lines"), 1)
+    lines = {line.split()[0]: line for line in table if line[:2] == "  "}
     assert lines["segments"] == "  segments         not defined on these images"
     assert lines["depth"] == "  depth            not trained: no labels"
     assert lines["lines"].endswith("0.500")
@@ -131,18 +126,17 @@ def test_a_validation_says_of_which_weights_it_is(
     validated: dict[str, int] | None,
     line: str,
     tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level("INFO")
     model = HybridRoofModel(decoder_channels=32)
     rows: list[dict[str, float | int | None]] = [
         {"epoch": epoch, "step": step} for epoch, step in history
     ]
     results = Results(rows, make_metrics()["metrics"] if rows else {})
-    outcome = Outcome({"steps": 200}, results, StepSeries(), MemorySampler(60.0), [])
-    write_artifacts(tmp_path, model, describe_model(model, Hyperparameters(), {}), outcome)
+    outcome = Outcome({"steps": 200}, results, StepSeries(), MemorySampler(60.0))
+    description = describe_model(model, Hyperparameters(), {})
+    write_report(tmp_path / "report.html", write_artifacts(tmp_path, model, description, outcome))
     assert json.loads((tmp_path / "metrics.json").read_text())["validated"] == validated
-    assert line in caplog.text
+    assert render_table(results, build_tasks(), ("segments", "lines"), 200)[0].startswith(line)
     assert ("scored before the end" in (tmp_path / "report.html").read_text().lower()) is (
         validated == {"epoch": 1, "step": 100}
     )

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from app.base.errors import ConfigError, DivergedError
+from app.base.errors import ConfigError, DivergedError, StopRequested
 from app.training.state import LossSums, build_ema
+from app.training.step import train_steps
 from tests.support.steps import OUT_OF_MEMORY, TinyModel, batch, build, part, run, unlabelled
 
 
@@ -73,6 +74,30 @@ def test_what_to_do_stands_before_names_however_long():
     message = str(caught.value)
     assert "set precision=fp32" in message[:120]
     assert message.endswith("and 20 more")
+
+
+def test_a_stop_while_data_stalls_leaves_the_state_after_the_last_step():
+    class Stalling:
+        """Two batches, and no third while a stop is asked for."""
+
+        def __init__(self):
+            self.batches = [batch(2, 0), batch(2, 1)]
+
+        def __next__(self):
+            if not self.batches:
+                raise StopRequested
+            return self.batches.pop(0)
+
+    state, settings = build(num_steps=9)
+    steps = train_steps(state, Stalling(), 9, settings, lambda: False)
+    taken = [next(steps), next(steps)]
+    expected, settings = build(num_steps=9)
+    with pytest.raises(StopRequested):
+        next(steps)
+    run(expected, settings, [batch(2, 0), batch(2, 1)])
+    assert len(taken) == state.step == 2
+    for one, other in zip(state.model.parameters(), expected.model.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_stop_is_seen_after_the_step():

@@ -18,12 +18,21 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from app.base.errors import ConfigError
+from app.base.errors import CommunicationError, ConfigError, PeerLostError, first_line
+from app.base.machine import explain_machine_error
+from app.job.environments import check_interfaces
 
 # Between two collectives lies at most a validation, or the first rank's export. Parents notice a
 # lost process or host much sooner than this.
 _COLLECTIVE_LIMIT = timedelta(minutes=30)
-_LOST_PEER = re.compile(r"gloo|NCCL|TCPStore|Connection (closed|reset) by peer", re.IGNORECASE)
+# What gloo, NCCL and torch's store say where the other end of a connection is gone, or silent.
+_GONE = re.compile(
+    r"(closed|reset) by (remote )?peer|broken pipe|socket closed|remote (process|server)|"
+    r"ncclRemoteError|got 0 bytes|connection was likely closed",
+    re.IGNORECASE,
+)
+_SILENT = re.compile(r"time(d )?-?out", re.IGNORECASE)
+_COMMUNICATION = re.compile(r"gloo|NCCL|TCPStore", re.IGNORECASE)
 
 
 @contextlib.contextmanager
@@ -34,27 +43,66 @@ def joined_ranks(device: torch.device) -> Iterator[None]:
         device: Where this rank computes: NCCL reduces what lies on a GPU, gloo the rest.
 
     Raises:
-        ConfigError: If the port to meet at is taken.
+        ConfigError: If the port to meet at is taken, or a variable names an interface that is not
+            there.
+        PeerLostError: If another rank seems to be gone.
+        CommunicationError: If ranks cannot talk to each other for another reason.
     """
     if _is_started_alone():
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    check_interfaces(os.environ, with_nccl=device.type == "cuda")
+    _meet("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+        # Not after an error: the others may be in another collective, or gone.
+        dist.barrier()
+    except RuntimeError as error:
+        if (named := name_failure(error, has_worked=True)) is None:
+            raise
+        raise named from error
+    dist.destroy_process_group()
+
+
+def name_failure(
+    error: RuntimeError, *, has_worked: bool
+) -> PeerLostError | CommunicationError | None:
+    """What an error of gloo, NCCL or torch's store means; None for one that is not of theirs.
+
+    Args:
+        error: As torch raises it.
+        has_worked: Whether ranks have talked to each other: one that never came is not gone.
+    """
+    text = str(error)
+    is_theirs = isinstance(error, dist.DistError) or _COMMUNICATION.search(text) is not None
+    if not is_theirs or explain_machine_error(error) is not None:
+        return None
+    if _GONE.search(text) or (has_worked and _SILENT.search(text)):
+        return PeerLostError(first_line(error))
+    return CommunicationError(first_line(error))
+
+
+def is_lost_peer(error: RuntimeError) -> bool:
+    """Whether an error of a rank that has met the others says that one of them is gone."""
+    return isinstance(name_failure(error, has_worked=True), PeerLostError)
+
+
+def _meet(backend: str) -> None:
+    """Wait for all ranks, and have them talk to each other once."""
     try:
         dist.init_process_group(backend, timeout=_COLLECTIVE_LIMIT)
-    except dist.DistNetworkError as error:
-        if "address already in use" not in str(error).lower():
+        all_reduce_sum(torch.ones(1))
+    except RuntimeError as error:
+        if "address already in use" in str(error).lower():
+            raise ConfigError(
+                f"port {os.environ.get('MASTER_PORT')}, at which the training processes meet, is "
+                "taken; end what else listens there, or set the variable MASTER_PORT"
+            ) from error
+        if (named := name_failure(error, has_worked=False)) is None:
             raise
-        raise ConfigError(
-            f"port {os.environ.get('MASTER_PORT')}, at which the training processes meet, is "
-            "taken; end what else listens there, or set the variable MASTER_PORT"
-        ) from error
-    yield
-    # Not after an error: the others may be in another collective, or gone.
-    dist.barrier()
-    dist.destroy_process_group()
+        raise named from error
 
 
 def world_size() -> int:
@@ -136,13 +184,6 @@ def broadcast_bytes(content: bytes) -> bytes:
     if len(values) > 0:
         dist.broadcast(values, src=0)
     return content if is_source else values.numpy().tobytes()
-
-
-def is_lost_peer(error: BaseException) -> bool:
-    """Whether an error says that another rank is gone, and not what happened to it."""
-    if _is_started_alone() or not isinstance(error, RuntimeError):
-        return False
-    return isinstance(error, dist.DistError) or bool(_LOST_PEER.search(str(error)))
 
 
 def _as_tensor(content: bytes) -> Tensor:
