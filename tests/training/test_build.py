@@ -131,11 +131,10 @@ def test_ranks_agree_on_a_pass_or_on_stopping(tmp_path, monkeypatch, limits, exp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_stop_before_there_is_a_batch_size_writes_nothing(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
+def test_a_stop_before_there_is_a_batch_size_writes_nothing(tmp_path):
     settings = Hyperparameters(batch_size="auto", device="cpu")
-    train(Job(Paths(tmp_path), settings, {}, lambda: True), PassLimit(was_stopped=True))
-    assert "asked to stop before training began" in caplog.text
+    with pytest.raises(StopRequested):
+        train(Job(Paths(tmp_path), settings, {}, lambda: True), PassLimit(was_stopped=True))
     assert list(tmp_path.iterdir()) == []
 
 
