@@ -261,7 +261,8 @@ def build_eval_dataset(reader: TrainReader, hyperparameters: Hyperparameters) ->
     transform = EvalTransform(hyperparameters.gsd_m, hyperparameters.azimuth_bins)
     limit = hyperparameters.max_val_samples
     view = reader.eval_view(limit)
-    return EvalDataset(view, transform, spread(range(len(view)), limit))
+    chosen = spread(range(len(view)), limit)
+    return EvalDataset(view, transform, chosen, hyperparameters.window_px)
 
 
 def build_quarantine(readers: Sequence[Reader], hyperparameters: Hyperparameters) -> Quarantine:

@@ -4,7 +4,7 @@ A training sample depends on (seed, epoch, its number in the epoch) alone. So it
 or 8 workers, and a run that starts in the middle of an epoch sees exactly what it would have seen.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -15,11 +15,14 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from app.base.dataset_names import DatasetName
 from app.base.errors import SampleError
 from app.base.logs import ignore_expected_warnings
+from app.data.geometry import SAME_GSD_TOLERANCE, pixel_ratio, size_at
 from app.data.order import SampleKey, TrainSource
+from app.data.photos import LargePhoto, Photo, ReadyPhoto
 from app.data.reader import Reader
 from app.data.sample import PLANES, BadFile, Planes, Sample, make_planes
 from app.data.transforms import EvalTransform, TrainTransform
 from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
+from app.settings.hyperparameters import LEAST_WINDOW_PX
 
 _MAX_REPLACEMENTS = 20
 
@@ -77,26 +80,53 @@ class TrainDataset(Dataset[tuple[Sample | None, BadFiles]]):
         return None
 
 
-class EvalDataset(Dataset[tuple[Sample | None, BadFiles]]):
-    """Whole images at the common ground sampling distance; None for one that cannot be read.
+class EvalDataset(Dataset[tuple[Sample | None, BadFiles] | int]):
+    """Whole photos at the common ground sampling distance.
 
     Args:
         reader: Where samples come from.
         transform: Applied to every sample.
         indices: Which samples; all by default.
+        window_px: Side of a window; photos that are larger are kept as their files have them.
     """
 
     def __init__(
-        self, reader: Reader, transform: EvalTransform, indices: Sequence[int] | None = None
+        self,
+        reader: Reader,
+        transform: EvalTransform,
+        indices: Sequence[int] | None = None,
+        window_px: int = LEAST_WINDOW_PX,
     ) -> None:
         self.reader = reader
         self.transform = transform
         self.indices = range(len(reader)) if indices is None else indices
+        self.window_px = window_px
+        # Photos of nearly the common distance keep their pixels, and may be as much wider.
+        self._largest_m = window_px * transform.gsd_m * (1 + SAME_GSD_TOLERANCE)
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[Sample | None, BadFiles]:
+    def open_photo(self, index: int) -> tuple[Photo | None, BadFiles]:
+        """A photo, read by this process; None where it cannot be read."""
+        try:
+            sample = self.reader[self.indices[index]]
+            height, width = sample["image"].shape[-2:]
+            size = size_at(height, width, pixel_ratio(sample, self.transform.gsd_m))
+            if max(size) > self.window_px:
+                return LargePhoto(sample, self.transform), {}
+            return ReadyPhoto(self.transform(sample), sample["sample_id"]), {}
+        except SampleError as error:
+            return None, {self.reader.name: [BadFile(error.sample_id, error.path, str(error))]}
+
+    def __getitem__(self, index: int) -> tuple[Sample | None, BadFiles] | int:
+        """A photo as a worker hands it over; of one larger than a window, its number.
+
+        Those would fill /dev/shm, and as many be in memory as there are workers.
+        """
+        extent_m = self.reader.extent_m(self.indices[index])
+        if extent_m is not None and max(extent_m) > self._largest_m:
+            return index
         try:
             return self.transform(self.reader[self.indices[index]]), {}
         except SampleError as error:
@@ -119,21 +149,38 @@ def build_train_loader(
     )
 
 
-def build_eval_loader(
+def read_photos(
     dataset: EvalDataset, num_workers: int, rank: int = 0, num_ranks: int = 1
-) -> DataLoader[Any]:
-    """Loader of `Batch`es of one whole image each, or of none where the file is bad.
+) -> Iterator[tuple[Photo | None, BadFiles]]:
+    """The photos of a dataset, one by one; None for one that cannot be read.
 
-    Of several ranks, each gets every num_ranks-th image, and none comes twice.
+    Workers read those no larger than a window ahead. Larger ones are read here when their turn
+    comes, so that one of them is in memory at a time.
+
+    Of several ranks, each gets every num_ranks-th photo, and none comes twice.
     """
-    return DataLoader(
+    indices = range(rank, len(dataset), num_ranks)
+    if num_workers == 0:
+        yield from map(dataset.open_photo, indices)
+        return
+    loader: DataLoader[Any] = DataLoader(
         dataset,
-        batch_size=1,
-        sampler=range(rank, len(dataset), num_ranks),
-        collate_fn=collate,
+        batch_size=None,
+        sampler=indices,
+        collate_fn=_keep_item,
         pin_memory=torch.cuda.is_available(),
         **_worker_settings(num_workers, prefetch_factor=2),
     )
+    for item in loader:
+        if isinstance(item, int):
+            yield dataset.open_photo(item)
+            continue
+        sample, bad_files = item
+        yield None if sample is None else ReadyPhoto(sample, sample["sample_id"]), bad_files
+
+
+def _keep_item(item: object) -> object:
+    return item
 
 
 def add_bad_files(bad_files: BadFiles, found: BadFiles) -> None:

@@ -58,7 +58,9 @@ def evaluate_model(
         raise CheckpointError(f"the model in {model_dir} was trained on no task; train it first")
     hyperparameters = _choose_settings(model, description, settings)
     compute = choose_compute(hyperparameters)
-    predictor = Predictor(model.to(compute.device), tuple(trained), compute)
+    predictor = Predictor(
+        model.to(compute.device), tuple(trained), compute, hyperparameters.window_px
+    )
     with scratch_folder() as scratch_dir:
         readers = {
             name: open_reader(name, path, split, hyperparameters, scratch_dir)
@@ -71,8 +73,8 @@ def evaluate_model(
             name: build_quarantine([reader], hyperparameters) for name, reader in readers.items()
         }
         scores = Scores(model.tasks, list(datasets))
-        for batch in score_datasets(predictor, datasets, scores, hyperparameters.num_workers):
-            for name, bad_files in batch["bad_files"].items():
+        for found in score_datasets(predictor, datasets, scores, hyperparameters.num_workers):
+            for name, bad_files in found.items():
                 quarantines[name].add(bad_files)
         check_scored(scores, datasets)
     values = scores.compute(split)
@@ -115,6 +117,8 @@ def _choose_settings(
     return parse_hyperparameters({**own, **given}).model_copy(
         update={
             "gsd_m": description.get("gsd_m", Hyperparameters().gsd_m),
+            # The side of the windows that larger photos are predicted by follows from it.
+            "crop_size_px": trained_with.get("crop_size_px", Hyperparameters().crop_size_px),
             "azimuth_bins": find_task("segments", model.tasks).azimuth_bins or 1,
             "superstructures_weight": float(
                 any(task.name == "superstructures" for task in model.tasks)

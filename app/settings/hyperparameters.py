@@ -1,6 +1,6 @@
 """Hyperparameters: names, ranges, defaults and meaning."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -11,6 +11,9 @@ from app.settings.presets import PRESETS
 
 if TYPE_CHECKING:
     from app.base.tasks import Task
+
+# RID's photos have this side, so that each is predicted at once.
+LEAST_WINDOW_PX: Final = 512
 
 
 class Hyperparameters(BaseModel):
@@ -282,6 +285,14 @@ class Hyperparameters(BaseModel):
                 "Input should be above 0 where the weights of all other tasks are 0",
             )
         return depth_weight
+
+    @property
+    def window_px(self) -> int:
+        """Side of the windows that larger photos are predicted by, pixels.
+
+        Networks trained on larger windows are used to seeing as much.
+        """
+        return max(LEAST_WINDOW_PX, self.crop_size_px)
 
     @property
     def micro_batch_size(self) -> int:

@@ -77,7 +77,7 @@ def train(job: Job, pass_limit: PassLimit) -> None:
 
 
 def train_epoch(run: Run) -> None:
-    """Train on what is left of the epoch.
+    """Train on what is left of the epoch, and save it.
 
     Raises:
         StopRequested: If any rank was asked to stop.
@@ -93,6 +93,8 @@ def train_epoch(run: Run) -> None:
             raise StopRequested
         if run.state.step % run.hyperparameters.checkpoint_every_steps == 0:
             save_run(run)
+    if run.state.step % run.hyperparameters.checkpoint_every_steps:
+        save_run(run)  # whatever happens in validation does not lose the epoch
 
 
 def validate(run: Run) -> Scores:
@@ -101,14 +103,19 @@ def validate(run: Run) -> Scores:
     Raises:
         StopRequested: If any rank was asked to stop before the end.
         DataError: If not one image of a dataset could be read.
+        ConfigError: If memory does not suffice.
     """
     run.memory.enter_phase("val")
     scores = Scores(run.learned.tasks, list(run.datasets.val))
-    num_workers = run.hyperparameters.num_workers
-    for batch in score_datasets(
-        run.predictor, run.datasets.val, scores, num_workers, rank(), world_size()
+    for bad_files in score_datasets(
+        run.predictor,
+        run.datasets.val,
+        scores,
+        run.hyperparameters.num_workers,
+        run.settings.loss,
+        (rank(), world_size()),
     ):
-        run.datasets.set_aside(batch["bad_files"])
+        run.datasets.set_aside(bad_files)
         if run.job.stop_requested():
             break
     # Other ranks may have more or fewer images, so they agree only now.
@@ -163,7 +170,7 @@ def _explained_failures(memory: MemorySampler) -> Iterator[None]:
     """Add to torch's bare errors of a lost process which process was lost, and why."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if is_lost_peer(error):
             raise PeerLostError(str(error).splitlines()[0]) from error
         if not any(words in str(error) for words in _WORKER_ERRORS):
