@@ -88,6 +88,11 @@ class LargePhoto:
         kept = self._sample["image"].shape[-2:]
         # Pixels kept per pixel of the photo, at most 1, as cv2.resize has them.
         self._scale = (kept[0] / self.height_px, kept[1] / self.width_px)
+        # By row and by column of the photo, the kept one whose labels it has.
+        self._nearest = [
+            _find_nearest(*sides)
+            for sides in zip(kept, (self.height_px, self.width_px), strict=True)
+        ]
         self._centres = [self._find_centres(kind) for kind in self._sample["lines"]]
 
     def read_image(self, window: Window) -> Tensor:
@@ -130,13 +135,7 @@ class LargePhoto:
         """Labels keep their values; centres of lines are moved as points."""
         if self._scale == (1, 1):
             return {name: self._sample[name][..., window.rows, window.columns] for name in TARGETS}
-        y, x = (
-            torch.from_numpy((np.arange(start, start + length) + 0.5) * scale).long()
-            for start, length, scale in (
-                (window.top, window.height, self._scale[0]),
-                (window.left, window.width, self._scale[1]),
-            )
-        )
+        y, x = self._nearest[0][window.rows], self._nearest[1][window.columns]
         targets: Targets = {name: self._sample[name][..., y[:, None], x] for name in TARGETS}
         targets["lines"][targets["lines"] == 1] = 0
         for kind, (y, x) in zip(targets["lines"], self._centres, strict=True):
@@ -152,3 +151,10 @@ class LargePhoto:
         y, x = torch.nonzero(kind == 1, as_tuple=True)
         height_scale, width_scale = self._scale
         return ((y.double() + 0.5) / height_scale).long(), ((x.double() + 0.5) / width_scale).long()
+
+
+def _find_nearest(kept_px: int, side_px: int) -> Tensor:
+    """(side_px,) int64: the indices that cv2.resize takes labels from."""
+    numbers = np.arange(kept_px, dtype=np.float32)[None]
+    nearest = cv2.resize(numbers, (side_px, 1), interpolation=cv2.INTER_NEAREST_EXACT)
+    return torch.from_numpy(nearest[0]).long()

@@ -10,9 +10,9 @@ import torch
 from app.data.loading import (
     EvalDataset,
     TrainDataset,
-    build_eval_loader,
     build_train_loader,
     collate,
+    read_photos,
 )
 from app.data.order import (
     Epochs,
@@ -90,7 +90,7 @@ class PhotoWarnings:
 @pytest.mark.slow
 def test_workers_read_images_without_georeference_in_silence(tmp_path):
     photo = PhotoWarnings(write_raster(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8)))
-    assert [batch["bad_files"] for batch in build_eval_loader(photo, 1)] == [{"rid": []}]
+    assert list(read_photos(photo, 1)) == [(None, {"rid": []})]
 
 
 def test_a_stream_started_in_the_middle_goes_on_as_it_would_have(rid_dir):
@@ -130,12 +130,10 @@ def test_a_bad_file_is_replaced_and_named(rid_dir):
 def test_validation_leaves_a_bad_file_out(rid_dir):
     reader = RidDataset(rid_dir, "val")
     break_image(rid_dir, reader.sample_ids[1])
-    batches = list(build_eval_loader(EvalDataset(reader, EvalTransform(0.1)), num_workers=0))
-    assert [batch["sample_id"] for batch in batches] == [
-        [reader.sample_ids[0]], [], [reader.sample_ids[2]]
-    ]  # fmt: skip
-    assert batches[1]["bad_files"]["rid"][0].sample_id == reader.sample_ids[1]
-    assert batches[1]["image"].shape[0] == 0
+    first, second, third = read_photos(EvalDataset(reader, EvalTransform(0.1)), num_workers=0)
+    assert [first[0].sample_id, third[0].sample_id] == reader.sample_ids[::2]
+    assert second[0] is None
+    assert second[1]["rid"][0].sample_id == reader.sample_ids[1]
 
 
 def test_nothing_but_bad_files_is_no_sample(rid_dir):
@@ -260,17 +258,17 @@ def test_a_rank_with_nothing_to_do(rid_dir):
     sources = [source(6, 1.0)]
     assert keys_of(sources, 2, 2, 1, shard=Shard(1, 2)) == []
     dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
-    assert list(build_eval_loader(dataset, 0, rank=3, num_ranks=4)) == []
+    assert list(read_photos(dataset, 0, rank=3, num_ranks=4)) == []
 
 
 def test_ranks_share_the_images_to_validate_on(rid_dir):
     dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
     first, second, third = dataset.reader.sample_ids
     parts = [
-        [batch["sample_id"] for batch in build_eval_loader(dataset, 0, rank=i, num_ranks=2)]
+        [photo.sample_id for photo, _ in read_photos(dataset, 0, rank=i, num_ranks=2)]
         for i in (0, 1)
     ]
-    assert parts == [[[first], [third]], [[second]]]
+    assert parts == [[first, third], [second]]
 
 
 def test_small_photos_come_in_squares_and_none_is_left_out():
