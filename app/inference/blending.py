@@ -10,7 +10,6 @@ Memory is that of one window, and of the ramps below a row of windows over the p
 """
 
 import itertools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -19,10 +18,8 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import ALL_TASKS, TaskName, find_task
-from app.base.window import Window
+from app.base.window import Window, count_windows, find_ramp_px
 
-# Of a window's side. At most a third, so that the ramps of a window never meet.
-_RAMP_SHARE: Final = 4
 # Smallest probability that a logit is made of: float32 has no smaller normal number.
 _TINY: Final = torch.finfo(torch.float32).tiny
 
@@ -65,8 +62,8 @@ def spread_windows(length_px: int, window_px: int) -> list[Span]:
     """
     if length_px <= window_px:
         return [Span(0, 0, length_px, length_px, torch.ones(length_px))]
-    ramp_px = max(1, window_px // _RAMP_SHARE)
-    num_windows = math.ceil((length_px - ramp_px) / (window_px - ramp_px))
+    ramp_px = find_ramp_px(window_px)
+    num_windows = count_windows(length_px, window_px)
     last = length_px - window_px
     starts = [round(i * last / (num_windows - 1)) for i in range(num_windows)]
     # The first pixel of each ramp, in the middle of what two windows share.

@@ -131,7 +131,7 @@ print("batch", tuple(batch["image"].shape), sorted(batch["segments"].unique().to
 whole, _ = next(read_photos(datasets.val["toy"], num_workers=0))
 print("validated on", whole.sample_id)
 facts = count_facts(FactsRequest(texts, {"toy": str(folder)}, True, (), "fp32"))
-print("published", facts.num_photos, facts.num_val)
+print("published", facts.num_photos, facts.num_val["toy"])
 sys.exit(main(["check-data", "--toy", str(folder)]))
 """
 
