@@ -16,7 +16,7 @@ from app.base.dataset_names import DatasetName
 from app.base.errors import SampleError
 from app.base.logs import ignore_expected_warnings
 from app.data.geometry import SAME_GSD_TOLERANCE, pixel_ratio, size_at
-from app.data.order import SampleKey, TrainSource
+from app.data.order import ALONE, SampleKey, Shard, TrainSource
 from app.data.photos import LargePhoto, Photo, ReadyPhoto
 from app.data.reader import Reader
 from app.data.sample import PLANES, BadFile, Planes, Sample, make_planes
@@ -150,7 +150,7 @@ def build_train_loader(
 
 
 def read_photos(
-    dataset: EvalDataset, num_workers: int, rank: int = 0, num_ranks: int = 1
+    dataset: EvalDataset, num_workers: int, shard: Shard = ALONE
 ) -> Iterator[tuple[Photo | None, BadFiles]]:
     """The photos of a dataset, one by one; None for one that cannot be read.
 
@@ -159,7 +159,7 @@ def read_photos(
 
     Of several ranks, each gets every num_ranks-th photo, and none comes twice.
     """
-    indices = range(rank, len(dataset), num_ranks)
+    indices = range(shard.rank, len(dataset), shard.num_ranks)
     if num_workers == 0:
         yield from map(dataset.open_photo, indices)
         return

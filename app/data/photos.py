@@ -12,7 +12,7 @@ from torch import Tensor
 from app.base.window import Window
 from app.data.geometry import pixel_ratio, resample_whole, size_at
 from app.data.lines import line_reach_px
-from app.data.sample import TARGETS, Planes, Sample
+from app.data.sample import PLANES, TARGETS, PlaneName, Planes, Sample, make_planes
 from app.data.transforms import EvalTransform, Targets
 
 
@@ -81,7 +81,8 @@ class LargePhoto:
         self._transform = transform
         ratio = pixel_ratio(sample, transform.gsd_m)
         self._gsd_m = sample["gsd_m"] if ratio == 1 else transform.gsd_m
-        self._sample = resample_whole(sample, transform.gsd_m) if ratio > 1 else sample
+        kept_sample = resample_whole(sample, transform.gsd_m) if ratio > 1 else sample
+        self._sample: Planes = make_planes(lambda name: _fold_unknown(name, kept_sample[name]))
         height, width = sample["image"].shape[-2:]
         self.sample_id = sample["sample_id"]
         self.height_px, self.width_px = size_at(height, width, ratio)
@@ -151,6 +152,13 @@ class LargePhoto:
         y, x = torch.nonzero(kind == 1, as_tuple=True)
         height_scale, width_scale = self._scale
         return ((y.double() + 0.5) / height_scale).long(), ((x.double() + 0.5) / width_scale).long()
+
+
+def _fold_unknown(name: PlaneName, plane: Tensor) -> Tensor:
+    """The plane; of one that is unknown everywhere a single pixel, seen as all of them."""
+    blank = PLANES[name].blank(1, 1)
+    is_unknown = plane.isnan() if plane.is_floating_point() else plane == blank
+    return blank.expand(plane.shape) if name != "image" and is_unknown.all() else plane
 
 
 def _find_nearest(kept_px: int, side_px: int) -> Tensor:

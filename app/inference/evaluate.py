@@ -18,6 +18,7 @@ from app.metrics.headlines import headline
 from app.model.devices import choose_compute
 from app.model.export import load_exported_model
 from app.model.network import HybridRoofModel
+from app.resources.shared_memory import fit_workers
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters
 
@@ -73,7 +74,10 @@ def evaluate_model(
             name: build_quarantine([reader], hyperparameters) for name, reader in readers.items()
         }
         scores = Scores(model.tasks, list(datasets))
-        for found in score_datasets(predictor, datasets, scores, hyperparameters.num_workers):
+        # Batches of training, which there are none of here, would leave less room to workers.
+        alone = hyperparameters.model_copy(update={"batch_size": 1, "grad_accum_steps": 1})
+        num_workers = fit_workers(alone, num_local_processes=1).num_workers
+        for found in score_datasets(predictor, datasets, scores, num_workers):
             for name, bad_files in found.items():
                 quarantines[name].add(bad_files)
         check_scored(scores, datasets)

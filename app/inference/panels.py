@@ -3,14 +3,14 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from app.base.errors import ConfigError
+from app.base.errors import ConfigError, StopRequested
 from app.base.tasks import TaskName, find_task
 from app.base.window import Window
 from app.data.loading import EvalDataset
@@ -31,41 +31,61 @@ _Array = npt.NDArray[Any]  # uint8 or float32
 
 
 def collect_panels(
-    predictor: Predictor, datasets: Sequence[EvalDataset], limit_s: float = math.inf
+    predictor: Predictor,
+    datasets: Sequence[EvalDataset],
+    limit_s: float = math.inf,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> list[Panel]:
     """About six images, shared among the datasets and evenly spread in each.
 
     Every dataset gives at least one, unless it cannot be read, or memory does not suffice for it,
-    which is logged. Once limit_s is over, no further image is begun.
+    which is logged. Once limit_s is over, no further image is begun, and one under way is left out;
+    likewise after a stop.
     """
     deadline_s = time.monotonic() + limit_s
+
+    def is_over() -> bool:
+        return time.monotonic() > deadline_s or stop_requested()
+
     panels: list[Panel] = []
     for number, dataset in enumerate(datasets):
         share = _NUM_PANELS // len(datasets) + (number < _NUM_PANELS % len(datasets))
         num_panels = min(max(1, share), len(dataset))
         for i in range(num_panels):
-            if time.monotonic() > deadline_s:
+            if is_over():
                 return panels
             try:
                 with explained_shortage(f"drawing a photo of {dataset.reader.title}"):
                     photo, _ = dataset.open_photo(i * len(dataset) // num_panels)
                     if photo is not None:
-                        panels.append(draw_panel(predictor, photo, dataset.reader.title))
+                        panel = draw_panel(predictor, photo, dataset.reader.title, is_over)
+                        panels.append(panel)
+            except StopRequested:
+                return panels
             except ConfigError as error:  # the model is worth more than its pictures
                 logger.warning("the report has a picture less: %s", error)
     return panels
 
 
-def draw_panel(predictor: Predictor, photo: Photo, dataset: str) -> Panel:
+def draw_panel(
+    predictor: Predictor, photo: Photo, dataset: str, is_over: Callable[[], bool] = lambda: False
+) -> Panel:
     """Truth and prediction of a photo, at no more pixels than the report shows.
 
     Args:
         predictor: The network.
         photo: A photo of any size.
         dataset: Title of its dataset.
+        is_over: Asked before every part but the first.
+
+    Raises:
+        ConfigError: If memory does not hold a single window.
+        StopRequested: If it is over.
     """
     small = _SmallPanes(photo.height_px, photo.width_px)
-    for block in predict_blocks(predictor, photo):
+    for number, block in enumerate(predict_blocks(predictor, photo)):
+        if number > 0 and is_over():
+            raise StopRequested
         small.add_areas(block.window, "image", photo.read_image(block.window).numpy())
         for name, target in photo.read_targets(block.window).items():
             small.add(block.window, f"{name}_target", target.numpy(), is_lines=name == "lines")

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from app.base.dataset_names import DatasetName
-from app.base.errors import DataError, join_problems
+from app.base.errors import DataError, StopRequested, join_problems
 from app.base.tasks import TASK_NAMES, Task, TaskName
 from app.base.window import Window
 from app.data.loading import BadFiles, EvalDataset, read_photos
+from app.data.order import ALONE, Shard
 from app.data.photos import Photo
 from app.inference.predictor import Predictor
 from app.inference.shortage import explained_shortage
@@ -25,10 +26,14 @@ class Scores:
     Args:
         tasks: Tasks of the network.
         names: Datasets to be scored.
+        loss: The losses of training, to be counted too; None counts none.
     """
 
-    def __init__(self, tasks: Sequence[Task], names: Sequence[DatasetName]) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], names: Sequence[DatasetName], loss: RoofLoss | None = None
+    ) -> None:
         self._tasks = tasks
+        self.loss = loss
         self.metrics = {name: RoofMetrics(tasks) for name in names}
         self.num_samples = dict.fromkeys(names, 0)
 
@@ -70,8 +75,8 @@ def score_datasets(
     datasets: Mapping[DatasetName, EvalDataset],
     scores: Scores,
     num_workers: int,
-    loss: RoofLoss | None = None,
-    share: tuple[int, int] = (0, 1),
+    shard: Shard = ALONE,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Iterator[BadFiles]:
     """Score a network on one dataset after the other, yielding after every photo what was bad.
 
@@ -83,14 +88,15 @@ def score_datasets(
         datasets: Photos to score, by dataset.
         scores: Get the sums.
         num_workers: Processes that read ahead.
-        loss: The losses of training; None counts none.
-        share: Which rank this is, and how many there are.
+        shard: Which rank this is, and how many there are.
+        stop_requested: Asked within photos.
 
     Raises:
         ConfigError: If memory does not suffice.
+        StopRequested: If asked to stop within a photo, which may take minutes.
     """
     for name, dataset in datasets.items():
-        photos = read_photos(dataset, num_workers, *share)
+        photos = read_photos(dataset, num_workers, shard)
         while True:
             with explained_shortage(f"reading a photo of {dataset.reader.title} to be scored"):
                 photo, bad_files = next(photos, (None, None))
@@ -99,13 +105,17 @@ def score_datasets(
             if photo is not None:
                 what = f"scoring {photo.sample_id} ({photo.width_px} x {photo.height_px} px)"
                 with explained_shortage(what):
-                    score_photo(predictor, photo, scores.metrics[name], loss)
+                    score_photo(predictor, photo, scores.metrics[name], scores.loss, stop_requested)
                 scores.num_samples[name] += 1
             yield bad_files
 
 
 def score_photo(
-    predictor: Predictor, photo: Photo, metrics: RoofMetrics, loss: RoofLoss | None = None
+    predictor: Predictor,
+    photo: Photo,
+    metrics: RoofMetrics,
+    loss: RoofLoss | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> None:
     """Score a network on a photo of any size.
 
@@ -114,6 +124,11 @@ def score_photo(
         photo: The photo.
         metrics: Where it counts.
         loss: The losses of training; None counts none.
+        stop_requested: Asked after every part.
+
+    Raises:
+        ConfigError: If memory does not hold a single window.
+        StopRequested: If asked to stop; the photo counts for nothing then, or in part.
     """
     whole = Window(0, 0, photo.height_px, photo.width_px)
     of_photo = metrics.open_photo(photo.height_px, photo.width_px)
@@ -127,6 +142,9 @@ def score_photo(
             metrics.update(one, {name: target[None] for name, target in targets.items()})
             return
         of_photo.add(block.window, logits, targets)
+        del block, logits, targets  # or they would lie beside the next windows
+        if stop_requested():
+            raise StopRequested
     of_photo.close()
 
 

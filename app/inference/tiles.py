@@ -77,3 +77,4 @@ def predict_blocks(predictor: Predictor, photo: WindowSource) -> Iterator[Block]
             else:
                 yield Block(*blender.add(own, row, column))
         done += len(batch)
+        del images, logits, own  # or they would lie beside those of the next windows

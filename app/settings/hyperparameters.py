@@ -46,7 +46,8 @@ class Hyperparameters(BaseModel):
 
     crop_size_px: int = setting(256, "Data", ge=64, le=2048, multiple_of=32)
     """Side of the square training windows, pixels. Larger windows show whole roofs but cost memory
-    and time with the square of the side. Validation always uses whole images."""
+    and time with the square of the side. Validation uses whole photos, larger ones by overlapping
+    windows of this side, or of 512 px where that is more."""
 
     dataset_weights: str = setting("rid=0.5,roofline=0.25,airs=0.25", "Data", min_length=1)
     """Shares of the datasets in every step, as name=share,...; those of absent datasets go to the

@@ -142,6 +142,8 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
         run.predictor,
         list(run.datasets.val.values()),
         _STOP_PANELS_S if is_stopped else math.inf,
+        # One that has stopped this run is heard for ever.
+        (lambda: False) if is_stopped else run.job.stop_requested,
     )
     tasks = list(run.learned.task_weights)
     document = {

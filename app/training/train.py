@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from tqdm import tqdm
 
 from app.base.errors import DataError, PeerLostError, StopRequested
+from app.data.order import Shard
 from app.inference.scoring import Scores, check_scored, score_datasets
 from app.job.job import Job
 from app.model.devices import choose_compute
@@ -106,20 +107,18 @@ def validate(run: Run) -> Scores:
         ConfigError: If memory does not suffice.
     """
     run.memory.enter_phase("val")
-    scores = Scores(run.learned.tasks, list(run.datasets.val))
-    for bad_files in score_datasets(
-        run.predictor,
-        run.datasets.val,
-        scores,
-        run.hyperparameters.num_workers,
-        run.settings.loss,
-        (rank(), world_size()),
-    ):
-        run.datasets.set_aside(bad_files)
-        if run.job.stop_requested():
-            break
+    scores = Scores(run.learned.tasks, list(run.datasets.val), run.settings.loss)
+    num_workers = run.hyperparameters.num_workers
+    shard, stop_requested = Shard(rank(), world_size()), run.job.stop_requested
+    with contextlib.suppress(StopRequested):  # all ranks agree on a stop below
+        for bad_files in score_datasets(
+            run.predictor, run.datasets.val, scores, num_workers, shard, stop_requested
+        ):
+            run.datasets.set_aside(bad_files)
+            if stop_requested():
+                break
     # Other ranks may have more or fewer images, so they agree only now.
-    if is_any(run.job.stop_requested()):
+    if is_any(stop_requested()):
         raise StopRequested
     scores.add_other_ranks(all_reduce_sum)
     check_scored(scores, run.datasets.val)

@@ -258,16 +258,13 @@ def test_a_rank_with_nothing_to_do(rid_dir):
     sources = [source(6, 1.0)]
     assert keys_of(sources, 2, 2, 1, shard=Shard(1, 2)) == []
     dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
-    assert list(read_photos(dataset, 0, rank=3, num_ranks=4)) == []
+    assert list(read_photos(dataset, 0, Shard(3, 4))) == []
 
 
 def test_ranks_share_the_images_to_validate_on(rid_dir):
     dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
     first, second, third = dataset.reader.sample_ids
-    parts = [
-        [photo.sample_id for photo, _ in read_photos(dataset, 0, rank=i, num_ranks=2)]
-        for i in (0, 1)
-    ]
+    parts = [[photo.sample_id for photo, _ in read_photos(dataset, 0, Shard(i, 2))] for i in (0, 1)]
     assert parts == [[first, third], [second]]
 
 

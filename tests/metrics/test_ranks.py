@@ -9,6 +9,7 @@ from torch import nn
 
 from app.base.tasks import ALL_TASKS, TASK_NAMES, build_tasks, relabelling
 from app.data.loading import EvalDataset
+from app.data.order import Shard
 from app.data.rid.dataset import RidDataset
 from app.data.transforms import EvalTransform
 from app.inference.predictor import Predictor
@@ -122,10 +123,10 @@ class PointWise(nn.Module):
 def score_rid(data_dir):
     """Scores of all ranks for RID's validation images, each rank reading its part."""
     datasets = {"rid": EvalDataset(RidDataset(Path(data_dir) / "rid", "val"), EvalTransform(0.1))}
-    scores = Scores(ALL_TASKS, ["rid"])
+    scores = Scores(ALL_TASKS, ["rid"], RoofLoss(ALL_TASKS))
     predictor = Predictor(PointWise(), TASK_NAMES, Compute(CPU))
-    ranks = (distributed.rank(), distributed.world_size())
-    for _ in score_datasets(predictor, datasets, scores, 0, RoofLoss(ALL_TASKS), ranks):
+    shard = Shard(distributed.rank(), distributed.world_size())
+    for _ in score_datasets(predictor, datasets, scores, 0, shard):
         pass
     own = dict(scores.num_samples)
     scores.add_other_ranks(distributed.all_reduce_sum)

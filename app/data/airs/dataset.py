@@ -283,9 +283,9 @@ class AirsWindows(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._cells)
 
-    def extent_m(self, index: int) -> tuple[float, float]:  # noqa: ARG002
-        """As Reader.extent_m: squares, narrower only where a whole tile is."""
-        return CELL_M, CELL_M
+    def extent_m(self, index: int) -> tuple[float, float]:
+        """As Reader.extent_m: about that of the cell."""
+        return self._dataset.extent_m(int(self._cells[index]))
 
     def __getitem__(self, index: int) -> Sample:
         """Read one square.
