@@ -236,6 +236,7 @@ class TrainBatches(Iterator[Batch]):
             hyperparameters.num_workers,
             hyperparameters.prefetch_factor,
         )
+        self._batches: PatientBatches[Batch]
         self._batches = PatientBatches(loader, self._name_next, stop_requested)
 
     def __next__(self) -> Batch:
@@ -306,7 +307,8 @@ def build_eval_dataset(reader: TrainReader, hyperparameters: Hyperparameters) ->
     transform = EvalTransform(hyperparameters.gsd_m, hyperparameters.azimuth_bins)
     limit = hyperparameters.max_val_samples
     view = reader.eval_view(limit)
-    return EvalDataset(view, transform, spread(range(len(view)), limit))
+    chosen = spread(range(len(view)), limit)
+    return EvalDataset(view, transform, chosen, hyperparameters.window_px)
 
 
 def build_quarantine(readers: Sequence[Reader], hyperparameters: Hyperparameters) -> Quarantine:

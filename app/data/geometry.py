@@ -132,8 +132,13 @@ def resample_whole(sample: Sample, gsd_m: float) -> Sample:
     if ratio == 1:
         return sample
     height, width = sample["image"].shape[-2:]
-    size = (max(1, round(height / ratio)), max(1, round(width / ratio)))
+    size = size_at(height, width, ratio)
     return _warp(sample, _Frame(Pose(), (height / 2, width / 2), size, ratio), gsd_m)
+
+
+def size_at(height: int, width: int, ratio: float) -> tuple[int, int]:
+    """Rows and columns of a whole photo at another distance, by its pixels per pixel there."""
+    return max(1, round(height / ratio)), max(1, round(width / ratio))
 
 
 class _Box(NamedTuple):

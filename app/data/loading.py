@@ -4,10 +4,12 @@ A training sample depends on (seed, epoch, its number in the epoch) alone. So it
 or 8 workers, and a run that starts in the middle of an epoch sees exactly what it would have seen.
 """
 
+import contextlib
 import multiprocessing
 import multiprocessing.process
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -17,14 +19,19 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from app.base.dataset_names import DatasetName
 from app.base.errors import SampleError, WorkerLostError
 from app.base.logs import ignore_expected_warnings
-from app.data.order import SampleKey, TrainSource
+from app.data.geometry import SAME_GSD_TOLERANCE, pixel_ratio, size_at
+from app.data.order import ALONE, SampleKey, Shard, TrainSource
+from app.data.photos import LargePhoto, Photo, ReadyPhoto
 from app.data.reader import Reader
 from app.data.sample import PLANES, BadFile, Planes, Sample, make_planes
 from app.data.transforms import EvalTransform, TrainTransform
-from app.data.waiting import PatientReader
+from app.data.waiting import PatientReader, wait_for
 from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
+from app.settings.hyperparameters import LEAST_WINDOW_PX
 
 _MAX_REPLACEMENTS = 20
+
+Item = TypeVar("Item")
 
 
 # Files that cannot be read, by dataset.
@@ -80,26 +87,53 @@ class TrainDataset(Dataset[tuple[Sample | None, BadFiles]]):
         return None
 
 
-class EvalDataset(Dataset[tuple[Sample | None, BadFiles]]):
-    """Whole images at the common ground sampling distance; None for one that cannot be read.
+class EvalDataset(Dataset[tuple[Sample | None, BadFiles] | int]):
+    """Whole photos at the common ground sampling distance.
 
     Args:
         reader: Where samples come from.
         transform: Applied to every sample.
         indices: Which samples; all by default.
+        window_px: Side of a window; photos that are larger are kept as their files have them.
     """
 
     def __init__(
-        self, reader: Reader, transform: EvalTransform, indices: Sequence[int] | None = None
+        self,
+        reader: Reader,
+        transform: EvalTransform,
+        indices: Sequence[int] | None = None,
+        window_px: int = LEAST_WINDOW_PX,
     ) -> None:
         self.reader = reader
         self.transform = transform
         self.indices = range(len(reader)) if indices is None else indices
+        self.window_px = window_px
+        # Photos of nearly the common distance keep their pixels, and may be as much wider.
+        self._largest_m = window_px * transform.gsd_m * (1 + SAME_GSD_TOLERANCE)
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[Sample | None, BadFiles]:
+    def open_photo(self, index: int) -> tuple[Photo | None, BadFiles]:
+        """A photo, read by this process; None where it cannot be read."""
+        try:
+            sample = self.reader[self.indices[index]]
+            height, width = sample["image"].shape[-2:]
+            size = size_at(height, width, pixel_ratio(sample, self.transform.gsd_m))
+            if max(size) > self.window_px:
+                return LargePhoto(sample, self.transform), {}
+            return ReadyPhoto(self.transform(sample), sample["sample_id"]), {}
+        except SampleError as error:
+            return None, {self.reader.name: [BadFile(error.sample_id, error.path, str(error))]}
+
+    def __getitem__(self, index: int) -> tuple[Sample | None, BadFiles] | int:
+        """A photo as a worker hands it over; of one larger than a window, its number.
+
+        Those would fill /dev/shm, and as many be in memory as there are workers.
+        """
+        extent_m = self.reader.extent_m(self.indices[index])
+        if extent_m is not None and max(extent_m) > self._largest_m:
+            return index
         try:
             return self.transform(self.reader[self.indices[index]]), {}
         except SampleError as error:
@@ -122,25 +156,56 @@ def build_train_loader(
     )
 
 
-def build_eval_loader(
-    dataset: EvalDataset, num_workers: int, rank: int = 0, num_ranks: int = 1
-) -> DataLoader[Any]:
-    """Loader of `Batch`es of one whole image each, or of none where the file is bad.
+def read_photos(
+    dataset: EvalDataset,
+    num_workers: int,
+    shard: Shard = ALONE,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> Generator[tuple[Photo | None, BadFiles], None, None]:
+    """The photos of a dataset, one by one; None for one that cannot be read.
 
-    Of several ranks, each gets every num_ranks-th image, and none comes twice.
+    Workers read those no larger than a window ahead. Larger ones are read here when their turn
+    comes, so that one of them is in memory at a time.
+
+    Of several ranks, each gets every num_ranks-th photo, and none comes twice.
+
+    Raises:
+        StopRequested: If asked to stop while a photo cannot be read.
+        WorkerLostError: If a worker has ended.
     """
-    return DataLoader(
+    what = f"a validation image of {dataset.reader.title}"
+
+    def open_photo(index: int) -> tuple[Photo | None, BadFiles]:
+        return wait_for(partial(dataset.open_photo, index), what, stop_requested)
+
+    indices = range(shard.rank, len(dataset), shard.num_ranks)
+    if num_workers == 0:
+        yield from map(open_photo, indices)
+        return
+    loader: DataLoader[Any] = DataLoader(
         dataset,
-        batch_size=1,
-        sampler=range(rank, len(dataset), num_ranks),
-        collate_fn=collate,
+        batch_size=None,
+        sampler=indices,
+        collate_fn=_keep_item,
         pin_memory=torch.cuda.is_available(),
         **_worker_settings(num_workers, prefetch_factor=2),
     )
+    items: PatientBatches[Any] = PatientBatches(loader, lambda: what, stop_requested)
+    with contextlib.closing(items):
+        for item in items:
+            if isinstance(item, int):
+                yield open_photo(item)
+                continue
+            sample, bad_files = item
+            yield None if sample is None else ReadyPhoto(sample, sample["sample_id"]), bad_files
 
 
-class PatientBatches(Iterator[Batch]):
-    """A loader's batches, waited for by a PatientReader.
+def _keep_item(item: object) -> object:
+    return item
+
+
+class PatientBatches(Iterator[Item]):
+    """What a loader gives, batch by batch or item by item, waited for by a PatientReader.
 
     Args:
         loader: Its workers start with the first batch.
@@ -155,13 +220,13 @@ class PatientBatches(Iterator[Batch]):
         stop_requested: Callable[[], bool],
     ) -> None:
         self._loader = loader
-        self._batches: Iterator[Batch] | None = None
+        self._batches: Iterator[Item] | None = None
         self._workers: set[multiprocessing.process.BaseProcess] = set()
         self._is_closed = False
         self._device: int | None = None
-        self._reader: PatientReader[Batch | None] = PatientReader(self._read, what, stop_requested)
+        self._reader: PatientReader[Item | None] = PatientReader(self._read, what, stop_requested)
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Item:
         """The next batch.
 
         Raises:
@@ -200,7 +265,7 @@ class PatientBatches(Iterator[Batch]):
         self._is_closed = True
         self._batches = None  # its workers end with it
 
-    def _read(self) -> Batch | None:
+    def _read(self) -> Item | None:
         if self._device is not None:
             torch.cuda.set_device(self._device)
         assert self._batches is not None

@@ -51,6 +51,12 @@ class Reader(Protocol):
     def __len__(self) -> int:
         """How many samples there are."""
 
+    def extent_m(self, index: int) -> tuple[float, float] | None:
+        """Height and width of a sample in metres, found without reading its pixels.
+
+        None where it cannot be told; what cannot be read is found out when it is.
+        """
+
     def __getitem__(self, index: int) -> Sample:
         """A whole sample at its own ground sampling distance.
 

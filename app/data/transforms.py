@@ -4,12 +4,14 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from app.base.tasks import AzimuthBins, relabelling
+from app.base.tasks import AzimuthBins, TaskName, relabelling
 from app.data.geometry import cut_window, draw_centre, draw_pose, resample_whole
 from app.data.lines import draw_lines, line_reach_px
 from app.data.photometry import change_light
@@ -22,6 +24,14 @@ _SEAM_PX = 4
 _MIN_FILLED_SIDE = 0.85
 # But tiny photos are padded more, so that no sample holds thousands of them.
 _MIN_WINDOW_PX = 32
+
+# Per task as in Sample, of a part of a photo.
+Targets = dict[TaskName, Tensor]
+
+
+class _Finished(TypedDict):
+    lines: Tensor
+    segments: Tensor
 
 
 def windows_per_side(crop_size_px: int, photo_size_px: float) -> int:
@@ -65,7 +75,7 @@ class TrainTransform:
         sample = reader.draw(index, pose.span(size_px) * self.gsd_m, rng)
         centre = draw_centre(sample, pose, size_px, self.gsd_m, rng)
         window = cut_window(sample, pose, centre, size_px, self.gsd_m)
-        return _trim(_finish(window, self.azimuth_bins), margin_px)
+        return _trim(_finish_sample(window, self.azimuth_bins), margin_px)
 
     def compose(self, windows: Sequence[Sample], rng: np.random.Generator) -> Sample:
         """A training sample of one window or of several side by side, in one light.
@@ -116,17 +126,29 @@ class EvalTransform:
 
     def __call__(self, sample: Sample) -> Sample:
         """A new sample, with its targets as the metrics take them."""
-        return _finish(resample_whole(sample, self.gsd_m), self.azimuth_bins)
+        return _finish_sample(resample_whole(sample, self.gsd_m), self.azimuth_bins)
+
+    def finish_targets(self, targets: Targets, gsd_m: float) -> Targets:
+        """Targets as the metrics take them, of a part of a photo.
+
+        Args:
+            targets: Resampled, lines as centre lines.
+            gsd_m: Metres per pixel.
+        """
+        finished = _finish(targets["lines"], targets["segments"], gsd_m, self.azimuth_bins)
+        return {**targets, "lines": finished["lines"], "segments": finished["segments"]}
 
 
-def _finish(sample: Sample, azimuth_bins: AzimuthBins) -> Sample:
+def _finish_sample(sample: Sample, azimuth_bins: AzimuthBins) -> Sample:
+    finished = _finish(sample["lines"], sample["segments"], sample["gsd_m"], azimuth_bins)
+    return {**sample, **finished}
+
+
+def _finish(lines: Tensor, segments: Tensor, gsd_m: float, azimuth_bins: AzimuthBins) -> _Finished:
     """Lines drawn at their width, segments in the labels of the task."""
-    lines = draw_lines(sample["lines"].numpy(), sample["gsd_m"])
-    segments = _relabelling(azimuth_bins)[sample["segments"].numpy()]
     return {
-        **sample,
-        "lines": torch.from_numpy(lines),
-        "segments": torch.from_numpy(segments),
+        "lines": torch.from_numpy(draw_lines(lines.numpy(), gsd_m)),
+        "segments": torch.from_numpy(_relabelling(azimuth_bins)[segments.numpy()]),
     }
 
 

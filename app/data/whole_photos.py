@@ -21,6 +21,10 @@ class WholePhotos(Dataset[Sample]):
         """The whole sample, as TrainReader.draw allows."""
         return self[index]
 
+    def extent_m(self, index: int) -> tuple[float, float] | None:  # noqa: ARG002
+        """As Reader.extent_m: not told."""
+        return None
+
     def pass_order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """(len,) indices in which one pass visits the samples: each once, in drawn order."""
         return rng.permutation(len(self))

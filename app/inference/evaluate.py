@@ -18,6 +18,7 @@ from app.metrics.headlines import headline
 from app.model.devices import choose_compute
 from app.model.export import load_exported_model
 from app.model.network import HybridRoofModel
+from app.resources.shared_memory import fit_workers
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters
 
@@ -58,7 +59,9 @@ def evaluate_model(
         raise CheckpointError(f"the model in {model_dir} was trained on no task; train it first")
     hyperparameters = _choose_settings(model, description, settings)
     compute = choose_compute(hyperparameters)
-    predictor = Predictor(model.to(compute.device), tuple(trained), compute)
+    predictor = Predictor(
+        model.to(compute.device), tuple(trained), compute, hyperparameters.window_px
+    )
     with scratch_folder() as scratch_dir:
         readers = {
             name: open_reader(name, path, split, hyperparameters, scratch_dir)
@@ -71,8 +74,11 @@ def evaluate_model(
             name: build_quarantine([reader], hyperparameters) for name, reader in readers.items()
         }
         scores = Scores(model.tasks, list(datasets))
-        for batch in score_datasets(predictor, datasets, scores, hyperparameters.num_workers):
-            for name, bad_files in batch["bad_files"].items():
+        # Batches of training, which there are none of here, would leave less room to workers.
+        alone = hyperparameters.model_copy(update={"batch_size": 1, "grad_accum_steps": 1})
+        num_workers = fit_workers(alone, num_local_processes=1).num_workers
+        for found in score_datasets(predictor, datasets, scores, num_workers):
+            for name, bad_files in found.items():
                 quarantines[name].add(bad_files)
         check_scored(scores, datasets)
     values = scores.compute(split)
@@ -115,6 +121,8 @@ def _choose_settings(
     return parse_hyperparameters({**own, **given}).model_copy(
         update={
             "gsd_m": description.get("gsd_m", Hyperparameters().gsd_m),
+            # The side of the windows that larger photos are predicted by follows from it.
+            "crop_size_px": trained_with.get("crop_size_px", Hyperparameters().crop_size_px),
             "azimuth_bins": find_task("segments", model.tasks).azimuth_bins or 1,
             "superstructures_weight": float(
                 any(task.name == "superstructures" for task in model.tasks)

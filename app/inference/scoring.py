@@ -1,19 +1,24 @@
 """How well a model does: each dataset by itself, and all of them together."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from app.base.dataset_names import DatasetName
-from app.base.errors import DataError, join_problems
-from app.base.tasks import Task
-from app.data.loading import Batch, EvalDataset, PatientBatches, build_eval_loader
+from app.base.errors import DataError, StopRequested, join_problems
+from app.base.tasks import TASK_NAMES, Task, TaskName
+from app.base.window import Window
+from app.data.loading import BadFiles, EvalDataset, read_photos
 from app.data.order import ALONE, Shard
+from app.data.photos import Photo
 from app.inference.predictor import Predictor
+from app.inference.shortage import explained_shortage
+from app.inference.tiles import Block, predict_blocks
 from app.metrics.definitions import MetricValue
 from app.metrics.roof_metrics import ConfusionMatrix, RoofMetrics
+from app.model.losses import RoofLoss, count_known
 
 
 class Scores:
@@ -22,10 +27,14 @@ class Scores:
     Args:
         tasks: Tasks of the network.
         names: Datasets to be scored.
+        loss: The losses of training, to be counted too; None counts none.
     """
 
-    def __init__(self, tasks: Sequence[Task], names: Sequence[DatasetName]) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], names: Sequence[DatasetName], loss: RoofLoss | None = None
+    ) -> None:
         self._tasks = tasks
+        self.loss = loss
         self.metrics = {name: RoofMetrics(tasks) for name in names}
         self.num_samples = dict.fromkeys(names, 0)
 
@@ -69,33 +78,91 @@ def score_datasets(
     num_workers: int,
     shard: Shard = ALONE,
     stop_requested: Callable[[], bool] = lambda: False,
-) -> Iterator[Batch]:
-    """Score a network on one dataset after the other, yielding every batch when it is counted.
+) -> Iterator[BadFiles]:
+    """Score a network on one dataset after the other, yielding after every photo what was bad.
 
     Of several ranks, each scores its part of every dataset; `Scores.add_other_ranks` adds them up.
     `check_scored` comes last.
 
+    Args:
+        predictor: The network.
+        datasets: Photos to score, by dataset.
+        scores: Get the sums.
+        num_workers: Processes that read ahead.
+        shard: Which rank this is, and how many there are.
+        stop_requested: Asked within photos, and while one cannot be read.
+
     Raises:
-        StopRequested: If asked to stop while an image cannot be read.
+        ConfigError: If memory does not suffice.
+        StopRequested: If asked to stop meanwhile.
     """
     for name, dataset in datasets.items():
-        loader = build_eval_loader(dataset, num_workers, shard.rank, shard.num_ranks)
-        what = f"a validation image of {dataset.reader.title}"
-        batches = PatientBatches(loader, lambda what=what: what, stop_requested)  # type: ignore[misc]
-        with contextlib.closing(batches):
-            for batch in score_batches(predictor, batches, scores.metrics[name]):
-                scores.num_samples[name] += len(batch["sample_id"])
-                yield batch
+        with contextlib.closing(read_photos(dataset, num_workers, shard, stop_requested)) as photos:
+            while True:
+                with explained_shortage(f"reading a photo of {dataset.reader.title} to be scored"):
+                    photo, bad_files = next(photos, (None, None))
+                if bad_files is None:
+                    break
+                if photo is not None:
+                    what = f"scoring {photo.sample_id} ({photo.width_px} x {photo.height_px} px)"
+                    with explained_shortage(what):
+                        score_photo(
+                            predictor, photo, scores.metrics[name], scores.loss, stop_requested
+                        )
+                    scores.num_samples[name] += 1
+                yield bad_files
 
 
-def score_batches(
-    predictor: Predictor, batches: Iterable[Batch], metrics: RoofMetrics
-) -> Iterator[Batch]:
-    """Score a network batch by batch, yielding each; batches without a sample are passed over."""
-    for batch in batches:
-        if batch["sample_id"]:
-            metrics.update(predictor.predict(batch["image"]), batch)
-        yield batch
+def score_photo(
+    predictor: Predictor,
+    photo: Photo,
+    metrics: RoofMetrics,
+    loss: RoofLoss | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> None:
+    """Score a network on a photo of any size.
+
+    Args:
+        predictor: The network.
+        photo: The photo.
+        metrics: Where it counts.
+        loss: The losses of training; None counts none.
+        stop_requested: Asked after every part.
+
+    Raises:
+        ConfigError: If memory does not hold a single window.
+        StopRequested: If asked to stop; the photo counts for nothing then, or in part.
+    """
+    whole = Window(0, 0, photo.height_px, photo.width_px)
+    of_photo = metrics.open_photo(photo.height_px, photo.width_px)
+    for block in predict_blocks(predictor, photo):
+        targets = photo.read_targets(block.window)
+        if loss is not None:
+            _add_losses(metrics, loss, block, targets)
+        logits = {name: values.cpu() for name, values in block.logits.items()}
+        if block.window == whole:
+            one = {name: values[None] for name, values in logits.items()}
+            metrics.update(one, {name: target[None] for name, target in targets.items()})
+            return
+        of_photo.add(block.window, logits, targets)
+        del block, logits, targets  # or they would lie beside the next windows
+        if stop_requested():
+            raise StopRequested
+    of_photo.close()
+
+
+@torch.inference_mode()
+def _add_losses(
+    metrics: RoofMetrics, loss: RoofLoss, block: Block, targets: Mapping[TaskName, Tensor]
+) -> None:
+    logits = {name: values[None] for name, values in block.logits.items()}
+    known = {
+        name: targets[name][None].to(values.device, non_blocking=True)
+        for name, values in logits.items()
+    }
+    counts = count_known(known).tolist()
+    by_task = {name: counts[TASK_NAMES.index(name)] for name in logits}
+    metrics.add_losses(loss(logits, known), by_task)
 
 
 def check_scored(scores: Scores, datasets: Mapping[DatasetName, EvalDataset]) -> None:

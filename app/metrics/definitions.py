@@ -11,6 +11,9 @@ from app.base.tasks import ALL_TASKS, Task, TaskName
 
 _Best = Literal["high", "low", "near 0", "any"]
 
+# Name of the only metric that is not counted from predictions alone.
+_LOSS: Final = "loss"
+
 LINE_TOLERANCES_PX: Final = (2, 3, 5)
 # 0.05, 0.1 ... 0.95, 0.5 among them. F1 is flat around its best, so finer steps would only take
 # longer; below 0.05, a network that has just begun sees lines all over an image.
@@ -101,7 +104,27 @@ def define_metrics(task: Task) -> tuple[MetricDefinition, ...]:
         "depth": _depth_definitions,
         "superstructures": _superstructures_definitions,
     }
-    return tuple(define[task.name](task))
+    return (*define[task.name](task), _define_loss(task))
+
+
+def _define_loss(task: Task) -> MetricDefinition:
+    return MetricDefinition(
+        task=task.name,
+        name=_LOSS,
+        unit="loss",
+        best="low",
+        support_unit="known pixels of each kind" if task.kind == "multilabel" else "known pixels",
+        text=f"Loss of training, as train/{task.name}/loss, of images without augmentation and by "
+        "the averaged weights; mean over known pixels. Photos larger than a window count part by "
+        "part. Undefined in `evaluate`, which does not know the weights that classes had.",
+    )
+
+
+def describe_loss(task: Task, value: float | None, support: int) -> dict[str, MetricValue]:
+    """The row of a task's loss."""
+    row = _define_loss(task)
+    [(name, text)] = row.expand()
+    return {name: MetricValue(value, support, row.support_unit, row.unit, text)}
 
 
 def _share(
@@ -353,10 +376,12 @@ def attach_definitions(
 
     Args:
         task: The task that the metrics score.
-        values: Value and support by name, of every metric that the table has.
+        values: Value and support by name, of every metric that the table has but the loss.
     """
     described: dict[str, MetricValue] = {}
     for row in define_metrics(task):
+        if row.name == _LOSS:
+            continue
         for name, text in row.expand():
             value, support = values[name]
             assert value is None or math.isfinite(value), f"{task.name}/{name} is {value}"

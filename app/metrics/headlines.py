@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from app.base.tasks import LINE_KINDS
+from app.base.tasks import ALL_TASKS, LINE_KINDS
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,6 @@ HEADLINES: Final = (
     ),
     Headline("val/segments/roof_precision"),
     Headline("val/segments/roof_recall"),
-    Headline("val/segments/roof_f1"),
     Headline(
         "val/segments/miou",
         log=LogWords("plane mIoU"),
@@ -143,7 +142,6 @@ HEADLINES: Final = (
         column="plane mIoU",
     ),
     Headline("val/segments/miou_no_background", in_table=True, figure="miou"),
-    Headline("val/segments/pixel_accuracy"),
     Headline(
         "val/segments/azimuth_within_one_bin",
         card=Card(
@@ -229,7 +227,7 @@ HEADLINES: Final = (
     Headline("val/depth/roof_rmse_m", figure="height_rmse_m", in_cloudwatch=False),
     Headline("val/depth/abs_rel"),
     Headline("val/depth/delta_1"),
-    Headline("val/superstructures/miou", in_table=True),
+    Headline("val/superstructures/miou", in_table=True, in_cloudwatch=False),
     Headline(
         "val/superstructures/miou_no_background",
         log=LogWords("superstructure mIoU"),
@@ -247,6 +245,8 @@ HEADLINES: Final = (
         in_table=True,
         curve=Curve(_SUPERSTRUCTURES, 1, "of any kind"),
     ),
+    # Beside those of training they tell a network that learns its photos by heart.
+    *(Headline(f"val/{task.name}/loss") for task in ALL_TASKS),
     Headline("samples_per_s", log=LogWords("speed", "{:.1f} samples/s")),
 )
 

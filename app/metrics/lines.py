@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import IGNORE_INDEX, Task
+from app.base.window import Window
 from app.metrics.definitions import (
     LINE_THRESHOLDS,
     LINE_TOLERANCES_PX,
@@ -30,6 +31,10 @@ _TARGET_BIT: Final = np.uint64(2 ** len(LINE_THRESHOLDS))
 _NUM_TOLERANCES: Final = len(LINE_TOLERANCES_PX)
 _MARGIN_PX: Final = max(LINE_TOLERANCES_PX)
 _BESIDE: Final = np.ones((3, 3), np.uint8)
+# Of a photo that comes in parts: what a part is thinned with on each side, and its columns.
+_AROUND_PX: Final = 64
+_COUNTED_SIDE_PX: Final = 1024
+_ALL: Final = (slice(None), slice(None))
 
 
 class LinesMetrics:
@@ -62,7 +67,12 @@ class LinesMetrics:
         targets = target.cpu().numpy()
         for image_logits, image_target in zip(values, targets, strict=True):
             for kind in range(self._task.num_classes):
-                self._counts[kind] += count_matches(image_logits[kind], image_target[kind])
+                levels = find_levels(image_logits[kind])
+                self._counts[kind] += count_matches(levels, image_target[kind])
+
+    def open_photo(self, height_px: int, width_px: int) -> "LinesOfPhoto":
+        """To count a photo in parts: see LinesOfPhoto."""
+        return LinesOfPhoto(self._counts, height_px, width_px)
 
     def state(self) -> Tensor:
         """All sums, (608,) float64; states of ranks may be added."""
@@ -80,12 +90,84 @@ class LinesMetrics:
         return attach_definitions(self._task, values)
 
 
-def count_matches(logits: npt.NDArray[np.float32], target: _Mask) -> Counts:
+class LinesOfPhoto:
+    """Counts a photo by rectangles.
+
+    Lines are thinned with what is around: the counts are those of the whole photo but for masks
+    that are wider than _AROUND_PX on both sides of the line at which the photo is cut, whose middle
+    may move there. Kept are the rows that are not counted yet, a byte for each kind and pixel of
+    prediction and target.
+
+    Args:
+        counts: (num_classes, 19, 8) int64, to which the photo's are added.
+        height_px: Rows of the photo.
+        width_px: Columns of the photo.
+    """
+
+    def __init__(self, counts: Counts, height_px: int, width_px: int) -> None:
+        self._counts = counts
+        self._height_px, self._width_px = height_px, width_px
+        # From row _top on: the levels of find_levels, and the targets; (2, kinds, rows, width).
+        self._kept: _Mask = np.zeros((2, len(counts), 0, width_px), np.uint8)
+        self._top = 0
+        self._num_counted = 0
+
+    def add(self, window: Window, logits: Tensor, target: Tensor) -> None:
+        """Take in a rectangle; they come row by row and leave no gap.
+
+        Args:
+            window: Where it lies.
+            logits: (num_classes, h, w), any float dtype.
+            target: (num_classes, h, w) uint8.
+        """
+        bottom = window.top + window.height
+        num_missing = bottom - self._top - self._kept.shape[2]
+        if num_missing > 0:
+            empty = np.zeros((*self._kept.shape[:2], num_missing, self._width_px), np.uint8)
+            self._kept = np.concatenate([self._kept, empty], axis=2)
+        rows = slice(window.top - self._top, bottom - self._top)
+        values = logits.float().contiguous().cpu().numpy()
+        self._kept[0, :, rows, window.columns] = find_levels(values)
+        self._kept[1, :, rows, window.columns] = target.cpu().numpy()
+        is_complete = window.left + window.width == self._width_px
+        end = self._height_px if bottom == self._height_px else bottom - _AROUND_PX
+        if is_complete and end > self._num_counted:
+            self._count_rows(self._num_counted, end)
+
+    def close(self) -> None:
+        """Nothing is left to count: the last rectangle completed the photo."""
+
+    def _count_rows(self, start: int, end: int) -> None:
+        """Count the rows from start to end, and forget what the next ones do not need."""
+        for left in range(0, self._width_px, _COUNTED_SIDE_PX):
+            right = min(left + _COUNTED_SIDE_PX, self._width_px)
+            low = max(0, left - _AROUND_PX)
+            columns = slice(low, right + _AROUND_PX)
+            inner = (slice(start - self._top, end - self._top), slice(left - low, right - low))
+            for kind, counts in enumerate(self._counts):
+                levels, target = self._kept[:, kind, :, columns]
+                counts += count_matches(levels, target, inner)
+        self._num_counted = end
+        first = max(0, end - _AROUND_PX)
+        self._kept = self._kept[:, :, first - self._top :].copy()
+        self._top = first
+
+
+def find_levels(logits: npt.NDArray[np.float32]) -> _Mask:
+    """How many of the thresholds each logit is above, uint8; 0 where NaN."""
+    levels = np.zeros(logits.shape, np.uint8)
+    is_any = logits > _THRESHOLD_LOGITS[0]
+    levels[is_any] = np.searchsorted(_THRESHOLD_LOGITS, logits[is_any])
+    return levels
+
+
+def count_matches(levels: _Mask, target: _Mask, inner: tuple[slice, slice] = _ALL) -> Counts:
     """Centre-line pixels of one kind in one image, and how many of them match, by threshold.
 
     Args:
-        logits: (H, W) float32; where NaN, no line is predicted.
+        levels: (H, W) uint8, as of find_levels.
         target: (H, W) uint8: 1, 0 or 255.
+        inner: The rows and columns whose pixels count; the others are only what is around.
 
     Returns:
         (19, 8) int64: predicted, target, predicted that match at each tolerance, target that match.
@@ -96,13 +178,16 @@ def count_matches(logits: npt.NDArray[np.float32], target: _Mask) -> Counts:
     # the tolerance does that, so pixels of the ring count as known: otherwise a line drawn 2 px off
     # would count as nothing predicted.
     scored = (target != IGNORE_INDEX).astype(np.uint8) | cv2.dilate(line, _BESIDE)
+    counted = np.zeros_like(scored)
+    counted[inner] = 1
+    scored &= counted
     if not scored.any():
         return counts
     # Thinned before anything is masked out: a mask's edge would move the centre.
-    centres = thin_bits(_pack_masks(logits, line))
+    centres = thin_bits(_pack_masks(levels, line))
     target_centre = (centres >= _TARGET_BIT).astype(np.uint8)
     predicted = np.flatnonzero((centres % _TARGET_BIT) * np.pad(scored, _MARGIN_PX))
-    true = np.flatnonzero(target_centre)
+    true = np.flatnonzero(target_centre & np.pad(counted, _MARGIN_PX))
     bits = centres.ravel()
     counts[:, 0], counts[:, 1] = _count_bits(bits[predicted]), len(true)
     for i, tolerance_px in enumerate(LINE_TOLERANCES_PX):
@@ -118,14 +203,14 @@ def count_matches(logits: npt.NDArray[np.float32], target: _Mask) -> Counts:
     return counts
 
 
-def _pack_masks(logits: npt.NDArray[np.float32], line: _Mask) -> Bits:
+def _pack_masks(levels: _Mask, line: _Mask) -> Bits:
     """The masks of all thresholds and that of the target as bits, with a margin of nothing.
 
     The margin is as wide as the largest tolerance, so that no disc wraps around to the other side.
     """
     bits = line * _TARGET_BIT
-    is_any = logits > _THRESHOLD_LOGITS[0]
-    bits[is_any] += _BITS_BELOW[np.searchsorted(_THRESHOLD_LOGITS, logits[is_any])]
+    is_any = levels > 0
+    bits[is_any] += _BITS_BELOW[levels[is_any]]
     return np.pad(bits, _MARGIN_PX)
 
 

@@ -19,6 +19,17 @@ from app.metrics.sums import Sums, ratio, round_for_exact_sum
 _DIRECTION_BITS: Final = 20
 
 
+def round_directions(directions: Tensor) -> npt.NDArray[np.float64]:
+    """(P, 2), exact to add up in any order; NaN, which is no direction, as 0.
+
+    Args:
+        directions: (P, 2) float64, east and north.
+    """
+    rounded = round_for_exact_sum(directions.nan_to_num(nan=0.0), _DIRECTION_BITS)
+    exact: npt.NDArray[np.float64] = rounded.cpu().numpy()
+    return exact
+
+
 class PlaneSums:
     """Sums over the planes of targets, over any number of images.
 
@@ -29,11 +40,15 @@ class PlaneSums:
         task: The segments task.
         centres_deg: (256,) float32: the middle of the directions that a label admits; NaN where it
             tells none.
+
+    Attributes:
+        is_direction: (256,) whether a label tells a direction.
     """
 
     def __init__(self, task: Task, centres_deg: Tensor) -> None:
         self._task = task
         self._centres_deg = centres_deg.double().numpy()
+        self.is_direction: npt.NDArray[np.bool_] = ~np.isnan(self._centres_deg)
         # Number of all planes and of those found; of those found: the area, the sum of area times
         # error, and the area with the right direction.
         self._sums: Sums = np.zeros(5, np.float64)
@@ -47,9 +62,9 @@ class PlaneSums:
             directions: (P, 2) float64, east and north of the expected direction of each of those
                 pixels, in their order; NaN is no direction.
         """
-        rounded = round_for_exact_sum(directions.nan_to_num(nan=0.0), _DIRECTION_BITS)
+        rounded = round_directions(directions)
         ends = is_pitched.sum(dim=(1, 2)).cumsum(0).cpu().numpy()
-        parts = np.split(rounded.cpu().numpy(), ends[:-1])
+        parts = np.split(rounded, ends[:-1])
         images = zip(target.cpu().numpy(), is_pitched.cpu().numpy(), parts, strict=True)
         for image_target, image_is_pitched, part in images:
             planes, labels, areas = self._find_planes(image_target)
@@ -85,7 +100,7 @@ class PlaneSums:
         labels: list[int] = []
         areas: list[int] = []
         num_pixels = np.bincount(target.ravel(), minlength=256)
-        is_large = (num_pixels >= MIN_PLANE_PX) & ~np.isnan(self._centres_deg)
+        is_large = (num_pixels >= MIN_PLANE_PX) & self.is_direction
         for label in np.flatnonzero(is_large).tolist():
             is_label = target == label
             num_pieces, pieces = cv2.connectedComponents(is_label.view(np.uint8), connectivity=4)
@@ -119,6 +134,25 @@ class PlaneSums:
         east, north = (
             np.bincount(planes, weights=part, minlength=num_planes + 1)[1:] for part in directions.T
         )
+        self.add_sums(labels, areas, is_found, np.stack([east, north], axis=1))
+
+    def add_sums(
+        self,
+        labels: npt.NDArray[np.int64],
+        areas: npt.NDArray[np.int64],
+        is_found: npt.NDArray[np.bool_],
+        directions: npt.NDArray[np.float64],
+    ) -> None:
+        """Count planes whose pixels are added up.
+
+        Args:
+            labels: (K,) of the planes.
+            areas: (K,) of the planes, in pixels; all large enough.
+            is_found: (K,) whether any of their pixels is predicted as pitched.
+            directions: (K, 2) sums over those pixels, east and north.
+        """
+        num_planes = len(labels)
+        east, north = directions.T
         azimuth_deg = np.degrees(np.arctan2(east, north))
         errors_deg = np.abs((azimuth_deg - self._centres_deg[labels] + 180.0) % 360.0 - 180.0)
         bins = degrees_to_class(azimuth_deg, self._task.azimuth_bins)

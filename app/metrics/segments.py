@@ -6,6 +6,7 @@ from torch import Tensor
 
 from app.base.azimuth import class_to_degrees
 from app.base.tasks import Task
+from app.base.window import Window
 from app.metrics.confusion import (
     ImageIous,
     Values,
@@ -17,6 +18,7 @@ from app.metrics.confusion import (
 )
 from app.metrics.definitions import MetricValue, attach_definitions
 from app.metrics.planes import PlaneSums
+from app.metrics.planes_of_photo import PlanesOfPhoto
 from app.metrics.sums import Counts, ratio, round_for_exact_sum
 
 
@@ -47,20 +49,33 @@ class SegmentsMetrics:
             logits: (N, num_classes, H, W), any float dtype.
             target: (N, H, W) uint8, labels of the task, 255 unknown.
         """
+        counts, is_pitched, directions = self._count(logits, target)
+        self._image_ious.add(counts)
+        self._planes.add(target, is_pitched, directions)
+
+    def open_photo(self, height_px: int, width_px: int) -> "SegmentsOfPhoto":  # noqa: ARG002
+        """To count a photo in parts: see SegmentsOfPhoto."""
+        return SegmentsOfPhoto(self, width_px)
+
+    def _count(self, logits: Tensor, target: Tensor) -> tuple[Counts, Tensor, Tensor]:
+        """Count what single pixels tell.
+
+        Returns:
+            As `count_labels`; and what PlaneSums.add takes of pixels and their directions.
+        """
         num_bins = self._task.azimuth_bins
         labels = target.to(logits.device).long()
         # max finds the same class as argmax and takes a third of its time on a CPU.
         prediction = logits.max(dim=1).indices
         counts = count_labels(self._task, prediction, labels)
         self._counts += counts.sum(axis=0)
-        self._image_ious.add(counts)
 
         centres_deg = self._centres_deg.to(logits.device)
         is_pitched = ~centres_deg[labels].isnan() & (prediction < num_bins)
         directions = _expect_directions(logits[:, :num_bins].movedim(1, -1)[is_pitched])
         errors_deg = _azimuth_errors_deg(directions, centres_deg[labels[is_pitched]])
         self._azimuth_error_sum_deg += float(round_for_exact_sum(errors_deg).sum())
-        self._planes.add(target, is_pitched, directions)
+        return counts, is_pitched, directions
 
     def state(self) -> Tensor:
         """All sums, one-dimensional float64; states may be added."""
@@ -132,6 +147,39 @@ class SegmentsMetrics:
             "azimuth_within_one_bin": (ratio(num_exact + num_next, num_both), num_both),
             "azimuth_error_deg": (ratio(self._azimuth_error_sum_deg, num_both), num_both),
         }
+
+
+class SegmentsOfPhoto:
+    """Counts a photo by rectangles: the sums are those of the whole photo, to the last bit.
+
+    Args:
+        metrics: Where the photo counts.
+        width_px: Columns of the photo.
+    """
+
+    def __init__(self, metrics: SegmentsMetrics, width_px: int) -> None:
+        self._metrics = metrics
+        self._counts: Counts | None = None
+        self._planes = PlanesOfPhoto(metrics._planes, width_px)
+
+    @torch.no_grad()
+    def add(self, window: Window, logits: Tensor, target: Tensor) -> None:
+        """Count a rectangle; they come row by row and leave no gap.
+
+        Args:
+            window: Where it lies.
+            logits: (num_classes, h, w), any float dtype.
+            target: (h, w) uint8.
+        """
+        counts, is_pitched, directions = self._metrics._count(logits[None], target[None])
+        self._counts = counts if self._counts is None else self._counts + counts
+        self._planes.add(window, target, is_pitched[0], directions)
+
+    def close(self) -> None:
+        """Count what only the whole photo tells."""
+        if self._counts is not None:
+            self._metrics._image_ious.add(self._counts)
+        self._planes.close()
 
 
 def _find_centres_deg(task: Task) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import Task
+from app.base.window import Window
 from app.metrics.confusion import ImageIous, class_values, count_labels
 from app.metrics.definitions import MetricValue, attach_definitions
 from app.metrics.sums import Counts, ratio
@@ -30,10 +31,17 @@ class SuperstructuresMetrics:
             logits: (N, num_classes, H, W), any float dtype.
             target: (N, H, W) uint8, classes, 255 unknown.
         """
+        self._image_ious.add(self._count(logits, target))
+
+    def open_photo(self, height_px: int, width_px: int) -> "SuperstructuresOfPhoto":  # noqa: ARG002
+        """To count a photo in parts: see SuperstructuresOfPhoto."""
+        return SuperstructuresOfPhoto(self)
+
+    def _count(self, logits: Tensor, target: Tensor) -> Counts:
         target = target.to(logits.device).long()
         counts = count_labels(self._task, logits.max(dim=1).indices, target)
         self._counts += counts.sum(axis=0)
-        self._image_ious.add(counts)
+        return counts
 
     def state(self) -> Tensor:
         """All sums, one-dimensional float64; states may be added."""
@@ -60,3 +68,26 @@ class SuperstructuresMetrics:
         return attach_definitions(
             self._task, values | {"any_superstructure_iou": (iou, num_target)}
         )
+
+
+class SuperstructuresOfPhoto:
+    """Counts a photo by rectangles: the sums are those of the whole photo.
+
+    Args:
+        metrics: Where the photo counts.
+    """
+
+    def __init__(self, metrics: SuperstructuresMetrics) -> None:
+        self._metrics = metrics
+        self._counts: Counts | None = None
+
+    @torch.no_grad()
+    def add(self, window: Window, logits: Tensor, target: Tensor) -> None:  # noqa: ARG002
+        """Count a rectangle, (num_classes, h, w) and (h, w) uint8, wherever it lies."""
+        counts = self._metrics._count(logits[None], target[None])
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    def close(self) -> None:
+        """Count what only the whole photo tells."""
+        if self._counts is not None:
+            self._metrics._image_ious.add(self._counts)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import cv2
 import torch
 
 from app.base.errors import ConfigError
@@ -17,6 +18,9 @@ DTYPES: Final[Mapping[str, torch.dtype | None]] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
+
+# Of PyTorch's CPU allocator, OpenCV, and NumPy.
+_NO_MEMORY_WORDS: Final = ("DefaultCPUAllocator", "Insufficient memory", "ArrayMemoryError")
 
 
 @dataclass(frozen=True)
@@ -103,11 +107,13 @@ def autocast(
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device, or the process, could get no more memory.
 
-    PyTorch has a class of errors for accelerators; its CPU allocator raises a bare RuntimeError.
+    PyTorch has a class of errors for accelerators; its CPU allocator raises a bare RuntimeError,
+    and so does a data worker in place of NumPy's errors. OpenCV has a class for all its errors.
     """
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    is_bare = isinstance(error, RuntimeError | cv2.error)
+    return is_bare and any(words in str(error) for words in _NO_MEMORY_WORDS)
 
 
 def local_rank() -> int:

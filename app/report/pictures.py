@@ -18,7 +18,8 @@ from app.report.legend import MISTAKES
 
 Image8 = npt.NDArray[np.uint8]
 
-_MAX_SIDE_PX: Final = 640
+# Longest side of what is shown; panels may be larger.
+MAX_SIDE_PX: Final = 640
 # Noise of heights does not compress: at full size two such tiles weigh more than all the others.
 _MAX_DEPTH_SIDE_PX: Final = 256
 _JPEG_QUALITY: Final = 88
@@ -138,7 +139,7 @@ def _data_uri(extension: str, image_bgr: npt.NDArray[Any]) -> str:
 
 
 def _shrunk(
-    array: Image8, interpolation: int = cv2.INTER_AREA, max_side_px: int = _MAX_SIDE_PX
+    array: Image8, interpolation: int = cv2.INTER_AREA, max_side_px: int = MAX_SIDE_PX
 ) -> Image8:
     """At most max_side_px long; labels need interpolation=INTER_NEAREST.
 

@@ -24,7 +24,7 @@ from app.resources.forecast import (
     split_global_batch,
 )
 from app.resources.gpus import read_gpus
-from app.resources.measuring import ProbeRequest, ask_probe, read_answers
+from app.resources.measuring import VAL_SIDES_PX, ProbeRequest, ask_probe, read_answers
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.settled import recall
 
@@ -261,6 +261,7 @@ def _build_request(
         points=() if with_trial else tuple(points),
         with_loading=not with_trial and hyperparameters.num_workers > 0,
         with_trial=with_trial,
+        val_sides=() if with_trial else VAL_SIDES_PX,
     )
 
 

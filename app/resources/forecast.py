@@ -2,19 +2,21 @@
 
 Memory of the training process is taken to be a fixed part, a part for each sample of a pass, and a
 part for each of its pixels; so is the time of a pass. Data workers, and the batches that wait, come
-on top. All parts are fitted by least squares to the measurements of `app.commands.probe`.
+on top. In validation it is a fixed part and a part for each pixel of a window. All parts are fitted
+by least squares to the measurements of `app.commands.probe`.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from app.base.units import GIB, MPX
-from app.resources.shared_memory import count_batch_bytes
+from app.resources.measurements import Measurements, Point, ValPoint
+from app.resources.shared_memory import BATCH_BYTES_PER_PX, count_batch_bytes
 from app.settings.hyperparameters import Hyperparameters
 
 # A limit is filled to this share. The rest is for the kernel, for other processes of a container,
@@ -23,102 +25,17 @@ USABLE_SHARE: Final = 0.85
 
 
 @dataclass(frozen=True)
-class Point:
-    """Measurements of training with one size of pass.
-
-    Attributes:
-        micro_batch_size: Samples of a pass.
-        side_px: Side of its windows.
-        trainer_gib: Highest memory of the training process, pages of files included.
-        files_gib: The part of trainer_gib in pages of files, programs mostly, which the kernel
-            drops where it must.
-        cuda_gib: Highest memory reserved on the GPU; None on a CPU.
-        pass_s: Forward, losses and backward.
-        optimizer_s: Everything else in a step.
-    """
-
-    micro_batch_size: int
-    side_px: int
-    trainer_gib: float
-    files_gib: float
-    cuda_gib: float | None
-    pass_s: float
-    optimizer_s: float
-
-
-@dataclass(frozen=True)
-class Loading:
-    """Measurements of reading samples.
-
-    Attributes:
-        side_px: Side of the windows.
-        server_gib: The process that workers are forked from, with the memory that all of them
-            share.
-        worker_gib: Each worker, without the batches that it keeps ready.
-        sample_s: CPU time a worker spends on a sample, by dataset.
-    """
-
-    side_px: int
-    server_gib: float
-    worker_gib: float
-    sample_s: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Measurements:
-    """All measurements, and the machine they were made on.
-
-    Attributes:
-        points: At two sizes of pass and two of windows, or more.
-        loading: None where nothing was read by workers.
-        launcher_gib: The process that starts training.
-        num_cores: Cores of that machine.
-        device: "cpu" or "cuda".
-        precision: "fp32", "bf16" or "fp16".
-    """
-
-    points: tuple[Point, ...]
-    loading: Loading | None
-    launcher_gib: float
-    num_cores: int
-    device: str
-    precision: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain types only."""
-        return {
-            "points": [vars(point) for point in self.points],
-            "loading": vars(self.loading) if self.loading else None,
-            "launcher_gib": self.launcher_gib,
-            "num_cores": self.num_cores,
-            "device": self.device,
-            "precision": self.precision,
-        }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "Measurements":
-        """The inverse of `to_json`."""
-        loading = document["loading"]
-        return cls(
-            points=tuple(Point(**point) for point in document["points"]),
-            loading=Loading(**loading) if loading else None,
-            launcher_gib=document["launcher_gib"],
-            num_cores=document["num_cores"],
-            device=document["device"],
-            precision=document["precision"],
-        )
-
-
-@dataclass(frozen=True)
 class Forecast:
     """What a run with certain settings is expected to take.
 
     Attributes:
-        host_gib: Highest memory of all its processes, pages they share counted once.
+        host_gib: Highest memory of all its processes, in training or in validation; pages they
+            share counted once.
         needed_gib: The part of host_gib that the kernel cannot drop: all but pages of files.
-        trainer_gib: The part of host_gib that one training process takes.
-        loading_gib: The part of host_gib that the data workers of one training process take, with
-            the batches they keep ready.
+        trainer_gib: What one training process takes in training.
+        loading_gib: What the data workers of one training process take, with the batches they keep
+            ready.
+        val_gib: What one training process and all of its workers take in validation.
         cuda_gib: Memory on each GPU; None on a CPU.
         pass_s: Forward, losses and backward of one micro-batch.
         load_s: CPU time of reading one micro-batch.
@@ -131,6 +48,7 @@ class Forecast:
     needed_gib: float
     trainer_gib: float
     loading_gib: float
+    val_gib: float
     cuda_gib: float | None
     pass_s: float
     load_s: float
@@ -173,6 +91,14 @@ class CostModel:
         self._pass_s = _fit(points, [point.pass_s for point in points], is_relative=True)
         cuda_gib = [point.cuda_gib for point in points if point.cuda_gib is not None]
         self._cuda_gib = _fit(points, cuda_gib) if len(cuda_gib) == len(points) else None
+        self._val_gib = _fit_windows(measurements.val_points)
+        self._val_cuda_gib = _fit_windows(
+            [
+                replace(point, trainer_gib=point.cuda_gib)
+                for point in measurements.val_points
+                if point.cuda_gib is not None
+            ]
+        )
         self._files_gib = max(point.files_gib for point in points)
         self._optimizer_s = float(np.median([point.optimizer_s for point in points]))
 
@@ -206,13 +132,24 @@ class CostModel:
                 # A worker displaces one of the threads that compute, and the others wait for it.
                 busy_s += reading_s
             wait_s = max(0.0, reading_s / min(num_workers, cores) - busy_s)
-        host_gib = self.measurements.launcher_gib + num_processes * (trainer_gib + loading_gib)
+        window = (1, hyperparameters.window_px)
+        val_gib = _evaluate(self._val_gib, *window)
+        if val_gib > 0:
+            # Workers of training stay, with what they have ready.
+            val_gib += loading_gib + self._val_loading_gib(hyperparameters)
+        process_gib = max(trainer_gib + loading_gib, val_gib)
+        host_gib = self.measurements.launcher_gib + num_processes * process_gib
+        cuda_gib = None
+        if self._cuda_gib is not None:
+            in_training = _evaluate(self._cuda_gib, size, side_px)
+            cuda_gib = max(in_training, _evaluate(self._val_cuda_gib, *window))
         return Forecast(
             host_gib=host_gib,
             needed_gib=host_gib - num_processes * self._files_gib,
             trainer_gib=trainer_gib,
             loading_gib=loading_gib,
-            cuda_gib=None if self._cuda_gib is None else _evaluate(self._cuda_gib, size, side_px),
+            val_gib=val_gib,
+            cuda_gib=cuda_gib,
             pass_s=pass_s,
             load_s=load_s,
             step_s=busy_s + wait_s,
@@ -298,6 +235,14 @@ class CostModel:
         worker_gib = loading.worker_gib
         return loading.server_gib + num_workers * worker_gib + waiting_gib + ready_gib
 
+    def _val_loading_gib(self, hyperparameters: Hyperparameters) -> float:
+        """Workers of validation, each with two photos ready that are as large as a window."""
+        loading = self.measurements.loading
+        if loading is None:
+            return 0.0
+        ready_gib = 2 * BATCH_BYTES_PER_PX * hyperparameters.window_px**2 / GIB
+        return hyperparameters.num_workers * (loading.worker_gib + ready_gib)
+
 
 def resize_pass(
     hyperparameters: Hyperparameters, size: int, side_px: int | None = None
@@ -350,6 +295,18 @@ def _fit(
         if not negative:
             return solution
         columns.remove(min(negative, key=lambda column: solution[column]))
+
+
+def _fit_windows(points: Sequence[ValPoint]) -> npt.NDArray[np.float64]:
+    """(3,) as `_fit`, without a part per sample; zeros where nothing was measured."""
+    if not points:
+        return np.zeros(3)
+    if len(points) == 1:
+        return np.array([points[0].trainer_gib, 0.0, 0.0])
+    small, large = sorted(points, key=lambda point: point.side_px)[:2]
+    growth_gib = max(0.0, large.trainer_gib - small.trainer_gib)
+    per_mpx = growth_gib * MPX / (large.side_px**2 - small.side_px**2)
+    return np.array([large.trainer_gib - per_mpx * large.side_px**2 / MPX, 0.0, per_mpx])
 
 
 def _terms(micro_batch_size: int, side_px: int) -> tuple[float, float, float]:

@@ -13,11 +13,13 @@ from typing import Final
 
 from app.base.children import Reply, ask_child
 from app.base.errors import ConfigError
-from app.resources.forecast import Loading, Measurements, Point
+from app.resources.measurements import Loading, Measurements, Point, ValPoint
 
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 900.0
+# Windows to validate by: what larger ones take is extrapolated by their pixels.
+VAL_SIDES_PX: Final = (256, 512)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class ProbeRequest:
         points: Samples of a pass and side of a window in pixels, in any order.
         with_loading: Whether data workers are started and timed.
         with_trial: Whether a GPU is tried for the most samples of a pass.
+        val_sides: Sides of windows to validate by, in pixels; with any, scoring is timed, too.
     """
 
     settings: Mapping[str, str]
@@ -37,6 +40,7 @@ class ProbeRequest:
     points: tuple[tuple[int, int], ...]
     with_loading: bool = True
     with_trial: bool = False
+    val_sides: tuple[int, ...] = VAL_SIDES_PX
 
     def to_json(self) -> str:
         """For the probe's standard input."""
@@ -47,6 +51,7 @@ class ProbeRequest:
         """The inverse of `to_json`."""
         document = json.loads(text)
         document["points"] = tuple((size, side) for size, side in document["points"])
+        document["val_sides"] = tuple(document["val_sides"])
         return cls(**document)
 
 
@@ -104,8 +109,13 @@ def read_answers(reply: Reply) -> Measurements | None:
     """The answers of a probe put together; None where they are too few to fit anything to."""
     points = tuple(Point(**values) for values in reply.of_kind("point"))
     machine, loading = reply.of_kind("machine"), reply.of_kind("loading")
+    scoring = reply.of_kind("scoring")
     if not machine or len(points) < 2:
         return None
     return Measurements(
-        points=points, loading=Loading(**loading[-1]) if loading else None, **machine[0]
+        points=points,
+        loading=Loading(**loading[-1]) if loading else None,
+        val_points=tuple(ValPoint(**values) for values in reply.of_kind("val_point")),
+        score_s=scoring[-1] if scoring else {},
+        **machine[0],
     )

@@ -13,8 +13,6 @@ logger = logging.getLogger(__name__)
 
 # Bytes of a pixel in a Batch: image 3, segments 1, lines 4, depth 4, superstructures 1.
 BATCH_BYTES_PER_PX = 13
-# Side of a validation photo; RID's have this one.
-_VAL_SIDE_PX = 512
 # The rest is for other files there.
 _USABLE_SHARE = 0.9
 
@@ -62,7 +60,8 @@ def count_workers(hyperparameters: Hyperparameters, free_bytes: float) -> int:
     prefetch_factor batches (2 in validation), and the step under way holds its own.
     """
     train_bytes = count_batch_bytes(hyperparameters)
-    val_bytes = BATCH_BYTES_PER_PX * max(_VAL_SIDE_PX, hyperparameters.crop_size_px) ** 2
+    # Photos larger than a window do not come from workers.
+    val_bytes = BATCH_BYTES_PER_PX * hyperparameters.window_px**2
     fixed_bytes = hyperparameters.grad_accum_steps * train_bytes + val_bytes
     bytes_per_worker = hyperparameters.prefetch_factor * train_bytes + 2 * val_bytes
     num_fitting = int(max(0.0, free_bytes - fixed_bytes) // bytes_per_worker)

@@ -1,6 +1,6 @@
 """Hyperparameters: names, ranges, defaults and meaning."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -11,6 +11,9 @@ from app.settings.presets import PRESETS
 
 if TYPE_CHECKING:
     from app.base.tasks import Task
+
+# RID's photos have this side, so that each is predicted at once.
+LEAST_WINDOW_PX: Final = 512
 
 
 class Hyperparameters(BaseModel):
@@ -43,7 +46,8 @@ class Hyperparameters(BaseModel):
 
     crop_size_px: int = setting(256, "Data", ge=64, le=2048, multiple_of=32)
     """Side of the square training windows, pixels. Larger windows show whole roofs but cost memory
-    and time with the square of the side. Validation always uses whole images."""
+    and time with the square of the side. Validation uses whole photos, larger ones by overlapping
+    windows of this side, or of 512 px where that is more."""
 
     dataset_weights: str = setting("rid=0.5,roofline=0.25,airs=0.25", "Data", min_length=1)
     """Shares of the datasets in every step, as name=share,...; those of absent datasets go to the
@@ -282,6 +286,14 @@ class Hyperparameters(BaseModel):
                 "Input should be above 0 where the weights of all other tasks are 0",
             )
         return depth_weight
+
+    @property
+    def window_px(self) -> int:
+        """Side of the windows that larger photos are predicted by, pixels.
+
+        Networks trained on larger windows are used to seeing as much.
+        """
+        return max(LEAST_WINDOW_PX, self.crop_size_px)
 
     @property
     def micro_batch_size(self) -> int:

@@ -1,5 +1,6 @@
 """Everything a run is made of."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,10 +89,15 @@ class Run:
         assert isinstance(model, HybridRoofModel)
         return model
 
-    @property
+    @functools.cached_property
     def predictor(self) -> Predictor:
         """The averaged network, ready to be asked."""
-        return Predictor(self.averaged_model, tuple(self.learned.task_weights), self.compute)
+        return Predictor(
+            self.averaged_model,
+            tuple(self.learned.task_weights),
+            self.compute,
+            self.hyperparameters.window_px,
+        )
 
     @property
     def num_micro_batches(self) -> int:

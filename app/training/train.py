@@ -3,14 +3,13 @@
 import contextlib
 import logging
 import math
-import signal
 import sys
 import time
 from collections.abc import Iterator
 
 from tqdm import tqdm
 
-from app.base.errors import DataError, StopRequested, WorkerLostError
+from app.base.errors import StopRequested
 from app.base.logs import ForgivingStream
 from app.data.order import Shard
 from app.inference.scoring import Scores, check_scored, score_datasets
@@ -21,6 +20,7 @@ from app.resources.memory_sampler import MemorySampler
 from app.training.artifacts import export_run
 from app.training.build import build_run
 from app.training.log import log_epoch, log_gradient_norms, log_start
+from app.training.lost_worker import explained_loss_of_workers
 from app.training.ranks.distributed import (
     all_reduce_sum,
     is_any,
@@ -35,13 +35,6 @@ from app.training.state import StepResult
 from app.training.step import train_steps
 
 logger = logging.getLogger(__name__)
-
-# What PyTorch says when a worker finds no room for a batch.
-_NO_SHARED_MEMORY = (
-    "unable to allocate shared memory",
-    "unable to mmap",
-    "unable to write to file",
-)
 
 
 def train(job: Job, pass_limit: PassLimit) -> None:
@@ -59,7 +52,7 @@ def train(job: Job, pass_limit: PassLimit) -> None:
     compute = choose_compute(job.hyperparameters)
     with (
         MemorySampler(job.hyperparameters.memory_interval_s, is_watched=True) as memory,
-        _explained_failures(memory),
+        explained_loss_of_workers(memory),
         joined_ranks(compute.device),
     ):
         try:
@@ -87,7 +80,7 @@ def train(job: Job, pass_limit: PassLimit) -> None:
 
 
 def train_epoch(run: Run) -> None:
-    """Train on what is left of the epoch.
+    """Train on what is left of the epoch, and save it.
 
     Raises:
         StopRequested: If any rank was asked to stop.
@@ -103,6 +96,8 @@ def train_epoch(run: Run) -> None:
             raise StopRequested
         if run.state.step % run.hyperparameters.checkpoint_every_steps == 0:
             save_run(run)
+    if run.state.step % run.hyperparameters.checkpoint_every_steps:
+        save_run(run)  # whatever happens in validation does not lose the epoch
 
 
 def validate(run: Run) -> Scores:
@@ -111,16 +106,17 @@ def validate(run: Run) -> Scores:
     Raises:
         StopRequested: If any rank was asked to stop before the end.
         DataError: If not one image of a dataset could be read.
+        ConfigError: If memory does not suffice.
     """
     run.memory.enter_phase("val")
-    scores = Scores(run.learned.tasks, list(run.datasets.val))
+    scores = Scores(run.learned.tasks, list(run.datasets.val), run.settings.loss)
     num_workers = run.hyperparameters.num_workers
     shard, stop_requested = Shard(rank(), world_size()), run.job.stop_requested
     with contextlib.suppress(StopRequested):  # all ranks agree on a stop below
-        for batch in score_datasets(
+        for bad_files in score_datasets(
             run.predictor, run.datasets.val, scores, num_workers, shard, stop_requested
         ):
-            run.datasets.set_aside(batch["bad_files"])
+            run.datasets.set_aside(bad_files)
             if stop_requested():
                 break
     # Other ranks may have more or fewer images, so they agree only now.
@@ -169,48 +165,3 @@ def _show_progress(run: Run, steps: Iterator[StepResult]) -> Iterator[StepResult
     has_bar = sys.stderr.isatty() and rank() == 0
     bar = ForgivingStream(sys.stderr) if has_bar else None
     yield from tqdm(steps, title, num_left, leave=False, disable=not has_bar, file=bar)
-
-
-@contextlib.contextmanager
-def _explained_failures(memory: MemorySampler) -> Iterator[None]:
-    """Say why a data worker was lost, or had no room, which torch does not know."""
-    try:
-        yield
-    except WorkerLostError as error:
-        raise DataError(explain_lost_worker(error.exit_code, memory)) from error
-    except RuntimeError as error:
-        if not any(words in str(error) for words in _NO_SHARED_MEMORY):
-            raise
-        raise DataError(_describe_no_room(memory)) from error
-
-
-def explain_lost_worker(exit_code: int, memory: MemorySampler) -> str:
-    """Why a data worker ended, and what helps.
-
-    Args:
-        exit_code: As WorkerLostError has it.
-        memory: Sampler of memory that began before the worker did.
-    """
-    number = -exit_code
-    if number == signal.SIGBUS or (number == signal.SIGKILL and memory.has_run_out()):
-        return _describe_no_room(memory)
-    if number == signal.SIGKILL:
-        return (
-            f"a data worker was killed by something outside, not for memory "
-            f"({memory.describe_peak()}): a person, a scheduler or another program; the same job "
-            "resumes"
-        )
-    if number in set(signal.Signals):
-        return (
-            f"a data worker ended by {signal.Signals(number).name}: a crash in native code, "
-            "perhaps on a damaged file; check-data names those, and num_workers=0 reads without it"
-        )
-    return f"a data worker ended with exit code {exit_code}; the log has its words"
-
-
-def _describe_no_room(memory: MemorySampler) -> str:
-    return (
-        f"a data worker was killed, probably out of memory or of /dev/shm: "
-        f"{memory.describe_peak()}; lower num_workers, batch_size or crop_size_px, or give the "
-        "container more (docker run --memory, --shm-size)"
-    )

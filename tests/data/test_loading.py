@@ -6,20 +6,22 @@ import threading
 import time
 import warnings
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
 import torch
+from torch.utils.data import DataLoader
 
 from app.base.errors import StopRequested
 from app.data.loading import (
     EvalDataset,
     PatientBatches,
     TrainDataset,
-    build_eval_loader,
     build_train_loader,
     collate,
+    read_photos,
 )
 from app.data.order import (
     Epochs,
@@ -34,6 +36,7 @@ from app.data.order import (
 from app.data.rid.dataset import RidDataset
 from app.data.sample import BadFile
 from app.data.transforms import EvalTransform, TrainTransform
+from app.data.workers import START_METHOD
 from tests.support.fakes import write_raster
 from tests.support.samples import check_sample
 
@@ -82,6 +85,8 @@ def test_workers_change_nothing(rid_dir):
 class PhotoWarnings:
     """Reads a photo, and passes the warnings that a person would see as bad files."""
 
+    reader = SimpleNamespace(title="Photos")
+
     def __init__(self, path):
         self.path = path
 
@@ -97,7 +102,7 @@ class PhotoWarnings:
 @pytest.mark.slow
 def test_workers_read_images_without_georeference_in_silence(tmp_path):
     photo = PhotoWarnings(write_raster(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8)))
-    assert [batch["bad_files"] for batch in build_eval_loader(photo, 1)] == [{"rid": []}]
+    assert list(read_photos(photo, 1)) == [(None, {"rid": []})]
 
 
 def test_a_stream_started_in_the_middle_goes_on_as_it_would_have(rid_dir):
@@ -126,22 +131,27 @@ class Stalling:
 def test_a_stalled_sample_does_not_hold_up_a_stop_and_comes_later(rid_dir):
     whole = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
     dataset, is_asked = Stalling(whole, 1), threading.Event()
-    batches = PatientBatches(build_eval_loader(dataset, 0), lambda: "a photo", is_asked.is_set)
-    found = [next(batches)]
+    loader = DataLoader(dataset, batch_size=None)
+    samples = PatientBatches(loader, lambda: "a photo", is_asked.is_set)
+    found = [next(samples)]
     is_asked.set()
     with pytest.raises(StopRequested):
-        next(batches)
+        next(samples)
     dataset.is_there.set()
-    found += list(batches)
-    assert_same(found, list(build_eval_loader(whole, 0)))
-    assert list(batches) == []
+    found += list(samples)
+    names = [sample["sample_id"] for sample, _ in found]
+    assert names == [whole[index][0]["sample_id"] for index in range(len(whole))]
+    assert list(samples) == []
 
 
 @pytest.mark.slow
 def test_a_worker_that_is_stuck_does_not_outlive_its_batches(rid_dir):
     dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1), indices=[0, 1, 2] * 20)
     is_asked = threading.Event()
-    batches = PatientBatches(build_eval_loader(dataset, 1), lambda: "a photo", is_asked.is_set)
+    loader = DataLoader(
+        dataset, batch_size=None, num_workers=1, multiprocessing_context=START_METHOD
+    )
+    batches = PatientBatches(loader, lambda: "a photo", is_asked.is_set)
     next(batches)
     [worker] = multiprocessing.active_children()
     os.kill(worker.pid, signal.SIGSTOP)  # as one that waits for a disk which is gone
@@ -187,12 +197,10 @@ def test_a_bad_file_is_replaced_and_named(rid_dir):
 def test_validation_leaves_a_bad_file_out(rid_dir):
     reader = RidDataset(rid_dir, "val")
     break_image(rid_dir, reader.sample_ids[1])
-    batches = list(build_eval_loader(EvalDataset(reader, EvalTransform(0.1)), num_workers=0))
-    assert [batch["sample_id"] for batch in batches] == [
-        [reader.sample_ids[0]], [], [reader.sample_ids[2]]
-    ]  # fmt: skip
-    assert batches[1]["bad_files"]["rid"][0].sample_id == reader.sample_ids[1]
-    assert batches[1]["image"].shape[0] == 0
+    first, second, third = read_photos(EvalDataset(reader, EvalTransform(0.1)), num_workers=0)
+    assert [first[0].sample_id, third[0].sample_id] == reader.sample_ids[::2]
+    assert second[0] is None
+    assert second[1]["rid"][0].sample_id == reader.sample_ids[1]
 
 
 def test_nothing_but_bad_files_is_no_sample(rid_dir):
@@ -317,17 +325,14 @@ def test_a_rank_with_nothing_to_do(rid_dir):
     sources = [source(6, 1.0)]
     assert keys_of(sources, 2, 2, 1, shard=Shard(1, 2)) == []
     dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
-    assert list(build_eval_loader(dataset, 0, rank=3, num_ranks=4)) == []
+    assert list(read_photos(dataset, 0, Shard(3, 4))) == []
 
 
 def test_ranks_share_the_images_to_validate_on(rid_dir):
     dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
     first, second, third = dataset.reader.sample_ids
-    parts = [
-        [batch["sample_id"] for batch in build_eval_loader(dataset, 0, rank=i, num_ranks=2)]
-        for i in (0, 1)
-    ]
-    assert parts == [[[first], [third]], [[second]]]
+    parts = [[photo.sample_id for photo, _ in read_photos(dataset, 0, Shard(i, 2))] for i in (0, 1)]
+    assert parts == [[first, third], [second]]
 
 
 def test_small_photos_come_in_squares_and_none_is_left_out():

@@ -118,7 +118,7 @@ from app.__main__ import main
 from app.commands.plan.facts import FactsRequest
 from app.commands.probe.count import count_facts
 from app.data.datasets import TrainBatches, open_datasets
-from app.data.loading import build_eval_loader
+from app.data.loading import read_photos
 from app.settings.texts import parse_hyperparameters
 
 folder, scratch = Path(sys.argv[1]), Path(sys.argv[2])
@@ -128,10 +128,10 @@ datasets = open_datasets({"toy": folder}, hyperparameters, scratch)
 order = datasets.train_order(hyperparameters)
 batch = next(TrainBatches(datasets, hyperparameters, order))
 print("batch", tuple(batch["image"].shape), sorted(batch["segments"].unique().tolist()))
-whole = next(iter(build_eval_loader(datasets.val["toy"], num_workers=0)))
-print("validated on", whole["sample_id"])
+whole, _ = next(read_photos(datasets.val["toy"], num_workers=0))
+print("validated on", whole.sample_id)
 facts = count_facts(FactsRequest(texts, {"toy": str(folder)}, True, (), "fp32"))
-print("published", facts.num_photos, facts.num_val)
+print("published", facts.num_photos, facts.num_val["toy"])
 sys.exit(main(["check-data", "--toy", str(folder)]))
 """
 
@@ -177,7 +177,7 @@ def test_a_dataset_of_the_documented_places_alone_is_trained_on_scored_planned_a
         np.save(photos / f"{number}.npy", np.full((3, 64, 64), 90 + number, np.uint8))
     done = run_in(tree, "-c", SCRIPT, str(photos), str(tree / "scratch"))
     assert "batch (4, 3, 64, 64) [16, 17, 255]" in done.stdout, done.stdout + done.stderr
-    assert "validated on ['val:0']" in done.stdout
+    assert "validated on val:0" in done.stdout
     assert "published {'toy': 1000} 100" in done.stdout
     assert "Toy" in done.stdout
     assert done.returncode in (0, 1)  # "constant image" is a warning

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+import torch
 
 from app.__main__ import main
 from app.job.signals import STOP_SIGNALS
@@ -152,6 +153,29 @@ def test_one_bad_pair_is_set_aside_and_training_goes_on(ml, capsys, split):
     output = capsys.readouterr().out
     assert output.count(f"set aside {bad_id}:") == 1
     assert not (ml / "output/failure").exists()
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_in_validation_is_a_line_and_costs_no_epoch(ml, capsys, monkeypatch):
+    def fill(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 12.50 GiB")
+
+    one_step = ("--set", "steps_per_epoch=1")
+    with monkeypatch.context() as patched:
+        patched.setattr("app.inference.predictor.Predictor._run", fill)
+        assert_refused(ml, capsys, "out of memory with a single window", settings=one_step)
+    with monkeypatch.context() as patched:
+        patched.setattr("app.metrics.roof_metrics.RoofMetrics.update", fill)
+        name = sample_ids(ml, "val")[0]
+        what = f"out of memory while scoring {name} (96 x 96 px): CUDA out of memory."
+        assert_refused(ml, capsys, what, settings=one_step)
+    assert [path.name for path in (ml / "checkpoints").glob("*.pt")] == ["step-00000001.pt"]
+    # Nothing is trained again.
+    monkeypatch.setattr("app.training.step.accumulate_gradients", fill)
+    assert run(ml, *one_step) == 0
+    metrics = json.loads((ml / "model/metrics.json").read_text())
+    assert metrics["steps"] == 1
+    assert metrics["metrics"]["val/segments/loss"]["value"] > 0
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.base.tasks import IGNORE_INDEX, find_task
 from app.metrics.definitions import LINE_THRESHOLDS
-from app.metrics.lines import LinesMetrics, count_matches
+from app.metrics.lines import LinesMetrics, count_matches, find_levels
 
 Mask = npt.NDArray[np.uint8]
 RIDGE = 1
@@ -44,7 +44,7 @@ def as_batch(prediction: Mask, target: Mask, kind: int = RIDGE) -> tuple[Tensor,
 
 def count_sure(prediction: Mask, target: Mask) -> list[int]:
     """Counts of a prediction that is the same at every threshold."""
-    counts = count_matches(10 * prediction.astype(np.float32) - 5, target)
+    counts = count_matches(find_levels(10 * prediction.astype(np.float32) - 5), target)
     assert len(counts) == len(LINE_THRESHOLDS)
     assert (counts == counts[0]).all()
     return counts[0].tolist()

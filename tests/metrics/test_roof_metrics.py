@@ -135,7 +135,7 @@ def test_a_task_without_logits_is_untrained() -> None:
     metrics.update({"segments": LOGITS["segments"]}, TARGETS)
     computed = metrics.compute("val", "rid")
     untrained = [m for name, m in computed.items() if not name.startswith("val/segments/")]
-    assert len(untrained) == 75 + 10 + 22  # those of heights on roofs are left out
+    assert len(untrained) == 76 + 11 + 23  # those of heights on roofs are left out
     assert all(metric.value is None and metric.support == 0 for metric in untrained)
     assert computed["val/segments/miou"].value is not None
 
@@ -224,7 +224,7 @@ def test_names_are_those_of_the_table_in_its_order() -> None:
         for name, _ in row.expand()
     ]
     assert list(ALL_AT_ONCE.compute("val", "rid")) == names
-    assert len(names) == len(set(names)) == 52 + 75 + 14 + 22
+    assert len(names) == len(set(names)) == 53 + 76 + 15 + 23
     assert {"val/segments/iou_NNE", "val/lines/f1_2px", "val/lines/eave_f1_5px"} <= set(names)
     assert {"val/lines/ods_f1_2px", "val/lines/ridge_ods_threshold_5px"} <= set(names)
     assert {"val/segments/plane_coverage", "val/segments/per_image_iou_NNE"} <= set(names)

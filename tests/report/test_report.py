@@ -256,7 +256,7 @@ def test_numbers_of_single_datasets_stand_apart(tmp_path: Path) -> None:
     text = Page(write(tmp_path, metrics=metrics)).text
     assert "Roof planes of airs (1 numbers)" in text
     assert "Roof lines of airs (not defined on these images)" in text
-    assert "Roof planes (52 numbers)" in text
+    assert "Roof planes (53 numbers)" in text
 
 
 def test_everything_together_is_one_well_formed_page(tmp_path: Path) -> None:

@@ -24,10 +24,13 @@ AUTO = Hyperparameters(batch_size="auto", crop_size_px=512, device="cpu")
 def answers(found):
     values = found.to_json()
     points, loading = values.pop("points"), values.pop("loading")
+    windows, score_s = values.pop("val_points"), values.pop("score_s")
     return [
         {"kind": "machine", "values": values},
         {"kind": "loading", "values": loading},
         *({"kind": "point", "values": point} for point in points),
+        *({"kind": "val_point", "values": window} for window in windows),
+        {"kind": "scoring", "values": score_s},
     ]
 
 

@@ -1,15 +1,10 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from app.resources.forecast import (
-    CostModel,
-    Loading,
-    Measurements,
-    MemoryLimits,
-    Point,
-    split_global_batch,
-)
+from app.resources.forecast import CostModel, MemoryLimits, split_global_batch
+from app.resources.measurements import Loading, Measurements, Point, ValPoint
 from app.resources.shared_memory import BATCH_BYTES_PER_PX
 from app.settings.hyperparameters import Hyperparameters
 
@@ -42,6 +37,8 @@ def measurements(points=None, **changes):
         "num_cores": 2,
         "device": "cpu",
         "precision": "fp32",
+        "val_points": (),
+        "score_s": {},
     }
     return Measurements(**{**values, **changes})
 
@@ -65,6 +62,34 @@ def test_a_machine_that_follows_the_model_is_foretold():
     assert forecast.step_s == pytest.approx(forecast.pass_s + 0.05 + 0.16)
     assert forecast.wait_s == 0
     assert forecast.samples_per_s == pytest.approx(4 / forecast.step_s)
+
+
+def test_validation_that_takes_more_than_training_is_what_a_run_needs():
+    # 0.5 GiB, and 2 for each Mpx of a window: 1 GiB at 512 px, 2.5 at 1024.
+    points = (ValPoint(256, 0.5 + 2 / 16, None), ValPoint(512, 1.0, None))
+    model = CostModel(measurements(val_points=points))
+    small = settings(batch_size=1, crop_size_px=64)
+    forecast = model.forecast(small, {})
+    # Two workers of validation beside those of training, each with two photos of a window ready.
+    ready_gib = 2 * BATCH_BYTES_PER_PX * 512**2 / GIB
+    assert forecast.val_gib == pytest.approx(1.0 + forecast.loading_gib + 2 * (0.1 + ready_gib))
+    trained_gib = forecast.trainer_gib + forecast.loading_gib
+    assert forecast.host_gib == pytest.approx(0.03 + max(trained_gib, forecast.val_gib))
+    larger = model.forecast(small.model_copy(update={"crop_size_px": 1024}), {})
+    assert larger.val_gib - larger.loading_gib == pytest.approx(2.5 + 2 * (0.1 + 4 * ready_gib))
+    # So windows bound what fits, and no smaller pass helps.
+    heavy = CostModel(measurements(val_points=tuple(replace(p, trainer_gib=9) for p in points)))
+    assert heavy.largest_micro_batch(small, MemoryLimits(8.0)) == 0
+
+
+def test_windows_of_a_gpu_count_there():
+    points = tuple(
+        point(size, side, cuda_gib=0.1 * size) for size, side in ((1, 256), (2, 256), (1, 512))
+    )
+    windows = (ValPoint(256, 1.0, 0.5), ValPoint(512, 1.0, 0.8))
+    model = CostModel(measurements(points, device="cuda", val_points=windows))
+    assert model.forecast(settings(batch_size=1), {}).cuda_gib == pytest.approx(0.8)
+    assert model.forecast(settings(batch_size=16), {}).cuda_gib == pytest.approx(1.6)
 
 
 def test_accumulation_repeats_the_pass_and_holds_its_batches():
@@ -150,7 +175,7 @@ def test_noise_makes_no_part_negative():
 def test_measurements_survive_json():
     before = measurements()
     assert Measurements.from_json(json.loads(json.dumps(before.to_json()))) == before
-    alone = measurements(loading=None)
+    alone = measurements(loading=None, val_points=(ValPoint(256, 0.5, None),), score_s={"rid": 1})
     assert Measurements.from_json(alone.to_json()) == alone
 
 

@@ -4,18 +4,19 @@ from app.commands.plan.case import Host, PlanCase, Request
 from app.commands.plan.estimate import estimate
 from app.commands.plan.facts import Facts
 from app.commands.plan.instances import INSTANCES
-from app.resources.forecast import Loading, Measurements, Point
+from app.resources.measurements import Loading, Measurements, Point
 from app.settings.texts import parse_hyperparameters
 
 GIB = 2**30
-# 1 GiB, and 0.5 GiB for each sample of 512 px; 0.8 s for each; reading takes 0.1 s.
+# 1 GiB, and 0.5 GiB for each sample of 512 px; 0.8 s for each; reading takes 0.1 s, and so does
+# scoring a photo of 512 px.
 POINTS = tuple(
     Point(size, side, 1 + 0.5 * share, 0.25, None, 0.8 * share, 0.2)
     for size, side, share in ((1, 256, 0.25), (2, 256, 0.5), (1, 512, 1), (2, 512, 2))
 )  # fmt: skip
 MEASURED = Measurements(
     POINTS, Loading(512, 0.125, 0.25, {"rid": 0.1}), 0.1, num_cores=2, device="cpu",
-    precision="fp32",
+    precision="fp32", val_points=(), score_s={"rid": 0.4},
 )  # fmt: skip
 # Twice as fast as a core of ml.m5.
 HOST = Host(num_cores=2, core_speed=1.2)
@@ -25,7 +26,8 @@ FACTS = Facts(
     samples_per_epoch=1000,
     num_photos={"rid": 1000},
     shares={"rid": 1.0},
-    num_val=30,
+    num_val={"rid": 30},
+    val_side_px={"rid": 512},
     tensors_gib=TENSORS,
     checkpointed_gib=tuple((n, side, 1 + n * (side / 512) ** 2) for n, side, _ in TENSORS),
     gmac_per_mpx=100.0,

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from app.base.tasks import AzimuthBins, build_tasks
+from app.data.photos import ReadyPhoto
+from app.data.sample import with_unknown
 from app.inference.panels import collect_panels
 from app.inference.predictor import Predictor
 from app.model.devices import Compute
@@ -36,21 +38,11 @@ class Photos:
     def __len__(self) -> int:
         return self.num_photos
 
-    def __getitem__(self, index: int) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    def open_photo(self, index: int) -> tuple[ReadyPhoto | None, dict[str, Any]]:
         if index in self.bad:
             return None, {}
-        unknown = torch.full((32, 32), 255, dtype=torch.uint8)
-        sample = {
-            "image": torch.full((3, 32, 32), 99, dtype=torch.uint8),
-            "segments": unknown,
-            "lines": unknown.expand(4, 32, 32).clone(),
-            "depth": torch.full((32, 32), torch.nan),
-            "superstructures": unknown,
-            "dataset": "rid",
-            "sample_id": str(index),
-            "gsd_m": 0.1,
-        }
-        return sample, {}
+        image = torch.full((3, 32, 32), 99, dtype=torch.uint8)
+        return ReadyPhoto(with_unknown(image, {}), str(index)), {}
 
 
 def drawn(*datasets: Photos) -> list[str]:

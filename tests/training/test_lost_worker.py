@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from app.base.errors import WorkerLostError
-from app.data.loading import EvalDataset, PatientBatches, build_eval_loader
+from app.data.loading import EvalDataset, read_photos
 from app.data.rid.dataset import RidDataset
 from app.data.transforms import EvalTransform
-from app.training.train import explain_lost_worker
+from app.training.lost_worker import explain_lost_worker
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,6 @@ class KillsItself(EvalDataset):
 def test_a_worker_that_is_killed_is_named_with_its_end(small_ml):
     rid_dir = small_ml / "input/data/rid"
     dataset = KillsItself(RidDataset(rid_dir, "val"), EvalTransform(0.1))
-    batches = PatientBatches(build_eval_loader(dataset, 1), lambda: "a photo", lambda: False)
     with pytest.raises(WorkerLostError) as caught:
-        next(batches)
+        next(read_photos(dataset, 1))
     assert caught.value.exit_code == -signal.SIGKILL
-    batches.close()

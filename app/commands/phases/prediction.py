@@ -15,8 +15,9 @@ from app.job.environments import choose_num_processes
 from app.resources.batch_size import settle_batch_size
 from app.resources.cgroup import read_memory_limit_gib
 from app.resources.cores import num_cores, read_cpu_flags
-from app.resources.forecast import CostModel, Measurements, MemoryLimits
+from app.resources.forecast import CostModel, MemoryLimits
 from app.resources.gpus import Gpus, read_gpus
+from app.resources.measurements import Measurements
 from app.resources.measuring import measure
 from app.settings.checks import read_dataset_names, read_dataset_weights
 from app.settings.hyperparameters import Hyperparameters

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from app.commands.plan.facts import Facts
 from app.commands.plan.instances import Instance
-from app.resources.forecast import Measurements, MemoryLimits
+from app.resources.forecast import MemoryLimits
+from app.resources.measurements import Measurements
 from app.settings.hyperparameters import Hyperparameters
 
 

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from app.base.errors import ConfigError
 from app.base.units import MPX
+from app.base.window import count_windows
 from app.commands.plan.case import Host, PlanCase, Request
 from app.commands.plan.facts import Facts
 from app.commands.plan.instances import INSTANCES, Instance, find_gpu
@@ -18,11 +19,10 @@ from app.resources.forecast import (
     USABLE_SHARE,
     CostModel,
     Forecast,
-    Measurements,
-    Point,
     resize_pass,
     split_global_batch,
 )
+from app.resources.measurements import Measurements, Point
 from app.settings.hyperparameters import Hyperparameters
 
 Basis = Literal["measured", "predicted", "predicted (extrapolated)", "assumed", "set"]
@@ -43,7 +43,6 @@ GPU_OPTIMIZER_S: Final = 0.01
 PASS_PER_FORWARD: Final = 3.0
 # Time of a pass that computes activations a second time, in passes that keep them.
 CHECKPOINTED_PASS: Final = 1.25
-_VAL_SIDE_PX: Final = 512
 _SMALL_SIDE_PX: Final = 256
 _LARGE_SIDE_PX: Final = 512
 
@@ -78,6 +77,7 @@ class Estimate:
         largest: The most samples of a pass that fit.
         steps_per_epoch: Optimizer steps.
         val_s: Seconds of the validation of an epoch.
+        score_s: The part of val_s spent on scores.
         hours: All epochs, validation included.
     """
 
@@ -87,6 +87,7 @@ class Estimate:
     largest: int
     steps_per_epoch: int
     val_s: float
+    score_s: float
     hours: float
 
 
@@ -140,9 +141,13 @@ def transfer(case: PlanCase) -> Measurements:
         points = _count_points(instance, case.facts, request.hyperparameters.checkpoint_activations)
     else:
         points = _slow_down(measured.points, _gpu_factor(host, instance))
+    # Scores are counted by one core, also on an instance with a GPU.
+    factor = host.core_speed / instance.core_speed
     return Measurements(
         points=points,
         loading=loading,
+        val_points=() if case.is_counted else measured.val_points,
+        score_s={name: factor * seconds for name, seconds in measured.score_s.items()},
         launcher_gib=measured.launcher_gib,
         num_cores=instance.num_cores,
         device="cuda" if request.on_gpu else "cpu",
@@ -169,11 +174,30 @@ def estimate(case: PlanCase) -> Estimate:
     forecast = model.forecast(settled, facts.shares, num_processes)
     samples_per_step = forecast.samples_per_step * request.num_instances
     steps_per_epoch = asked.steps_per_epoch or math.ceil(facts.samples_per_epoch / samples_per_step)
-    photo = resize_pass(asked, 1, _VAL_SIDE_PX)
-    forward_s = model.forecast(photo, {}, num_processes).pass_s / PASS_PER_FORWARD
-    val_s = math.ceil(facts.num_val / total_processes) * forward_s
+    network_s, score_s = (
+        sum(seconds) / total_processes
+        for seconds in zip(
+            *(_validate(model, asked, facts, name, num_processes) for name in facts.num_val),
+            strict=True,
+        )
+    )
+    val_s = network_s + score_s
     hours = asked.epochs * (steps_per_epoch * forecast.step_s + val_s) / 3600
-    return Estimate(model, settled, forecast, largest, steps_per_epoch, val_s, hours)
+    return Estimate(model, settled, forecast, largest, steps_per_epoch, val_s, score_s, hours)
+
+
+def _validate(
+    model: CostModel, asked: Hyperparameters, facts: Facts, name: str, num_processes: int
+) -> tuple[float, float]:
+    """Seconds of the network and of scoring, for all validation photos of a dataset."""
+    side_px = facts.val_side_px[name]
+    window_px = min(side_px, asked.window_px)
+    num_windows = count_windows(side_px, asked.window_px) ** 2
+    window = resize_pass(asked, 1, window_px)
+    pass_s = model.forecast(window, {}, num_processes).pass_s
+    score_s = model.measurements.score_s[name] * side_px**2 / MPX
+    num_photos = facts.num_val[name]
+    return num_photos * num_windows * pass_s / PASS_PER_FORWARD, num_photos * score_s
 
 
 def host_gpu_tflops(names: Sequence[str]) -> float | None:

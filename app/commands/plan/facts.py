@@ -44,7 +44,8 @@ class Facts:
         samples_per_epoch: Samples until the first of the datasets has been seen once.
         num_photos: Training photos, or parts of large ones, by dataset.
         shares: Shares of the datasets trained on.
-        num_val: Validation images of all datasets.
+        num_val: Validation photos, by dataset.
+        val_side_px: Side of a square as large as a validation photo, by dataset.
         tensors_gib: Memory of a step's tensors, by samples of a pass and side of a window; with
             activations kept, and with checkpoint_activations.
         gmac_per_mpx: Arithmetic of a forward pass, per 2**20 pixels of window.
@@ -53,7 +54,8 @@ class Facts:
     samples_per_epoch: int
     num_photos: Mapping[str, int]
     shares: Mapping[str, float]
-    num_val: int
+    num_val: Mapping[str, int]
+    val_side_px: Mapping[str, int]
     tensors_gib: tuple[tuple[int, int, float], ...]
     checkpointed_gib: tuple[tuple[int, int, float], ...]
     gmac_per_mpx: float

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from app.base.units import MPX
 from app.commands.plan.case import PlanCase, Request
 from app.commands.plan.estimate import (
     CHECKPOINTED_PASS,
@@ -93,6 +94,19 @@ def _measured_figures(case: PlanCase) -> Iterator[Figure]:
             sum(share * sample_s[name] for name, share in case.facts.shares.items()),
             "measured",
             f"{measured.loading.side_px} px, time of one core",
+        )
+    if measured.score_s:
+        num_val = case.facts.num_val
+        total_s = sum(
+            num * measured.score_s[name] * case.facts.val_side_px[name] ** 2 / MPX
+            for name, num in num_val.items()
+        )
+        yield Figure(
+            "here_score_s",
+            "Scoring a photo on this machine, s",
+            total_s / max(1, sum(num_val.values())),
+            "measured",
+            "time of one core",
         )
     if case.is_counted:
         return  # the step of a GPU is: what was trained here served to start workers
@@ -193,8 +207,11 @@ def _time_figures(case: PlanCase, result: Estimate) -> Iterator[Figure]:
         "Validation after each, s",
         result.val_s,
         "predicted",
-        f"{case.facts.num_val} images",
+        f"{sum(case.facts.num_val.values())} photos",
     )
+    if result.val_s > 0:
+        score_percent = 100 * result.score_s / result.val_s
+        yield Figure("score_percent", "Of it, scoring, %", score_percent, "predicted")
     yield Figure("hours", "Hours, all epochs", result.hours, "predicted")
     price = request.price_per_hour
     price_basis: Basis = "set"

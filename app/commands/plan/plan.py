@@ -22,8 +22,8 @@ from app.commands.plan.options import PlanOptions
 from app.commands.plan.table import plan_to_json, render_instances, render_plan
 from app.job.paths import scratch_folder
 from app.resources.cores import computes_bf16, local_cores, num_cores, read_cpu_flags
-from app.resources.forecast import Measurements
 from app.resources.gpus import read_gpus
+from app.resources.measurements import Measurements
 from app.resources.measuring import measure
 from app.settings.checks import read_dataset_names
 from app.settings.hyperparameters import Hyperparameters
@@ -232,9 +232,12 @@ def _check_measurements(case: PlanCase) -> None:
         )
     known = measured.loading.sample_s if measured.loading else {}
     missing = [name for name in case.facts.shares if name not in known]
+    missing += [
+        name for name in case.facts.num_val if name not in measured.score_s and name not in missing
+    ]
     if missing:
         raise ConfigError(
-            f"--measurements: reading {', '.join(missing)} was not measured, only "
+            f"--measurements: reading and scoring {', '.join(missing)} was not measured, only "
             f"{', '.join(known) or 'nothing'}; leave the option out, or plan with datasets="
             f"{','.join(known) or 'those that were'}"
         )

@@ -4,6 +4,7 @@ The work of the process that `app.commands.plan.facts` starts.
 """
 
 import math
+import statistics
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
@@ -17,8 +18,10 @@ from app.base.tasks import Task, TaskName
 from app.base.units import MPX
 from app.commands.plan.facts import Facts, FactsRequest
 from app.commands.probe.step_memory import count_step_memory
-from app.data.datasets import DATASET_PARTS, Datasets, open_datasets
+from app.data.datasets import DATASET_PARTS, open_datasets
+from app.data.loading import EvalDataset
 from app.data.order import samples_of_one_pass
+from app.data.reader import spread
 from app.data.transforms import windows_per_side
 from app.job.paths import scratch_folder
 from app.model.devices import DTYPES
@@ -29,6 +32,7 @@ from app.training.build import choose_task_weights
 
 _SIZES: Final = (1, 2)
 _COUNTED_SIDE_PX: Final = 512
+_NUM_MEASURED_PHOTOS: Final = 16
 
 
 def count_facts(request: FactsRequest) -> Facts:
@@ -43,7 +47,8 @@ def count_facts(request: FactsRequest) -> Facts:
     with scratch_folder() as scratch_dir:
         datasets = open_datasets(channels, hyperparameters, scratch_dir)
     trained = choose_task_weights(hyperparameters, datasets.labelled_classes(tasks))
-    num_photos, num_val = _count_photos(datasets)
+    num_photos = {source.reader.name: source.num_photos for source in datasets.train.sources}
+    num_val = {name: len(dataset) for name, dataset in datasets.val.items()}
     samples_per_epoch = samples_of_one_pass(datasets.train.sources)
     shares: dict[DatasetName, float] = {
         source.reader.name: source.share for source in datasets.train.sources
@@ -56,10 +61,10 @@ def count_facts(request: FactsRequest) -> Facts:
             name: _at_most(releases[name].num_train, hyperparameters.max_samples)
             for name in num_photos
         }
-        num_val = sum(
-            _at_most(release.num_val, hyperparameters.max_val_samples)
-            for release in releases.values()
-        )
+        num_val = {
+            name: _at_most(release.num_val, hyperparameters.max_val_samples)
+            for name, release in releases.items()
+        }
         samples_per_epoch = min(
             math.ceil(_num_samples(num, releases[name].span_m, hyperparameters) / shares[name])
             for name, num in num_photos.items()
@@ -68,7 +73,11 @@ def count_facts(request: FactsRequest) -> Facts:
         samples_per_epoch=samples_per_epoch,
         num_photos={str(name): num for name, num in num_photos.items()},
         shares={str(name): share for name, share in shares.items()},
-        num_val=num_val,
+        num_val={str(name): num for name, num in num_val.items()},
+        val_side_px={
+            str(name): _find_side_px(dataset, hyperparameters)
+            for name, dataset in datasets.val.items()
+        },
         tensors_gib=_count_tensors(request, tasks, trained, checkpoint_activations=False),
         checkpointed_gib=_count_tensors(request, tasks, trained, checkpoint_activations=True),
         gmac_per_mpx=count_gmac(tasks, trained),
@@ -91,11 +100,14 @@ def count_gmac(tasks: Iterable[Task], trained: Collection[TaskName]) -> float:
     return num_flop / 2 / 1e9 * MPX / _COUNTED_SIDE_PX**2
 
 
-def _count_photos(datasets: Datasets) -> tuple[dict[DatasetName, int], int]:
-    photos: dict[DatasetName, int] = {
-        source.reader.name: source.num_photos for source in datasets.train.sources
-    }
-    return photos, sum(len(val) for val in datasets.val.values())
+def _find_side_px(dataset: EvalDataset, hyperparameters: Hyperparameters) -> int:
+    """Side of a square as large as a photo is on average, at the common distance."""
+    some = spread(dataset.indices, _NUM_MEASURED_PHOTOS)
+    extents = [dataset.reader.extent_m(index) for index in some]
+    areas_m2 = [extent[0] * extent[1] for extent in extents if extent is not None]
+    if not areas_m2:
+        return hyperparameters.window_px
+    return max(1, round(math.sqrt(statistics.mean(areas_m2)) / hyperparameters.gsd_m))
 
 
 def _at_most(num_photos: int, limit: int | None) -> int:

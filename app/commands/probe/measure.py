@@ -20,17 +20,25 @@ import cv2
 import torch
 
 from app.base.children import tell_parent
+from app.base.dataset_names import DatasetName
+from app.base.errors import ConfigError, DataError, join_problems
 from app.base.units import GIB
+from app.commands.probe.validation import fill_window, time_scoring
 from app.data.datasets import Datasets, open_datasets
 from app.data.loading import Batch, build_train_loader, collate
 from app.data.order import Epochs, TrainOrder
+from app.data.photos import Photo
 from app.data.workers import start_worker_server
+from app.inference.predictor import Predictor
+from app.inference.scoring import score_photo
 from app.job.paths import scratch_folder
+from app.metrics.roof_metrics import RoofMetrics
 from app.model.devices import choose_compute, is_out_of_memory
 from app.model.losses import RoofLoss
 from app.resources.batch_size import DEFAULT_GLOBAL_BATCH_SIZE
 from app.resources.cores import num_cores
-from app.resources.forecast import Loading, Point, resize_pass
+from app.resources.forecast import resize_pass
+from app.resources.measurements import Loading, Point, ValPoint
 from app.resources.measuring import ProbeRequest
 from app.resources.process_memory import (
     own_sizes_gib,
@@ -79,6 +87,10 @@ def run_probe(request: ProbeRequest, launcher_gib: float) -> None:
             tell_parent("loading", **vars(probe.measure_loading()))
         for size, side_px in request.points:
             tell_parent("point", **vars(probe.measure_point(size, side_px)))
+        for side_px in request.val_sides:
+            tell_parent("val_point", **vars(probe.measure_window(side_px)))
+        if request.val_sides:
+            tell_parent("scoring", **probe.time_scoring())
         if request.with_trial:
             tell_parent("trial", micro_batch_size=probe.try_sizes())
 
@@ -155,6 +167,20 @@ class _Probe:
             ),
         )
 
+    def measure_window(self, side_px: int) -> ValPoint:
+        """Predict and score a photo of one window."""
+        photo = fill_window(next(iter(self._read_val_photos().values())), side_px)
+        predictor = self._build_predictor(side_px)
+        _forget_peaks(self.device)
+        score_photo(predictor, photo, RoofMetrics(self.tasks), self._loss)
+        trainer_gib, _ = own_sizes_gib()
+        return ValPoint(side_px, trainer_gib, _cuda_peak_gib(self.device))
+
+    def time_scoring(self) -> dict[str, float]:
+        """As `app.commands.probe.validation.time_scoring`, by dataset."""
+        photos = self._read_val_photos()
+        return {str(name): time_scoring(photo, self.tasks) for name, photo in photos.items()}
+
     def measure_loading(self) -> Loading:
         """Read samples, first in this process to time them, then by two workers."""
         hyperparameters = self.hyperparameters.model_copy(update={"num_workers": _NUM_WORKERS})
@@ -196,8 +222,12 @@ class _Probe:
         point = None
         try:
             point = self.measure_point(size, self.hyperparameters.crop_size_px)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
+            # Of validation, one window at a time: it takes fewer where more do not fit.
+            window_px = self.hyperparameters.window_px
+            self._build_predictor(window_px).predict(_blank_images(window_px))
+        except (RuntimeError, ConfigError) as error:
+            # A ConfigError of a predictor's that has no room.
+            if not is_out_of_memory(error.__cause__ or error):
                 raise
         # Out here the error is gone, and with it all that its traceback holds.
         self.state = self._build_state()
@@ -209,9 +239,7 @@ class _Probe:
     def _train(self, batches: Iterator[Batch], num_steps: int) -> list[dict[str, float]]:
         settings = StepSettings(
             task_weights=self.task_weights,
-            loss=RoofLoss(
-                self.tasks, self.hyperparameters.dice_weight, self.hyperparameters.azimuth_smoothing
-            ),
+            loss=self._loss,
             grad_accum_steps=1,
             grad_clip_norm=self.hyperparameters.grad_clip_norm,
             # Far from the end of the warm-up: the weights hardly move.
@@ -227,6 +255,25 @@ class _Probe:
                 break
         return seconds[1:]
 
+    def _read_val_photos(self) -> dict[DatasetName, Photo]:
+        """A photo of each dataset that is validated on."""
+        photos: dict[DatasetName, Photo] = {}
+        for name, dataset in self._open(self.hyperparameters).val.items():
+            photo, bad_files = dataset.open_photo(0)
+            if photo is None:
+                raise DataError(join_problems([bad.reason for bad in bad_files[name]]))
+            photos[name] = photo
+        return photos
+
+    def _build_predictor(self, window_px: int) -> Predictor:
+        return Predictor(self.state.ema.module, tuple(self.task_weights), self.compute, window_px)
+
+    @property
+    def _loss(self) -> RoofLoss:
+        return RoofLoss(
+            self.tasks, self.hyperparameters.dice_weight, self.hyperparameters.azimuth_smoothing
+        )
+
     def _open(self, hyperparameters: Hyperparameters) -> Datasets:
         # Few samples, in an epoch that is long enough for any number of batches.
         update = {"steps_per_epoch": 1000, "max_val_samples": 1}
@@ -239,6 +286,10 @@ class _Probe:
         gc.collect()
         hyperparameters = self.hyperparameters.model_copy(update={"backbone_weights": "none"})
         return build_state(hyperparameters, {}, self.tasks, self.task_weights, self.device)
+
+
+def _blank_images(side_px: int) -> torch.Tensor:
+    return torch.zeros(1, 3, side_px, side_px, dtype=torch.uint8)
 
 
 def _time_samples(datasets: Datasets, number: int) -> float:

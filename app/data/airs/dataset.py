@@ -138,6 +138,12 @@ class AirsDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return int(self._first_cells[-1])
 
+    def extent_m(self, index: int) -> tuple[float, float]:
+        """As Reader.extent_m."""
+        place = self._place(index)
+        gsd_m = self.tiles[place.tile_index].gsd_m
+        return place.window.height * gsd_m, place.window.width * gsd_m
+
     def __getitem__(self, index: int) -> Sample:
         """Read one cell.
 
@@ -276,6 +282,10 @@ class AirsWindows(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self._cells)
+
+    def extent_m(self, index: int) -> tuple[float, float]:
+        """As Reader.extent_m: about that of the cell."""
+        return self._dataset.extent_m(int(self._cells[index]))
 
     def __getitem__(self, index: int) -> Sample:
         """Read one square.

@@ -228,14 +228,20 @@ class RidDataset(WholePhotos):
             "gsd_m": gsd_m,
         }
 
+    def extent_m(self, index: int) -> tuple[float, float] | None:
+        """As Reader.extent_m."""
+        path = self._image_paths[index]
+        try:
+            header = read_header(path, self.root, FILE_REMEDY)
+            gsd_m = _gsd_m(path, header)
+        except FileProblem:
+            return None
+        return header.height_px * gsd_m, header.width_px * gsd_m
+
     def _find_span_m(self) -> float:
-        for path in self._image_paths:
-            try:
-                header = read_header(path, self.root, FILE_REMEDY)
-                return min(header.height_px, header.width_px) * _gsd_m(path, header)
-            except FileProblem:
-                continue  # found out when the sample is read
-        return _DEFAULT_SIZE_PX * _DEFAULT_GSD_M
+        extents = (self.extent_m(index) for index in range(len(self)))
+        found = next((extent for extent in extents if extent is not None), None)
+        return _DEFAULT_SIZE_PX * _DEFAULT_GSD_M if found is None else min(found)
 
 
 def _read_image(path: Path, root: Path) -> tuple[npt.NDArray[np.uint8], float]:

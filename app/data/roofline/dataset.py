@@ -183,6 +183,10 @@ class RooflineDataset(WholePhotos):
     def __len__(self) -> int:
         return len(self._indices)
 
+    def extent_m(self, index: int) -> tuple[float, float]:  # noqa: ARG002
+        """As Reader.extent_m: all are squares of one size."""
+        return self.span_m, self.span_m
+
     def __getitem__(self, index: int) -> Sample:
         """Read one sample, whole.
 

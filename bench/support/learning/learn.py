@@ -18,8 +18,9 @@ from torch import nn
 from app.base.tasks import Task, TaskName
 from app.data.distribution import count_labels
 from app.data.loading import Batch
+from app.data.photos import Photo
 from app.inference.predictor import Predictor
-from app.inference.scoring import score_batches
+from app.inference.scoring import score_photo
 from app.metrics.headlines import HEADLINES
 from app.metrics.roof_metrics import RoofMetrics
 from app.model.class_weights import ClassWeights, choose_class_weights
@@ -132,15 +133,15 @@ def build_state(model: nn.Module, hyperparameters: Hyperparameters) -> TrainingS
 
 def score(
     model: nn.Module,
-    batches: Sequence[Batch],
+    photos: Sequence[Photo],
     tasks: Mapping[TaskName, float],
     autocast_dtype: torch.dtype | None,
 ) -> dict[str, float]:
     """The figures of SCORES that are defined, on whole images."""
     metrics = RoofMetrics(TASKS)
     predictor = Predictor(model, tuple(tasks), Compute(CPU, autocast_dtype))
-    for _ in score_batches(predictor, batches, metrics):
-        pass
+    for photo in photos:
+        score_photo(predictor, photo, metrics)
     values = metrics.compute("val", "")
     found = {name: values[key].value for name, key in SCORES.items() if key in values}
     return {name: value for name, value in found.items() if value is not None}

@@ -14,7 +14,8 @@ from torch import nn
 
 from app.base.logs import ignore_expected_warnings
 from app.base.tasks import TaskName
-from app.data.loading import Batch, EvalDataset, build_eval_loader
+from app.data.loading import EvalDataset, read_photos
+from app.data.photos import Photo
 from app.data.reader import Reader
 from app.data.rid.dataset import RidDataset
 from app.data.transforms import EvalTransform
@@ -40,7 +41,7 @@ _EVAL_SEED = 999_983  # no training scene has it
 NUM_AT_MARKS = 16  # scenes scored on the way; all of them at the end
 
 
-def read_eval_batches(source: str, num_images: int) -> list[Batch]:
+def read_eval_photos(source: str, num_images: int) -> list[Photo]:
     """Whole images that were never trained on: "scenes", or "DIR:split" of a RID release."""
     reader: Reader
     if source == "scenes":
@@ -49,7 +50,7 @@ def read_eval_batches(source: str, num_images: int) -> list[Batch]:
         root, _, split = source.rpartition(":")
         reader = RidDataset(Path(root), split, rid_split="release")  # type: ignore[arg-type]
     dataset = EvalDataset(reader, EvalTransform(GSD_M))
-    return list(build_eval_loader(dataset, num_workers=0))
+    return [photo for photo, _ in read_photos(dataset, num_workers=0) if photo is not None]
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -92,12 +93,12 @@ def _train(options: argparse.Namespace) -> tuple[dict[str, Any], nn.Module]:
     else:
         class_weights = weigh_classes(pool.first(NUM_WEIGHED))
     settings = build_settings(hyperparameters, weights, class_weights, dtype)
-    eval_batches = {name: read_eval_batches(name, options.eval_images) for name in options.eval}
+    eval_photos = {name: read_eval_photos(name, options.eval_images) for name in options.eval}
     first = options.eval[0]
     state = build_state(model, hyperparameters)
 
     def score_at(averaged: nn.Module, is_end: bool) -> dict[str, float]:
-        chosen = eval_batches[first] if is_end else eval_batches[first][:NUM_AT_MARKS]
+        chosen = eval_photos[first] if is_end else eval_photos[first][:NUM_AT_MARKS]
         return score(averaged, chosen, weights, dtype)
 
     course = Course(
@@ -115,8 +116,8 @@ def _train(options: argparse.Namespace) -> tuple[dict[str, Any], nn.Module]:
     )
     averaged = state.ema.module
     others = {
-        Path(name).name: score(averaged, batches, weights, dtype)
-        for name, batches in eval_batches.items()
+        Path(name).name: score(averaged, photos, weights, dtype)
+        for name, photos in eval_photos.items()
         if name != first
     }
     result = {

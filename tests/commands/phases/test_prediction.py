@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.commands.phases.prediction import _shares, build_forecaster
-from app.resources.forecast import Loading, Measurements, Point
 from app.resources.gpus import Gpus
+from app.resources.measurements import Loading, Measurements, Point
 from app.settings.hyperparameters import Hyperparameters
 
 GIB = 2**30
@@ -32,7 +32,7 @@ class Measuring:
             Point(**{**vars(point), "cuda_gib": 2.0 + point.trainer_gib}) if on_gpu else point
             for point in POINTS
         )
-        return Measurements(points, LOADING, 0.1, 2, settings["device"], "fp32")
+        return Measurements(points, LOADING, 0.1, 2, settings["device"], "fp32", (), {})
 
 
 @pytest.fixture

@@ -28,9 +28,26 @@ def test_on_a_cpu_cores_and_their_speed_scale_time():
     assert result.forecast.step_s == pytest.approx(6.4 + 0.4 + 0.8)
     assert result.forecast.wait_s == 0
     assert result.steps_per_epoch == 250
-    # A forward pass over a photo of 512 px: a third of 1.6 s.
-    assert result.val_s == pytest.approx(30 * 1.6 / 3)
-    assert result.hours == pytest.approx(2 * (250 * 7.6 + 16) / 3600)
+    # A forward pass over a photo of 512 px: a third of 1.6 s. Its scores: 0.1 s, twice as long.
+    assert result.score_s == pytest.approx(30 * 0.2)
+    assert result.val_s == pytest.approx(30 * (1.6 / 3 + 0.2))
+    assert result.hours == pytest.approx(2 * (250 * 7.6 + 16 + 6) / 3600)
+
+
+def test_scores_take_time_where_a_gpu_computes_and_are_shared_by_processes():
+    result = estimate_of(request_of("ml.g5.xlarge"))
+    # As reading: 0.1 x 1.2 / 0.5 s each of a core.
+    assert result.score_s == pytest.approx(30 * 0.24)
+    assert result.val_s - result.score_s < result.score_s
+    four = estimate_of(request_of("ml.g5.12xlarge", 2))
+    assert four.score_s == pytest.approx(result.score_s / 8)
+
+
+def test_larger_photos_are_validated_window_by_window():
+    facts = replace(FACTS, val_side_px={"rid": 1024})
+    result = estimate_of(request_of(), facts=facts)
+    # Three windows of 512 px along each side.
+    assert result.val_s == pytest.approx(30 * (9 * 1.6 / 3 + 4 * 0.2))
 
 
 def test_memory_is_that_of_all_processes():

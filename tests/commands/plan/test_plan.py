@@ -13,8 +13,8 @@ from app.base.errors import ConfigError
 from app.commands.plan.instances import INSTANCES, Instance
 from app.commands.plan.options import PlanOptions
 from app.commands.plan.plan import OtherWork, plan, write_sample
-from app.resources.forecast import Measurements
 from app.resources.gpus import Gpus
+from app.resources.measurements import Measurements
 from app.settings.texts import parse_hyperparameters
 from tests.support.plan import FACTS, HOST, MEASURED, SETTINGS, TENSORS
 
@@ -250,7 +250,9 @@ def test_the_share_of_waiting_is_shown(tmp_path):
 def test_what_cannot_be_planned_is_one_line(changes, message):
     if message is None:
         facts = replace(FACTS, shares={"airs": 1.0})
-        with pytest.raises(ConfigError, match=r"reading airs was not measured, only rid"):
+        with pytest.raises(
+            ConfigError, match=r"reading and scoring airs was not measured, only rid"
+        ):
             _run(_options(**changes), facts)
         return
     with pytest.raises(ConfigError, match=message) as caught:

@@ -34,12 +34,14 @@ def test_a_release_counts_in_a_samples_place(three_ml):
     # 0.85 x 512 px of 0.1 m take four of Roofline's crops of 11.2 m side by side: 84 samples are
     # once through it, and a quarter of a step is of it.
     assert facts.samples_per_epoch == 84 * 4
-    assert facts.num_val == 352 + 170 + 94 * 225
+    assert facts.num_val == {"rid": 352, "roofline": 170, "airs": 94 * 225}
+    # As large as the sample's photos: of RID 128 px of 0.099 m, of Roofline 112, AIRS's squares.
+    assert facts.val_side_px == {"rid": 127, "roofline": 112, "airs": 512}
 
 
 def test_limits_hold_for_a_release(three_ml):
     facts = count_facts(_request(three_ml, ("rid",), max_samples="20", max_val_samples="7"))
-    assert (facts.samples_per_epoch, facts.num_val) == (20, 7)
+    assert (facts.samples_per_epoch, facts.num_val) == (20, {"rid": 7})
 
 
 def test_folders_are_counted(small_ml, tmp_path):
@@ -48,7 +50,8 @@ def test_folders_are_counted(small_ml, tmp_path):
     hyperparameters = parse_hyperparameters({**request.settings, "batch_size": 1})
     datasets = open_datasets({"rid": small_ml / "input/data/rid"}, hyperparameters, tmp_path)
     assert facts.samples_per_epoch == datasets.samples_per_epoch == 12
-    assert facts.num_val == 3
+    assert facts.num_val == {"rid": 3}
+    assert facts.val_side_px == {"rid": 95}
 
 
 def test_tensors_grow_with_the_pass_and_less_with_checkpoints(small_ml):

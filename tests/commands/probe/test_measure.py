@@ -39,6 +39,10 @@ def test_training_is_measured_where_nothing_else_was_held(rid):
     assert 0 < found.loading.server_gib + found.loading.worker_gib < 2
     assert 0 < found.launcher_gib < 0.2
     assert (found.device, found.precision) == ("cpu", "fp32")
+    assert [point.side_px for point in found.val_points] == [256, 512]
+    assert 0.6 < found.val_points[0].trainer_gib <= found.val_points[1].trainer_gib < 3
+    # 0.05 to 0.3 s for a photo of 512 px on most machines.
+    assert 0.02 < found.score_s["rid"] < 8
 
 
 @pytest.mark.slow

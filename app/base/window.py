@@ -1,0 +1,47 @@
+"""Rectangles of photos, and how many of them make up a photo."""
+
+import math
+from typing import Final, NamedTuple
+
+# Of a window's side: two windows share at least this much, over which one takes over from the
+# other. At most a third, so that what a window shares with either neighbour does not meet.
+_RAMP_SHARE: Final = 4
+
+
+class Window(NamedTuple):
+    """A rectangle of a photo, in its pixels.
+
+    Attributes:
+        top: First row.
+        left: First column.
+        height: Rows.
+        width: Columns.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def rows(self) -> slice:
+        """Its rows of the photo."""
+        return slice(self.top, self.top + self.height)
+
+    @property
+    def columns(self) -> slice:
+        """Its columns of the photo."""
+        return slice(self.left, self.left + self.width)
+
+
+def find_ramp_px(window_px: int) -> int:
+    """Over how many pixels one window takes over from the next."""
+    return max(1, window_px // _RAMP_SHARE)
+
+
+def count_windows(length_px: int, window_px: int) -> int:
+    """How many overlapping windows of a side cover a length."""
+    if length_px <= window_px:
+        return 1
+    ramp_px = find_ramp_px(window_px)
+    return math.ceil((length_px - ramp_px) / (window_px - ramp_px))

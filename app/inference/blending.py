@@ -1,0 +1,162 @@
+"""How the predictions of overlapping windows become one: averages whose weights fall off to a seam.
+
+Along each axis, two windows that overlap share a ramp in the middle of their overlap, a quarter of
+a window long: over it the weight of one falls from 1 to 0 and that of the other rises, so that the
+weights of a pixel add up to 1. What a window predicts beyond its ramps, near its own border, is
+left out: there it sees least of what is around. Probabilities and metres are averaged, never
+logits.
+
+Memory is that of one window, and of the ramps below a row of windows over the photo's width.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from app.base.tasks import ALL_TASKS, TaskName, find_task
+from app.base.window import Window, count_windows, find_ramp_px
+
+# Smallest probability that a logit is made of: float32 has no smaller normal number.
+_TINY: Final = torch.finfo(torch.float32).tiny
+
+
+@dataclass(frozen=True)
+class Span:
+    """One of the windows along an axis.
+
+    Attributes:
+        start: First pixel of the window.
+        used_start: First pixel with a weight.
+        used_end: One after the last pixel with a weight.
+        finished_end: Pixels from used_start to here need no later window.
+        weights: (used_end - used_start,) float32; 1 but for the ramps.
+    """
+
+    start: int
+    used_start: int
+    used_end: int
+    finished_end: int
+    weights: Tensor
+
+    @property
+    def used(self) -> slice:
+        """The pixels with a weight, counted from the window's start."""
+        return slice(self.used_start - self.start, self.used_end - self.start)
+
+    @property
+    def num_finished(self) -> int:
+        """How many of the used pixels, the first of them, need no later window."""
+        return self.finished_end - self.used_start
+
+
+def spread_windows(length_px: int, window_px: int) -> list[Span]:
+    """Windows along an axis, evenly spread, each overlapping the next by a quarter at least.
+
+    Args:
+        length_px: Side of the photo.
+        window_px: Side of a window; one window as long as the photo where that is no longer.
+    """
+    if length_px <= window_px:
+        return [Span(0, 0, length_px, length_px, torch.ones(length_px))]
+    ramp_px = find_ramp_px(window_px)
+    num_windows = count_windows(length_px, window_px)
+    last = length_px - window_px
+    starts = [round(i * last / (num_windows - 1)) for i in range(num_windows)]
+    # The first pixel of each ramp, in the middle of what two windows share.
+    ramps = [
+        (following + start + window_px - ramp_px) // 2
+        for start, following in itertools.pairwise(starts)
+    ]
+    rising = (torch.arange(ramp_px) + 0.5) / ramp_px
+    spans = []
+    for i, start in enumerate(starts):
+        is_first, is_last = i == 0, i == num_windows - 1
+        used_start = 0 if is_first else ramps[i - 1]
+        used_end = length_px if is_last else ramps[i] + ramp_px
+        weights = torch.ones(used_end - used_start)
+        if not is_first:
+            weights[:ramp_px] = rising
+        if not is_last:
+            weights[-ramp_px:] = 1 - rising
+        spans.append(Span(start, used_start, used_end, length_px if is_last else ramps[i], weights))
+    return spans
+
+
+class Blender:
+    """Sums of windows that come row by row; gives on each rectangle that is finished."""
+
+    def __init__(self, width_px: int) -> None:
+        """Prepare.
+
+        Args:
+            width_px: Columns of the photo.
+        """
+        self._width_px = width_px
+        # By task: what the row above has left for this row to finish, (C, ramp, width of the
+        # photo); and what the window before has left for this one, (C, rows, ramp).
+        self._below: dict[TaskName, Tensor] = {}
+        self._beside: dict[TaskName, Tensor] = {}
+
+    def add(
+        self, logits: Mapping[TaskName, Tensor], row: Span, column: Span
+    ) -> tuple[Window, dict[TaskName, Tensor]]:
+        """Take in a window; returns what is finished by it.
+
+        Args:
+            logits: Per task (C, h, w) float32, of the whole window.
+            row: Its rows.
+            column: Its columns.
+
+        Returns:
+            The rectangle, and per task its (C, h', w') float32: metres of heights; of other tasks
+            logits, by which softmax or sigmoid give the blended probabilities.
+        """
+        window = Window(row.used_start, column.used_start, row.num_finished, column.num_finished)
+        finished = {
+            name: _to_logits(name, self._add_task(name, values, row, column))
+            for name, values in logits.items()
+        }
+        return window, finished
+
+    def _add_task(self, name: TaskName, values: Tensor, row: Span, column: Span) -> Tensor:
+        part = _to_averages(name, values[:, row.used, column.used])
+        part = part * row.weights.to(part.device)[:, None]
+        part *= column.weights.to(part.device)
+        if (beside := self._beside.pop(name, None)) is not None:
+            part[:, :, : beside.shape[2]] += beside
+        done = column.num_finished
+        if done < part.shape[2]:
+            self._beside[name] = part[:, :, done:].clone()
+        part = part[:, :, :done]
+        columns = slice(column.used_start, column.finished_end)
+        below = self._below.get(name)
+        if below is not None and row.used_start > 0:
+            part[:, : below.shape[1]] += below[:, :, columns]
+        if row.num_finished < part.shape[1]:
+            rest = part[:, row.num_finished :]
+            if below is None:
+                below = rest.new_empty(len(rest), rest.shape[1], self._width_px)
+                self._below[name] = below
+            below[:, :, columns] = rest
+        return part[:, : row.num_finished]
+
+
+def _to_averages(name: TaskName, logits: Tensor) -> Tensor:
+    """What may be averaged: probabilities, or metres."""
+    kind = find_task(name, ALL_TASKS).kind
+    if kind == "classes":
+        return logits.softmax(0)
+    return logits.sigmoid() if kind == "multilabel" else logits
+
+
+def _to_logits(name: TaskName, averages: Tensor) -> Tensor:
+    kind = find_task(name, ALL_TASKS).kind
+    if kind == "metres":
+        return averages.clone()  # a part of a larger tensor, which may go
+    if kind == "classes":
+        return averages.clamp(min=_TINY).log()
+    return averages.clamp(min=_TINY).log() - (1 - averages).clamp(min=_TINY).log()
