@@ -7,6 +7,7 @@ from typing import Any
 from app.base.tasks import Task, TaskName
 from app.data.datasets import Datasets, TrainBatches
 from app.data.distribution import Distribution
+from app.data.label_looks import Looks
 from app.inference.predictor import Predictor
 from app.job.job import Job
 from app.model.class_weights import ClassWeights
@@ -47,6 +48,7 @@ class Run:
         hyperparameters: The job's settings, as settled for these machines.
         memory: The run's sampler.
         datasets: Training and validation samples.
+        looks: What looks at the labels found, by dataset.
         distribution: Shares of the classes among the training samples.
         learned: Tasks and weights.
         settings: What stays unchanged from step to step.
@@ -64,6 +66,7 @@ class Run:
     hyperparameters: Hyperparameters
     memory: MemorySampler
     datasets: Datasets
+    looks: Looks
     distribution: Distribution
     learned: Learned
     settings: StepSettings
