@@ -5,8 +5,8 @@ import pytest
 from rasterio import Affine
 
 from app.data.airs.dataset import Tile
-from app.data.audit import sample_findings
 from app.data.datasets import open_reader
+from app.data.plausibility.look import look_at_labels
 from app.settings.hyperparameters import Hyperparameters
 from tests.support.audit import found, only, warnings_and_errors
 from tests.support.fakes import gable, write_fake_rid, write_rid_image, write_rid_mask
@@ -147,9 +147,10 @@ def test_tiles_are_read_by_rows_and_never_whole(airs, audit, monkeypatch):
 
     monkeypatch.setattr(Tile, "read", spy)
     report = audit("airs")
-    assert [row[1:] for row in rows if row[0] == "christchurch_2"] == [
-        (0, 512), (512, 512), (1024, 276),
-    ]  # fmt: skip
+    of_tile = [row[1:] for row in rows if row[0] == "christchurch_2"]
+    assert of_tile[:3] == [(0, 512), (512, 512), (1024, 276)]
+    # Then the look that a job takes: windows of 51.2 m.
+    assert [height for _, height in of_tile[3:]] == [683, 683]
     num_roof = 4 * houses(160).sum() + houses(1300, 160).sum()
     assert report.tally.segments[18] == num_roof
     assert "1 of 160 x 1300" in only(report, "mixed sizes")[2]
@@ -225,10 +226,10 @@ def test_resized_tiles_have_an_unusual_scale(airs, audit):
 
 
 def look(dataset, tmp_path, **settings):
-    reader = open_reader(
-        dataset, tmp_path / "dataset", "train", Hyperparameters(**settings), tmp_path
-    )
-    return [(finding.severity, finding.kind) for finding in sample_findings(reader)]
+    hyperparameters = Hyperparameters(**settings)
+    reader = open_reader(dataset, tmp_path / "dataset", "train", hyperparameters, tmp_path)
+    found = look_at_labels(reader, tmp_path / "dataset", hyperparameters).findings
+    return [(finding.severity, finding.kind) for finding in found]
 
 
 def test_a_quick_look_at_good_samples_finds_nothing(tmp_path):

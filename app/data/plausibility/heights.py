@@ -221,8 +221,10 @@ class _Spread:
             steepness = f" with slopes of {math.degrees(math.atan(slope)):.0f} degrees"
         text = (
             f"heights span {relief_m:.4g} m{steepness} in the median of {self.num_samples} samples "
-            f"(read as {self.scale.unit}): they are probably "
-            f"{' or '.join(units) if units else 'in none of the known units'}"
+            f"(read as {self.scale.unit}): "
+        )
+        text += (
+            f"they are probably {' or '.join(units)}" if units else "no unit makes houses of them"
         )
         if is_possible:
             text += ", or the metres per pixel are wrong"
