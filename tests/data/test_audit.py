@@ -5,11 +5,7 @@ import pytest
 from rasterio import Affine
 
 from app.data.airs.dataset import Tile
-from app.data.datasets import open_reader
-from app.data.plausibility.look import look_at_labels
-from app.settings.hyperparameters import Hyperparameters
 from tests.support.audit import found, only, warnings_and_errors
-from tests.support.fakes import gable, write_fake_rid, write_rid_image, write_rid_mask
 from tests.support.fakes_airs import (
     GEO_TAGS,
     houses,
@@ -220,44 +216,3 @@ def test_resized_tiles_have_an_unusual_scale(airs, audit):
     severity, _, what = only(audit("airs"), "unusual scale")
     assert severity == "warning"
     assert what == "5 images of 0.73 m per pixel, where the release has 0.075"
-
-
-# --- A quick look before training ---
-
-
-def look(dataset, tmp_path, **settings):
-    hyperparameters = Hyperparameters(**settings)
-    reader = open_reader(dataset, tmp_path / "dataset", "train", hyperparameters, tmp_path)
-    found = look_at_labels(reader, tmp_path / "dataset", hyperparameters).findings
-    return [(finding.severity, finding.kind) for finding in found]
-
-
-def test_a_quick_look_at_good_samples_finds_nothing(tmp_path):
-    write_fake_rid(tmp_path / "dataset")
-    assert look("rid", tmp_path) == []
-    shutil.rmtree(tmp_path / "dataset")
-    write_mirror(tmp_path / "dataset")
-    assert look("airs", tmp_path) == []
-    shutil.rmtree(tmp_path / "dataset")
-    write_mat(tmp_path)
-    assert look("roofline", tmp_path) == []
-
-
-def test_a_quick_look_finds_masks_of_roof_and_no_roof(tmp_path, rid):
-    for path in (rid / MASKS).iterdir():
-        write_rid_mask(rid, path.stem, np.where(gable(64, 0) < 17, 1, 0).astype(np.uint8))
-    assert look("rid", tmp_path) == [("warning", "class absent")]
-
-
-def test_a_quick_look_finds_damage_and_images_of_one_colour(tmp_path, rid):
-    (rid / MASKS / "3.png").write_bytes(b"")
-    write_rid_image(rid, "7", np.full((3, 64, 64), 90, np.uint8))
-    assert look("rid", tmp_path) == [("error", "damaged file"), ("warning", "constant image")]
-
-
-def test_a_quick_look_finds_labels_that_hold_nothing(tmp_path):
-    def change(fields):
-        fields["depths"][:] = 0
-
-    write_mat(tmp_path, change)
-    assert look("roofline", tmp_path) == [("warning", "nothing labelled")]

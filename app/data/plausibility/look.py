@@ -164,7 +164,10 @@ def _examine(reader: TrainReader, index: int) -> _Evidence:
     sample = reader.draw(index, _SPAN_M, np.random.default_rng(index))
     stored = reader.stored_labels(index)
     segments, scale = sample["segments"].numpy(), reader.height_scale
-    seams = {task: find_seams(sample[task].numpy()) for task in _CLASS_TASKS}
+    seams = {
+        task: find_seams(sample[task].numpy()) if task in reader.labels else Seams()
+        for task in _CLASS_TASKS
+    }
     is_blank = is_constant(sample["image"])
     return _Evidence(
         sample["sample_id"],

@@ -15,8 +15,11 @@ from app.data.height_scale import HeightCount
 from app.data.label_looks import check_looks, log_looks, look_at_datasets, merge_looks
 from app.data.plausibility.look import LabelLook, look_at_labels
 from app.settings.hyperparameters import Hyperparameters
+from tests.support.fakes import gable, write_fake_rid, write_rid_image, write_rid_mask
+from tests.support.fakes_roofline import draw_fields, write_v73
 
 DATASETS = ("rid", "roofline", "airs")
+MASKS = "masks_segments_reviewed"
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_sound_labels_raise_nothing(name, three_ml, tmp_path):
 
 def test_resampled_masks_are_found_in_both_class_tasks(data, tmp_path):
     root = data("rid")
-    for folder in ("masks_segments_reviewed", "masks_superstructures_reviewed"):
+    for folder in (MASKS, "masks_superstructures_reviewed"):
         change_masks(root, folder, halve_and_enlarge)
     found = look("rid", root, tmp_path, superstructures_weight=1).findings
     assert [(one.severity, one.kind, one.what.split(" are")[0]) for one in found] == [
@@ -71,7 +74,7 @@ def test_resampled_masks_are_found_in_both_class_tasks(data, tmp_path):
 
 def test_photos_and_masks_stored_from_south_to_north(data, tmp_path):
     root = data("rid")
-    change_masks(root, "masks_segments_reviewed", lambda mask: mask[::-1])
+    change_masks(root, MASKS, lambda mask: mask[::-1])
     change_masks(root, "images_roof_centered_geotiff", lambda image: image[::-1])
     kinds = [one.kind for one in look("rid", root, tmp_path).findings]
     assert kinds == ["directions are turned"]
@@ -79,54 +82,53 @@ def test_photos_and_masks_stored_from_south_to_north(data, tmp_path):
 
 def test_samples_that_cannot_be_read_are_said_at_once(data, tmp_path):
     root = data("rid")
-    change_masks(root, "masks_segments_reviewed", lambda mask: mask + np.uint8(1))
+    change_masks(root, MASKS, lambda mask: mask + np.uint8(1))
     [found] = look("rid", root, tmp_path).findings
     assert (found.severity, found.kind) == ("error", "damaged file")
     assert found.what.startswith("RID: 12 of 12 samples looked at cannot be used (")
     assert "class 18 in" in found.what
 
 
-def test_heights_in_centimetres_are_found_counted_and_cured(data, three_ml, tmp_path):
-    root = data("roofline")
+@pytest.fixture(scope="module")
+def in_centimetres(three_ml, tmp_path_factory):
+    """Roofline's file with heights in centimetres."""
+    root = tmp_path_factory.mktemp("centimetres") / "roofline"
+    shutil.copytree(three_ml / "input/data/roofline", root)
     change_heights(root, lambda heights: 100 * heights)
-    found = look("roofline", root, tmp_path)
-    assert [one.remedy.split(",")[0] for one in found.findings if one.severity == "error"] == [
-        "set roofline_depth_unit=centimetres"
-    ]
+    return root
+
+
+def test_heights_in_centimetres_are_found_counted_and_cured(in_centimetres, three_ml, tmp_path):
+    found = look("roofline", in_centimetres, tmp_path)
+    error, warning = found.findings
+    assert (error.severity, warning.severity) == ("error", "warning")
+    assert error.remedy.startswith("set roofline_depth_unit=centimetres, or")
     assert isinstance(found.heights, HeightCount)
     assert found.heights.num_values == 32 * 224**2
     assert found.heights.dropped_share > 0.3
-    assert any("become unknown" in one.what for one in found.findings)
-    cured = look("roofline", root, tmp_path, roofline_depth_unit="centimetres")
-    assert cured.findings == ()
-    assert cured.heights.num_dropped == 0
+    assert f"({found.heights.num_dropped:,} of {32 * 224**2:,}) are outside" in warning.what
     # The same targets as from the file in metres.
-    readers = [
-        open_reader("roofline", folder, "train", Hyperparameters(**settings), tmp_path)
-        for folder, settings in (
-            (root, {"roofline_depth_unit": "centimetres"}),
+    ours, theirs = (
+        open_reader("roofline", root, "train", Hyperparameters(**settings), tmp_path)
+        for root, settings in (
+            (in_centimetres, {"roofline_depth_unit": "centimetres"}),
             (three_ml / "input/data/roofline", {}),
         )
-    ]
+    )
     for index in range(4):
-        ours, theirs = (reader[index]["depth"].numpy() for reader in readers)
-        assert np.allclose(ours, theirs, rtol=1e-6, equal_nan=True)
+        ours_m, theirs_m = (reader[index]["depth"].numpy() for reader in (ours, theirs))
+        assert np.allclose(ours_m, theirs_m, rtol=1e-6, equal_nan=True)
+    cured = look_at_labels(ours, in_centimetres, Hyperparameters())
+    assert (cured.findings, cured.heights.num_dropped) == ((), 0)
+    # Where no heights are trained, nothing is spoiled.
+    found = look("roofline", in_centimetres, tmp_path, depth_weight=0).findings
+    assert [one.severity for one in found] == ["warning", "warning"]
 
 
-def test_what_spoils_no_trained_task_is_a_warning(data, tmp_path):
-    root = data("roofline")
-    change_heights(root, lambda heights: 100 * heights)
-    found = look("roofline", root, tmp_path, depth_weight=0).findings
-    assert {one.severity for one in found} == {"warning"}
-
-
-def test_an_audit_finds_the_same_and_says_that_training_would_stop(data, tmp_path):
-    root = data("roofline")
-    change_heights(root, lambda heights: 100 * heights)
-
+def test_an_audit_finds_the_same_and_says_that_training_would_stop(in_centimetres, tmp_path):
     def audit(**settings):
         scope = AuditScope(Hyperparameters(**settings), tmp_path / "scratch")
-        return audit_dataset("roofline", root, scope)
+        return audit_dataset("roofline", in_centimetres, scope)
 
     report = audit()
     assert "roofline_depth_unit=centimetres" in report.unusable
@@ -144,7 +146,7 @@ def test_an_audit_finds_the_same_and_says_that_training_would_stop(data, tmp_pat
 
 def test_a_job_stops_with_all_errors_at_once_unless_they_are_allowed(data, tmp_path, caplog):
     channels = {name: data(name) for name in ("rid", "roofline")}
-    change_masks(channels["rid"], "masks_segments_reviewed", halve_and_enlarge)
+    change_masks(channels["rid"], MASKS, halve_and_enlarge)
     change_heights(channels["roofline"], lambda heights: heights + 30)
     settings = Hyperparameters()
     datasets = open_datasets(channels, settings, tmp_path / "scratch")
@@ -160,6 +162,36 @@ def test_a_job_stops_with_all_errors_at_once_unless_they_are_allowed(data, tmp_p
     levels = [record.levelname for record in caplog.records]
     assert levels.count("ERROR") == 2
     assert "roofline_depth_offset_m=-30" in caplog.text
+
+
+def kinds_of(root, tmp_path):
+    return [(one.severity, one.kind) for one in look("rid", root, tmp_path).findings]
+
+
+def test_masks_of_roof_and_no_roof(tmp_path):
+    write_fake_rid(tmp_path / "rid")
+    for path in (tmp_path / "rid" / MASKS).iterdir():
+        write_rid_mask(tmp_path / "rid", path.stem, (gable(64, 0) < 17).astype(np.uint8))
+    assert kinds_of(tmp_path / "rid", tmp_path) == [
+        ("warning", "class absent"),  # background
+        ("error", "class numbers"),
+    ]
+
+
+def test_single_damaged_files_are_left_to_the_quarantine(tmp_path):
+    write_fake_rid(tmp_path / "rid")
+    (tmp_path / "rid" / MASKS / "3.png").write_bytes(b"")
+    write_rid_image(tmp_path / "rid", "7", np.full((3, 64, 64), 90, np.uint8))
+    assert kinds_of(tmp_path / "rid", tmp_path) == [("warning", "constant image")]
+
+
+def test_heights_that_are_all_alike_label_nothing(tmp_path):
+    fields = draw_fields(20)
+    fields["depths"][:] = 0
+    write_v73(tmp_path / "roofline/imdb.mat", fields)
+    found = look("roofline", tmp_path / "roofline", tmp_path).findings
+    assert [(one.severity, one.kind) for one in found] == [("warning", "nothing labelled")]
+    assert found[0].what == "Roofline: in 16 samples looked at no depth is known"
 
 
 def test_a_look_leaves_out_what_is_not_trained_on(data, tmp_path):
