@@ -25,7 +25,7 @@ _MIN_STEP: Final = 2
 # scale, 67 to 99 %; of JPEG at a quality of 75 to 95, 77 to 92 %.
 _MAX_SEAM_SHARE: Final = 0.3
 _MIN_CROSSINGS: Final = 50
-_REMEDY: Final = (
+MASK_REMEDY: Final = (
     "make the masks again with nearest neighbours (gdalwarp -r near, cv2.INTER_NEAREST) and store "
     "them as PNG or deflate, never as JPEG"
 )
@@ -126,4 +126,4 @@ def judge_seams(task: TaskName, seams: Mapping[str, Seams]) -> list[Judgement]:
         f"class numbers of {task} are mixed in {name_share(list(blurred), num_judged)}: "
         f"{total.describe()}"
     )
-    return [Judgement(severity, "mixed classes", (task,), what, _REMEDY)]
+    return [Judgement(severity, "mixed classes", (task,), what, MASK_REMEDY)]

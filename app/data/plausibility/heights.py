@@ -41,6 +41,8 @@ _MAX_GROUND_SPREAD_M: Final = 5.0
 _SLOPE_REACH_M: Final = 1.0
 _MAX_UNEVENNESS: Final = 0.15
 _MIN_SLOPES: Final = 50
+# In noise one place in a hundred looks even by chance; roofs are a fifth of a crop.
+_MIN_EVEN_SHARE: Final = 0.03
 _MAX_SLOPE: Final = 1.8
 # Such slopes on things as tall as this are feet; on lower ones they may be smeared walls.
 _TALL_RELIEF_M: Final = 15.0
@@ -123,9 +125,10 @@ def _median_slope(heights: _Floats, gsd_m: float) -> float:
     rise = np.hypot(*(after - before for before, after in sides))
     bend = np.hypot(*(after + before - 2 * middle for before, after in sides))
     slopes = rise[bend < _MAX_UNEVENNESS * rise] / (2 * reach * gsd_m)
+    if slopes.size < max(_MIN_SLOPES, _MIN_EVEN_SHARE * rise.size):
+        return math.nan
     # Noise on level ground is no slope.
-    slopes = slopes[slopes > 0.1 * np.max(slopes, initial=0)]
-    return float(np.median(slopes)) if slopes.size >= _MIN_SLOPES else math.nan
+    return float(np.median(slopes[slopes > 0.1 * slopes.max()]))
 
 
 def _ridge_over_eave(heights: _Floats, lines: npt.NDArray[np.uint8]) -> float:

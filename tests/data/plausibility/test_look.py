@@ -207,3 +207,12 @@ def test_findings_of_several_hosts_come_once():
     one, other = ({**plain, "findings": [{"what": text}]} for text in ("a", "b"))
     merged = merge_looks([{"rid": one}, {"rid": one}, {"rid": other}])
     assert merged["rid"]["findings"] == [{"what": "a"}, {"what": "b"}]
+
+
+def test_refused_masks_name_what_made_their_numbers(data, tmp_path):
+    root = data("rid")
+    change_masks(root, MASKS, lambda mask: cv2.imdecode(cv2.imencode(".jpg", mask)[1], 0))
+    [found] = look("rid", root, tmp_path).findings
+    assert found.kind == "damaged file"
+    assert "pass through a seam of other numbers, as in JPEG or after cubic" in found.what
+    assert found.remedy.startswith("make the masks again with nearest neighbours")
