@@ -87,8 +87,9 @@ def build_run(
     )
     check_same_data(datasets)
     looks = share_looks(job, datasets, looks)
+    # Ranks add up what they count: one whose data stalls keeps the others waiting here, too.
     learned, distribution = _read_patiently(
-        job, "a look at the first samples", lambda: _look_at_samples(hyperparameters, datasets)
+        job, "a look at the first samples", lambda: choose_learned(hyperparameters, datasets)
     )
     num_steps = (
         hyperparameters.epochs
@@ -143,13 +144,6 @@ def _read_patiently(job: Job, what: str, read: Callable[[], Result]) -> Result:
         patience_s=_STOP_PATIENCE_S,
         first_warning_s=_FIRST_WARNING_S,
     )
-
-
-def _look_at_samples(
-    hyperparameters: Hyperparameters, datasets: Datasets
-) -> tuple[Learned, Distribution]:
-    # Ranks add up what they count: one whose data stalls keeps the others waiting here, too.
-    return choose_learned(hyperparameters, datasets)
 
 
 def settle_settings(job: Job, pass_limit: PassLimit) -> Hyperparameters:
