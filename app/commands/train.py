@@ -15,6 +15,7 @@ from app.job.paths import Paths
 from app.job.signals import StopFlag, StopRequests
 
 if TYPE_CHECKING:
+    from app.data.label_looks import Looks
     from app.job.job import Job
     from app.resources.batch_size import PassLimit
 
@@ -131,12 +132,28 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
     )
     try:
         # Before torch is imported: memory that this process holds is lost to the one that measures.
-        _train(job, find_pass_limit(job))
+        looks = _look_before_measuring(job)
+        _train(job, find_pass_limit(job), looks)
     except StopRequested:
         logger.info("asked to stop before training began")
 
 
-def _train(job: "Job", pass_limit: "PassLimit") -> None:
+def _look_before_measuring(job: "Job") -> "Looks | None":
+    """What the first rank of a host finds in the labels, where memory is to be measured next.
+
+    None where nothing is measured: the look comes when the datasets are open.
+
+    Raises:
+        DataError: If the data cannot be used, or its labels make training pointless.
+    """
+    if job.hyperparameters.batch_size != "auto" or os.environ.get("LOCAL_RANK", "0") != "0":
+        return None
+    from app.commands.probe.labels import ask_for_looks
+
+    return ask_for_looks(job)
+
+
+def _train(job: "Job", pass_limit: "PassLimit", looks: "Looks | None") -> None:
     # Late: torch takes seconds to import, and a wrong setting should not wait for it. Workers'
     # imports run beside ours.
     from app.data.workers import start_worker_server
@@ -145,7 +162,7 @@ def _train(job: "Job", pass_limit: "PassLimit") -> None:
         start_worker_server()
     from app.training.train import train
 
-    train(job, pass_limit)
+    train(job, pass_limit, looks)
 
 
 def find_pass_limit(job: "Job") -> "PassLimit":

@@ -172,7 +172,8 @@ def _heights(report: AuditReport) -> str:
         return ""
     lowest_m, highest_m = tally.height_range_m
     mean_m = tally.height_sum_m / tally.num_heights
-    return f"{lowest_m:.1f} to {highest_m:.1f} m, {mean_m:.1f} m on average"
+    text = f"{lowest_m:.1f} to {highest_m:.1f} m, {mean_m:.1f} m on average"
+    return f"{text}; {report.heights.describe_dropped()}" if report.heights.num_dropped else text
 
 
 def _percent(share: float) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.base.azimuth import NUM_BINS, class_to_degrees
-from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF
+from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, segments_after_turns
 
 # Planes drawn with a slit of background between them still meet.
 _MAX_GAP_M: Final = 0.4
@@ -103,6 +103,29 @@ def lines_from_segments(segments: _Mask, gsd_m: float) -> _Mask:
     # Inside a roof of unknown directions creases may run anywhere; its outline is known.
     hidden_creases = (planes == SOME_ROOF).view(np.uint8)
     return _merge(centres, hidden_creases, gsd_m)
+
+
+def count_creases(segments: _Mask, gsd_m: float) -> _Ints:
+    """How many pixels of ridge, hip and valley the planes would make, turned and mirrored.
+
+    Args:
+        segments: As of `lines_from_segments`.
+        gsd_m: Metres per pixel.
+
+    Returns:
+        (2, 16, 3) int64: entry [int(flip), k] counts those of the same outlines with directions
+        turned clockwise by k bins and then, if flip, mirrored left to right.
+    """
+    boundaries = _trace_boundaries(_fill_gaps(segments, gsd_m), gsd_m)
+    tables = segments_after_turns().astype(np.int64)
+    counts = np.zeros((*tables.shape[:2], 3), np.int64)
+    for turned, table in zip(counts.reshape(-1, 3), tables.reshape(-1, 256), strict=True):
+        moved = boundaries._replace(
+            own=table[boundaries.own], neighbour=table[boundaries.neighbour]
+        )
+        kinds = np.bincount(_kinds(moved, gsd_m), minlength=_UNCLEAR + 1)
+        turned[:] = kinds[_RIDGE : _VALLEY + 1]
+    return counts
 
 
 def draw_lines(centres: _Mask, gsd_m: float) -> _Mask:

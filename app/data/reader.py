@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from app.base.dataset_names import DatasetName
 from app.base.tasks import TaskName
+from app.data.height_scale import HeightScale
 from app.data.sample import BadFile, Sample
 from app.settings.hyperparameters import Hyperparameters
 
@@ -71,6 +72,24 @@ class TrainReader(Reader, Protocol):
     @property
     def span_m(self) -> float:
         """Smallest side of its photos, metres."""
+
+    @property
+    def height_scale(self) -> HeightScale | None:
+        """What the settings say about the heights of its files; None where they hold none."""
+
+    def stored_labels(self, index: int) -> Mapping[TaskName, npt.NDArray[np.float32]]:
+        """Label values as the files hold them, for checks, where a Sample holds something else.
+
+        Args:
+            index: Which sample.
+
+        Returns:
+            "depth": (H, W) in height_scale's unit, impossible heights among them. "lines":
+            (C, H, W) 0 to 1, as drawn. Neither, where a Sample holds what the files do.
+
+        Raises:
+            SampleError: If one of its files cannot be used.
+        """
 
     def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:
         """A cut-out at least span_m wide, or the whole sample, at its own sampling distance.

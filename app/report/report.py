@@ -27,6 +27,7 @@ from app.report.tables import (
     view_bad_files,
     view_cards,
     view_confusion,
+    view_findings,
     view_metrics,
     view_shares,
 )
@@ -105,6 +106,7 @@ def write_report(path: Path, source: ReportInput) -> None:
             view_bad_files(str(name), dataset.get("quarantined") or [])
             for name, dataset in datasets.items()
         ],
+        "findings": view_findings(metrics.get("label_looks") or {}),
         "shares": view_shares(distribution.get("shares") or {}, distribution.get("weights") or {}),
         "settings": {
             "Hyperparameters": metrics.get("hyperparameters") or {},

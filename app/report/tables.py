@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -332,6 +332,14 @@ class BadFiles:
     rows: Sequence[tuple[str, str, str]]
 
 
+class Finding(NamedTuple):
+    """Something that is wrong with the labels."""
+
+    severity: str
+    what: str
+    remedy: str
+
+
 def view_bad_files(dataset: str, bad_files: Sequence[Mapping[str, Any]]) -> BadFiles:
     """The files left out of a dataset, as Quarantine.to_json has them."""
     rows = [
@@ -339,3 +347,11 @@ def view_bad_files(dataset: str, bad_files: Sequence[Mapping[str, Any]]) -> BadF
         for bad in bad_files[:_MAX_BAD_FILES_SHOWN]
     ]
     return BadFiles(dataset, len(bad_files), rows)
+
+
+def view_findings(looks: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """What looks at the labels found, as LabelLook.to_json has it."""
+    findings = [finding for look in looks.values() for finding in look.get("findings") or []]
+    return [
+        Finding(*(str(finding.get(name, "")) for name in Finding._fields)) for finding in findings
+    ]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.base.units import HeightUnit
 from app.settings.checks import check_batch_size, read_dataset_names, read_dataset_weights
 from app.settings.fields import changes_weights, setting
 from app.settings.presets import PRESETS
@@ -78,6 +79,25 @@ class Hyperparameters(BaseModel):
     roofline_gsd_m: float = setting(0.05, "Data", ge=0.01, le=1)
     """Metres per pixel of Roofline's tiles, which the release does not state. Heights are metres
     either way; a wrong value shows roofs in the wrong size."""
+
+    roofline_depth_unit: HeightUnit = setting("metres", "Data")
+    """Unit of the heights in Roofline's file. Set it where the job says that heights cannot be
+    metres."""
+
+    roofline_depth_positive: Literal["up", "down"] = setting("up", "Data")
+    """Whether the heights in Roofline's file grow upwards, or, "down", measure how far below a
+    common level things lie, as seen from above; roofline_depth_offset_m is then the height of that
+    level."""
+
+    roofline_depth_offset_m: float = setting(0.0, "Data", ge=-10000, le=10000)
+    """Metres added to the heights of Roofline's file once they are metres that grow upwards. Set it
+    where the zero is not the ground: -34 for heights above the sea on ground that lies 34 m high.
+    """
+
+    allow_findings: bool = setting(False, "Data", changes_weights=False)
+    """Whether to train although a look at the labels found errors in them, such as masks that are
+    upside down or heights in another unit. The findings are logged and stand in metrics.json either
+    way."""
 
     num_workers: int = setting(2, "Data", ge=0, le=64, changes_weights=False)
     """Processes that read and augment samples, per device; 0 reads in the training process. Raise

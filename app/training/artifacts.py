@@ -166,6 +166,7 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
         "trained_tasks": tasks,
         "gradient_norms": run.progress.gradient_norms,
         "datasets": run.datasets.to_json(),
+        "label_looks": run.looks,
         "class_distribution": {
             "num_samples": run.distribution.num_samples,
             "shares": run.distribution.to_json(run.learned.tasks),

@@ -12,6 +12,13 @@ from app.base.errors import ConfigError, StopRequested
 from app.base.tasks import Task, TaskName
 from app.data.datasets import Datasets, TrainBatches, open_datasets
 from app.data.distribution import Distribution, measure_distribution, merge_distributions
+from app.data.label_looks import (
+    Looks,
+    check_looks,
+    log_looks,
+    look_at_datasets,
+    merge_looks,
+)
 from app.data.order import Shard, Start
 from app.data.waiting import Result, wait_for
 from app.job.inputs import PRETRAINED_CHANNEL
@@ -27,7 +34,6 @@ from app.resources.shared_memory import fit_workers
 from app.settings.hyperparameters import Hyperparameters
 from app.training.checkpoints import RunCheckpoints
 from app.training.compilation import compile_network
-from app.training.log import log_findings
 from app.training.optimizer import group_parameters
 from app.training.ranks.distributed import gather_json, rank, world_size, wrap_model
 from app.training.resume import (
@@ -51,7 +57,13 @@ _FIRST_WARNING_S = 120.0
 _STOP_PATIENCE_S = 20.0
 
 
-def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: PassLimit) -> Run:
+def build_run(
+    job: Job,
+    compute: Compute,
+    memory: MemorySampler,
+    pass_limit: PassLimit,
+    looks: Looks | None = None,
+) -> Run:
     """A run at its beginning, or where its newest checkpoint was written.
 
     Args:
@@ -59,6 +71,7 @@ def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: Pas
         compute: Device and precision.
         memory: The run's sampler.
         pass_limit: This rank's limit of samples per pass, for batch_size=auto.
+        looks: Looks at the labels that this rank has taken already.
 
     Raises:
         RoofError: For everything the user can cure.
@@ -73,8 +86,10 @@ def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: Pas
         lambda: open_datasets(job.channels, hyperparameters, job.paths.scratch_dir, world_size()),
     )
     check_same_data(datasets)
+    looks = share_looks(job, datasets, looks)
+    # Ranks add up what they count: one whose data stalls keeps the others waiting here, too.
     learned, distribution = _read_patiently(
-        job, "a look at the first samples", lambda: _look_at_samples(hyperparameters, datasets)
+        job, "a look at the first samples", lambda: choose_learned(hyperparameters, datasets)
     )
     num_steps = (
         hyperparameters.epochs
@@ -105,6 +120,7 @@ def build_run(job: Job, compute: Compute, memory: MemorySampler, pass_limit: Pas
         hyperparameters=hyperparameters,
         memory=memory,
         datasets=datasets,
+        looks=looks,
         distribution=distribution,
         learned=learned,
         settings=settings,
@@ -130,14 +146,6 @@ def _read_patiently(job: Job, what: str, read: Callable[[], Result]) -> Result:
     )
 
 
-def _look_at_samples(
-    hyperparameters: Hyperparameters, datasets: Datasets
-) -> tuple[Learned, Distribution]:
-    # Ranks add up what they count: one whose data stalls keeps the others waiting here, too.
-    log_findings(datasets, hyperparameters.seed)
-    return choose_learned(hyperparameters, datasets)
-
-
 def settle_settings(job: Job, pass_limit: PassLimit) -> Hyperparameters:
     """The settings as settled for these machines and channels, the same on all ranks.
 
@@ -160,6 +168,31 @@ def settle_settings(job: Job, pass_limit: PassLimit) -> Hyperparameters:
     settled = settle_batch_size(hyperparameters, largest, world_size())
     settled = _settle_backbone(settled, job.channels)
     return fit_workers(settled, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def share_looks(job: Job, datasets: Datasets, own: Looks | None = None) -> Looks:
+    """What looks at the labels have found: the first rank of each host looks, all know.
+
+    Args:
+        job: The job.
+        datasets: The samples of the run.
+        own: Looks that this rank has taken already.
+
+    Raises:
+        DataError: If labels make training pointless, on all ranks.
+        StopRequested: If asked to stop and the data cannot be read.
+    """
+    if own is None and os.environ.get("LOCAL_RANK", "0") == "0":
+        own = _read_patiently(
+            job,
+            "a look at the labels",
+            lambda: look_at_datasets(datasets, job.channels, job.hyperparameters),
+        )
+    looks = merge_looks([found for found in gather_json(own) if found is not None])
+    if rank() == 0:
+        log_looks(looks)
+    check_looks(looks, job.hyperparameters)
+    return looks
 
 
 def choose_learned(

@@ -9,8 +9,6 @@ import torch
 
 from app.base.logs import metric_line
 from app.base.tasks import TaskName
-from app.data.audit import sample_findings
-from app.data.datasets import Datasets
 from app.data.distribution import lines_of_shares
 from app.metrics.headlines import headline
 from app.settings.presets import overridden_keys
@@ -18,14 +16,6 @@ from app.training.run import Run
 from app.training.watch.gradient_norms import find_uneven
 
 logger = logging.getLogger(__name__)
-
-
-def log_findings(datasets: Datasets, seed: int) -> None:
-    """Log the findings of a look at a few samples, before hours go into training on them."""
-    for source in datasets.train.sources:
-        for finding in sample_findings(source.reader, seed=seed):
-            if finding.severity == "warning":  # damaged files are set aside when read
-                logger.warning("%s; %s", finding.what, finding.remedy)
 
 
 def log_start(run: Run) -> None:

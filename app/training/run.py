@@ -8,6 +8,7 @@ from typing import Any
 from app.base.tasks import Task, TaskName
 from app.data.datasets import Datasets, TrainBatches
 from app.data.distribution import Distribution
+from app.data.label_looks import Looks
 from app.inference.predictor import Predictor
 from app.job.job import Job
 from app.model.class_weights import ClassWeights
@@ -48,6 +49,7 @@ class Run:
         hyperparameters: The job's settings, as settled for these machines.
         memory: The run's sampler.
         datasets: Training and validation samples.
+        looks: What looks at the labels found, by dataset.
         distribution: Shares of the classes among the training samples.
         learned: Tasks and weights.
         settings: What stays unchanged from step to step.
@@ -65,6 +67,7 @@ class Run:
     hyperparameters: Hyperparameters
     memory: MemorySampler
     datasets: Datasets
+    looks: Looks
     distribution: Distribution
     learned: Learned
     settings: StepSettings

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from app.base.errors import StopRequested
 from app.base.logs import ForgivingStream
+from app.data.label_looks import Looks
 from app.data.order import Shard
 from app.inference.scoring import Scores, check_scored, score_datasets
 from app.job.job import Job
@@ -37,12 +38,13 @@ from app.training.step import train_steps
 logger = logging.getLogger(__name__)
 
 
-def train(job: Job, pass_limit: PassLimit) -> None:
+def train(job: Job, pass_limit: PassLimit, looks: Looks | None = None) -> None:
     """Train on the channels given and leave everything in the model folder.
 
     Args:
         job: The job. When it is asked to stop, the run saves its state and its results and returns.
         pass_limit: This rank's limit of samples per pass, for batch_size=auto.
+        looks: Looks at the labels that this rank has taken already.
 
     Raises:
         RoofError: For everything the user can cure.
@@ -56,7 +58,7 @@ def train(job: Job, pass_limit: PassLimit) -> None:
         joined_ranks(compute.device),
     ):
         try:
-            run = build_run(job, compute, memory, pass_limit)
+            run = build_run(job, compute, memory, pass_limit, looks)
         except RuntimeError as error:
             # A rank whose data cannot be read has left meanwhile, as all do that are stopped.
             if job.stop_requested() and is_lost_peer(error):

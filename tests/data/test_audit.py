@@ -5,11 +5,7 @@ import pytest
 from rasterio import Affine
 
 from app.data.airs.dataset import Tile
-from app.data.audit import sample_findings
-from app.data.datasets import open_reader
-from app.settings.hyperparameters import Hyperparameters
 from tests.support.audit import found, only, warnings_and_errors
-from tests.support.fakes import gable, write_fake_rid, write_rid_image, write_rid_mask
 from tests.support.fakes_airs import (
     GEO_TAGS,
     houses,
@@ -147,9 +143,10 @@ def test_tiles_are_read_by_rows_and_never_whole(airs, audit, monkeypatch):
 
     monkeypatch.setattr(Tile, "read", spy)
     report = audit("airs")
-    assert [row[1:] for row in rows if row[0] == "christchurch_2"] == [
-        (0, 512), (512, 512), (1024, 276),
-    ]  # fmt: skip
+    of_tile = [row[1:] for row in rows if row[0] == "christchurch_2"]
+    assert of_tile[:3] == [(0, 512), (512, 512), (1024, 276)]
+    # Then the look that a job takes: windows of 51.2 m.
+    assert [height for _, height in of_tile[3:]] == [683, 683]
     num_roof = 4 * houses(160).sum() + houses(1300, 160).sum()
     assert report.tally.segments[18] == num_roof
     assert "1 of 160 x 1300" in only(report, "mixed sizes")[2]
@@ -219,44 +216,3 @@ def test_resized_tiles_have_an_unusual_scale(airs, audit):
     severity, _, what = only(audit("airs"), "unusual scale")
     assert severity == "warning"
     assert what == "5 images of 0.73 m per pixel, where the release has 0.075"
-
-
-# --- A quick look before training ---
-
-
-def look(dataset, tmp_path, **settings):
-    reader = open_reader(
-        dataset, tmp_path / "dataset", "train", Hyperparameters(**settings), tmp_path
-    )
-    return [(finding.severity, finding.kind) for finding in sample_findings(reader)]
-
-
-def test_a_quick_look_at_good_samples_finds_nothing(tmp_path):
-    write_fake_rid(tmp_path / "dataset")
-    assert look("rid", tmp_path) == []
-    shutil.rmtree(tmp_path / "dataset")
-    write_mirror(tmp_path / "dataset")
-    assert look("airs", tmp_path) == []
-    shutil.rmtree(tmp_path / "dataset")
-    write_mat(tmp_path)
-    assert look("roofline", tmp_path) == []
-
-
-def test_a_quick_look_finds_masks_of_roof_and_no_roof(tmp_path, rid):
-    for path in (rid / MASKS).iterdir():
-        write_rid_mask(rid, path.stem, np.where(gable(64, 0) < 17, 1, 0).astype(np.uint8))
-    assert look("rid", tmp_path) == [("warning", "class absent")]
-
-
-def test_a_quick_look_finds_damage_and_images_of_one_colour(tmp_path, rid):
-    (rid / MASKS / "3.png").write_bytes(b"")
-    write_rid_image(rid, "7", np.full((3, 64, 64), 90, np.uint8))
-    assert look("rid", tmp_path) == [("error", "damaged file"), ("warning", "constant image")]
-
-
-def test_a_quick_look_finds_labels_that_hold_nothing(tmp_path):
-    def change(fields):
-        fields["depths"][:] = 0
-
-    write_mat(tmp_path, change)
-    assert look("roofline", tmp_path) == [("warning", "nothing labelled")]

@@ -138,6 +138,35 @@ def test_many_bad_files_stop_the_job(ml, capsys, breaker):
     assert len(named) >= 2
 
 
+def blur(ml):
+    """Make the masks smaller and larger again by averages."""
+    for path in (ml / "input/data/rid/masks_segments_reviewed").iterdir():
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), cv2.resize(mask[::2, ::2], mask.shape[::-1]))
+
+
+def test_labels_that_mean_something_else_stop_the_job_before_a_network_is_built(
+    ml, capsys, monkeypatch
+):
+    blur(ml)
+    monkeypatch.setattr("app.training.build.build_state", None)
+    words = "class numbers of segments are mixed in 11 of 11 samples"
+    assert_refused(ml, capsys, words, "make the masks again with nearest", "allow_findings=true")
+
+
+@pytest.mark.slow
+def test_allowed_findings_are_in_the_log_in_metrics_json_and_in_the_report(ml, capsys):
+    blur(ml)
+    assert run(ml, "--set", "allow_findings=true") == 0
+    look = json.loads((ml / "model/metrics.json").read_text())["label_looks"]["rid"]
+    [finding] = look["findings"]
+    assert (finding["severity"], finding["kind"]) == ("error", "mixed classes")
+    assert finding["path"] == str(ml / "input/data/rid")
+    assert (look["num_samples"], look["heights"]) == (12, None)
+    assert f"ERROR app.data.label_looks: {finding['what']}" in capsys.readouterr().out
+    assert finding["remedy"] in (ml / "model/report.html").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_one_bad_pair_is_set_aside_and_training_goes_on(ml, capsys, split):

@@ -90,6 +90,15 @@ def test_a_name_that_is_not_utf_8_can_be_written(tmp_path: Path) -> None:
     assert "a\\udcff.tifdamaged" in Page(write(tmp_path, metrics=metrics)).text
 
 
+def test_findings_of_a_look_at_the_labels_are_shown(tmp_path: Path) -> None:
+    finding = {"severity": "error", "what": "heights are feet", "remedy": f"set {HOSTILE}"}
+    looks = {"rid": {"findings": []}, "roofline": {"findings": [finding]}}
+    text = Page(write(tmp_path, metrics=make_metrics() | {"label_looks": looks})).text
+    assert "A look at the labels found something to act on." in text
+    assert f"errorheights are feetset {HOSTILE}" in text
+    assert "A look at the labels" not in Page(write(tmp_path)).text
+
+
 def test_names_every_metric_class_and_direction(tmp_path: Path) -> None:
     text = Page(write(tmp_path)).text
     missing = [name for name in make_metrics()["metrics"] if name not in text]

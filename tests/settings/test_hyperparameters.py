@@ -235,6 +235,7 @@ def test_result_affecting_fields():
         num_workers=7,
         prefetch_factor=5,
         max_bad_fraction=0.5,
+        allow_findings=True,
         memory_interval_s=2.0,
         processes_per_host=3,
         join_timeout_s=60,

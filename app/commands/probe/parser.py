@@ -12,7 +12,7 @@ from app.commands.options import Commands
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command, without a line in the list of commands."""
     probe = commands.add_parser("probe")
-    probe.add_argument("kind", choices=("measure", "count", "matlab"))
+    probe.add_argument("kind", choices=("measure", "count", "labels", "matlab"))
     probe.set_defaults(run=_run)
 
 
@@ -24,6 +24,8 @@ def _run(options: argparse.Namespace) -> None:
             _measure(question)
         elif options.kind == "count":
             _count(question)
+        elif options.kind == "labels":
+            _look(question)
         else:
             from app.data.roofline.matlab_v5 import convert
 
@@ -53,3 +55,9 @@ def _count(question: str) -> None:
     from app.commands.probe.count import count_facts
 
     tell_parent("facts", **asdict(count_facts(FactsRequest.from_json(question))))
+
+
+def _look(question: str) -> None:
+    from app.commands.probe.labels import LookRequest, look_apart
+
+    look_apart(LookRequest.from_json(question))

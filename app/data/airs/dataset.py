@@ -72,6 +72,7 @@ class AirsDataset(Dataset[Sample]):
         span_m: Smallest side of a tile, metres.
         tiles: The tiles that have cells.
         folder: Holds all of their files.
+        height_scale: None: there are no heights.
     """
 
     name: ClassVar[DatasetName] = "airs"
@@ -81,6 +82,7 @@ class AirsDataset(Dataset[Sample]):
         "segments": ("background",),
         "lines": ("eave",),
     }
+    height_scale: ClassVar[None] = None
 
     def __init__(self, root: Path, split: Split, scratch_dir: Path) -> None:
         """Find the tiles of a split, and where in them roofs are.
@@ -170,6 +172,10 @@ class AirsDataset(Dataset[Sample]):
         place = self._place(index)
         square = self._square(place, span_m, rng.random(2))
         return self._read(place.tile_index, self.tiles[place.tile_index].fit_to_blocks(square))
+
+    def stored_labels(self, index: int) -> Mapping[TaskName, npt.NDArray[np.float32]]:  # noqa: ARG002
+        """None: cells hold what the files do."""
+        return {}
 
     def pass_order(self, rng: np.random.Generator) -> _Ints:
         """(len,) cells of one pass, some twice, some not at all.

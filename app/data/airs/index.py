@@ -36,6 +36,13 @@ _MAX_STEP_PX: Final = 32
 _MIN_SAMPLES_PER_CELL_SIDE: Final = 16
 _MAX_THREADS: Final = 8
 _LABEL_BANDS: Final = (1, 3)
+# Edges are a few per cent of a label.
+_MIN_BLURRED_VALUES: Final = 5
+_MAX_RARE_SHARE: Final = 0.2
+_BLURRED_REMEDY: Final = (
+    "make the label again with nearest neighbours, or cut it at half: "
+    "gdal_calc.py -A label.tif --calc='A>127' --type=Byte --co COMPRESS=DEFLATE --outfile=new.tif"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -264,6 +271,11 @@ def wrong_values(path: Path, label: npt.NDArray[np.uint8], roof_value: int = 0) 
     expected = "0 and 1, or 0 and 255 (roof)"
     if roof_value:
         expected = f"0 and {roof_value}, as elsewhere in the tile"
+    counts = np.sort(np.bincount(label.ravel(), minlength=256))[::-1]
+    is_rest_rare = counts[2:].sum() < _MAX_RARE_SHARE * label.size
+    if len(values) >= _MIN_BLURRED_VALUES and is_rest_rare:
+        got += ", few of all but two of them, as JPEG or resampling with averages leaves them"
+        return FileProblem(path, got, expected, _BLURRED_REMEDY)
     return FileProblem(path, got, expected, TILE_REMEDY)
 
 

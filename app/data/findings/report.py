@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -17,6 +17,7 @@ from app.base.errors import SampleError, printable
 from app.base.tasks import IGNORE_INDEX, SOME_ROOF, find_task
 from app.data.files.rasters import RasterHeader
 from app.data.findings.tools import natural_order
+from app.data.height_scale import HeightCount
 from app.data.sample import BadFile, Sample
 
 _MAX_SIZES_SHOWN: Final = 5
@@ -46,8 +47,15 @@ Kind = Literal[
     "mixed georeference",
     "unusual scale",
     "class absent",
+    "class numbers",
+    "mixed classes",
+    "labels are inverted",
+    "labels are shifted",
+    "labels do not fit photos",
+    "directions are turned",
     "constant image",
     "nothing labelled",
+    "unusual lines",
     "unusual heights",
     "left out",
     "label values",
@@ -190,6 +198,7 @@ class AuditReport:
         counts: How many of what, in the order to show.
         layout: How the files hold it, where that differs from copy to copy.
         tally: Sums over the samples that could be read.
+        heights: How many heights they have, and how many of those are of no use.
         crs: Images by coordinate reference system; "none" without georeference.
         findings: The worst first.
         unusable: Why training cannot use the dataset at all; None if it can.
@@ -202,6 +211,7 @@ class AuditReport:
     counts: dict[str, int] = field(default_factory=dict)
     layout: str = ""
     tally: Tally = field(default_factory=Tally)
+    heights: HeightCount = field(default_factory=HeightCount)
     crs: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     unusable: str | None = None
@@ -302,6 +312,7 @@ class AuditReport:
             }
             if num_heights
             else None,
+            "height_values": asdict(self.heights) if self.heights.num_values else None,
             "findings": [finding.to_json() for finding in self.findings],
         }
 

@@ -23,6 +23,7 @@ from app.data.files.rasters import (
     read_raster,
 )
 from app.data.lines import lines_from_segments
+from app.data.plausibility.class_maps import MASK_REMEDY, find_seams
 from app.data.reader import Release, Split
 from app.data.rid.files import FILE_REMEDY, LIST_NAMES, ListName, find_rid_files
 from app.data.rid.split import RIVALS, RidSplit, SplitReport, leave_out_shared
@@ -276,7 +277,10 @@ def _read_mask(
         values, counts = np.unique(mask[mask > background], return_counts=True)
         found = [f"{value} in {count} pixels" for value, count in zip(values, counts, strict=True)]
         expected = f"0..{background} ({background} is background)"
-        raise FileProblem(path, f"class {join_problems(found)}", expected, FILE_REMEDY)
+        got, seams = f"class {join_problems(found)}", find_seams(mask)
+        if seams.is_blurred:
+            raise FileProblem(path, f"{got}: {seams.describe()}", expected, MASK_REMEDY)
+        raise FileProblem(path, got, expected, FILE_REMEDY)
     if mask.shape != size_px:
         height_px, width_px = size_px
         expected = f"{width_px} x {height_px}, the size of {image_path}"

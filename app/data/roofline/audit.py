@@ -8,10 +8,13 @@ from app.data.files.threads import run_in_threads
 from app.data.findings.report import AuditReport, Tally, is_constant, tally_sample
 from app.data.findings.scope import AuditScope
 from app.data.findings.tools import name_some
+from app.data.height_scale import HeightCount, count_heights
+from app.data.plausibility.heights import judge_dropped
 from app.data.reader import Split, spread
 from app.data.roofline.dataset import RooflineDataset
 
 _REMEDY = "leave such crops out of the file, or correct them"
+_NO_HEIGHTS = HeightCount()
 
 
 class _Examined(NamedTuple):
@@ -21,11 +24,13 @@ class _Examined(NamedTuple):
         tally: Its sums, or the error.
         digest: Digest of its image's pixels.
         is_constant: Whether these are all equal.
+        heights: How many heights it has, and how many of them are of no use.
     """
 
     tally: Tally | SampleError
     digest: bytes = b""
     is_constant: bool = False
+    heights: HeightCount = _NO_HEIGHTS
 
 
 def audit_roofline(report: AuditReport, scope: AuditScope) -> None:
@@ -57,11 +62,14 @@ def audit_roofline(report: AuditReport, scope: AuditScope) -> None:
         )
     }
     for result in examined.values():
+        report.heights += result.heights
         if isinstance(result.tally, Tally):
             report.tally.add(result.tally)
         else:
             report.add_error(result.tally)
     _check_content(report, reader, examined)
+    for found in judge_dropped(report.heights):
+        report.add(found.severity, found.kind, reader.path, found.what, found.remedy)
     if scope.max_files is None:
         _check_copies(report, reader, examined, splits)
 
@@ -72,7 +80,10 @@ def _examine(reader: RooflineDataset, index: int) -> _Examined:
     except SampleError as error:
         return _Examined(error)
     digest = hashlib.sha256(sample["image"].numpy().tobytes()).digest()
-    return _Examined(tally_sample(sample), digest, is_constant(sample["image"]))
+    heights = _NO_HEIGHTS
+    if "depth" in reader.labels:
+        heights = count_heights(reader.stored_labels(index)["depth"], reader.height_scale)
+    return _Examined(tally_sample(sample), digest, is_constant(sample["image"]), heights)
 
 
 def _check_content(

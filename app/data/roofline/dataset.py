@@ -16,6 +16,7 @@ from app.base.errors import DataError, SampleError, join_problems
 from app.base.tasks import DEPTH_RANGE_M, IGNORE_INDEX, TaskName, find_task
 from app.data.files.listing import Listings
 from app.data.files.rasters import FileProblem, check_inside
+from app.data.height_scale import HeightScale
 from app.data.reader import Release, Split
 from app.data.roofline.arrays import (
     CHANNELS,
@@ -40,6 +41,7 @@ _SLOW_BYTES: Final = 128 * 2**20
 # What the release holds.
 _RELEASED_CROPS: Final = 1670
 _RELEASED_SIDE_PX: Final = 224
+_METRES: Final = HeightScale("roofline_depth")
 
 _Mask = npt.NDArray[np.uint8]
 
@@ -60,7 +62,7 @@ class RooflineDataset(WholePhotos):
     ========  =================  ===========================================================
     images    (y, x, 3, N)       R, G, B, 0..255 (or 0..1)
     elements  (y, x, 3, N)       eave, ridge, hip, 0..1 (or 0..255)
-    depths    (y, x, N)          metres above ground
+    depths    (y, x, N)          metres above ground (or as the settings say)
     ========  =================  ===========================================================
 
     N is 1670, a crop 224 x 224 px, all are float32, the file is of version 7.3. HDF5 shows the axes
@@ -80,6 +82,7 @@ class RooflineDataset(WholePhotos):
         sample_ids: `roofline:K` for imdb.images(:, :, :, K), from 1 as MATLAB counts.
         labels: Class names that it teaches, by task.
         span_m: Side of a crop, metres.
+        height_scale: How its heights become metres above ground.
         num_files: Samples of the split, of which a share may be bad.
         missing: Empty: one file holds all.
     """
@@ -89,7 +92,13 @@ class RooflineDataset(WholePhotos):
     line_names: ClassVar[tuple[str, ...]] = ("eave", "ridge", "hip")
 
     def __init__(
-        self, root: Path, split: Split, scratch_dir: Path, gsd_m: float = 0.05, seed: int = 0
+        self,
+        root: Path,
+        split: Split,
+        scratch_dir: Path,
+        gsd_m: float = 0.05,
+        seed: int = 0,
+        height_scale: HeightScale = _METRES,
     ) -> None:
         """Open the file and see what its arrays hold.
 
@@ -100,12 +109,14 @@ class RooflineDataset(WholePhotos):
                 root.
             gsd_m: Metres per pixel.
             seed: Seed of the split.
+            height_scale: How the heights of the file become metres above ground.
 
         Raises:
             DataError: If the file or its images cannot be used, or arrays do not fit together.
         """
         self.path = _find_file(root)
         self._gsd_m = gsd_m
+        self.height_scale: HeightScale = height_scale
         self._scales: dict[str, float] = {}
         try:
             self._file = open_mat(self.path, STRUCT, tuple(CHANNELS), scratch_dir)
@@ -169,7 +180,14 @@ class RooflineDataset(WholePhotos):
         scratch_dir: Path,
     ) -> Self:
         """As DatasetReader.open."""
-        return cls(root, split, scratch_dir, hyperparameters.roofline_gsd_m, hyperparameters.seed)
+        scale = HeightScale(
+            _METRES.prefix,
+            hyperparameters.roofline_depth_unit,
+            hyperparameters.roofline_depth_positive,
+            hyperparameters.roofline_depth_offset_m,
+        )
+        gsd_m, seed = hyperparameters.roofline_gsd_m, hyperparameters.seed
+        return cls(root, split, scratch_dir, gsd_m, seed, scale)
 
     @classmethod
     def release(cls, hyperparameters: Hyperparameters) -> Release:
@@ -201,7 +219,8 @@ class RooflineDataset(WholePhotos):
                 elements = self._read_scaled("elements", index, sample_id)
                 targets["lines"] = torch.from_numpy(centre_lines(elements > 0.5))
             if "depths" in self._axes:
-                depth = _known_depth(self._read("depths", index)[0])
+                depth_m = self.height_scale.to_metres(self._read("depths", index)[0])
+                depth = _known_depth(depth_m)
                 targets["depth"] = torch.from_numpy(depth)
         except FileProblem as problem:
             raise problem.to_sample_error(self.title, sample_id) from problem
@@ -212,6 +231,19 @@ class RooflineDataset(WholePhotos):
             "sample_id": sample_id,
             "gsd_m": self._gsd_m,
         }
+
+    def stored_labels(self, index: int) -> dict[TaskName, npt.NDArray[np.float32]]:
+        """As TrainReader.stored_labels."""
+        sample_id = self.sample_ids[index]
+        stored: dict[TaskName, npt.NDArray[np.float32]] = {}
+        try:
+            if "elements" in self._axes:
+                stored["lines"] = self._read_scaled("elements", index, sample_id)
+            if "depths" in self._axes:
+                stored["depth"] = self._read("depths", index)[0]
+        except FileProblem as problem:
+            raise problem.to_sample_error(self.title, sample_id) from problem
+        return stored
 
     def _read(self, name: str, index: int) -> npt.NDArray[np.float32]:
         """(C, H, W) float32."""

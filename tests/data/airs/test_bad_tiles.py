@@ -4,13 +4,15 @@ import os
 import re
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import rasterio
 
 from app.base.errors import DataError, SampleError
+from app.data.airs.dataset import AirsDataset
 from tests.support.fakes import write_raster
-from tests.support.fakes_airs import aerial, houses, numbers, write_tile
+from tests.support.fakes_airs import aerial, houses, numbers, write_mirror, write_tile
 
 
 def replace_label(values):
@@ -126,3 +128,18 @@ def test_links_inside_the_folder_are_followed(root, open_airs):
     path.rename(root / "elsewhere.tif")
     path.symlink_to(root / "elsewhere.tif")
     assert open_airs().missing == []
+
+
+def test_a_label_saved_as_jpeg_is_named_with_the_way_back(tmp_path):
+    write_mirror(tmp_path / "airs", size_px=640)
+    path = tmp_path / "airs/train/label/christchurch_1.tif"
+    label = houses(640) * np.uint8(255)
+    blurred = cv2.imdecode(cv2.imencode(".jpg", label)[1], cv2.IMREAD_GRAYSCALE)
+    write_raster(path, blurred[None])
+    # By luck the thin look of the index may meet sound pixels alone.
+    dataset = AirsDataset(tmp_path / "airs", "train", tmp_path / "scratch")
+    with pytest.raises(SampleError) as caught:
+        dataset[0]
+    text = str(caught.value)
+    assert "few of all but two of them, as JPEG or resampling with averages leaves" in text
+    assert "--calc='A>127'" in text
