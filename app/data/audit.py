@@ -55,6 +55,10 @@ def sample_findings(reader: TrainReader, num_files: int = 16, seed: int = 0) -> 
     """
     rng = np.random.default_rng(seed)
     report = AuditReport(reader.name, Path())
+    if reader.assumed_scale:
+        what = f"{reader.title}: scale of photos: {reader.assumed_scale}"
+        remedy = "see that it is right, or give them a georeference"
+        report.add("warning", "assumed scale", Path(), what, remedy)
     # In the order of a pass, which prefers the parts of a tile that have roofs.
     for index in np.unique(reader.pass_order(rng)[:num_files]).tolist():
         try:

@@ -66,6 +66,10 @@ class TrainReader(Reader, Protocol):
     def span_m(self) -> float:
         """Smallest side of its photos, metres."""
 
+    @property
+    def assumed_scale(self) -> str:
+        """What was taken for granted of its photos' scale, in few words; empty if nothing."""
+
     def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:
         """A cut-out at least span_m wide, or the whole sample, at its own sampling distance.
 

@@ -11,7 +11,13 @@ from app.data.sample import Sample
 
 
 class WholePhotos(Dataset[Sample]):
-    """Photos that are read whole, each once in a pass, and all validated on."""
+    """Photos that are read whole, each once in a pass, and all validated on.
+
+    Attributes:
+        assumed_scale: What was taken for granted of their scale; empty if nothing.
+    """
+
+    assumed_scale: str = ""
 
     @abstractmethod
     def __len__(self) -> int:
