@@ -13,6 +13,7 @@ from app.data.lines import lines_from_segments
 from tests.support.fakes import write_raster
 from tests.support.fakes_airs import (
     GEO_TAGS,
+    GROUND_GSD_M,
     aerial,
     houses,
     numbers,
@@ -42,10 +43,10 @@ def test_a_sample_holds_what_the_files_hold(open_airs):
     assert (sample["superstructures"] == 255).all()
     assert sample["dataset"] == dataset.name == "airs"
     assert sample["sample_id"] == dataset.sample_ids[1]
-    assert sample["gsd_m"] == pytest.approx(0.075)
+    assert sample["gsd_m"] == pytest.approx(GROUND_GSD_M)
     assert dataset.missing == []
     assert dataset.num_files == 3
-    assert dataset.span_m == pytest.approx(12)
+    assert dataset.span_m == pytest.approx(160 * GROUND_GSD_M)
 
 
 def test_of_the_lines_only_the_outline_is_known(open_airs):
