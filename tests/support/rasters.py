@@ -1,4 +1,4 @@
-"""Raster files written again in another way: turned, in other bands, in another reference system."""
+"""Raster files written again in another way: turned, masked, in other bands and places."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ Bands = npt.NDArray[np.generic]
 def rewrite(
     path: Path, change: Callable[[Bands], Bands] = lambda bands: bands, **options: Any
 ) -> Path:
-    """The same file with changed (B, H, W) bands; its georeference stays unless options name one."""
+    """The same file with changed (B, H, W) bands; its place stays unless options name one."""
     with rasterio.open(path) as file:
         bands = file.read()
         kept = {} if file.crs is None else {"crs": file.crs, "transform": file.transform}
