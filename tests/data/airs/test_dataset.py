@@ -246,12 +246,6 @@ def test_labels_of_either_value_and_number_of_bands(tmp_path, scratch, roof_valu
     np.testing.assert_array_equal(sample["segments"].numpy(), 17 + roof)
 
 
-def test_of_three_bands_of_a_label_the_first_counts(root, open_airs):
-    label = np.stack([houses(160), np.full((160, 160), 7), np.full((160, 160), 9)])
-    write_raster(root / "train/label/christchurch_1.tif", label.astype(np.uint8))
-    np.testing.assert_array_equal(open_airs()[0]["segments"].numpy(), 17 + houses(160))
-
-
 def test_the_value_of_roofs_may_differ_between_tiles(root, open_airs):
     write_tile(root / "train", "christchurch_2", houses(160), roof_value=255)
     dataset = open_airs()
