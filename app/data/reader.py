@@ -74,6 +74,10 @@ class TrainReader(Reader, Protocol):
         """Smallest side of its photos, metres."""
 
     @property
+    def assumed_scale(self) -> str:
+        """What was taken for granted of its photos' scale, in few words; empty if nothing."""
+
+    @property
     def height_scale(self) -> HeightScale | None:
         """What the settings say about the heights of its files; None where they hold none."""
 

@@ -1,11 +1,15 @@
 """Sample: what every reader returns, and the one table of the planes it consists of."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypedDict, cast
+from typing import Final, Literal, NamedTuple, TypedDict, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from app.base.dataset_names import DatasetName
@@ -41,6 +45,10 @@ class Plane:
         """(H, W), or (C, H, W) where the plane has channels; all unknown."""
         return self.filled(self.unknown, height, width)[0]
 
+
+# Further than lines are wide, so that none is drawn into what is unknown.
+_UNSEEN_REACH_M: Final = 0.5
+_MIN_UNSEEN_REACH_PX: Final = 4
 
 _LABELS: Final = Plane(torch.uint8, None, IGNORE_INDEX)
 PLANES: Final[Mapping[PlaneName, Plane]] = {
@@ -85,19 +93,38 @@ class Sample(Planes):
     gsd_m: float
 
 
+class Photo(NamedTuple):
+    """A photo, north up, and what of it is there.
+
+    Attributes:
+        image: (3, H, W) uint8, RGB.
+        seen: (H, W) bool: false where its file, or its label's, says that nothing is known:
+            transparent, nodata, masked. None if all is seen.
+        gsd_m: Metres per pixel.
+    """
+
+    image: npt.NDArray[np.uint8]
+    seen: npt.NDArray[np.bool_] | None
+    gsd_m: float
+
+
 def make_planes(make: Callable[[PlaneName], Tensor]) -> Planes:
     """All planes, each made by its name."""
     # The one place where the keys of PLANES are taken for those of the class above.
     return cast("Planes", {name: make(name) for name in PLANES})
 
 
-def with_unknown(image: Tensor, targets: Mapping[TaskName, Tensor]) -> Planes:
-    """An image with the targets that are known; the others are all unknown.
+def with_unknown(photo: Photo | Tensor, targets: Mapping[TaskName, Tensor]) -> Planes:
+    """A photo with the targets that are known; the others are all unknown.
+
+    Where nothing is seen, every target is unknown and the image black, whatever labels say. Lines
+    are unknown for half a metre around it, too: a roof that is cut off has no edge there.
 
     Args:
-        image: (3, H, W) uint8.
-        targets: Some of Sample's, of the image's size.
+        photo: As read from a file; or (3, H, W) uint8, all of which is seen.
+        targets: Some of Sample's, of the photo's size.
     """
+    image = torch.from_numpy(photo.image) if isinstance(photo, Photo) else photo
     height, width = image.shape[-2:]
 
     def find(name: PlaneName) -> Tensor:
@@ -105,7 +132,36 @@ def with_unknown(image: Tensor, targets: Mapping[TaskName, Tensor]) -> Planes:
             return image
         return targets[name] if name in targets else PLANES[name].blank(height, width)
 
-    return make_planes(find)
+    planes = make_planes(find)
+    if not isinstance(photo, Photo) or photo.seen is None:
+        return planes
+    unseen = torch.from_numpy(~photo.seen)
+    hidden = hide_unseen({name: planes[name] for name in TASK_NAMES}, photo.seen, photo.gsd_m)
+    black = torch.where(unseen, torch.zeros((), dtype=image.dtype), image)
+    return make_planes(lambda name: black if name == "image" else hidden[name])
+
+
+def hide_unseen(
+    targets: Mapping[TaskName, Tensor], seen: npt.NDArray[np.bool_] | None, gsd_m: float
+) -> dict[TaskName, Tensor]:
+    """Targets that are unknown where nothing is seen, and lines also half a metre around it.
+
+    Args:
+        targets: Some of Sample's.
+        seen: (H, W); None if all is seen.
+        gsd_m: Metres per pixel.
+    """
+    if seen is None:
+        return dict(targets)
+    unseen = torch.from_numpy(~seen)
+    radius_px = max(_MIN_UNSEEN_REACH_PX, math.ceil(_UNSEEN_REACH_M / gsd_m))
+    around = F.max_pool2d(unseen[None].float(), 2 * radius_px + 1, 1, radius_px)[0] > 0
+
+    def hide(name: TaskName, target: Tensor) -> Tensor:
+        unknown = torch.tensor(TARGETS[name].unknown, dtype=target.dtype)
+        return torch.where(around if name == "lines" else unseen, unknown, target)
+
+    return {name: hide(name, target) for name, target in targets.items()}
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,11 @@ class WholePhotos(Dataset[Sample]):
     """Photos that are read whole, each once in a pass, and all validated on.
 
     Attributes:
+        assumed_scale: What was taken for granted of their scale; empty if nothing.
         height_scale: None, unless the dataset has heights.
     """
 
+    assumed_scale: str = ""
     height_scale: HeightScale | None = None
 
     @abstractmethod

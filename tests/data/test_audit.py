@@ -215,4 +215,4 @@ def test_resized_tiles_have_an_unusual_scale(airs, audit):
             write_tile(airs / split, f"christchurch_{number}", houses(160), options=tags)
     severity, _, what = only(audit("airs"), "unusual scale")
     assert severity == "warning"
-    assert what == "5 images of 0.73 m per pixel, where the release has 0.075"
+    assert what == "5 images of 0.727 m per pixel, where the release has 0.075"

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from rasterio.env import get_gdal_config
+from rasterio.windows import Window
 from torch.utils.data import DataLoader
 
 from app.base.errors import StopRequested
+from app.data.files.rasters import OpenRasters, StoredRaster
+from app.data.files.turns import Turn
 from app.data.loading import (
     EvalDataset,
     PatientBatches,
@@ -82,8 +86,8 @@ def test_workers_change_nothing(rid_dir):
     assert_same(stream(dataset, 0), stream(dataset, 2))
 
 
-class PhotoWarnings:
-    """Reads a photo, and passes the warnings that a person would see as bad files."""
+class PhotoInWorker:
+    """Reads a photo, and passes what a person would see as bad files: warnings, cache limits."""
 
     reader = SimpleNamespace(title="Photos")
 
@@ -94,15 +98,24 @@ class PhotoWarnings:
         return 1
 
     def __getitem__(self, index):
+        stored = StoredRaster(self.path, 8, 8, Turn(), self.path.stat().st_size)
+        rasters = OpenRasters(self.path.parent, "")
+        limits = []
         with warnings.catch_warnings(record=True) as caught:
-            rasterio.open(self.path).close()
-        return None, {"rid": [str(warning.message) for warning in caught]}
+            # The second time, the file is still open.
+            for _ in range(2):
+                rasters.read_photo(stored, Window(0, 0, 8, 8))
+                limits.append(get_gdal_config("GDAL_CACHEMAX"))
+            with rasterio.open(self.path):
+                limits.append(get_gdal_config("GDAL_CACHEMAX"))
+        return None, {"rid": [str(warning.message) for warning in caught], "airs": limits}
 
 
 @pytest.mark.slow
-def test_workers_read_images_without_georeference_in_silence(tmp_path):
-    photo = PhotoWarnings(write_raster(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8)))
-    assert list(read_photos(photo, 1)) == [(None, {"rid": []})]
+def test_workers_read_in_silence_and_in_bounded_memory(tmp_path):
+    photo = PhotoInWorker(write_raster(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8)))
+    # GDAL's own limit is 5 % of the machine's memory, in every worker.
+    assert list(read_photos(photo, 1)) == [(None, {"rid": [], "airs": [64 * 2**20] * 3})]
 
 
 def test_a_stream_started_in_the_middle_goes_on_as_it_would_have(rid_dir):

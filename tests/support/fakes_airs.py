@@ -10,8 +10,9 @@ from rasterio import Affine
 from app.data.airs.dataset import AirsDataset
 from tests.support.fakes import write_raster
 
-# New Zealand Transverse Mercator, metres.
+# New Zealand Transverse Mercator, which shows metres 0.03896 % too short here.
 GEO_TAGS = {"crs": "EPSG:2193", "transform": Affine(0.075, 0, 1_570_000, 0, -0.075, 5_180_000)}
+GROUND_GSD_M = 0.0750292
 
 
 def houses(height_px: int, width_px: int | None = None) -> npt.NDArray[np.uint8]:

@@ -11,8 +11,9 @@ import numpy as np
 from rasterio.windows import Window
 
 from app.base.errors import DataError
-from app.base.tasks import BACKGROUND_CLASS, SOME_ROOF
+from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF
 from app.data.airs.dataset import AirsDataset
+from app.data.airs.index import DEFAULT_GSD_M
 from app.data.airs.layout import (
     PREVIEW_END,
     TILE_REMEDY,
@@ -22,9 +23,11 @@ from app.data.airs.layout import (
     is_preview,
 )
 from app.data.airs.tile import Tile
+from app.data.files.header import RasterHeader, read_header
 from app.data.files.identical import find_identical_files
 from app.data.files.places import Place
-from app.data.files.rasters import FileProblem, OpenRasters, RasterHeader, read_header
+from app.data.files.problems import FileProblem
+from app.data.files.rasters import OpenRasters
 from app.data.files.threads import run_in_threads
 from app.data.findings.report import AuditReport, Kind, Tally
 from app.data.findings.scope import AuditScope
@@ -87,7 +90,7 @@ def audit_airs(report: AuditReport, scope: AuditScope) -> None:
     paths = {str(path): path for path in examined}
     headers = {str(path): res.header for path, res in examined.items() if res.header is not None}
     report.check_scale(_USUAL_GSD_M, folder)
-    report.check_georeference(headers, paths)
+    report.check_georeference(headers, paths, DEFAULT_GSD_M)
     _check_labels(report, tiles, examined, folder)
     if scope.max_files is None:
         _check_copies(report, splits, list(examined))
@@ -107,10 +110,13 @@ def _examine(tile: Tile, folder: Path) -> _Examined:
         rasters = OpenRasters(folder, TILE_REMEDY)
         for top in range(0, tile.height_px, _ROWS_AT_ONCE):
             num_rows = min(_ROWS_AT_ONCE, tile.height_px - top)
-            image, roof = tile.read(Window(0, top, tile.width_px, num_rows), rasters)
+            photo, label = tile.read(Window(0, top, tile.width_px, num_rows), rasters)
+            image, seen = photo.image, [s for s in (photo.seen, label.seen) if s is not None]
+            roof = label.values[np.logical_and.reduce(seen)] if seen else label.values
             num_roof = int(np.count_nonzero(roof))
             tally.segments[SOME_ROOF] += num_roof
             tally.segments[BACKGROUND_CLASS] += roof.size - num_roof
+            tally.segments[IGNORE_INDEX] += label.values.size - roof.size
             first_px = image[:, :1, :1] if first_px is None else first_px
             is_constant = is_constant and bool((image == first_px).all())
     except FileProblem as problem:

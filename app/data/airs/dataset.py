@@ -1,6 +1,7 @@
 """AirsDataset: windows of the large tiles of Aerial Imagery for Roof Segmentation."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple, Self, TypeGuard, overload
@@ -16,13 +17,15 @@ from torch.utils.data import Dataset
 from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, join_problems
 from app.base.tasks import BACKGROUND_CLASS, SOME_ROOF, TaskName
-from app.data.airs.index import CELL_M, TileFacts, index_tiles, num_cells
+from app.data.airs.index import TileFacts, index_tiles, num_cells
 from app.data.airs.layout import TILE_REMEDY, TITLE, find_tiles
 from app.data.airs.tile import Tile
-from app.data.files.rasters import FileProblem, OpenRasters
+from app.data.files.header import describe_assumed
+from app.data.files.problems import FileProblem
+from app.data.files.rasters import OpenRasters
 from app.data.lines import close_slits
 from app.data.reader import Reader, Release, Split
-from app.data.sample import TARGETS, BadFile, Sample, with_unknown
+from app.data.sample import TARGETS, BadFile, Sample, hide_unseen, with_unknown
 from app.settings.hyperparameters import Hyperparameters
 
 # Share of a pass that goes to cells with roof edges, spread evenly over shares of roof. Without it,
@@ -70,6 +73,7 @@ class AirsDataset(Dataset[Sample]):
         missing: Tiles that lack a file, and tiles found to be damaged. They have no cells.
         num_files: Tiles, those in `missing` included.
         span_m: Smallest side of a tile, metres.
+        assumed_scale: What was taken for granted of the tiles' scale; empty if nothing.
         tiles: The tiles that have cells.
         folder: Holds all of their files.
         height_scale: None: there are no heights.
@@ -102,15 +106,16 @@ class AirsDataset(Dataset[Sample]):
         self.missing = [*tiles.missing, *damaged]
         self.num_files = len(tiles.files) + len(tiles.missing)
         self.folder = tiles.folder
-        pairs = list(zip(tiles.files, found, strict=True))
-        self.tiles = [Tile.of(files, facts) for files, facts in pairs if _is_good(facts)]
+        pairs = [(f, facts) for f, facts in zip(tiles.files, found, strict=True) if _is_good(facts)]
+        self.tiles = [Tile.of(files, facts) for files, facts in pairs]
+        self.assumed_scale = describe_assumed(Counter(facts.assumed_scale for _, facts in pairs))
         if not self.tiles:
             reasons = join_problems([bad.reason for bad in self.missing])
             raise DataError(f"{TITLE}: no tile of split {split} can be used: {reasons}")
 
         cells = [tile.num_rows * tile.num_columns for tile in self.tiles]
         self._first_cells: _Ints = np.cumsum([0, *cells])
-        shares = [np.ravel(facts.roof_share) for _, facts in pairs if _is_good(facts)]
+        shares = [np.ravel(facts.roof_share) for _, facts in pairs]
         self._edge_cells, self._edge_starts = _bins_of_edges(np.concatenate(shares))
         self.span_m = min(min(t.height_px, t.width_px) * t.gsd_m for t in self.tiles)
         self.sample_ids: Sequence[str] = _Names(self._name_cell, len(self))
@@ -193,23 +198,8 @@ class AirsDataset(Dataset[Sample]):
         return order
 
     def eval_view(self, max_samples: int | None) -> Reader:
-        """Squares spread over all tiles; cells at equal steps would all be of the same column."""
+        """Cells spread over all tiles; those at equal steps would all be of the same column."""
         return AirsWindows(self, max_samples)
-
-    def read_square(self, index: int, span_m: float) -> Sample:
-        """The square of that side, or the whole tile where it is smaller, around a cell's middle.
-
-        Raises:
-            SampleError: As __getitem__.
-        """
-        place = self._place(index)
-        return self._read(place.tile_index, self._square(place, span_m, np.full(2, 0.5)))
-
-    def name_square(self, index: int, span_m: float) -> str:
-        """The sample_id of read_square's result."""
-        place = self._place(index)
-        square = self._square(place, span_m, np.full(2, 0.5))
-        return _name(self.tiles[place.tile_index], square)
 
     def _place(self, index: int) -> "_Place":
         index = range(len(self))[index]  # IndexError, and negative indices, as of a list
@@ -238,7 +228,7 @@ class AirsDataset(Dataset[Sample]):
     def _read(self, tile_index: int, window: Window) -> Sample:
         tile = self.tiles[tile_index]
         try:
-            image, roof = tile.read(window, self._rasters)
+            photo, (roof, seen) = tile.read(window, self._rasters)
         except FileProblem as problem:
             raise problem.to_sample_error(self.title, tile.files.name) from problem
         lines = TARGETS["lines"].blank(*roof.shape)
@@ -249,7 +239,7 @@ class AirsDataset(Dataset[Sample]):
             "lines": lines,
         }
         return {
-            **with_unknown(torch.from_numpy(image), targets),
+            **with_unknown(photo, hide_unseen(targets, seen, tile.gsd_m)),
             "dataset": self.name,
             "sample_id": _name(tile, window),
             "gsd_m": tile.gsd_m,
@@ -257,11 +247,11 @@ class AirsDataset(Dataset[Sample]):
 
 
 class AirsWindows(Dataset[Sample]):
-    """Squares of 51.2 m to validate on: always the same ones, spread evenly over all tiles.
+    """Cells to validate on: always the same ones, spread evenly over all tiles.
 
     Args:
         dataset: The tiles.
-        max_windows: How many at most; None for one in every cell, which covers all tiles.
+        max_windows: How many at most; None for every cell, which shows all of every tile once.
 
     Attributes:
         sample_ids: By tile, row and column of their first pixel: "christchurch_3@683,0".
@@ -280,8 +270,8 @@ class AirsWindows(Dataset[Sample]):
         self.num_files = dataset.num_files
         self.span_m = dataset.span_m
         num_windows = len(dataset) if max_windows is None else min(max_windows, len(dataset))
-        # One window from each of as many equal runs of cells, at a place that is drawn once for
-        # all: cells at equal steps would be the same column of every tile.
+        # One from each of as many equal runs of cells, drawn once for all: cells at equal steps
+        # would be the same column of every tile.
         starts = np.arange(num_windows + 1) * len(dataset) // num_windows
         self._cells: _Ints = np.random.default_rng(0).integers(starts[:-1], starts[1:])
         self.sample_ids: Sequence[str] = _Names(self._name_window, len(self))
@@ -294,15 +284,15 @@ class AirsWindows(Dataset[Sample]):
         return self._dataset.extent_m(int(self._cells[index]))
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one square.
+        """Read one cell.
 
         Raises:
             SampleError: As of AirsDataset.
         """
-        return self._dataset.read_square(int(self._cells[index]), CELL_M)
+        return self._dataset[int(self._cells[index])]
 
     def _name_window(self, index: int) -> str:
-        return self._dataset.name_square(int(self._cells[index]), CELL_M)
+        return self._dataset.sample_ids[int(self._cells[index])]
 
 
 class _Place(NamedTuple):

@@ -1,7 +1,8 @@
 """The index of AIRS's tiles: facts that drawing windows needs, found once and kept.
 
-A tile is read thinly: its headers, every 32nd pixel of every 32nd row of its label, and the last
-pixel of both files, which is what a truncated file lacks.
+A tile is read thinly: its headers, every 32nd pixel of every 32nd row of its label (and of what
+says which pixels of its image are there), and the last pixel of both files, which is what a
+truncated file lacks. Overviews are never read: they may hold averages, or another label.
 """
 
 import logging
@@ -19,15 +20,19 @@ from tqdm import tqdm
 
 from app.base.errors import printable
 from app.data.airs.layout import TILE_REMEDY, TITLE, TileFiles
-from app.data.files.rasters import MAX_GSD_M, MIN_GSD_M, FileProblem, RasterHeader, open_raster
+from app.data.files.georeference import MAX_GSD_M, MIN_GSD_M, settle_gsd_m
+from app.data.files.header import RasterHeader, fit_label, open_raster
+from app.data.files.meaning import Meaning, check_seen, label_meaning, one_band, photo_meaning
+from app.data.files.problems import FileProblem
 from app.data.files.threads import run_in_threads
+from app.data.files.turns import AS_STORED, Turn
 from app.data.sample import BadFile
 from app.resources.cores import num_cores
 
 # A tile is divided into cells of about this side: RID's images have it.
 CELL_M: Final = 51.2
 # Of the release; its tiles may come without georeference.
-_DEFAULT_GSD_M: Final = 0.075
+DEFAULT_GSD_M: Final = 0.075
 # Mirrors for quick looks hold the tiles at a tenth of their size, and nothing in them says so.
 _RESIZED_SIDE_PX: Final = 1024
 # A header may promise anything.
@@ -35,7 +40,6 @@ _MAX_SIDE_PX: Final = 32768
 _MAX_STEP_PX: Final = 32
 _MIN_SAMPLES_PER_CELL_SIDE: Final = 16
 _MAX_THREADS: Final = 8
-_LABEL_BANDS: Final = (1, 3)
 # Edges are a few per cent of a label.
 _MIN_BLURRED_VALUES: Final = 5
 _MAX_RARE_SHARE: Final = 0.2
@@ -43,6 +47,8 @@ _BLURRED_REMEDY: Final = (
     "make the label again with nearest neighbours, or cut it at half: "
     "gdal_calc.py -A label.tif --calc='A>127' --type=Byte --co COMPRESS=DEFLATE --outfile=new.tif"
 )
+# What labels hold: roofs are 1, or 255 in its place.
+ROOF_CLASSES: Final = frozenset({0, 1})
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +57,12 @@ class TileFacts(BaseModel):
     """What is known of a tile.
 
     Attributes:
-        height_px: Rows.
-        width_px: Columns.
+        height_px: Rows, north up.
+        width_px: Columns, north up.
         gsd_m: Metres per pixel.
+        assumed_scale: What was taken for granted of them; empty if nothing.
+        image_turn: From the image's rows and columns as stored to those that are north up.
+        label_turn: The same of the label.
         block_px: Rows and columns in which the image is packed, at most those of the tile.
         roof_value: What the label holds on roofs: 1 or 255, or 0 if no roof was seen.
         image_size_bytes: Size of the image's file, which was complete.
@@ -66,6 +75,9 @@ class TileFacts(BaseModel):
     height_px: int = Field(ge=1)
     width_px: int = Field(ge=1)
     gsd_m: float = Field(ge=MIN_GSD_M, le=MAX_GSD_M)
+    assumed_scale: str
+    image_turn: Turn
+    label_turn: Turn
     block_px: tuple[int, int]
     roof_value: Literal[0, 1, 255]
     image_size_bytes: int
@@ -108,7 +120,7 @@ class _KeptIndex(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format: Literal["airs index 2"] = "airs index 2"
+    format: Literal["airs index 3"] = "airs index 3"
     tiles: list[_KeptTile]
 
 
@@ -161,34 +173,53 @@ def _read_facts(tile: TileFiles, folder: Path) -> TileFacts:
     """Facts of a tile.
 
     Raises:
-        FileProblem: If one of its files is damaged or not what AIRS's files are.
+        FileProblem: If one of its files is damaged or not what AIRS's files are, or the label lies
+            elsewhere than the image.
     """
     with open_raster(tile.image_path, folder, TILE_REMEDY) as (header, image):
-        _read_last_pixel(image)
-        block_height, block_width = image.block_shapes[0]
-    if not header.is_rgb:
-        expected = "3 bands (R, G, B) of uint8, or these and an alpha band"
-        raise FileProblem(tile.image_path, header.bands, expected, TILE_REMEDY)
-    if max(header.height_px, header.width_px) > _MAX_SIDE_PX:
-        expected = f"at most {_MAX_SIDE_PX} x {_MAX_SIDE_PX}"
-        raise FileProblem(tile.image_path, f"{header.size} pixels", expected, TILE_REMEDY)
-    gsd_m = _gsd_m(tile.image_path, header)
+        _check_image(header, image)
+        block_px = image.block_shapes[0]
+    turn = AS_STORED if header.georeference is None else header.georeference.turn
+    gsd_m = _gsd_m(header)
     cells = num_cells(header.height_px, gsd_m), num_cells(header.width_px, gsd_m)
     with open_raster(tile.label_path, folder, TILE_REMEDY) as (label_header, label):
-        _check_label(tile, label_header, header)
+        meaning = label_meaning(label_header, ROOF_CLASSES, TILE_REMEDY)
+        label_turn = fit_label(label_header, header, TILE_REMEDY)
         _read_last_pixel(label)
-        sampled = _sample(label, cells)
-    roof_value = _roof_value(tile.label_path, sampled)
+        step_px = _step_px((header.height_px, header.width_px), cells)
+        values, seen = meaning.split(*_thin(label, meaning, step_px))
+    sampled = one_band(tile.label_path, values)
+    if seen is not None:
+        check_seen(tile.label_path, None, seen, TILE_REMEDY)
+        sampled = np.where(seen, sampled, np.uint8(0))
+    height_px, width_px = turn.size(*block_px)
     return TileFacts(
         height_px=header.height_px,
         width_px=header.width_px,
         gsd_m=gsd_m,
-        block_px=(min(block_height, header.height_px), min(block_width, header.width_px)),
-        roof_value=roof_value,
+        assumed_scale=header.assumed_scale(DEFAULT_GSD_M),
+        image_turn=turn,
+        label_turn=label_turn,
+        block_px=(min(height_px, header.height_px), min(width_px, header.width_px)),
+        roof_value=_roof_value(tile.label_path, sampled),
         image_size_bytes=tile.image_path.stat().st_size,
         label_size_bytes=tile.label_path.stat().st_size,
-        roof_share=_mean_by_cell(sampled != 0, cells),
+        roof_share=_mean_by_cell(label_turn.apply(sampled) != 0, cells),
     )
+
+
+def _check_image(header: RasterHeader, image: rasterio.DatasetReader) -> None:
+    """Raise FileProblem if an image's bands are no photo, or none of it is there."""
+    meaning = photo_meaning(header, image, TILE_REMEDY)
+    if max(header.height_px, header.width_px) > _MAX_SIDE_PX:
+        expected = f"at most {_MAX_SIDE_PX} x {_MAX_SIDE_PX}"
+        raise FileProblem(header.path, f"{header.size} pixels", expected, TILE_REMEDY)
+    _read_last_pixel(image)
+    if meaning.alpha is not None or meaning.nodata is not None or meaning.has_mask:
+        pixels, mask = _thin(image, meaning, _MAX_STEP_PX)
+        _, seen = meaning.split(pixels, mask)
+        alpha = None if meaning.alpha is None else pixels[-1]
+        check_seen(header.path, alpha, seen, TILE_REMEDY)
 
 
 def _read_last_pixel(source: rasterio.DatasetReader) -> None:
@@ -196,51 +227,44 @@ def _read_last_pixel(source: rasterio.DatasetReader) -> None:
     source.read(source.count, window=Window(source.width - 1, source.height - 1, 1, 1))
 
 
-def _gsd_m(path: Path, header: RasterHeader) -> float:
+def _gsd_m(header: RasterHeader) -> float:
     """Metres per pixel, from the georeference or assumed."""
-    if header.gsd_m is None:
-        if header.height_px == header.width_px == _RESIZED_SIDE_PX:
-            raise FileProblem(
-                path,
-                f"{header.size} pixels and no georeference, as in a mirror whose tiles were made "
-                "smaller",
-                "tiles of 10000 x 10000 pixels, or a georeference",
-                "use the dataset at its full size",
-            )
-        return _DEFAULT_GSD_M
-    if not MIN_GSD_M <= header.gsd_m <= MAX_GSD_M:
+    if header.georeference is None and header.height_px == header.width_px == _RESIZED_SIDE_PX:
         raise FileProblem(
-            path,
-            f"a georeference of {header.gsd_m:.6g} m per pixel",
-            f"{MIN_GSD_M} to {MAX_GSD_M} m (AIRS has {_DEFAULT_GSD_M})",
-            TILE_REMEDY,
+            header.path,
+            f"{header.size} pixels and no georeference, as in a mirror whose tiles were made "
+            "smaller",
+            "tiles of 10000 x 10000 pixels, or a georeference",
+            "use the dataset at its full size",
         )
-    return header.gsd_m
+    return settle_gsd_m(header.path, header.georeference, DEFAULT_GSD_M, TILE_REMEDY)
 
 
-def _check_label(tile: TileFiles, label: RasterHeader, image: RasterHeader) -> None:
-    if label.num_bands not in _LABEL_BANDS or label.dtype != "uint8":
-        expected = "1 or 3 bands of uint8, the first of them 0 or 1, or 0 or 255"
-        raise FileProblem(tile.label_path, label.bands, expected, TILE_REMEDY)
-    if label.size != image.size:
-        expected = f"{image.size}, the size of {tile.image_path}"
-        raise FileProblem(tile.label_path, f"{label.size} pixels", expected, TILE_REMEDY)
-
-
-def _sample(label: rasterio.DatasetReader, cells: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Band 1 of a label, thinned to at most every 32nd pixel, with several in every cell."""
-    sides_px = (label.height, label.width)
+def _step_px(sides_px: tuple[int, int], cells: tuple[int, int]) -> int:
+    """Every how many pixels a label is looked at: several times in every cell."""
     step_px = min(side // num for side, num in zip(sides_px, cells, strict=True))
-    step_px = max(1, min(_MAX_STEP_PX, step_px // _MIN_SAMPLES_PER_CELL_SIDE))
-    shape = tuple(-(-side // step_px) for side in sides_px)
-    # The nearest pixel, of an overview where there is one.
-    sampled = label.read(1, out_shape=shape)
-    if label.overviews(1) and not _is_two_valued(sampled):
-        # The overview may hold averages, which say nothing about the label's own values. One row
-        # at a time comes from the label itself.
-        rows = [Window(0, y, label.width, 1) for y in range(0, label.height, step_px)]
-        sampled = np.concatenate([label.read(1, window=row)[:, ::step_px] for row in rows])
-    return np.asarray(sampled, np.uint8)
+    return max(1, min(_MAX_STEP_PX, step_px // _MIN_SAMPLES_PER_CELL_SIDE))
+
+
+def _thin(
+    source: rasterio.DatasetReader, meaning: Meaning, step_px: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_] | None]:
+    """Every so many rows and columns of a file itself, as stored.
+
+    Returns:
+        (B, H, W) of all bands to read, and (H, W), what a mask in the file shows; None without one.
+    """
+    bands = meaning.all_bands
+    if not source.overviews(1) and not meaning.has_mask:
+        shape = [-(-side // step_px) for side in (source.height, source.width)]
+        return np.asarray(source.read(bands, out_shape=(len(bands), *shape)), np.uint8), None
+    # A smaller copy would be read from an overview. One row at a time comes from the file itself.
+    rows = [Window(0, y, source.width, 1) for y in range(0, source.height, step_px)]
+    pixels = np.concatenate([source.read(bands, window=row)[:, :, ::step_px] for row in rows], 1)
+    if not meaning.has_mask:
+        return pixels, None
+    masks = [source.read_masks(1, window=row)[:, ::step_px] for row in rows]
+    return pixels, np.concatenate(masks) != 0
 
 
 def _is_two_valued(label: npt.NDArray[np.uint8]) -> bool:
@@ -276,7 +300,15 @@ def wrong_values(path: Path, label: npt.NDArray[np.uint8], roof_value: int = 0) 
     if len(values) >= _MIN_BLURRED_VALUES and is_rest_rare:
         got += ", few of all but two of them, as JPEG or resampling with averages leaves them"
         return FileProblem(path, got, expected, _BLURRED_REMEDY)
-    return FileProblem(path, got, expected, TILE_REMEDY)
+    return FileProblem(path, got, expected, _remedy(path, values))
+
+
+def _remedy(path: Path, values: Sequence[str]) -> str:
+    """What to do about a label of these values."""
+    if set(values) <= {"1", "2"}:
+        calc = f"gdal_calc.py -A {path.name} --calc=A-1 --outfile=label.tif"
+        return f"if 1 is ground and 2 roof, `{calc}` makes it 0 and 1"
+    return TILE_REMEDY
 
 
 def _mean_by_cell(is_roof: npt.NDArray[np.bool_], cells: tuple[int, int]) -> list[list[float]]:

@@ -1,22 +1,18 @@
 """A tile of AIRS: windows of its photo and its label, never all of it."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from rasterio.windows import Window
 
-from app.data.airs.index import TileFacts, wrong_values
-from app.data.airs.layout import TILE_REMEDY, TileFiles
-from app.data.files.rasters import FileProblem, OpenRasters
-
-_Mask = npt.NDArray[np.uint8]
+from app.data.airs.index import ROOF_CLASSES, TileFacts, wrong_values
+from app.data.airs.layout import TileFiles
+from app.data.files.rasters import OpenRasters, Pixels, StoredRaster
+from app.data.sample import Photo
 
 
 class Tile(NamedTuple):
-    """A tile, by what its index says of it."""
+    """A tile, by what its index says of it; rows and columns are north up."""
 
     files: TileFiles
     height_px: int
@@ -24,26 +20,25 @@ class Tile(NamedTuple):
     gsd_m: float
     block_px: tuple[int, int]
     roof_value: int
-    image_size_bytes: int
-    label_size_bytes: int
+    image: StoredRaster
+    label: StoredRaster
     num_rows: int
     num_columns: int
 
     @classmethod
     def of(cls, files: TileFiles, facts: TileFacts) -> "Tile":
         """A tile's files with what is known of them."""
-        num_rows, num_columns = facts.num_cells
+        size_px = facts.height_px, facts.width_px
+        image_bytes, label_bytes = facts.image_size_bytes, facts.label_size_bytes
         return cls(
             files,
-            facts.height_px,
-            facts.width_px,
+            *size_px,
             facts.gsd_m,
             facts.block_px,
             facts.roof_value,
-            facts.image_size_bytes,
-            facts.label_size_bytes,
-            num_rows,
-            num_columns,
+            StoredRaster(files.image_path, *size_px, facts.image_turn, image_bytes),
+            StoredRaster(files.label_path, *size_px, facts.label_turn, label_bytes),
+            *facts.num_cells,
         )
 
     def fit_to_blocks(self, window: Window) -> Window:
@@ -56,35 +51,22 @@ class Tile(NamedTuple):
         left = _fit(window.col_off, window.width, self.block_px[1], self.width_px)
         return Window(left, top, window.width, window.height)
 
-    def read(self, window: Window, rasters: OpenRasters) -> tuple[_Mask, _Mask]:
-        """(3, H, W) uint8 RGB and (H, W) uint8 0/1 roof of a window.
+    def read(self, window: Window, rasters: OpenRasters) -> tuple[Photo, Pixels]:
+        """The photo of a window, and (H, W) uint8 0/1 roof.
 
         Raises:
             FileProblem: If a file is damaged, was exchanged, or holds something else.
         """
-        image_path, label_path = self.files.image_path, self.files.label_path
-        image = self._read(image_path, rasters, window, (1, 2, 3), self.image_size_bytes)
-        label = self._read(label_path, rasters, window, (1,), self.label_size_bytes)[0]
+        image, image_seen = rasters.read_photo(self.image, window)
+        label, label_seen = rasters.read_label(self.label, window, ROOF_CLASSES)
+        if label_seen is not None:
+            label = np.where(label_seen, label, np.uint8(0))
         top = int(label.max())
         values = {0, self.roof_value} if self.roof_value else {0, 1, 255}
         roof = label == top if top else np.zeros(label.shape, np.bool_)
         if top not in values or np.count_nonzero(label) != np.count_nonzero(roof):
-            raise wrong_values(label_path, label, self.roof_value)
-        return image, roof.view(np.uint8)
-
-    def _read(
-        self,
-        path: Path,
-        rasters: OpenRasters,
-        window: Window,
-        bands: Sequence[int],
-        size_bytes: int,
-    ) -> _Mask:
-        header, pixels = rasters.read(path, window, bands, size_bytes)
-        if (header.height_px, header.width_px) != (self.height_px, self.width_px):
-            expected = f"{self.width_px} x {self.height_px}, as when the job started"
-            raise FileProblem(path, f"{header.size} pixels", expected, TILE_REMEDY)
-        return np.ascontiguousarray(pixels, np.uint8)
+            raise wrong_values(self.label.path, label, self.roof_value)
+        return Photo(image, image_seen, self.gsd_m), Pixels(roof.view(np.uint8), label_seen)
 
 
 def _fit(start: int, length: int, block: int, side: int) -> int:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from app.base.errors import DataError, join_problems, printable
-from app.data.files.rasters import FileProblem, check_inside
+from app.data.files.problems import FileProblem, check_inside
 
 # A longer one is no file's name, and would flood the log. File systems take 255.
 _MAX_NAME_BYTES = 100

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from app.data.files.rasters import RasterHeader
+from app.data.files.header import RasterHeader
 
 # Less than this, and the numbers in the files are too coarse to say that two images overlap.
 _TOLERANCE_PX: Final = 1.0

@@ -1,119 +1,92 @@
-"""Raster files as every reader opens them: bounded, never outside of the dataset."""
+"""Photos and labels as every reader gets them: north up, red, green and blue, with what is seen."""
 
-import contextlib
-import math
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from app.base.errors import SampleError
+from app.data.files.georeference import settle_gsd_m
+from app.data.files.header import RasterHeader, describe, fit_label, open_raster
+from app.data.files.meaning import Meaning, check_seen, label_meaning, one_band, photo_meaning
+from app.data.files.opening import mask_beside, open_source, problems_of
+from app.data.files.problems import FileProblem
+from app.data.files.turns import AS_STORED, Turn
+from app.data.sample import Photo
 
-# Outside of this a georeference is wrong, and with it every length in metres.
-MIN_GSD_M: Final = 0.01
-MAX_GSD_M: Final = 1.0
 # Whole files are read up to this size; a header may promise anything.
 _MAX_WHOLE_PX: Final = 4096 * 4096
-_MAX_WHOLE_BANDS: Final = 4
 # Two files a tile: enough for the tiles of a small dataset, of little use with 857 of them.
 _MAX_OPEN: Final = 32
-_SAFE_OPTIONS: Final = {
-    # GDAL's fast path for whole PNGs leaves what a truncated file lacks uninitialised and reports
-    # no error (GDAL 3.10).
-    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
-    # GDAL lists the folder at every opening, unless told not to.
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    # MB of unpacked blocks; GDAL's default is 5 % of the memory for every process.
-    "GDAL_CACHEMAX": 64,
-}
-# Squares of ground are squares of an image, to this ratio of its axes.
-_MAX_ASPECT: Final = 1.1
+
+_Pixels = npt.NDArray[np.uint8]
+_Mask = npt.NDArray[np.bool_]
 
 
-class FileProblem(Exception):
-    """What a file holds, what it should hold, and what to do; a reader makes a SampleError of it.
+class Pixels(NamedTuple):
+    """Pixels of a photo or a label, north up.
+
+    Attributes:
+        values: (3, H, W) uint8, red, green and blue; of a label (H, W), the numbers in its file.
+        seen: (H, W), false where the file says that nothing is there; None if all is.
+    """
+
+    values: _Pixels
+    seen: _Mask | None
+
+
+class StoredRaster(NamedTuple):
+    """A file of which windows are read, and what was found when it was first looked at.
 
     Attributes:
         path: The file.
+        height_px: Rows, north up.
+        width_px: Columns, north up.
+        turn: From rows and columns as stored to these.
+        size_bytes: Size of the file when all of it was there.
     """
 
-    def __init__(self, path: Path, got: str, expected: str, remedy: str) -> None:
-        super().__init__(f"{path}: got {got}, expected {expected}; {remedy}")
-        self.path = path
-
-    def to_sample_error(self, dataset_title: str, sample_id: str) -> SampleError:
-        """The error a reader raises."""
-        return SampleError(sample_id, self.path, f"{dataset_title}: {self}")
-
-
-class RasterHeader(NamedTuple):
-    """What a raster file says of itself before its pixels are read.
-
-    Attributes:
-        num_bands: Alpha included.
-        dtype: Type of all bands, as NumPy names it.
-        height_px: Rows.
-        width_px: Columns.
-        is_alpha: For each band, whether it is alpha.
-        gsd_m: Metres per pixel; None without georeference.
-        bounds: West, south, east, north in units of `crs`; None without georeference.
-        crs: Coordinate reference system as text; None without georeference.
-    """
-
-    num_bands: int
-    dtype: str
+    path: Path
     height_px: int
     width_px: int
-    is_alpha: tuple[bool, ...]
-    gsd_m: float | None
-    bounds: tuple[float, float, float, float] | None
-    crs: str | None
-
-    @property
-    def size(self) -> str:
-        """Width x height, for messages."""
-        return f"{self.width_px} x {self.height_px}"
-
-    @property
-    def bands(self) -> str:
-        """Bands and type, for messages."""
-        alpha = " with alpha" if any(self.is_alpha) else ""
-        return f"{self.num_bands} band{'s' if self.num_bands != 1 else ''}{alpha} of {self.dtype}"
-
-    @property
-    def is_rgb(self) -> bool:
-        """Three bands of uint8, perhaps with alpha behind them."""
-        without_alpha = self.num_bands - (self.is_alpha == (False, False, False, True))
-        return self.dtype == "uint8" and without_alpha == 3
+    turn: Turn
+    size_bytes: int
 
 
-def read_header(path: Path, root: Path, remedy: str) -> RasterHeader:
-    """A raster file's header.
+class _Opened(NamedTuple):
+    """An open file, how it is read, and the mask that lies beside it, open as well."""
 
-    Args:
-        path: A TIFF, or a PNG where the name ends so.
-        root: The dataset's folder; a symlink must not lead outside it.
-        remedy: What the user should do about a bad file.
+    header: RasterHeader
+    source: rasterio.DatasetReader
+    meaning: Meaning
+    beside: rasterio.DatasetReader | None
 
-    Raises:
-        FileProblem: If it is no raster file, or leads outside of root.
-    """
-    with open_raster(path, root, remedy) as (header, _):
-        return header
+    def read(self, window: Window | None) -> tuple[_Pixels, _Mask | None]:
+        """(B, H, W) of all bands, and what masks show of them, as stored."""
+        pixels = self.source.read(indexes=self.meaning.all_bands, window=window)
+        mask = None
+        if self.meaning.has_mask:
+            mask = self.source.read_masks(1, window=window) != 0
+        if self.beside is not None:
+            shown = (self.beside.read(window=window) != 0).any(axis=0)
+            mask = shown if mask is None else mask & shown
+        return pixels, mask
+
+    def close(self) -> None:
+        self.source.close()
+        if self.beside is not None:
+            self.beside.close()
 
 
-def read_raster(
-    path: Path, root: Path, remedy: str
-) -> tuple[RasterHeader, npt.NDArray[np.generic]]:
-    """A raster file's header and all of its pixels, at most 4096 x 4096 of four bands.
+def read_photo(
+    path: Path, root: Path, remedy: str, assumed_gsd_m: float
+) -> tuple[RasterHeader, Photo]:
+    """A whole photo of at most 4096 x 4096 pixels, and its header.
 
     The file is opened and closed here.
 
@@ -121,42 +94,44 @@ def read_raster(
         path: A TIFF, or a PNG where the name ends so.
         root: The dataset's folder; a symlink must not lead outside it.
         remedy: What the user should do about a bad file.
-
-    Returns:
-        Header, and (B, H, W) pixels of the file's type.
+        assumed_gsd_m: Metres per pixel where nothing says so.
 
     Raises:
-        FileProblem: If it cannot be read, is too large, or leads outside of root.
+        FileProblem: If it cannot be read, is too large, has no bands of red, green and blue, shows
+            nothing, lies askew, or leads outside of root.
     """
     with open_raster(path, root, remedy) as (header, source):
-        if header.height_px * header.width_px > _MAX_WHOLE_PX:
-            raise FileProblem(path, f"{header.size} pixels", "at most 4096 x 4096", remedy)
-        if header.num_bands > _MAX_WHOLE_BANDS:
-            raise FileProblem(path, header.bands, f"at most {_MAX_WHOLE_BANDS} bands", remedy)
-        return header, source.read()
+        meaning = photo_meaning(header, source, remedy)
+        values, seen = _read_whole(header, source, meaning, root, remedy)
+    gsd_m = settle_gsd_m(path, header.georeference, assumed_gsd_m, remedy)
+    turn = AS_STORED if header.georeference is None else header.georeference.turn
+    values, seen = _turned(turn, values, seen)
+    return header, Photo(values, seen, gsd_m)
 
 
-@contextlib.contextmanager
-def open_raster(
-    path: Path, root: Path, remedy: str
-) -> Iterator[tuple[RasterHeader, rasterio.DatasetReader]]:
-    """A raster file while it is open, and its header.
+def read_label(
+    path: Path, root: Path, remedy: str, photo: RasterHeader, classes: Collection[int]
+) -> Pixels:
+    """A whole label, laid on its photo.
+
+    The file is opened and closed here.
 
     Args:
         path: A TIFF, or a PNG where the name ends so.
         root: The dataset's folder; a symlink must not lead outside it.
         remedy: What the user should do about a bad file.
+        photo: Header of its photo. A label that does not say where it lies has the photo's rows.
+        classes: Numbers that mean something.
 
     Raises:
-        FileProblem: If it cannot be read, now or in the with block, or leads outside of root.
+        FileProblem: If it cannot be read, is of another size or place than the photo, holds no
+            plain numbers, or leads outside of root.
     """
-    check_inside(path, root, remedy)
-    with (
-        _problems_of(path, remedy),
-        rasterio.Env(**_SAFE_OPTIONS, GTIFF_DIRECT_IO="NO"),
-        _open(path, with_georeference=True) as source,
-    ):
-        yield _header(source, path, remedy), source
+    with open_raster(path, root, remedy) as (header, source):
+        meaning = label_meaning(header, classes, remedy)
+        values, seen = _read_whole(header, source, meaning, root, remedy)
+    values = one_band(path, values)
+    return _turned(fit_label(header, photo, remedy), values, seen)
 
 
 class OpenRasters:
@@ -172,152 +147,120 @@ class OpenRasters:
     def __init__(self, root: Path, remedy: str) -> None:
         self.root = root
         self.remedy = remedy
-        self._open: OrderedDict[Path, _OpenRaster] = OrderedDict()
+        self._open: OrderedDict[Path, _Opened] = OrderedDict()
         self._process_id = os.getpid()
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_open": OrderedDict(), "_process_id": 0}
 
-    def read(
-        self, path: Path, window: Window, bands: Sequence[int], complete_size_bytes: int
-    ) -> tuple[RasterHeader, npt.NDArray[np.generic]]:
-        """Header, without georeference, and (B, H, W) pixels of a window.
-
-        Args:
-            path: The file.
-            window: What to read.
-            bands: Which bands, from 1.
-            complete_size_bytes: Size of the file when all of it was there. Where it still has this
-                size, windows of uncompressed strips are read without the rest of their rows,
-                several times sooner; that way GDAL takes what a truncated file lacks as zeros.
+    def read_photo(self, file: StoredRaster, window: Window) -> Pixels:
+        """A window of a photo, in rows and columns that are north up.
 
         Raises:
-            FileProblem: If it cannot be read, or leads outside of the dataset's folder.
+            FileProblem: If it cannot be read, was exchanged, has no bands of red, green and blue,
+                or leads outside of the dataset's folder.
         """
-        try:
-            with _problems_of(path, self.remedy):
-                opened = self._get(path, complete_size_bytes)
-                return opened.header, opened.source.read(indexes=list(bands), window=window)
-        except FileProblem:
-            self._open.pop(path, None)
-            raise
+        return self._read(file, window, photo_meaning)
 
-    def _get(self, path: Path, complete_size_bytes: int) -> "_OpenRaster":
+    def read_label(self, file: StoredRaster, window: Window, classes: Collection[int]) -> Pixels:
+        """A window of a label, in rows and columns that are north up.
+
+        Args:
+            file: The label.
+            window: What to read.
+            classes: Numbers that mean something.
+
+        Raises:
+            FileProblem: If it cannot be read, was exchanged, holds no plain numbers, or leads
+                outside of the dataset's folder.
+        """
+
+        def meaning(header: RasterHeader, _: rasterio.DatasetReader, remedy: str) -> Meaning:
+            return label_meaning(header, classes, remedy)
+
+        values, seen = self._read(file, window, meaning)
+        return Pixels(one_band(file.path, values), seen)
+
+    def _read(self, file: StoredRaster, window: Window, find_meaning: "_FindMeaning") -> Pixels:
+        height_px, width_px = file.height_px, file.width_px
+        try:
+            opened = self._get(file, find_meaning)
+            if file.turn.size(opened.header.height_px, opened.header.width_px) != (
+                height_px,
+                width_px,
+            ):
+                expected = f"{width_px} x {height_px}, as when the job started"
+                got = f"{opened.header.size} pixels"
+                raise FileProblem(file.path, got, expected, self.remedy)
+            stored = window
+            if file.turn != AS_STORED:
+                stored = file.turn.stored_window(window, height_px, width_px)
+            with problems_of(file.path, self.remedy):
+                pixels, mask = opened.read(stored)
+        except FileProblem:
+            self._open.pop(file.path, None)
+            raise
+        return _turned(file.turn, *opened.meaning.split(pixels, mask))
+
+    def _get(self, file: StoredRaster, find_meaning: "_FindMeaning") -> _Opened:
         if self._process_id != os.getpid():  # handles of the process that forked this one
             self._open, self._process_id = OrderedDict(), os.getpid()
-        opened = self._open.pop(path, None)
+        opened = self._open.pop(file.path, None)
         if opened is None:
-            check_inside(path, self.root, self.remedy)
-            is_complete = path.stat().st_size == complete_size_bytes
-            # Looked at when a file is opened, for all of its reads.
-            direct = "YES" if is_complete else "NO"
-            with rasterio.Env(**_SAFE_OPTIONS, GTIFF_DIRECT_IO=direct):
-                # To open a file takes four times as long with its georeference.
-                source = _open(path, with_georeference=False)
-            opened = _OpenRaster(_header(source, path, self.remedy), source)
-        self._open[path] = opened
+            source = open_source(
+                file.path,
+                self.root,
+                self.remedy,
+                complete_size_bytes=file.size_bytes,
+                with_georeference=False,
+            )
+            header = describe(source, file.path)
+            meaning = find_meaning(header, source, self.remedy)
+            opened = _Opened(header, source, meaning, _open_beside(header, self.root, self.remedy))
+        self._open[file.path] = opened
         if len(self._open) > _MAX_OPEN:
-            self._open.popitem(last=False)[1].source.close()
+            self._open.popitem(last=False)[1].close()
         return opened
 
 
-class _OpenRaster(NamedTuple):
-    header: RasterHeader
-    source: rasterio.DatasetReader
+_FindMeaning = Callable[[RasterHeader, rasterio.DatasetReader, str], Meaning]
 
 
-@contextlib.contextmanager
-def _problems_of(path: Path, remedy: str) -> Iterator[None]:
-    """Turns errors of opening and reading a file into a FileProblem."""
-    try:
-        yield
-    except UnicodeEncodeError as error:
-        expected = "names of folders and files that are"
-        raise FileProblem(
-            path, "a name that is not UTF-8", expected, "rename the folder"
-        ) from error
-    # ValueError: rasterio's for paths and dtypes it cannot take. MemoryError: a lying header.
-    except (RasterioError, OSError, ValueError, MemoryError) as error:
-        reason = error.__cause__ or error  # rasterio's own text only points to its cause
-        raise FileProblem(
-            path,
-            f"an unreadable file ({str(reason) or type(reason).__name__})",
-            "a complete TIFF or PNG; is it truncated?",
-            remedy,
-        ) from error
+def _read_whole(
+    header: RasterHeader,
+    source: rasterio.DatasetReader,
+    meaning: Meaning,
+    root: Path,
+    remedy: str,
+) -> Pixels:
+    """All of an open file, as stored."""
+    if header.height_px * header.width_px > _MAX_WHOLE_PX:
+        raise FileProblem(header.path, f"{header.size} pixels", "at most 4096 x 4096", remedy)
+    opened = _Opened(header, source, meaning, _open_beside(header, root, remedy))
+    pixels, mask = opened.read(None)
+    if opened.beside is not None:
+        opened.beside.close()
+    values, seen = meaning.split(pixels, mask)
+    check_seen(header.path, None if meaning.alpha is None else pixels[-1], seen, remedy)
+    return Pixels(values, seen)
 
 
-def _open(path: Path, with_georeference: bool) -> rasterio.DatasetReader:
-    # Named, because GDAL goes by content, and some formats point to other files.
-    driver = "PNG" if path.suffix.lower() == ".png" else "GTiff"
-    options = {} if with_georeference or driver == "PNG" else {"GEOREF_SOURCES": "NONE"}
-    return rasterio.open(path, driver=driver, **options)
+def _open_beside(header: RasterHeader, root: Path, remedy: str) -> rasterio.DatasetReader | None:
+    """The mask beside a file, open; None if there is none."""
+    path = mask_beside(header.path)
+    if path is None:
+        return None
+    beside = open_source(path, root, remedy, with_georeference=False)
+    stored = (beside.height, beside.width)
+    if sorted(stored) != sorted((header.height_px, header.width_px)):
+        got = f"a mask of {beside.width} x {beside.height} pixels"
+        raise FileProblem(path, got, f"{header.size}, the size of {header.path}", remedy)
+    return beside
 
 
-def check_inside(path: Path, root: Path, remedy: str) -> None:
-    """Check that a path leads to a file and, with links followed, lies in the dataset's folder.
-
-    Raises:
-        FileProblem: If it does not, or does not exist.
-    """
-    try:
-        resolved = path.resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise FileProblem(path, f"no such file ({reason})", "a file", remedy) from error
-    if not resolved.is_relative_to(root.resolve()):
-        raise FileProblem(
-            path, "a link that leads out of the dataset's folder", "a file inside of it", remedy
-        )
-    # To open a pipe would wait for its writer.
-    if not resolved.is_file():
-        got = "a folder" if resolved.is_dir() else "neither file nor folder"
-        raise FileProblem(path, got, "a file", remedy)
-
-
-def _header(source: rasterio.DatasetReader, path: Path, remedy: str) -> RasterHeader:
-    has_georeference = source.crs is not None
-    return RasterHeader(
-        num_bands=source.count,
-        dtype=source.dtypes[0] if len(set(source.dtypes)) == 1 else " and ".join(source.dtypes),
-        height_px=source.height,
-        width_px=source.width,
-        is_alpha=tuple(band == ColorInterp.alpha for band in source.colorinterp),
-        gsd_m=_gsd_m(source, path, remedy) if has_georeference else None,
-        bounds=_bounds(source) if has_georeference else None,
-        crs=str(source.crs) if has_georeference else None,
-    )
-
-
-def _bounds(source: rasterio.DatasetReader) -> tuple[float, float, float, float]:
-    """West, south, east, north of everything that a file shows, however it is turned."""
-    transform = source.transform
-    corners = [(0, 0), (source.width, 0), (0, source.height), (source.width, source.height)]
-    x = [transform.c + transform.a * column + transform.b * row for column, row in corners]
-    y = [transform.f + transform.d * column + transform.e * row for column, row in corners]
-    return min(x), min(y), max(x), max(y)
-
-
-def _gsd_m(source: rasterio.DatasetReader, path: Path, remedy: str) -> float:
-    """Metres per pixel, the mean of both axes at the centre of the image.
-
-    Source: lengths of a degree from the series of the WGS 84 ellipsoid, as published by the
-    National Geospatial-Intelligence Agency.
-
-    Raises:
-        FileProblem: If its pixels are no squares.
-    """
-    transform = source.transform
-    if source.crs.is_geographic:
-        latitude_deg = transform.f + (transform.d * source.width + transform.e * source.height) / 2
-        latitude = math.radians(latitude_deg)
-        x_unit_m = 111412.84 * math.cos(latitude) - 93.5 * math.cos(3 * latitude)
-        y_unit_m = 111132.92 - 559.82 * math.cos(2 * latitude) + 1.175 * math.cos(4 * latitude)
-    else:
-        x_unit_m = y_unit_m = source.crs.linear_units_factor[1]
-    column_m = math.hypot(transform.a * x_unit_m, transform.d * y_unit_m)
-    row_m = math.hypot(transform.b * x_unit_m, transform.e * y_unit_m)
-    if not 0 < max(column_m, row_m) <= _MAX_ASPECT * min(column_m, row_m):
-        got = f"a georeference of {column_m:.6g} x {row_m:.6g} m per pixel"
-        raise FileProblem(path, got, "pixels as wide as high, to a tenth", remedy)
-    return (column_m + row_m) / 2
+def _turned(turn: Turn, values: _Pixels, seen: _Mask | None) -> Pixels:
+    """Both north up, in memory of their own order."""
+    if turn != AS_STORED:
+        values = np.asarray(turn.apply(values), np.uint8)
+        seen = None if seen is None else np.ascontiguousarray(turn.apply(seen), np.bool_)
+    return Pixels(np.ascontiguousarray(values), seen)

@@ -15,7 +15,7 @@ from torch import Tensor
 from app.base.dataset_names import DatasetName
 from app.base.errors import SampleError, printable
 from app.base.tasks import IGNORE_INDEX, SOME_ROOF, find_task
-from app.data.files.rasters import RasterHeader
+from app.data.files.header import RasterHeader
 from app.data.findings.tools import natural_order
 from app.data.height_scale import HeightCount
 from app.data.sample import BadFile, Sample
@@ -45,6 +45,7 @@ Kind = Literal[
     "mixed sizes",
     "no georeference",
     "mixed georeference",
+    "assumed scale",
     "unusual scale",
     "class absent",
     "class numbers",
@@ -245,32 +246,34 @@ class AuditReport:
                 self.add("warning", "unusual scale", folder, what, remedy)
 
     def check_georeference(
-        self, headers: Mapping[str, RasterHeader], paths: Mapping[str, Path]
+        self, headers: Mapping[str, RasterHeader], paths: Mapping[str, Path], assumed_gsd_m: float
     ) -> None:
-        """Findings on where images lie.
+        """Findings on where images lie, and on scales that nothing in a file says.
 
         Args:
             headers: Headers of images, by sample.
             paths: Paths of the same images, by sample.
+            assumed_gsd_m: Metres per pixel that are taken where nothing says so.
         """
         self.crs.update(header.crs or "none" for header in headers.values())
-        if len(self.crs) <= 1:
-            if self.crs["none"]:
-                what = (
-                    f"none of {len(headers)} images is georeferenced: the release's scale is used"
-                )
-                folder = paths[next(iter(headers))].parent
-                remedy = "nothing to do, if the files are of the release's scale"
-                self.add("info", "no georeference", folder, what, remedy)
-            return
-        usual = self.crs.most_common(1)[0][0]
+        assumed: dict[str, list[str]] = {}
         for sample_id, header in headers.items():
-            if (header.crs or "none") == usual:
-                continue
-            kind: Kind = "mixed georeference" if header.crs else "no georeference"
-            what = f"coordinate reference system {header.crs or 'none'}, most others have {usual}"
-            remedy = "give all images the same one"
-            self.add("warning", kind, paths[sample_id], what, remedy)
+            if what := header.assumed_scale(assumed_gsd_m):
+                assumed.setdefault(what, []).append(sample_id)
+        for what, sample_ids in assumed.items():
+            path = paths[sample_ids[0]]
+            kind: Kind = "assumed scale"
+            if headers[sample_ids[0]].georeference is None:
+                kind = "no georeference"
+            count = f"{len(sample_ids)} of {len(headers)} images have"
+            remedy = "see that it is right, or give them a georeference"
+            self.add("warning", kind, path, f"{count} {what}", remedy)
+        usual = self.crs.most_common(1)[0][0] if self.crs else "none"
+        for sample_id, header in headers.items():
+            if header.crs not in (None, usual):
+                what = f"coordinate reference system {header.crs}, most others have {usual}"
+                remedy = "give all images the same one"
+                self.add("warning", "mixed georeference", paths[sample_id], what, remedy)
 
     def sort(self) -> None:
         """Bring the findings into the order of all reports, which no timing changes."""

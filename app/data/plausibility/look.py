@@ -218,6 +218,10 @@ def _judge_content(seen: Sequence[_Evidence], reader: TrainReader) -> list[Judge
         )
         for sample_id in blank
     ]
+    if reader.assumed_scale:
+        what = f"scale of photos: {reader.assumed_scale}"
+        remedy = "see that it is right, or give them a georeference"
+        found.append(Judgement("warning", "assumed scale", (), what, remedy))
     if not seen:
         return found
     tally = Tally()

@@ -9,15 +9,17 @@ import numpy as np
 
 from app.base.errors import DataError, SampleError
 from app.base.tasks import BACKGROUND_CLASS, find_task
+from app.data.files.header import RasterHeader, read_header
 from app.data.files.identical import find_identical_files
 from app.data.files.places import Place, overlap_any
-from app.data.files.rasters import FileProblem, RasterHeader, read_header, read_raster
+from app.data.files.problems import FileProblem
+from app.data.files.rasters import read_label
 from app.data.files.threads import run_in_threads
 from app.data.findings.report import AuditReport, Kind, Severity, Tally, is_constant, tally_sample
 from app.data.findings.scope import AuditScope
 from app.data.findings.tools import name_some, natural_order
 from app.data.reader import spread
-from app.data.rid.dataset import RidDataset
+from app.data.rid.dataset import DEFAULT_GSD_M, RidDataset
 from app.data.rid.files import (
     FILE_REMEDY,
     LIST_NAMES,
@@ -89,7 +91,7 @@ def audit_rid(report: AuditReport, scope: AuditScope) -> None:
     report.counts["checked"] = len(sample_ids)
     headers = {key: result.header for key, result in examined.items() if result.header is not None}
     report.check_scale(_USUAL_GSD_M, files.images.folder)
-    report.check_georeference(headers, files.images.by_id)
+    report.check_georeference(headers, files.images.by_id, DEFAULT_GSD_M)
     _check_pixels(report, examined, files)
     if scope.max_files is None:
         is_disjoint = scope.hyperparameters.rid_split == "disjoint"
@@ -106,9 +108,10 @@ def _examine(root: Path, reader: RidDataset, index: int) -> _Examined:
     try:
         sample = reader[index]
     except SampleError as error:
-        if error.path == mask_path:
+        if error.path == mask_path and header is not None:
             with contextlib.suppress(FileProblem):  # said by the reader's error
-                values = frozenset(np.unique(read_raster(mask_path, root, "")[1]).tolist())
+                mask = read_label(mask_path, root, "", header, {0})
+                values = frozenset(np.unique(mask.values).tolist())
         return _Examined(header, error, values)
     tally = tally_sample(sample)
     values = frozenset(np.flatnonzero(tally.segments).tolist())

@@ -2,40 +2,38 @@
 
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Final, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from app.base.dataset_names import DATASET_TITLES, DatasetName
 from app.base.errors import DataError, join_problems
-from app.base.tasks import TaskName, find_task
-from app.data.files.rasters import (
-    MAX_GSD_M,
-    MIN_GSD_M,
-    FileProblem,
-    RasterHeader,
-    read_header,
-    read_raster,
-)
+from app.base.tasks import IGNORE_INDEX, TaskName, find_task
+from app.data.files.georeference import settle_gsd_m
+from app.data.files.header import RasterHeader, describe_assumed, read_header
+from app.data.files.problems import FileProblem
+from app.data.files.rasters import Pixels, read_label, read_photo
 from app.data.lines import lines_from_segments
 from app.data.plausibility.class_maps import MASK_REMEDY, find_seams
-from app.data.reader import Release, Split
+from app.data.reader import Release, Split, spread
 from app.data.rid.files import FILE_REMEDY, LIST_NAMES, ListName, find_rid_files
 from app.data.rid.split import RIVALS, RidSplit, SplitReport, leave_out_shared
-from app.data.sample import Sample, with_unknown
+from app.data.sample import Sample, hide_unseen, with_unknown
 from app.data.whole_photos import WholePhotos
 from app.settings.hyperparameters import Hyperparameters
 
 __all__ = ["RidDataset", "RidSplit"]
 
 # RID's documented scale and size, for images that do not say.
-_DEFAULT_GSD_M: Final = 0.1
+DEFAULT_GSD_M: Final = 0.1
 _DEFAULT_SIZE_PX: Final = 512
+# Headers that are read to learn the scale of all.
+_NUM_SCALES: Final = 16
 # Samples in the lists of the release, by fold, and the smaller side of an image.
 _RELEASED_TRAIN: Final = (1374, 1366, 1367, 1376, 1360)
 _RELEASED_VAL: Final = (352, 360, 359, 350, 366)
@@ -90,6 +88,7 @@ class RidDataset(WholePhotos):
         labels: Class names by labelled task.
         root: As given; no file leads outside of it.
         span_m: Smaller side of the first image that can be read, metres.
+        assumed_scale: What was taken for granted of the images' scale; empty if nothing.
     """
 
     name: ClassVar[DatasetName] = "rid"
@@ -158,7 +157,7 @@ class RidDataset(WholePhotos):
         self.labels: Mapping[TaskName, tuple[str, ...]] = {
             task: find_task(task).class_names for task in labelled
         }
-        self.span_m = self._find_span_m()
+        self.span_m, self.assumed_scale = self._look_at_scale()
 
     @classmethod
     def open(
@@ -206,83 +205,68 @@ class RidDataset(WholePhotos):
             raise problem.to_sample_error(self.title, self.sample_ids[index]) from problem
 
     def _read(self, index: int) -> Sample:
-        image_path = self._image_paths[index]
-        image, gsd_m = _read_image(image_path, self.root)
-        size_px = image.shape[1:]
-        segments = _read_mask(
-            self._segments_paths[index], self.root, "segments", image_path, size_px
-        )
-        targets: dict[TaskName, Tensor] = {
-            "segments": torch.from_numpy(segments),
-            "lines": torch.from_numpy(lines_from_segments(segments, gsd_m)),
+        header, photo = read_photo(self._image_paths[index], self.root, FILE_REMEDY, DEFAULT_GSD_M)
+        label = read_classes(self._segments_paths[index], self.root, "segments", header)
+        segments: dict[TaskName, Tensor] = {
+            "segments": torch.from_numpy(label.values),
+            "lines": torch.from_numpy(lines_from_segments(label.values, photo.gsd_m)),
         }
+        targets = hide_unseen(segments, label.seen, photo.gsd_m)
         superstructures_path = self._superstructures_paths[index]
         if superstructures_path is not None:
-            mask = _read_mask(
-                superstructures_path, self.root, "superstructures", image_path, size_px
-            )
-            targets["superstructures"] = torch.from_numpy(mask)
+            mask = read_classes(superstructures_path, self.root, "superstructures", header)
+            targets["superstructures"] = torch.from_numpy(mask.values)
         return {
-            **with_unknown(torch.from_numpy(image), targets),
+            **with_unknown(photo, targets),
             "dataset": self.name,
             "sample_id": self.sample_ids[index],
-            "gsd_m": gsd_m,
+            "gsd_m": photo.gsd_m,
         }
 
     def extent_m(self, index: int) -> tuple[float, float] | None:
         """As Reader.extent_m."""
-        path = self._image_paths[index]
         try:
-            header = read_header(path, self.root, FILE_REMEDY)
-            gsd_m = _gsd_m(path, header)
+            header, gsd_m = self._read_header(index)
         except FileProblem:
-            return None
+            return None  # found out when the sample is read
         return header.height_px * gsd_m, header.width_px * gsd_m
 
-    def _find_span_m(self) -> float:
-        extents = (self.extent_m(index) for index in range(len(self)))
-        found = next((extent for extent in extents if extent is not None), None)
-        return _DEFAULT_SIZE_PX * _DEFAULT_GSD_M if found is None else min(found)
+    def _read_header(self, index: int) -> tuple[RasterHeader, float]:
+        """Header of an image, and its metres per pixel."""
+        path = self._image_paths[index]
+        header = read_header(path, self.root, FILE_REMEDY)
+        return header, settle_gsd_m(path, header.georeference, DEFAULT_GSD_M, FILE_REMEDY)
+
+    def _look_at_scale(self) -> tuple[float, str]:
+        """Smaller side of the first image that can be read, and what scales are assumed."""
+        span_m, assumed = 0.0, Counter[str]()
+        for index in spread(range(len(self)), _NUM_SCALES):
+            try:
+                header, gsd_m = self._read_header(index)
+            except FileProblem:
+                continue  # found out when the sample is read
+            assumed.update([header.assumed_scale(DEFAULT_GSD_M)])
+            span_m = span_m or min(header.height_px, header.width_px) * gsd_m
+        return span_m or _DEFAULT_SIZE_PX * DEFAULT_GSD_M, describe_assumed(assumed)
 
 
-def _read_image(path: Path, root: Path) -> tuple[npt.NDArray[np.uint8], float]:
-    """(3, H, W) uint8 RGB, and metres per pixel."""
-    header, bands = read_raster(path, root, FILE_REMEDY)
-    if not header.is_rgb:
-        expected = "3 bands (R, G, B) of uint8, or these and an alpha band"
-        raise FileProblem(path, header.bands, expected, FILE_REMEDY)
-    return np.ascontiguousarray(bands[:3], np.uint8), _gsd_m(path, header)
+def read_classes(path: Path, root: Path, task: TaskName, photo: RasterHeader) -> Pixels:
+    """Classes of a task, laid on their photo; 255 where the file says that nothing is known.
 
-
-def _gsd_m(path: Path, header: RasterHeader) -> float:
-    """Metres per pixel of an image, which must be possible ones."""
-    if header.gsd_m is None:
-        return _DEFAULT_GSD_M
-    if not MIN_GSD_M <= header.gsd_m <= MAX_GSD_M:
-        got = f"a georeference of {header.gsd_m:.6g} m per pixel"
-        raise FileProblem(path, got, f"{MIN_GSD_M} to {MAX_GSD_M} m (RID has 0.099)", FILE_REMEDY)
-    return header.gsd_m
-
-
-def _read_mask(
-    path: Path, root: Path, task: TaskName, image_path: Path, size_px: tuple[int, ...]
-) -> npt.NDArray[np.uint8]:
-    """(H, W) uint8, classes of the task, of the image's size. Of a palette image its indices."""
-    header, bands = read_raster(path, root, FILE_REMEDY)
-    if header.dtype != "uint8" or header.num_bands != 1:
-        raise FileProblem(path, header.bands, "1 band of uint8, class numbers", FILE_REMEDY)
-    mask = np.ascontiguousarray(bands[0], np.uint8)
+    Raises:
+        FileProblem: If the file cannot be read, is unlike RID's, or lies elsewhere than the photo.
+    """
     background = find_task(task).background_class
-    if mask.max() > background:
-        values, counts = np.unique(mask[mask > background], return_counts=True)
-        found = [f"{value} in {count} pixels" for value, count in zip(values, counts, strict=True)]
+    values, seen = read_label(path, root, FILE_REMEDY, photo, range(background + 1))
+    if seen is not None:
+        values = np.where(seen, values, np.uint8(IGNORE_INDEX))
+    wrong = values > background if seen is None else (values > background) & seen
+    if wrong.any():
+        numbers, counts = np.unique(values[wrong], return_counts=True)
+        found = [f"{value} in {count} pixels" for value, count in zip(numbers, counts, strict=True)]
         expected = f"0..{background} ({background} is background)"
-        got, seams = f"class {join_problems(found)}", find_seams(mask)
+        got, seams = f"class {join_problems(found)}", find_seams(values)
         if seams.is_blurred:
             raise FileProblem(path, f"{got}: {seams.describe()}", expected, MASK_REMEDY)
         raise FileProblem(path, got, expected, FILE_REMEDY)
-    if mask.shape != size_px:
-        height_px, width_px = size_px
-        expected = f"{width_px} x {height_px}, the size of {image_path}"
-        raise FileProblem(path, f"{header.size} pixels", expected, FILE_REMEDY)
-    return mask
+    return Pixels(values, seen)

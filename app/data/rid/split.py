@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from app.data.files.header import read_header
 from app.data.files.identical import digest_file
 from app.data.files.places import Place, overlap_any
-from app.data.files.rasters import FileProblem, read_header
+from app.data.files.problems import FileProblem
 from app.data.files.threads import run_in_threads
 from app.data.reader import Split
 from app.data.rid.files import ListName, RidFiles

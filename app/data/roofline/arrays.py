@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.base.errors import DataError, join_problems
-from app.data.files.rasters import FileProblem
+from app.data.files.problems import FileProblem
 from app.data.roofline.matlab import ArrayInfo, MatArrays
 
 STRUCT: Final = "imdb"

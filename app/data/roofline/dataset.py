@@ -15,7 +15,7 @@ from app.base.dataset_names import DATASET_TITLES, DatasetName
 from app.base.errors import DataError, SampleError, join_problems
 from app.base.tasks import DEPTH_RANGE_M, IGNORE_INDEX, TaskName, find_task
 from app.data.files.listing import Listings
-from app.data.files.rasters import FileProblem, check_inside
+from app.data.files.problems import FileProblem, check_inside
 from app.data.height_scale import HeightScale
 from app.data.reader import Release, Split
 from app.data.roofline.arrays import (

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from app.data.files.rasters import FileProblem
+from app.data.files.problems import FileProblem
 from app.data.roofline.matlab_v5 import (
     DOWNLOAD_AGAIN,
     MAX_AXES,

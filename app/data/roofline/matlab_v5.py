@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from app.base.children import ask_child, tell_parent
 from app.base.units import GIB
-from app.data.files.rasters import FileProblem
+from app.data.files.problems import FileProblem
 
 HEADER_BYTES: Final = 128
 _VERSION: Final = 0x0100

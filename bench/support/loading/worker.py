@@ -50,8 +50,8 @@ def ours(root: Path) -> Iterator[Sample]:
             int(rng.integers(side - _WINDOW_PX)) for side in (tile.height_px, tile.width_px)
         )
         window = tile.fit_to_blocks(Window(left, top, _WINDOW_PX, _WINDOW_PX))
-        image, roof = tile.read(window, rasters)
-        yield shrink(cv2.merge(list(image)), (SIZE_PX, SIZE_PX)), _resize_label(roof)
+        photo, label = tile.read(window, rasters)
+        yield shrink(cv2.merge(list(photo.image)), (SIZE_PX, SIZE_PX)), _resize_label(label.values)
 
 
 def ours_sample(root: Path) -> Iterator[Sample]:

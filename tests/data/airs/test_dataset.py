@@ -13,6 +13,7 @@ from app.data.lines import lines_from_segments
 from tests.support.fakes import write_raster
 from tests.support.fakes_airs import (
     GEO_TAGS,
+    GROUND_GSD_M,
     aerial,
     houses,
     numbers,
@@ -42,10 +43,10 @@ def test_a_sample_holds_what_the_files_hold(open_airs):
     assert (sample["superstructures"] == 255).all()
     assert sample["dataset"] == dataset.name == "airs"
     assert sample["sample_id"] == dataset.sample_ids[1]
-    assert sample["gsd_m"] == pytest.approx(0.075)
+    assert sample["gsd_m"] == pytest.approx(GROUND_GSD_M)
     assert dataset.missing == []
     assert dataset.num_files == 3
-    assert dataset.span_m == pytest.approx(12)
+    assert dataset.span_m == pytest.approx(160 * GROUND_GSD_M)
 
 
 def test_of_the_lines_only_the_outline_is_known(open_airs):
@@ -254,12 +255,6 @@ def test_labels_of_either_value_and_number_of_bands(tmp_path, scratch, roof_valu
     write_tile(tmp_path / "train", "a", roof, roof_value=roof_value, label_bands=label_bands)
     sample = AirsDataset(tmp_path, "train", scratch)[0]
     np.testing.assert_array_equal(sample["segments"].numpy(), 17 + roof)
-
-
-def test_of_three_bands_of_a_label_the_first_counts(root, open_airs):
-    label = np.stack([houses(160), np.full((160, 160), 7), np.full((160, 160), 9)])
-    write_raster(root / "train/label/christchurch_1.tif", label.astype(np.uint8))
-    np.testing.assert_array_equal(open_airs()[0]["segments"].numpy(), 17 + houses(160))
 
 
 def test_the_value_of_roofs_may_differ_between_tiles(root, open_airs):

@@ -11,7 +11,7 @@ from app.data.airs import index as airs_index
 from app.data.airs.index import TileFacts, index_tiles
 from app.data.airs.layout import find_tiles
 from app.data.sample import BadFile
-from tests.support.fakes_airs import houses, write_mirror, write_tile
+from tests.support.fakes_airs import GROUND_GSD_M, houses, write_mirror, write_tile
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def index_one(tmp_path, roof, **options):
 def test_facts_are_those_of_the_files(root, index_path):
     facts = index_train(root, index_path)[1]
     assert (facts.height_px, facts.width_px) == (160, 160)
-    assert facts.gsd_m == pytest.approx(0.075)
+    assert facts.gsd_m == pytest.approx(GROUND_GSD_M)
     assert facts.roof_value == 1
     image_path = root / "train/image/christchurch_2.tif"
     label_path = root / "train/label/christchurch_2.tif"
@@ -166,8 +166,8 @@ def kept_with(**changes):
         lambda path: path.write_bytes(path.read_bytes()[:-20]),
         lambda path: path.write_bytes(b"\xff\xfe\x00"),
         lambda path: path.write_text("[]"),
-        lambda path: path.write_text('{"format": "airs index 2", "tiles": []}'),
-        lambda path: path.write_text('{"format": "airs index 1", "tiles": [{}]}'),
+        lambda path: path.write_text('{"format": "airs index 3", "tiles": []}'),
+        lambda path: path.write_text('{"format": "airs index 2", "tiles": [{}]}'),
         lambda path: (path.unlink(), path.mkdir()),
         kept_with(height_px=0),
         kept_with(height_px="160"),

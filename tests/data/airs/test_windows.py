@@ -68,10 +68,11 @@ def test_windows_are_centred_anywhere_in_the_cell_and_stay_inside_the_tile(wide)
 
 def test_windows_are_at_least_as_wide_as_asked(wide):
     rng = np.random.default_rng(0)
+    gsd_m = wide.tiles[0].gsd_m
     assert wide.draw(0, 51.2, rng)["image"].shape == (3, 683, 683)
-    assert wide.draw(0, 51.225, rng)["image"].shape == (3, 683, 683)
-    assert wide.draw(0, 51.226, rng)["image"].shape == (3, 684, 684)
-    assert wide.draw(0, 120.0, rng)["image"].shape == (3, 1400, 1600)
+    assert wide.draw(0, 683 * gsd_m, rng)["image"].shape == (3, 683, 683)
+    assert wide.draw(0, 683 * gsd_m + 0.001, rng)["image"].shape == (3, 684, 684)
+    assert wide.draw(0, 1600 * gsd_m, rng)["image"].shape == (3, 1400, 1600)
     assert wide.draw(0, 1000.0, rng)["image"].shape == (3, 1400, 2100)
 
 
@@ -202,7 +203,7 @@ def test_reading_keeps_few_files_open_and_writes_nothing_into_the_dataset(root, 
 
 def test_windows_are_moved_to_where_the_fewest_blocks_hold_them():
     sides = {"height_px": 10000, "width_px": 10000}
-    facts = dict.fromkeys(("files", "gsd_m", "roof_value", "image_size_bytes", "label_size_bytes"))
+    facts = dict.fromkeys(("files", "gsd_m", "roof_value", "image", "label"))
     tile = Tile(**facts, **sides, block_px=(256, 256), num_rows=1, num_columns=1)
     rng = np.random.default_rng(0)
     for _ in range(500):
@@ -217,7 +218,7 @@ def test_windows_are_moved_to_where_the_fewest_blocks_hold_them():
 
 
 def test_strips_move_windows_by_less_than_a_strip():
-    facts = dict.fromkeys(("files", "gsd_m", "roof_value", "image_size_bytes", "label_size_bytes"))
+    facts = dict.fromkeys(("files", "gsd_m", "roof_value", "image", "label"))
     sides = {"height_px": 1000, "width_px": 800}
     tile = Tile(**facts, **sides, block_px=(16, 800), num_rows=1, num_columns=1)
     moved = tile.fit_to_blocks(Window(123, 77, 100, 100))
@@ -227,7 +228,7 @@ def test_strips_move_windows_by_less_than_a_strip():
 
 
 @pytest.mark.parametrize(("max_windows", "expected"), [(2, 2), (6, 6), (100, 6), (None, 6)])
-def test_validation_windows_are_squares_of_51_m(wide, max_windows, expected):
+def test_validation_windows_are_cells(wide, max_windows, expected):
     windows = AirsWindows(wide, max_windows)
     assert len(windows) == len(windows.sample_ids) == expected
     whole = aerial(houses(1400, 2100))
@@ -237,12 +238,24 @@ def test_validation_windows_are_squares_of_51_m(wide, max_windows, expected):
         assert sample["sample_id"] == sample_id
         row, column = corner(sample)
         np.testing.assert_array_equal(
-            sample["image"], whole[:, row : row + 683, column : column + 683]
+            sample["image"], whole[:, row : row + 700, column : column + 700]
         )
     assert len(set(windows.sample_ids)) == expected
     assert list(AirsWindows(wide, max_windows).sample_ids) == list(windows.sample_ids)
     assert (windows.name, windows.title, windows.labels) == (wide.name, wide.title, wide.labels)
     assert (windows.num_files, windows.missing) == (1, [])
+
+
+@pytest.mark.parametrize(("height", "width"), [(160, 950), (1000, 1000), (1024, 1600)])
+def test_validation_shows_all_of_a_tile_once_whatever_its_size(tmp_path, scratch, height, width):
+    write_tile(tmp_path / "val", "a", houses(height, width), has_preview=False)
+    windows = AirsWindows(AirsDataset(tmp_path, "val", scratch), None)
+    times_seen = np.zeros((height, width), int)
+    for sample in (windows[index] for index in range(len(windows))):
+        row, column = corner(sample)
+        rows, columns = sample["segments"].shape
+        times_seen[row : row + rows, column : column + columns] += 1
+    assert (times_seen == 1).all()
 
 
 def test_validation_windows_are_spread_over_all_tiles_and_places(tmp_path, scratch):

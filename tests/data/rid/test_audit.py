@@ -172,14 +172,16 @@ def test_sizes_scales_and_colours_that_differ(rid, audit):
     assert only(report, "unusual scale")[2].startswith("1 images of 0.3 m per pixel")
 
 
-def test_images_without_any_georeference_are_a_known_form(rid, audit):
+def test_a_scale_that_no_image_says_is_a_warning(rid, audit):
     for path in list((rid / IMAGES).iterdir()):
         with rasterio.open(path) as file:
             write_raster(rid / "images_roof_centered_png" / f"{path.stem}.png", file.read())
     shutil.rmtree(rid / IMAGES)
     report = audit("rid")
-    assert only(report, "no georeference")[0] == "info"
-    assert warnings_and_errors(report) == []
+    assert len(warnings_and_errors(report)) == 1
+    assert only(report, "no georeference")[2] == (
+        "8 of 8 images have no georeference, taken as 0.1 m per pixel"
+    )
 
 
 def test_too_many_bad_files_make_a_dataset_unusable_and_are_all_named(rid, audit):

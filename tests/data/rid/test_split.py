@@ -9,7 +9,7 @@ import rasterio
 from rasterio import Affine
 
 from app.base.errors import DataError
-from app.data.files.rasters import read_header
+from app.data.files.header import read_header
 from app.data.rid.dataset import RidDataset
 from app.data.rid.split import SplitReport
 from tests.support.fakes import (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.base.errors import DataError, SampleError
-from app.data.files.rasters import FileProblem
+from app.data.files.problems import FileProblem
 from app.data.roofline import dataset as roofline
 from app.data.roofline.dataset import RooflineDataset, split_indices
 from tests.support.fakes_roofline import draw_fields, open_roofline, write_v5, write_v73

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from app.data.files.rasters import FileProblem
+from app.data.files.problems import FileProblem
 from tests.support.fakes_roofline import NAMES, draw_fields, open_all, open_one, write_v5, write_v73
 
 WRITERS = {"v73": write_v73, "v5": write_v5}

@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from app.data.files.rasters import FileProblem
+from app.data.files.problems import FileProblem
 from app.data.roofline.matlab import open_mat
 from tests.support.fakes_roofline import write_v73
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from app.data.files.rasters import FileProblem
+from app.data.files.problems import FileProblem
 from app.data.roofline import matlab_v5
 from tests.support.fakes_roofline import (
     NAMES,
