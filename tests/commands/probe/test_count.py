@@ -35,7 +35,7 @@ def test_a_release_counts_in_a_samples_place(three_ml):
     # once through it, and a quarter of a step is of it.
     assert facts.samples_per_epoch == 84 * 4
     assert facts.num_val == {"rid": 352, "roofline": 170, "airs": 94 * 225}
-    # As large as photos of the sample: RID 128 px of 0.099 m, Roofline 112; an AIRS tile is one cell.
+    # As large as photos of the sample: RID 128 px of 0.099 m, Roofline 112, AIRS one cell a tile.
     assert facts.val_side_px == {"rid": 127, "roofline": 112, "airs": 600}
 
 
