@@ -3,6 +3,7 @@
 What a file says itself comes first, then GDAL's `.aux.xml` beside it, then a world file.
 """
 
+import functools
 import math
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -40,6 +41,7 @@ _MAX_TURN_DEG: Final = 1.0
 # Lengths are taken over so many pixels: one alone is lost in the digits of its coordinates.
 _REACH_PX: Final = 500
 _MAX_GCP_RESIDUAL_PX: Final = 1.0
+_MAX_PLACES_KEPT: Final = 8192
 _DEGREES: Final = "EPSG:4326"
 _NO_CRS: Final = "no coordinate reference system"
 
@@ -88,24 +90,46 @@ def read_georeference(
     found = _find(source, path, root, remedy)
     if found is None:
         return None
-    transform, width, height = found.transform, source.width, source.height
-    if not np.isfinite(transform[:6]).all():
-        raise FileProblem(path, "a georeference that is no number", "finite ones", remedy)
-    crs = None if found.crs is None else str(found.crs)
+    name = None if found.crs is None else str(found.crs)
     try:
-        system, assumed = _system_of(found, width, height)
+        return _locate(found.transform, name, source.width, source.height)
+    except _ImpossibleError as error:
+        cure = error.cure.format(name=path.name) or remedy
+        raise FileProblem(path, error.got, error.expected, cure) from error
+
+
+class _ImpossibleError(Exception):
+    """Why a place is none: what of a FileProblem does not depend on the file."""
+
+    def __init__(self, got: str, expected: str, cure: str = "") -> None:
+        super().__init__(got)
+        self.got, self.expected, self.cure = got, expected, cure
+
+
+# A label lies where its photo does, and every epoch reads the same photos.
+@functools.lru_cache(maxsize=_MAX_PLACES_KEPT)
+def _locate(transform: Affine, crs: str | None, width: int, height: int) -> Georeference:
+    """The place of a raster of that size, as stored.
+
+    Raises:
+        _ImpossibleError: If it is none.
+    """
+    if not all(map(math.isfinite, transform[:6])):
+        raise _ImpossibleError("a georeference that is no number", "finite ones")
+    try:
+        system, assumed = _system_of(crs, transform, width, height)
         axes, is_near = _axes_at_centre(system, transform, width, height)
     except GroundError as error:
-        cure = f"name the right one: `gdal_edit.py -a_srs EPSG:CODE {path.name}`"
-        raise FileProblem(path, str(error), "one that lies on the ground", cure) from error
+        cure = "name the right one: `gdal_edit.py -a_srs EPSG:CODE {name}`"
+        raise _ImpossibleError(str(error), "one that lies on the ground", cure) from error
     if not is_near:
         assumed = f"a place far from all that {crs} is made for, taken at its nominal scale"
     column, row = axes.of_step(transform.a, transform.d), axes.of_step(transform.b, transform.e)
     column_m, row_m = math.hypot(*column), math.hypot(*row)
     if not 0 < max(column_m, row_m) <= _MAX_ASPECT * min(column_m, row_m):
         got = f"a georeference of {column_m:.6g} x {row_m:.6g} m per pixel"
-        raise FileProblem(path, got, "pixels as wide as high, to a tenth", remedy)
-    _check_turn(path, transform, axes)
+        raise _ImpossibleError(got, "pixels as wide as high, to a tenth")
+    _check_turn(transform, axes)
     turn = _turn(column, row)
     upright = transform @ turn.to_stored(*turn.size(height, width))
     bounds = _bounds(transform, width, height)
@@ -218,12 +242,12 @@ def _read_world(text: str, path: Path) -> Affine:
     return Affine(a, b, x, d, e, y) @ Affine.translation(-0.5, -0.5)
 
 
-def _system_of(found: _Found, width: int, height: int) -> tuple[System, str]:
+def _system_of(crs: str | None, transform: Affine, width: int, height: int) -> tuple[System, str]:
     """The reference system, and what had to be assumed of it."""
-    if found.crs is not None:
-        return find_system(str(found.crs)), ""
-    x, y = found.transform @ (width / 2, height / 2)
-    side = max(map(abs, (found.transform.a, found.transform.b)))
+    if crs is not None:
+        return find_system(crs), ""
+    x, y = transform @ (width / 2, height / 2)
+    side = max(abs(transform.a), abs(transform.b))
     # Metres would be too small for any photo, degrees are not.
     if 0 < side < MIN_GSD_M and abs(x) <= 180 and abs(y) <= 90:
         return find_system(_DEGREES), f"{_NO_CRS}, taken as degrees"
@@ -255,23 +279,22 @@ def _turn(column: Vector, row: Vector) -> Turn:
     return Turn(swap_axes, flip_rows=row[1] > 0, flip_columns=column[0] < 0)
 
 
-def _check_turn(path: Path, transform: Affine, axes: Axes) -> None:
-    """Raise FileProblem where rows or columns run askew, by the grid of the map or to north."""
+def _check_turn(transform: Affine, axes: Axes) -> None:
+    """Raise _ImpossibleError where rows or columns run askew to the map's grid, or it to north."""
     x_m, y_m = math.hypot(*axes.x), math.hypot(*axes.y)
     steps = (transform.a * x_m, transform.d * y_m), (transform.b * x_m, transform.e * y_m)
     turned_deg = max(_off_axis_deg(step) for step in steps)
-    warp = f"gdalwarp -r cubic {path.name} north_up.tif"
-    cure = f"`{warp}` makes it so (-r near for a label)"
+    cure = "`gdalwarp -r cubic {name} north_up.tif` makes it so (-r near for a label)"
     if not turned_deg <= _MAX_TURN_DEG:
         got = f"a georeference turned by {turned_deg:.3g} degrees"
-        raise FileProblem(path, got, "north up, to 1 degree, or turned by quarters", cure)
+        raise _ImpossibleError(got, "north up, to 1 degree, or turned by quarters", cure)
     # Of some maps x runs west and y south.
     convergence_deg = math.degrees(math.atan2(*axes.y)) % 180
     convergence_deg = min(convergence_deg, 180 - convergence_deg)
     if not convergence_deg <= MAX_CONVERGENCE_DEG:
         got = f"a reference system whose grid is {convergence_deg:.3g} degrees off north here"
         cure = cure.replace("-r cubic", "-r cubic -t_srs EPSG:CODE")
-        raise FileProblem(path, got, f"at most {MAX_CONVERGENCE_DEG} degrees", cure)
+        raise _ImpossibleError(got, f"at most {MAX_CONVERGENCE_DEG} degrees", cure)
 
 
 def _off_axis_deg(step: Vector) -> float:

@@ -4,7 +4,6 @@ import functools
 import math
 from typing import Final, NamedTuple
 
-import numpy as np
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError, ProjError
 
@@ -44,9 +43,10 @@ class System(NamedTuple):
     Attributes:
         unit_m: Length of its unit where it is a plane, as a site's, and of a map far from the place
             that it is made for.
-        transformer: To longitude and latitude on its own ellipsoid; None for a plane.
+        transformer: To longitude and latitude on its own ellipsoid; None where x and y are these,
+            as it costs milliseconds in every new thread.
         unit_rad: Unit of these.
-        geod: The ellipsoid.
+        geod: The ellipsoid; None for a plane.
         area_deg: West, south, east, north of what it is made for; None where that is not known.
     """
 
@@ -73,25 +73,30 @@ class System(NamedTuple):
             GroundError: If the place is none of this system.
         """
         plane = Axes((self.unit_m, 0.0), (0.0, self.unit_m))
-        if self.transformer is None or self.geod is None:
+        if self.geod is None:
             return plane, True
-        xs = np.array([x - reach_x, x + reach_x, x, x])
-        ys = np.array([y, y, y - reach_y, y + reach_y])
+        # Numbers, not arrays: this is done for every photo of a dataset.
+        xs, ys = [x - reach_x, x + reach_x, x, x], [y, y, y - reach_y, y + reach_y]
         try:
-            longitude, latitude = self.transformer.transform(xs, ys)
-            longitude, latitude = longitude * self.unit_rad, latitude * self.unit_rad
-            if not (np.isfinite(longitude).all() and (np.abs(latitude) <= math.pi / 2).all()):
+            longitude, latitude = xs, ys
+            if self.transformer is not None:
+                longitude, latitude = self.transformer.transform(xs, ys)
+            longitude = [value * self.unit_rad for value in longitude]
+            latitude = [value * self.unit_rad for value in latitude]
+            # Written so that a number that is none is refused.
+            if not all(abs(value) <= math.pi / 2 for value in latitude):
                 raise GroundError(f"a place outside of the reference system ({x:.10g}, {y:.10g})")
             if self._is_far(math.degrees(longitude[0]), math.degrees(latitude[0])):
                 return plane, False
-            azimuth, _, length_m = self.geod.inv(
-                longitude[::2], latitude[::2], longitude[1::2], latitude[1::2], radians=True
-            )
+            units = []
+            for start, reach in ((0, reach_x), (2, reach_y)):
+                ends = longitude[start], latitude[start], longitude[start + 1], latitude[start + 1]
+                azimuth, _, length_m = self.geod.inv(*ends, radians=True)
+                unit_m = length_m / (2 * reach)
+                units.append((unit_m * math.sin(azimuth), unit_m * math.cos(azimuth)))
         except ProjError as error:
             raise GroundError(f"a place that cannot be found ({error})") from error
-        unit_m = np.asarray(length_m) / (2 * np.array([reach_x, reach_y]))
-        east, north = unit_m * np.sin(azimuth), unit_m * np.cos(azimuth)
-        return Axes((float(east[0]), float(north[0])), (float(east[1]), float(north[1]))), True
+        return Axes(*units), True
 
     def _is_far(self, longitude_deg: float, latitude_deg: float) -> bool:
         if self.area_deg is None:
@@ -121,9 +126,10 @@ def find_system(name: str) -> System:
         if crs.geodetic_crs is None or not (crs.is_projected or crs.is_geographic):
             raise GroundError(f"a coordinate reference system that is no map ({crs.type_name})")
         base, area = crs.geodetic_crs, crs.area_of_use if crs.is_projected else None
+        is_plain = crs.is_geographic and not crs.is_derived
         return System(
             units[0],
-            Transformer.from_crs(crs, base, always_xy=True),
+            None if is_plain else Transformer.from_crs(crs, base, always_xy=True),
             base.axis_info[0].unit_conversion_factor,
             base.get_geod(),
             None if area is None or area.bounds == _WHOLE_EARTH else area.bounds,

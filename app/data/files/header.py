@@ -116,7 +116,8 @@ def open_raster(
     Raises:
         FileProblem: If it cannot be read, now or in the with block, or leads outside of root.
     """
-    with open_source(path, root, remedy) as source:
+    # The reader's own `with` would set up an environment for every file.
+    with contextlib.closing(open_source(path, root, remedy)) as source:
         header = describe(source, path)
         georeference = read_georeference(source, path, root, remedy)
         if georeference is not None:

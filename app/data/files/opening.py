@@ -69,8 +69,8 @@ def open_source(
     driver = "PNG" if path.suffix.lower() == ".png" else "GTiff"
     options = {} if with_georeference or driver == "PNG" else {"GEOREF_SOURCES": "NONE"}
     is_complete = complete_size_bytes is not None and path.stat().st_size == complete_size_bytes
-    # Looked at when a file is opened, for all of its reads.
-    direct_io = rasterio.Env(GTIFF_DIRECT_IO="YES" if is_complete else "NO")
+    # Looked at when a file is opened, for all of its reads; off by default.
+    direct_io = rasterio.Env(GTIFF_DIRECT_IO="YES") if is_complete else contextlib.nullcontext()
     with problems_of(path, remedy), direct_io:
         return rasterio.open(path, driver=driver, **options)
 

@@ -1,8 +1,12 @@
 """What is wrong with a file of a dataset, and whether it is one."""
 
+import functools
 from pathlib import Path
+from typing import Final
 
 from app.base.errors import SampleError
+
+_MAX_ROOTS_KEPT: Final = 16
 
 
 class FileProblem(Exception):
@@ -32,7 +36,7 @@ def check_inside(path: Path, root: Path, remedy: str) -> None:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise FileProblem(path, f"no such file ({reason})", "a file", remedy) from error
-    if not resolved.is_relative_to(root.resolve()):
+    if not resolved.is_relative_to(_resolve(root)):
         raise FileProblem(
             path, "a link that leads out of the dataset's folder", "a file inside of it", remedy
         )
@@ -40,3 +44,9 @@ def check_inside(path: Path, root: Path, remedy: str) -> None:
     if not resolved.is_file():
         got = "a folder" if resolved.is_dir() else "neither file nor folder"
         raise FileProblem(path, got, "a file", remedy)
+
+
+# Asked for every file of a dataset.
+@functools.lru_cache(maxsize=_MAX_ROOTS_KEPT)
+def _resolve(root: Path) -> Path:
+    return root.resolve()
