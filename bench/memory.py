@@ -2,7 +2,8 @@
 
     python -m bench.memory [--json FILE]
 
-Runs `python -m app train --set phase=1` and watches its whole process tree from outside.
+Runs `python -m app train --set phase=1` and watches its whole process tree from outside. Then the
+smallest training there is, with validation photos of 512 px and of 3072.
 """
 
 import contextlib
@@ -13,13 +14,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import psutil
+import rasterio
 
 from app.base.children import stopping_with_parent
 from app.base.units import GIB
@@ -32,9 +35,16 @@ _TARGETS = (
     Target("phase1_peak_uss_gib", "<=", 3),
     Target("growth_mib_per_epoch", "<", 5),
     Target("first_step_s", "<=", 15),
+    Target("large_photos_peak_ratio", "<=", 1.1),
 )
 _SAMPLE_INTERVAL_S = 0.2
 _NUM_TRAIN, _NUM_VAL, _NUM_TEST = 10, 2, 1
+# Every other setting takes more memory, and less of it for photos.
+_SMALLEST = {
+    "crop_size_px": "64", "batch_size": "1", "steps_per_epoch": "1", "max_val_samples": "1",
+    "num_workers": "2", "epochs": "1",
+}  # fmt: skip
+_LARGE_TIMES = 6  # photos of 512 px side by side, along each side of a large one
 _FIRST_STEP = "first step done"
 _EPOCH_END = re.compile(r"\bepoch (\d+)/\d+ ")
 _MIB = 2**20
@@ -138,15 +148,36 @@ def _sample_tree(process: psutil.Process, process_start_s: float) -> Sample:
     return Sample(time_s, uss_bytes, rss_bytes)
 
 
-def _train(num_epochs: int) -> Watch:
-    """Write a sample, train on it in phase 1 and return the samples of its memory."""
+def _train(settings: Mapping[str, str], num_times: int = 1) -> Watch:
+    """Write a sample, train on it and return the samples of its memory.
+
+    Args:
+        settings: Hyperparameters, as texts.
+        num_times: How many photos of 512 px make up a side of a validation photo.
+    """
     with tempfile.TemporaryDirectory(prefix="roof-bench-") as scratch:
         rid = Path(scratch) / "rid"
         write_rid(rid, SplitParameters(_NUM_TRAIN, _NUM_VAL, _NUM_TEST, seed=0))
-        arguments = ["--base-dir", f"{scratch}/ml", "--rid", str(rid)]
-        settings = ["--set", "phase=1", "--set", f"epochs={num_epochs}"]
-        command = [sys.executable, "-m", "app", "train", *arguments, *settings]
+        _enlarge_val_photos(rid, num_times)
+        command = [sys.executable, "-m", "app", "train", "--base-dir", f"{scratch}/ml"]
+        command += ["--rid", str(rid), *(f"--set={name}={text}" for name, text in settings.items())]
         return _watch(command, process_start_s=time.monotonic())
+
+
+def _enlarge_val_photos(rid: Path, num_times: int) -> None:
+    """Lay each validation photo side by side with itself; where it is on the ground is left out."""
+    lists = rid / "filenames_train_val_test_split/val_filenames_1_rev.txt"
+    for name in lists.read_text().split():
+        for path in rid.rglob(f"{Path(name).stem}.*"):
+            with rasterio.open(path) as file:
+                profile, pixels = file.profile, np.tile(file.read(), (1, num_times, num_times))
+            profile |= {"height": pixels.shape[1], "width": pixels.shape[2]}
+            with rasterio.open(path, "w", **profile) as file:
+                file.write(pixels)
+
+
+def _peak_gib(watch: Watch) -> float:
+    return max(sample.uss_bytes for sample in watch.samples) / GIB
 
 
 def _print_epochs(epochs_mib: Sequence[Sequence[float]]) -> None:
@@ -163,14 +194,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12, help="at least 3; default: %(default)s")
     options = parser.parse_args()
     print(f"{describe_machine()}; load {load_average()}", flush=True)
-    watch = _train(options.epochs)
+    watch = _train({"phase": "1", "epochs": str(options.epochs)})
+    small, large = (_train(_SMALLEST, times) for times in (1, _LARGE_TIMES))
     epochs_mib = watch.epochs_mib()
     medians_mib = [statistics.median(epoch) for epoch in epochs_mib]
     figures = {
-        "phase1_peak_uss_gib": max(sample.uss_bytes for sample in watch.samples) / GIB,
+        "phase1_peak_uss_gib": _peak_gib(watch),
         "phase1_peak_rss_gib": max(sample.rss_bytes for sample in watch.samples) / GIB,
         "growth_mib_per_epoch": growth_per_epoch(medians_mib[1:]),
         "first_step_s": watch.first_step_s(),
+        "large_photos_peak_ratio": _peak_gib(large) / _peak_gib(small),
     }
     print()
     _print_epochs(epochs_mib)
@@ -180,6 +213,8 @@ def main() -> None:
         f"once for each process: {figures['phase1_peak_rss_gib']:.2f} GiB at most\n"
         f"growth: median slope between all pairs of epochs 2 to {len(epochs_mib)} of an epoch's "
         "median\nfirst step: from the start of the command to the end of the first optimizer step\n"
+        f"large photos: {_peak_gib(large):.2f} GiB of USS at most with one validation photo of "
+        f"{512 * _LARGE_TIMES} px, {_peak_gib(small):.2f} GiB with one of 512\n"
         f"load {load_average()}\n"
     )
     report(figures, _TARGETS, options.json)

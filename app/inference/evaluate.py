@@ -15,8 +15,10 @@ from app.inference.predictor import Predictor
 from app.inference.scoring import Scores, check_scored, score_datasets
 from app.job.paths import check_writable, scratch_folder
 from app.metrics.headlines import headline
+from app.model.class_weights import ClassWeights
 from app.model.devices import choose_compute
-from app.model.export import load_exported_model
+from app.model.export import DESCRIPTION_FILE, load_exported_model
+from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
 from app.resources.shared_memory import fit_workers
 from app.settings.hyperparameters import Hyperparameters
@@ -73,7 +75,7 @@ def evaluate_model(
         quarantines = {
             name: build_quarantine([reader], hyperparameters) for name, reader in readers.items()
         }
-        scores = Scores(model.tasks, list(datasets))
+        scores = Scores(model.tasks, list(datasets), _read_loss(model, description))
         # Batches of training, which there are none of here, would leave less room to workers.
         alone = hyperparameters.model_copy(update={"batch_size": 1, "grad_accum_steps": 1})
         num_workers = fit_workers(alone, num_local_processes=1).num_workers
@@ -98,6 +100,35 @@ def evaluate_model(
     num_samples = sum(scores.num_samples.values())
     logger.info("%s on %d samples: %s", split, num_samples, headline(row, split))
     logger.info("metrics written to %s", output)
+
+
+def _read_loss(model: HybridRoofModel, description: Mapping[str, Any]) -> RoofLoss | None:
+    """The losses that the model was trained with; None where its description lacks their weights.
+
+    Raises:
+        CheckpointError: If they cannot be used.
+    """
+    described = description.get("class_weights")
+    if described is None:
+        return None
+    try:
+        trained_with = description["hyperparameters"]
+        weights = ClassWeights.from_description(described)
+        for task in model.tasks:
+            num_weights = len(weights.of(task.name))
+            if task.kind != "metres" and num_weights != task.num_classes:
+                raise ValueError(f"{num_weights} weights for the classes of {task.name}")
+        return RoofLoss(
+            model.tasks,
+            float(trained_with["dice_weight"]),
+            float(trained_with["azimuth_smoothing"]),
+            weights,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{DESCRIPTION_FILE} does not describe the losses that the model was trained with: "
+            f"{type(error).__name__}: {error}; copy it again from the run that wrote it"
+        ) from error
 
 
 def _choose_settings(

@@ -116,7 +116,7 @@ def _define_loss(task: Task) -> MetricDefinition:
         support_unit="known pixels of each kind" if task.kind == "multilabel" else "known pixels",
         text=f"Loss of training, as train/{task.name}/loss, of images without augmentation and by "
         "the averaged weights; mean over known pixels. Photos larger than a window count part by "
-        "part. Undefined in `evaluate`, which does not know the weights that classes had.",
+        "part.",
     )
 
 

@@ -43,6 +43,11 @@ class ClassWeights:
             "depth": (),
         }[name]
 
+    @classmethod
+    def from_description(cls, described: Mapping[str, Sequence[float]]) -> "ClassWeights":
+        """Those of model.json, which has the attributes as they are."""
+        return cls(**{name: tuple(weights) for name, weights in described.items()})
+
     def to_json(self, tasks: Sequence[Task]) -> dict[str, dict[str, float]]:
         """By class name, for every task that weighs its pixels; for metrics.json."""
         return {

@@ -173,7 +173,10 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
             "weights": run.learned.class_weights.to_json(run.learned.tasks),
         },
     }
-    description = describe_model(run.averaged_model, run.hyperparameters, run.learned.classes)
+    description = {
+        **describe_model(run.averaged_model, run.hyperparameters, run.learned.classes),
+        "class_weights": vars(run.learned.class_weights),  # as the loss took them
+    }
     model_dir, results = run.job.paths.model_dir, run.progress.results
     path = model_dir / REPORT_FILE
     with writing_to(model_dir):
