@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -30,15 +31,19 @@ _MASK_END: Final = ".msk"
 _TEXT_END: Final = ".aux.xml"
 
 
-@functools.cache
-def _set_options() -> None:
-    """Set GDAL's options for the whole process, once: they hold for reads, and in all threads.
+_threads = threading.local()
 
-    rasterio.Env would set them for the whole process too, and take them back while other threads
-    read.
+
+def _set_options() -> None:
+    """Set GDAL's options, which hold for reads too: once in every thread.
+
+    In the main thread rasterio sets them for the process, in others for that thread alone.
+    rasterio.Env would take them back while other threads read.
     """
-    for key, value in _OPTIONS.items():
-        set_gdal_config(key, value)
+    if not getattr(_threads, "is_set", False):
+        for key, value in _OPTIONS.items():
+            set_gdal_config(key, value)
+        _threads.is_set = True
 
 
 def open_source(
