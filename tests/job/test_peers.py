@@ -398,8 +398,9 @@ class TestStrangers:
             joining = pool.submit(first.join, 1.0, never)
             with connected(port) as stranger:
                 say(stranger, hello=name, proof=proof, num_processes=1)
-                say(stranger, failed="please pay at http://evil", exit_code=2, host=TWO)
-                say(stranger, left=True)
+                with suppress(ConnectionError):  # refused before all of it was sent
+                    say(stranger, failed="please pay at http://evil", exit_code=2, host=TWO)
+                    say(stranger, left=True)
                 assert is_closed(stranger)
             with pytest.raises(ConfigError, match=r"did not connect"):
                 joining.result()
