@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.metrics.definitions import render_metrics_table
+from app.metrics.table import render_metrics_table
 from docs.hyperparameters_page import render_hyperparameters
 
 _DOCS_DIR = Path(__file__).parent

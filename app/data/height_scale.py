@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from app.base.counts import Counts
 from app.base.tasks import DEPTH_RANGE_M
 from app.base.units import METRES_PER_UNIT, HeightUnit
 
@@ -55,7 +56,7 @@ class HeightScale:
 
 
 @dataclass(frozen=True)
-class HeightCount:
+class HeightCount(Counts):
     """How many heights there are, and how many of them are of no use.
 
     Attributes:
@@ -67,13 +68,6 @@ class HeightCount:
     num_values: int = 0
     num_missing: int = 0
     num_dropped: int = 0
-
-    def __add__(self, other: "HeightCount") -> "HeightCount":
-        return HeightCount(
-            self.num_values + other.num_values,
-            self.num_missing + other.num_missing,
-            self.num_dropped + other.num_dropped,
-        )
 
     @property
     def dropped_share(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from app.base.tasks import ALL_TASKS, Task, TaskName
+from app.base.tasks import Task, TaskName
 
 _Best = Literal["high", "low", "near 0", "any"]
 
@@ -388,22 +388,3 @@ def attach_definitions(
             described[name] = MetricValue(value, support, row.support_unit, row.unit, text)
     assert described.keys() == values.keys()
     return described
-
-
-def render_metrics_table() -> str:
-    """The table of a network of 16 directions as markdown, `val` standing for any split."""
-    parts: list[str] = []
-    for task in ALL_TASKS:
-        parts += [f"### {task.name}", ""]
-        parts += ["| metric | unit | best | support counts | definition |"]
-        parts += ["| --- | --- | --- | --- | --- |"]
-        for row in define_metrics(task):
-            shown = {key: f"<{key}>" for key in row.placeholders}
-            name, text = row.name.format(**shown), row.text.format(**shown)
-            text = text.replace("<", "&lt;").replace(">", "&gt;")
-            parts.append(
-                f"| `val/{task.name}/{name}` | {row.unit} | {row.best} | {row.support_unit} "
-                f"| {text} |"
-            )
-        parts.append("")
-    return "\n".join(parts)

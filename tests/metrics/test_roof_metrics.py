@@ -18,8 +18,9 @@ from app.base.tasks import (
     TaskName,
     build_tasks,
 )
-from app.metrics.definitions import define_metrics, render_metrics_table
+from app.metrics.definitions import define_metrics
 from app.metrics.roof_metrics import RoofMetrics
+from app.metrics.table import render_metrics_table
 from docs.generate import render_metrics_page
 from tests.support.paths import ROOT
 

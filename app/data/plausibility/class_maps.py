@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from app.base.counts import Counts
 from app.base.tasks import IGNORE_INDEX, TaskName
 from app.data.plausibility.judgement import Judgement, judge_share, name_share
 
@@ -32,7 +33,7 @@ MASK_REMEDY: Final = (
 
 
 @dataclass(frozen=True)
-class Seams:
+class Seams(Counts):
     """What lies between two areas of different classes, over all rows and columns of maps.
 
     Attributes:
@@ -44,13 +45,6 @@ class Seams:
     num_clean: int = 0
     num_ramps: int = 0
     num_scattered: int = 0
-
-    def __add__(self, other: "Seams") -> "Seams":
-        return Seams(
-            self.num_clean + other.num_clean,
-            self.num_ramps + other.num_ramps,
-            self.num_scattered + other.num_scattered,
-        )
 
     @property
     def num_crossings(self) -> int:
