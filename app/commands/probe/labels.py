@@ -4,6 +4,7 @@ Before memory is measured: what a training process reads with stays in it.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from app.base.errors import DataError
 if TYPE_CHECKING:
     from app.data.label_looks import Looks
     from app.job.job import Job
+
+logger = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 600.0
 
@@ -50,8 +53,12 @@ def ask_for_looks(job: "Job") -> "Looks | None":
     reply = ask_child("labels", json.dumps(vars(request)), _TIMEOUT_S, job.stop_requested)
     if reply.is_told:
         raise DataError(str(reply.failure))
+    if reply.failure is not None:
+        # The look is taken again once the datasets are open; the reason may be gone by then.
+        logger.warning("a look at the labels before memory is measured failed: %s", reply.failure)
+        return None
     looks: list[Looks] = reply.of_kind("looks")
-    return looks[0] if looks and reply.failure is None else None
+    return looks[0]
 
 
 def look_apart(request: LookRequest) -> None:
