@@ -36,6 +36,17 @@ def three_ml(tmp_path_factory):
     return base_dir
 
 
+@pytest.fixture(autouse=True)
+def own_signal_handlers():
+    """What a command listened to in this process does not reach the next test, nor its children."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
 @pytest.fixture
 def port():
     """A port of this machine's that nobody listens on."""
