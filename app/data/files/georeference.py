@@ -29,7 +29,7 @@ from app.data.files.ground import (
 )
 from app.data.files.opening import texts_beside
 from app.data.files.problems import FileProblem
-from app.data.files.turns import Turn
+from app.data.files.turns import AS_STORED, Turn
 
 # Outside of this a georeference is wrong, and with it every length in metres.
 MIN_GSD_M: Final = 0.01
@@ -131,7 +131,9 @@ def _locate(transform: Affine, crs: str | None, width: int, height: int) -> Geor
         raise _ImpossibleError(got, "pixels as wide as high, to a tenth")
     _check_turn(transform, axes)
     turn = _turn(column, row)
-    upright = transform @ turn.to_stored(*turn.size(height, width))
+    upright = transform
+    if turn != AS_STORED:
+        upright = transform @ turn.to_stored(*turn.size(height, width))
     bounds = _bounds(transform, width, height)
     return Georeference(crs, upright, turn, (column_m + row_m) / 2, bounds, assumed)
 
