@@ -27,6 +27,7 @@ from app.data.sample import PLANES, BadFile, Planes, Sample, make_planes
 from app.data.transforms import EvalTransform, TrainTransform
 from app.data.waiting import PatientReader, wait_for
 from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
+from app.resources.process_memory import trim_heap
 from app.settings.hyperparameters import LEAST_WINDOW_PX
 
 _MAX_REPLACEMENTS = 20
@@ -121,7 +122,10 @@ class EvalDataset(Dataset[tuple[Sample | None, BadFiles] | int]):
             height, width = sample["image"].shape[-2:]
             size = size_at(height, width, pixel_ratio(sample, self.transform.gsd_m))
             if max(size) > self.window_px:
-                return LargePhoto(sample, self.transform), {}
+                photo = LargePhoto(sample, self.transform)
+                del sample
+                trim_heap()  # reading has freed as much again, of which a thread's heap keeps most
+                return photo, {}
             return ReadyPhoto(self.transform(sample), sample["sample_id"]), {}
         except SampleError as error:
             return None, {self.reader.name: [BadFile(error.sample_id, error.path, str(error))]}

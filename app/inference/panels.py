@@ -64,6 +64,7 @@ def collect_panels(
                     if photo is not None:
                         panel = draw_panel(predictor, photo, dataset.reader.title, is_over)
                         panels.append(panel)
+                    del photo  # or it would lie beside the next one
             except StopRequested:
                 return panels
             except ConfigError as error:  # the model is worth more than its pictures

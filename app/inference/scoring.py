@@ -110,6 +110,7 @@ def score_datasets(
                             predictor, photo, scores.metrics[name], scores.loss, stop_requested
                         )
                     scores.num_samples[name] += 1
+                del photo  # or it would lie beside the next one
                 yield bad_files
 
 

@@ -1,6 +1,7 @@
 """What the processes of a tree hold, as the kernel and CUDA tell it."""
 
 import contextlib
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -71,6 +72,13 @@ def reset_own_peak() -> None:
     # Where the kernel does not allow it, later phases keep the peak of earlier ones.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+
+
+def trim_heap() -> None:
+    """Give freed memory back to the system, where the C library keeps it and can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def shm_gib() -> float | None:

@@ -5,7 +5,6 @@ measured where nothing else was held before.
 """
 
 import contextlib
-import ctypes
 import gc
 import itertools
 import os
@@ -45,6 +44,7 @@ from app.resources.process_memory import (
     own_tree,
     read_own_sizes_gib,
     reset_own_peak,
+    trim_heap,
 )
 from app.resources.shared_memory import count_batch_bytes
 from app.settings.hyperparameters import Hyperparameters
@@ -313,9 +313,7 @@ def _time_samples(datasets: Datasets, number: int) -> float:
 def _forget_peaks(device: torch.device) -> None:
     """Give back what is free, and let peaks count from now on."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    trim_heap()
     reset_own_peak()
     if device.type == "cuda":
         torch.cuda.empty_cache()
