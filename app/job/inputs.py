@@ -18,10 +18,8 @@ logger = logging.getLogger(__name__)
 
 DATASET_CHANNELS = DATASET_NAMES
 PRETRAINED_CHANNEL = "pretrained"
-# Set by the platform on every host.
-_JOB_VARIABLES = ("TRAINING_JOB_ARN", "TRAINING_JOB_NAME")
 KNOWN_CHANNELS = (*DATASET_CHANNELS, PRETRAINED_CHANNEL)
-# The ARN names region and account, too.
+# Set by the platform on every host; the ARN names region and account, too.
 _JOB_VARIABLES = ("TRAINING_JOB_ARN", "TRAINING_JOB_NAME")
 
 
@@ -81,7 +79,7 @@ def read_hosts(paths: Paths) -> Hosts:
         names=tuple(sorted(set(names))),
         current=current,
         interface=interface if isinstance(interface, str) else None,
-        job=next(filter(None, map(os.environ.get, _JOB_VARIABLES)), ""),
+        job=read_job_identifier() or "",
     )
 
 
@@ -90,7 +88,7 @@ def read_job_identifier() -> str | None:
 
     Without one, every start is a job of its own.
     """
-    return next((name for variable in _JOB_VARIABLES if (name := os.environ.get(variable))), None)
+    return next(filter(None, map(os.environ.get, _JOB_VARIABLES)), None)
 
 
 def is_spot_job(paths: Paths) -> bool:
