@@ -82,7 +82,7 @@ class TrainDataset(Dataset[tuple[Sample | None, BadFiles]]):
             try:
                 return self.transform.cut(source.reader, index, source.per_side, rng)
             except SampleError as error:
-                bad_files.append(BadFile(error.sample_id, error.path, str(error)))
+                bad_files.append(BadFile.of(error))
             replacement = int(rng.integers(source.num_photos))
             index = replacement if source.indices is None else int(source.indices[replacement])
         return None
@@ -128,7 +128,7 @@ class EvalDataset(Dataset[tuple[Sample | None, BadFiles] | int]):
                 return photo, {}
             return ReadyPhoto(self.transform(sample), sample["sample_id"]), {}
         except SampleError as error:
-            return None, {self.reader.name: [BadFile(error.sample_id, error.path, str(error))]}
+            return None, {self.reader.name: [BadFile.of(error)]}
 
     def __getitem__(self, index: int) -> tuple[Sample | None, BadFiles] | int:
         """A photo as a worker hands it over; of one larger than a window, its number.
@@ -141,7 +141,7 @@ class EvalDataset(Dataset[tuple[Sample | None, BadFiles] | int]):
         try:
             return self.transform(self.reader[self.indices[index]]), {}
         except SampleError as error:
-            return None, {self.reader.name: [BadFile(error.sample_id, error.path, str(error))]}
+            return None, {self.reader.name: [BadFile.of(error)]}
 
 
 def build_train_loader(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, TypedDict, cast
+from typing import Final, Literal, NamedTuple, Self, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.base.dataset_names import DatasetName
+from app.base.errors import SampleError
 from app.base.tasks import IGNORE_INDEX, TASK_NAMES, TaskName
 
 PlaneName = Literal["image", TaskName]
@@ -177,3 +178,8 @@ class BadFile:
     sample_id: str
     path: Path
     reason: str
+
+    @classmethod
+    def of(cls, error: SampleError) -> Self:
+        """The sample that a reader could not use."""
+        return cls(error.sample_id, error.path, str(error))

@@ -121,7 +121,7 @@ def _examine(tile: Tile, folder: Path) -> _Examined:
             is_constant = is_constant and bool((image == first_px).all())
     except FileProblem as problem:
         error = problem.to_sample_error(AirsDataset.title, tile.files.name)
-        return _Examined(BadFile(error.sample_id, error.path, str(error)))
+        return _Examined(BadFile.of(error))
     return _Examined(tally, header, is_constant)
 
 

@@ -225,7 +225,7 @@ class AuditReport:
 
     def add_error(self, error: SampleError) -> None:
         """A sample that the reader cannot use."""
-        self.add_bad(BadFile(error.sample_id, error.path, str(error)), "damaged file")
+        self.add_bad(BadFile.of(error), "damaged file")
 
     def add_bad(self, bad_file: BadFile, kind: Kind) -> None:
         """A sample that the reader cannot use, or a file that it misses."""
