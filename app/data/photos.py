@@ -16,16 +16,12 @@ from app.data.sample import PLANES, TARGETS, PlaneName, Planes, Sample, make_pla
 from app.data.transforms import EvalTransform, Targets
 
 
-class Photo(Protocol):
-    """A photo and what is true of it, at the network's ground sampling distance."""
-
-    @property
-    def sample_id(self) -> str:
-        """The name by which a person finds the file."""
+class WindowSource(Protocol):
+    """A photo of which windows can be read; whole it may never be in memory."""
 
     @property
     def height_px(self) -> int:
-        """Rows."""
+        """Rows, at the network's ground sampling distance."""
 
     @property
     def width_px(self) -> int:
@@ -33,6 +29,14 @@ class Photo(Protocol):
 
     def read_image(self, window: Window) -> Tensor:
         """(3, h, w) uint8 RGB; the window lies within the photo."""
+
+
+class Photo(WindowSource, Protocol):
+    """A photo and what is true of it."""
+
+    @property
+    def sample_id(self) -> str:
+        """The name by which a person finds the file."""
 
     def read_targets(self, window: Window) -> Targets:
         """Per task (h, w), of lines (4, h, w), as the metrics take them."""

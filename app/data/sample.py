@@ -94,7 +94,7 @@ class Sample(Planes):
     gsd_m: float
 
 
-class Photo(NamedTuple):
+class PhotoPixels(NamedTuple):
     """A photo, north up, and what of it is there.
 
     Attributes:
@@ -115,7 +115,7 @@ def make_planes(make: Callable[[PlaneName], Tensor]) -> Planes:
     return cast("Planes", {name: make(name) for name in PLANES})
 
 
-def with_unknown(photo: Photo | Tensor, targets: Mapping[TaskName, Tensor]) -> Planes:
+def with_unknown(photo: PhotoPixels | Tensor, targets: Mapping[TaskName, Tensor]) -> Planes:
     """A photo with the targets that are known; the others are all unknown.
 
     Where nothing is seen, every target is unknown and the image black, whatever labels say. Lines
@@ -125,7 +125,7 @@ def with_unknown(photo: Photo | Tensor, targets: Mapping[TaskName, Tensor]) -> P
         photo: As read from a file; or (3, H, W) uint8, all of which is seen.
         targets: Some of Sample's, of the photo's size.
     """
-    image = torch.from_numpy(photo.image) if isinstance(photo, Photo) else photo
+    image = torch.from_numpy(photo.image) if isinstance(photo, PhotoPixels) else photo
     height, width = image.shape[-2:]
 
     def find(name: PlaneName) -> Tensor:
@@ -134,7 +134,7 @@ def with_unknown(photo: Photo | Tensor, targets: Mapping[TaskName, Tensor]) -> P
         return targets[name] if name in targets else PLANES[name].blank(height, width)
 
     planes = make_planes(find)
-    if not isinstance(photo, Photo) or photo.seen is None:
+    if not isinstance(photo, PhotoPixels) or photo.seen is None:
         return planes
     unseen = torch.from_numpy(~photo.seen)
     hidden = hide_unseen({name: planes[name] for name in TASK_NAMES}, photo.seen, photo.gsd_m)

@@ -1,30 +1,16 @@
 """Photos of any size, predicted by overlapping windows in memory that does not grow with them."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from app.base.tasks import TaskName
 from app.base.window import Window
+from app.data.photos import WindowSource
 from app.inference.blending import Blender, spread_windows
 from app.inference.predictor import Predictor
-
-
-class WindowSource(Protocol):
-    """A photo of which windows can be read; whole it may never be in memory."""
-
-    @property
-    def height_px(self) -> int:
-        """Rows, at the network's ground sampling distance."""
-
-    @property
-    def width_px(self) -> int:
-        """Columns."""
-
-    def read_image(self, window: Window) -> Tensor:
-        """(3, h, w) uint8 RGB; the window lies within the photo."""
 
 
 class Block(NamedTuple):

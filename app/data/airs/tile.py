@@ -8,7 +8,7 @@ from rasterio.windows import Window
 from app.data.airs.index import ROOF_CLASSES, TileFacts, wrong_values
 from app.data.airs.layout import TileFiles
 from app.data.files.rasters import OpenRasters, Pixels, StoredRaster
-from app.data.sample import Photo
+from app.data.sample import PhotoPixels
 
 
 class Tile(NamedTuple):
@@ -51,7 +51,7 @@ class Tile(NamedTuple):
         left = _fit(window.col_off, window.width, self.block_px[1], self.width_px)
         return Window(left, top, window.width, window.height)
 
-    def read(self, window: Window, rasters: OpenRasters) -> tuple[Photo, Pixels]:
+    def read(self, window: Window, rasters: OpenRasters) -> tuple[PhotoPixels, Pixels]:
         """The photo of a window, and (H, W) uint8 0/1 roof.
 
         Raises:
@@ -66,7 +66,7 @@ class Tile(NamedTuple):
         roof = label == top if top else np.zeros(label.shape, np.bool_)
         if top not in values or np.count_nonzero(label) != np.count_nonzero(roof):
             raise wrong_values(self.label.path, label, self.roof_value)
-        return Photo(image, image_seen, self.gsd_m), Pixels(roof.view(np.uint8), label_seen)
+        return PhotoPixels(image, image_seen, self.gsd_m), Pixels(roof.view(np.uint8), label_seen)
 
 
 def _fit(start: int, length: int, block: int, side: int) -> int:

@@ -17,7 +17,7 @@ from app.data.files.meaning import Meaning, check_seen, label_meaning, one_band,
 from app.data.files.opening import mask_beside, open_source, problems_of
 from app.data.files.problems import FileProblem
 from app.data.files.turns import AS_STORED, Turn
-from app.data.sample import Photo
+from app.data.sample import PhotoPixels
 
 # Whole files are read up to this size; a header may promise anything.
 _MAX_WHOLE_PX: Final = 4096 * 4096
@@ -85,7 +85,7 @@ class _Opened(NamedTuple):
 
 def read_photo(
     path: Path, root: Path, remedy: str, assumed_gsd_m: float
-) -> tuple[RasterHeader, Photo]:
+) -> tuple[RasterHeader, PhotoPixels]:
     """A whole photo of at most 4096 x 4096 pixels, and its header.
 
     The file is opened and closed here.
@@ -106,7 +106,7 @@ def read_photo(
     gsd_m = settle_gsd_m(path, header.georeference, assumed_gsd_m, remedy)
     turn = AS_STORED if header.georeference is None else header.georeference.turn
     values, seen = _turned(turn, values, seen)
-    return header, Photo(values, seen, gsd_m)
+    return header, PhotoPixels(values, seen, gsd_m)
 
 
 def read_label(
