@@ -160,9 +160,11 @@ class LargePhoto:
 
 def _fold_unknown(name: PlaneName, plane: Tensor) -> Tensor:
     """The plane; of one that is unknown everywhere a single pixel, seen as all of them."""
-    blank = PLANES[name].blank(1, 1)
-    is_unknown = plane.isnan() if plane.is_floating_point() else plane == blank
-    return blank.expand(plane.shape) if name != "image" and is_unknown.all() else plane
+    unknown = PLANES[name].nowhere_known(*plane.shape[-2:])
+    if name == "image" or plane.stride() == unknown.stride():
+        return plane
+    is_unknown = plane.isnan() if plane.is_floating_point() else plane == unknown
+    return unknown if is_unknown.all() else plane
 
 
 def _find_nearest(kept_px: int, side_px: int) -> Tensor:

@@ -46,6 +46,11 @@ class Plane:
         """(H, W), or (C, H, W) where the plane has channels; all unknown."""
         return self.filled(self.unknown, height, width)[0]
 
+    def nowhere_known(self, height: int, width: int) -> Tensor:
+        """As blank, of one value in memory that is seen everywhere: not to be written to."""
+        one = self.blank(1, 1)
+        return one.expand(*one.shape[:-2], height, width)
+
 
 # Further than lines are wide, so that none is drawn into what is unknown.
 _UNSEEN_REACH_M: Final = 0.5
@@ -131,7 +136,7 @@ def with_unknown(photo: PhotoPixels | Tensor, targets: Mapping[TaskName, Tensor]
     def find(name: PlaneName) -> Tensor:
         if name == "image":
             return image
-        return targets[name] if name in targets else PLANES[name].blank(height, width)
+        return targets[name] if name in targets else PLANES[name].nowhere_known(height, width)
 
     planes = make_planes(find)
     if not isinstance(photo, PhotoPixels) or photo.seen is None:
