@@ -69,7 +69,12 @@ def audit_own(report: AuditReport, scope: AuditScope) -> None:
 
 
 def _check_features(report: AuditReport, reader: OwnDataset) -> None:
-    """Features set aside, and features on no photo."""
+    """Features set aside, features on no photo, and planes of which all lack a direction."""
+    unlabelled = reader.catalogue.unlabelled
+    if unlabelled:
+        remedy = "name the field so (docs/datasets.md lists the names)"
+        path = reader.catalogue.layers["planes"].path
+        report.add("warning", "nothing labelled", path, unlabelled, remedy)
     for feature in reader.catalogue.bad_features:
         what = f"{feature.place}: got {feature.got}"
         report.add("error", "damaged feature", feature.path, what, feature.remedy)

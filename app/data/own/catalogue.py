@@ -75,6 +75,7 @@ class Catalogue:
         layers: The layers read, for audits.
         outside: (layer, ids) of features that lie on no photo.
         convention: What azimuths count from; None where there are none.
+        unlabelled: Why no plane has a direction; empty where some have.
     """
 
     photos: tuple[PhotoRoofs, ...]
@@ -83,6 +84,7 @@ class Catalogue:
     layers: Mapping[LayerName, Layer]
     outside: tuple[tuple[Layer, _Ints], ...]
     convention: Convention | None
+    unlabelled: str = ""
 
     @property
     def num_features(self) -> int:
@@ -135,7 +137,17 @@ def read_catalogue(files: OwnFiles, settings: AzimuthSettings) -> Catalogue:
         layers,
         tuple(outside),
         convention,
+        "" if planes.has_azimuth or planes.is_flat.all() else _why_unlabelled(planes, layers),
     )
+
+
+def _why_unlabelled(planes: Planes, layers: Mapping[LayerName, Layer]) -> str:
+    layer = layers["planes"]
+    where = f"{layer.path}: layer {layer.name}: no plane has a direction, all are some roof"
+    if planes.azimuth_field:
+        return f"{where}: its field {planes.azimuth_field} is empty"
+    there = ", ".join(layer.fields) or "no fields"
+    return f"{where}: got {there}, expected a field such as azimuth_degrees or azimuth"
 
 
 def _lay_on_photos(

@@ -10,8 +10,6 @@ from app.data.own.split import Part
 
 # Large photos are divided into cells of about this side, as AIRS's tiles are.
 CELL_M: Final = 51.2
-# Where nobody said what is labelled, nothing further from a plane is shown.
-_MAX_FROM_PLANE_M: Final = 20.0
 
 
 class Cell(NamedTuple):
@@ -31,21 +29,19 @@ class Cell(NamedTuple):
 
 
 def find_cells(part: Part, photos: Sequence[PhotoRoofs]) -> list[Cell]:
-    """The cells of a part that are worth reading: those with labels."""
+    """The cells of a part with labels: planes, or ground where all roofs are labelled."""
     place, roofs = photos[part.photo]
     num_rows = max(1, round(part.height * place.gsd_m / CELL_M))
     num_columns = max(1, round(part.width * place.gsd_m / CELL_M))
-    reach_px = 0.0 if roofs.areas is not None else _MAX_FROM_PLANE_M / place.gsd_m
     cells = []
     for row in range(num_rows):
         for column in range(num_columns):
             top, bottom = (part.height * i // num_rows for i in (row, row + 1))
             left, right = (part.width * i // num_columns for i in (column, column + 1))
             window = Window(part.left + left, part.top + top, right - left, bottom - top)
-            planes = roofs.planes.touching(_box(window, 0.0))
-            near = roofs.planes.touching(_box(window, reach_px))
-            areas = roofs.areas.touching(_box(window, 0.0)) if roofs.areas is not None else ()
-            if len(near) or len(areas):
+            planes = roofs.planes.touching(box_of(window))
+            areas = roofs.areas.touching(box_of(window)) if roofs.areas is not None else ()
+            if len(planes) or len(areas):
                 name = name_window(
                     window, place.name, place.raster.height_px, place.raster.width_px
                 )
@@ -60,11 +56,7 @@ def name_window(window: Window, name: str, height_px: int, width_px: int) -> str
     return f"{name}@{window.row_off},{window.col_off}"
 
 
-def _box(window: Window, reach_px: float) -> tuple[float, float, float, float]:
-    """West, north, east, south of a window and what is around it."""
-    return (
-        window.col_off - reach_px,
-        window.row_off - reach_px,
-        window.col_off + window.width + reach_px,
-        window.row_off + window.height + reach_px,
-    )
+def box_of(window: Window) -> tuple[float, float, float, float]:
+    """West, north, east, south of a window."""
+    left, top = window.col_off, window.row_off
+    return left, top, left + window.width, top + window.height

@@ -29,7 +29,7 @@ from app.data.own.catalogue import (
     describe_bad,
     read_catalogue,
 )
-from app.data.own.cells import CELL_M, find_cells, name_window
+from app.data.own.cells import CELL_M, box_of, find_cells, name_window
 from app.data.own.drawing import Roofs
 from app.data.own.fields import EAVE
 from app.data.own.heights import read_heights
@@ -155,6 +155,8 @@ class OwnDataset(Dataset[Sample]):
         if convention is not None:
             text = "%s: azimuths are %s, from %s north: %s"
             logger.info(text, TITLE, convention.name, convention.north, convention.why)
+        if self.catalogue.unlabelled:
+            logger.warning("%s: %s", TITLE, self.catalogue.unlabelled)
         for first, second, own, other in self.splits.close:
             logger.warning(
                 "%s: splits %s and %s share ground or stand closer than 20 m, such as photos %s "
@@ -187,6 +189,8 @@ class OwnDataset(Dataset[Sample]):
     def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:
         """Read a square around a place drawn within a cell.
 
+        Where nobody said what is labelled it is around a plane, since all else is unknown.
+
         Args:
             index: Which cell.
             span_m: Least side of the square, metres; all that the split may show of the photo where
@@ -197,16 +201,21 @@ class OwnDataset(Dataset[Sample]):
             SampleError: As __getitem__.
         """
         cell = self._cells[index]
-        part, gsd_m = cell.part, self._photos[cell.part.photo].place.gsd_m
-        span_px = math.ceil(round(span_m / gsd_m, 6))
+        part, (place, roofs) = cell.part, self._photos[cell.part.photo]
+        span_px = math.ceil(round(span_m / place.gsd_m, 6))
+        box = box_of(cell.window)
+        fractions = rng.random(3)
+        if roofs.areas is None:
+            planes = roofs.planes.touching(box)
+            plane = planes[int(fractions[2] * len(planes))]
+            low, high = roofs.planes.boxes[plane].reshape(2, 2)
+            box = (*np.maximum(low, box[:2]), *np.minimum(high, box[2:]))
         starts = []
-        for start, length, low, room in (
-            (cell.window.row_off, cell.window.height, part.top, part.height),
-            (cell.window.col_off, cell.window.width, part.left, part.width),
-        ):
+        for axis, low_px, room in ((1, part.top, part.height), (0, part.left, part.width)):
             side = min(span_px, room)
-            first = round(start + rng.random() * length - side / 2)
-            starts.append((min(max(first, low), low + room - side), side))
+            middle = box[axis] + fractions[axis] * (box[axis + 2] - box[axis])
+            first = round(middle - side / 2)
+            starts.append((min(max(first, low_px), low_px + room - side), side))
         (top, height), (left, width) = starts
         return self._read(part.photo, Window(left, top, width, height))
 

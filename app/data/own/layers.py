@@ -148,24 +148,45 @@ def _read_file(path: Path, names: Sequence[LayerName]) -> dict[LayerName, _Store
     Raises:
         FileProblem: If it cannot be read, or holds none of them.
     """
+    _check_parts(path)
     try:
         there = [str(name) for name, _ in pyogrio.list_layers(path)]
         by_name = {layer.lower(): layer for layer in there}
-        if len(there) == 1 and (len(names) == 1 or there[0].lower() not in LAYER_NAMES):
-            whole = _read_stored(path, there[0])
-            return {names[0]: whole} if len(names) == 1 else _split(whole)
+        if len(there) == 1 and len(names) == 1:
+            return {names[0]: _read_stored(path, there[0])}
+        is_named = path.suffix.lower() == ".gpkg" and there[0].lower() in LAYER_NAMES
+        if len(there) == 1 and not is_named:
+            return _split(_read_stored(path, there[0]))
         found = {name: _read_stored(path, by_name[name]) for name in names if name in by_name}
     except (DataSourceError, DataLayerError, FieldError, GeometryError, ValueError) as error:
         got = f"a file of shapes that cannot be read ({str(error).splitlines()[0][:200]})"
         raise FileProblem(path, got, "a whole file", _READ_REMEDY) from error
     if not found:
-        got = f"the layers {', '.join(there)}" if there else "no layers"
+        if not there:
+            raise FileProblem(path, "no layers", "a whole file", _READ_REMEDY)
+        got = f"the layers {', '.join(there)}"
         raise FileProblem(path, got, "one called planes", "rename it")
     return found
 
 
+def _check_parts(path: Path) -> None:
+    """Raise FileProblem where a Shapefile lacks a part: without it fields are silently absent."""
+    if path.suffix.lower() != ".shp":
+        return
+    there = {part.name.lower() for part in path.parent.iterdir()}
+    lacking = [end for end in (".dbf", ".shx") if f"{path.stem}{end}".lower() not in there]
+    if lacking:
+        got = f"a Shapefile without its {' and '.join(lacking)}"
+        raise FileProblem(path, got, "all of its files", "copy them beside it")
+
+
 def _read_stored(path: Path, layer: str) -> _Stored:
+    num_stored = pyogrio.read_info(path, layer=layer, force_feature_count=True)["features"]
     meta, fids, wkb, columns = pyogrio.raw.read(path, layer=layer, return_fids=True, force_2d=True)
+    # GDAL takes a file that ends between two features for a whole one.
+    if len(fids) != num_stored:
+        got = f"{len(fids)} of the {num_stored} features that layer {layer} should have"
+        raise FileProblem(path, got, "a whole file", _READ_REMEDY)
     wkb = np.full(len(fids), None, object) if wkb is None else wkb
     geometries = shapely.from_wkb(wkb, on_invalid="ignore")
     readable = ~shapely.is_missing(geometries) | np.array([item is None for item in wkb], np.bool_)
@@ -188,7 +209,6 @@ def _check(stored: _Stored, dimension: int) -> Layer:
     good = np.zeros(len(geometries), np.bool_)
     is_valid = shapely.is_valid(geometries)
     types = shapely.get_type_id(geometries)
-    sizes = shapely.area(geometries) if dimension == 2 else shapely.length(geometries)
     bounds = shapely.bounds(geometries).reshape(-1, 4)
     for i, geometry in enumerate(geometries):
         if not stored.readable[i]:
@@ -201,9 +221,10 @@ def _check(stored: _Stored, dimension: int) -> Layer:
             got = "coordinates that are no numbers"
         elif not is_valid[i]:
             got = f"an invalid {geometry.geom_type} ({shapely.is_valid_reason(geometry)})"
-            hidden.append((_ground(geometry), int(stored.fids[i])))
-        elif not sizes[i] > 0:
-            got = "a shape without extent in plan, such as a wall"
+            ground = _ground(geometry)
+            if ground.is_empty:
+                got = "a shape without extent in plan, such as a wall"
+            hidden.append((ground, int(stored.fids[i])))
         else:
             good[i] = True
             continue

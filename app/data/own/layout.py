@@ -93,7 +93,8 @@ def find_own_files(root: Path) -> OwnFiles:
                 f"{path}: a file of shapes of another name than is known; call it planes, lines, "
                 f"areas or {_WHOLE_NAME}, or move it away"
             )
-    if not vectors and not pixel_labels and not problems:
+    is_unclear = len(problems) > (not photos)
+    if not vectors and not pixel_labels and not is_unclear:
         there = listings.describe(root)
         problems.append(f"no shapes in {root}: got {there}, expected {_LAYOUT}")
     if problems:
