@@ -118,6 +118,9 @@ class Hyperparameters(BaseModel):
     """Whether azimuths of own roofs count from true north or from the grid of their file's
     reference system, which may be degrees apart. "auto" takes the one nearer to the outlines."""
 
+    own_gsd_m: float = setting(0.1, "Data", ge=0.01, le=1)
+    """Metres per pixel of own photos without georeference, which COCO files label."""
+
     num_workers: int = setting(2, "Data", ge=0, le=64, changes_weights=False)
     """Processes that read and augment samples, per device; 0 reads in the training process. Raise
     it towards the number of CPU cores when the device waits for data, lower it when memory or

@@ -46,13 +46,12 @@ def audit_own(report: AuditReport, scope: AuditScope) -> None:
     reader = open_split("all")
     catalogue = reader.catalogue
     report.counts["photos"] = len(catalogue.photos) + len(catalogue.bad_photos)
-    for name, layer in catalogue.layers.items():
-        report.counts[name] = layer.num_features
+    for layer in catalogue.layers:
+        report.counts[layer.kind] = report.counts.get(layer.kind, 0) + layer.num_features
     report.counts |= {name: len(reader.splits.parts[name]) for name in SPLIT_NAMES}
-    convention = catalogue.convention
     report.layout = "; ".join(
-        [f"{layer.path.name}, layer {layer.name}" for layer in catalogue.layers.values()]
-        + ([f"azimuths {convention.name}, {convention.why}"] if convention else [])
+        [f"{layer.path.name}, layer {layer.name}" for layer in catalogue.layers]
+        + [f"azimuths {each.name}, {each.why}" for each in catalogue.conventions]
         + [reader.splits.how]
     )
     report.used_ids = {bad.sample_id for bad in reader.missing} | set(reader.sample_ids)
@@ -62,19 +61,18 @@ def audit_own(report: AuditReport, scope: AuditScope) -> None:
     _check_features(report, reader)
     _check_splits(report, reader)
     _check_samples(report, reader, scope)
-    if "planes" in catalogue.layers:
-        _check_overlaps(report, catalogue.layers["planes"])
+    for layer in catalogue.layers:
+        if layer.kind == "planes":
+            _check_overlaps(report, layer)
     if scope.max_files is None:
         _check_copies(report, reader)
 
 
 def _check_features(report: AuditReport, reader: OwnDataset) -> None:
     """Features set aside, features on no photo, and planes of which all lack a direction."""
-    unlabelled = reader.catalogue.unlabelled
-    if unlabelled:
+    for unlabelled in reader.catalogue.unlabelled:
         remedy = "name the field so (docs/datasets.md lists the names)"
-        path = reader.catalogue.layers["planes"].path
-        report.add("warning", "nothing labelled", path, unlabelled, remedy)
+        report.add("warning", "nothing labelled", report.root, unlabelled, remedy)
     for feature in reader.catalogue.bad_features:
         what = f"{feature.place}: got {feature.got}"
         report.add("error", "damaged feature", feature.path, what, feature.remedy)

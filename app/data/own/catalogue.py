@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,21 +13,16 @@ from scipy.sparse.csgraph import connected_components
 
 from app.base.errors import DataError, join_problems
 from app.data.files.ground import GroundError
+from app.data.files.problems import FileProblem
 from app.data.own.azimuth import Convention, Evidence, find_convention
+from app.data.own.coco import CocoLabels, read_coco
 from app.data.own.drawing import Roofs
 from app.data.own.facing import facing_deg
 from app.data.own.features import Lines, Planes, read_lines, read_planes
 from app.data.own.layers import BadFeature, Layer, read_layers
-from app.data.own.layout import TITLE, LayerName, OwnFiles
-from app.data.own.places import (
-    PhotoPlace,
-    find_places,
-    grid_north_deg,
-    move,
-    systems_of,
-    to_pixels,
-)
-from app.data.own.whereabouts import explain_nowhere
+from app.data.own.layout import LAYER_NAMES, TITLE, LayerName, OwnFiles
+from app.data.own.places import PhotoPlace, find_places, grid_north_deg
+from app.data.own.spots import Spot, lay_coco_on_photos, lay_on_photos
 from app.data.reader import spread
 from app.data.sample import BadFile
 from app.data.shapes import Shapes
@@ -43,18 +37,17 @@ _Geometries = npt.NDArray[np.object_]
 _Floats = npt.NDArray[np.float64]
 _Flags = npt.NDArray[np.bool_]
 _Ints = npt.NDArray[np.int64]
-# File, layer and id.
-_Feature = tuple[Path, str, int]
 
 
-class AzimuthSettings(NamedTuple):
-    """What azimuths count from, as the user says: own_azimuth and own_north."""
+class LabelSettings(NamedTuple):
+    """What the user says of labels: own_azimuth, own_north and own_gsd_m."""
 
     convention: str = "auto"
     north: str = "auto"
+    gsd_m: float = 0.1
 
 
-BY_OUTLINES: Final = AzimuthSettings()
+BY_OUTLINES: Final = LabelSettings()
 
 
 class PhotoRoofs(NamedTuple):
@@ -74,75 +67,157 @@ class Catalogue:
         bad_features: Features that are not drawn, or not wholly.
         layers: The layers read, for audits.
         outside: (layer, ids) of features that lie on no photo.
-        convention: What azimuths count from; None where there are none.
-        unlabelled: Why no plane has a direction; empty where some have.
+        conventions: What azimuths of each file count from; none where there are none.
+        unlabelled: Files of which no plane has a direction, and why.
     """
 
     photos: tuple[PhotoRoofs, ...]
     bad_photos: tuple[BadFile, ...]
     bad_features: tuple[BadFeature, ...]
-    layers: Mapping[LayerName, Layer]
+    layers: tuple[Layer, ...]
     outside: tuple[tuple[Layer, _Ints], ...]
-    convention: Convention | None
-    unlabelled: str = ""
+    conventions: tuple[Convention, ...]
+    unlabelled: tuple[str, ...] = ()
 
     @property
     def num_features(self) -> int:
         """All features, bad ones included."""
-        return sum(layer.num_features for layer in self.layers.values())
+        return sum(layer.num_features for layer in self.layers)
 
 
-class _Spot(NamedTuple):
-    """The features that touch a photo, in its pixels."""
+class _Source(NamedTuple):
+    """Labels that mean the same throughout: of the layers of a folder, or of a COCO file.
 
-    place: PhotoPlace
-    planes: _Ints
-    polygons: _Geometries
-    lines: _Ints
-    line_shapes: _Geometries
-    areas: _Geometries
-    hidden: _Geometries
+    Attributes:
+        spots: The photos that they are of.
+        layers: Planes first.
+        planes: What is said of planes.
+        lines: What is said of lines.
+        compass_deg: (N,) directions of planes that need no convention; NaN where there are none.
+        has_areas: Whether they say where every roof is labelled.
+        bad: Features that are not drawn, or not wholly.
+    """
+
+    spots: Sequence[Spot]
+    layers: tuple[Layer, ...]
+    planes: Planes
+    lines: Lines
+    compass_deg: _Floats
+    has_areas: bool
+    bad: tuple[BadFeature, ...]
 
 
-def read_catalogue(files: OwnFiles, settings: AzimuthSettings) -> Catalogue:
+def read_catalogue(files: OwnFiles, settings: LabelSettings) -> Catalogue:
     """All that a folder holds.
 
     Raises:
         DataError: If it cannot be used as a whole; names all problems.
     """
+    coco = _read_pixel_labels(files)
+    by_pixels = {name: settings.gsd_m for labels in coco for name in labels.sizes_px}
     layers = read_layers(files)
-    planes = read_planes(layers["planes"])
-    lines = read_lines(layers.get("lines"))
-    places, bad_photos = find_places(files.photos, files.root, layers["planes"].crs, None)
+    usual_crs = layers["planes"].crs if layers else None
+    places, bad_photos = find_places(files.photos, files.root, usual_crs, by_pixels)
     if not places:
         reasons = join_problems([bad.reason for bad in bad_photos])
         raise DataError(f"{TITLE}: none of {len(bad_photos)} photos can be used: {reasons}")
-    spots, homes, outside = _lay_on_photos(places, layers)
-    convention = None
-    if planes.has_azimuth:
-        evidence = _gather_evidence(spots, planes, layers["planes"])
-        convention = find_convention(
-            evidence, planes.azimuth_field, planes.where, settings.convention, settings.north
-        )
-    photos = [_label(spot, layers, planes, lines, convention) for spot in spots]
+    sources = []
+    outside: list[tuple[Layer, _Ints]] = []
+    if layers:
+        source, outside = _lay_vectors(layers, [p for p in places if p.name not in by_pixels])
+        sources.append(source)
+    try:
+        sources += [_lay_pixels(labels, places) for labels in coco]
+    except FileProblem as problem:
+        raise DataError(f"{TITLE}: {problem}") from problem
+    photos, conventions = [], []
+    for source in sources:
+        convention = _settle_convention(source, settings)
+        photos += [_label(spot, source, convention) for spot in source.spots]
+        conventions += [convention] if convention is not None else []
+    order = {place.name: number for number, place in enumerate(places)}
+    photos.sort(key=lambda photo: order[photo.place.name])
+    return Catalogue(
+        tuple(photos),
+        tuple(bad_photos),
+        tuple(bad for source in sources for bad in source.bad),
+        tuple(layer for source in sources for layer in source.layers),
+        tuple(outside),
+        tuple(conventions),
+        tuple(text for source in sources if (text := _why_unlabelled(source))),
+    )
+
+
+def _read_pixel_labels(files: OwnFiles) -> list[CocoLabels]:
+    """The COCO files of a folder, each of photos of its own."""
+    found: list[CocoLabels] = []
+    problems: list[str] = []
+    for path in files.pixel_labels:
+        try:
+            labels = read_coco(path)
+        except FileProblem as problem:
+            problems.append(str(problem))
+            continue
+        for other in found:
+            both = sorted(labels.sizes_px.keys() & other.sizes_px.keys())
+            if both:
+                names = join_problems(both)
+                problems.append(f"{path} and {other.planes.path} both label photos {names}")
+        found.append(labels)
+    if problems:
+        raise DataError(f"{TITLE}: {join_problems(problems)}")
+    return found
+
+
+def _lay_vectors(
+    layers: Mapping[LayerName, Layer], places: Sequence[PhotoPlace]
+) -> tuple[_Source, list[tuple[Layer, _Ints]]]:
+    planes, lines = read_planes(layers["planes"]), read_lines(layers.get("lines"))
+    spots, homes, outside = lay_on_photos(places, layers)
     bad = [feature for layer in layers.values() for feature in layer.bad]
     bad = [
         feature._replace(photo=homes.get((feature.path, feature.layer, feature.fid), ""))
         for feature in (*bad, *planes.bad, *lines.bad)
     ]
-    return Catalogue(
-        tuple(photos),
-        tuple(bad_photos),
+    compass_deg = np.full(len(planes.azimuth_deg), np.nan)
+    has_areas = "areas" in layers
+    ordered = tuple(layers[name] for name in LAYER_NAMES if name in layers)
+    source = _Source(spots, ordered, planes, lines, compass_deg, has_areas, tuple(bad))
+    return source, outside
+
+
+def _lay_pixels(labels: CocoLabels, places: Sequence[PhotoPlace]) -> _Source:
+    layers = [labels.planes] if labels.areas is None else [labels.planes, labels.areas]
+    planes = read_planes(labels.planes)
+    bad = [
+        *(feature for layer in layers for feature in layer.bad),
+        *(feature._replace(photo=labels.photo_of[feature.fid]) for feature in planes.bad),
+    ]
+    return _Source(
+        lay_coco_on_photos(labels, places),
+        tuple(layers),
+        planes,
+        read_lines(None),
+        np.asarray(labels.planes.fields["compass"], np.float64),
+        labels.areas is not None,
         tuple(bad),
-        layers,
-        tuple(outside),
-        convention,
-        "" if planes.has_azimuth or planes.is_flat.all() else _why_unlabelled(planes, layers),
     )
 
 
-def _why_unlabelled(planes: Planes, layers: Mapping[LayerName, Layer]) -> str:
-    layer = layers["planes"]
+def _settle_convention(source: _Source, settings: LabelSettings) -> Convention | None:
+    """What azimuths of a file count from; None where it has none."""
+    if not source.planes.has_azimuth:
+        return None
+    evidence = _gather_evidence(source)
+    field, where = source.planes.azimuth_field, source.planes.where
+    return find_convention(evidence, field, where, settings.convention, settings.north)
+
+
+def _why_unlabelled(source: _Source) -> str:
+    """Why no plane has a direction; empty where some have, or all are flat."""
+    planes, layer = source.planes, source.layers[0]
+    if planes.has_azimuth or planes.is_flat.all() or np.isfinite(source.compass_deg).any():
+        return ""
     where = f"{layer.path}: layer {layer.name}: no plane has a direction, all are some roof"
     if planes.azimuth_field:
         return f"{where}: its field {planes.azimuth_field} is empty"
@@ -150,80 +225,10 @@ def _why_unlabelled(planes: Planes, layers: Mapping[LayerName, Layer]) -> str:
     return f"{where}: got {there}, expected a field such as azimuth_degrees or azimuth"
 
 
-def _lay_on_photos(
-    places: Sequence[PhotoPlace], layers: Mapping[LayerName, Layer]
-) -> tuple[list[_Spot], dict[_Feature, str], list[tuple[Layer, _Ints]]]:
-    """The features on each photo, a photo of each feature, and those that lie on none.
-
-    Raises:
-        DataError: If no plane lies on any photo.
-    """
-    homes: dict[_Feature, str] = {}
-    seen: dict[LayerName, _Flags] = {
-        name: np.zeros(len(layer.geometries), np.bool_) for name, layer in layers.items()
-    }
-    spots: dict[str, _Spot] = {}
-    for crs in systems_of(places):
-        moved, hidden, hidden_features = _move_all(layers, crs)
-        trees = {name: shapely.STRtree(shapes) for name, shapes in moved.items()}
-        hidden_tree = shapely.STRtree(hidden)
-        for place in places:
-            if place.crs != crs:
-                continue
-            ground = place.ground()
-            hits: dict[LayerName, _Ints] = {
-                name: np.sort(tree.query(ground, predicate="intersects"))
-                for name, tree in trees.items()
-            }
-            hidden_hit = hidden_tree.query(ground, predicate="intersects")
-            for name, hit in hits.items():
-                seen[name][hit] = True
-                layer = layers[name]
-                for fid in layer.fids[hit].tolist():
-                    homes.setdefault((layer.path, layer.name, fid), place.name)
-            for number in hidden_hit.tolist():
-                homes.setdefault(hidden_features[number], place.name)
-            nothing = np.zeros(0, np.int64)
-            own = {name: moved[name][hit] for name, hit in hits.items()}
-            empty = np.zeros(0, np.object_)
-            spots[place.name] = _Spot(
-                place,
-                hits["planes"],
-                to_pixels(own["planes"], place),
-                hits.get("lines", nothing),
-                to_pixels(own.get("lines", empty), place),
-                to_pixels(own.get("areas", empty), place),
-                to_pixels(hidden[np.sort(hidden_hit)], place),
-            )
-    if not seen["planes"].any():
-        raise DataError(f"{TITLE}: {explain_nowhere(layers['planes'], places)}")
-    outside = [(layers[name], layers[name].fids[~hit]) for name, hit in seen.items()]
-    ordered = [spots[place.name] for place in places]
-    return ordered, homes, [pair for pair in outside if len(pair[1])]
-
-
-def _move_all(
-    layers: Mapping[LayerName, Layer], crs: str
-) -> tuple[dict[LayerName, _Geometries], _Geometries, list[_Feature]]:
-    """Every layer, the ground set aside and whose it is, in a reference system of photos."""
-    moved: dict[LayerName, _Geometries] = {}
-    hidden, features = [], []
-    for name, layer in layers.items():
-        try:
-            moved[name] = move(layer.geometries, layer.crs, crs)
-            hidden.append(move(np.array(layer.hidden, dtype=np.object_), layer.crs, crs))
-            features += [(layer.path, layer.name, fid) for fid in layer.hidden_fids]
-        except GroundError as error:
-            raise DataError(
-                f"{TITLE}: {layer.path}: layer {layer.name}: {error}; "
-                "export it in the reference system of the photos"
-            ) from error
-    return moved, np.concatenate(hidden), features
-
-
-def _gather_evidence(spots: Sequence[_Spot], planes: Planes, layer: Layer) -> Evidence:
+def _gather_evidence(source: _Source) -> Evidence:
     """The planes of some photos whose outlines tell a direction, each once."""
-    labelled = [spot for spot in spots if np.isfinite(planes.azimuth_deg[spot.planes]).any()]
+    planes, layer = source.planes, source.layers[0]
+    labelled = [spot for spot in source.spots if np.isfinite(planes.azimuth_deg[spot.planes]).any()]
     found: dict[int, tuple[float, float, float]] = {}
     for spot in spread(labelled, _NUM_ASKED):
         facing = facing_deg(spot.polygons, spot.place.gsd_m) + spot.place.north_deg
@@ -244,30 +249,26 @@ def _grid_north(layer: Layer, planes: _Ints) -> float:
         return 0.0  # a plane of a site: its grid is all the north there is
 
 
-def _label(
-    spot: _Spot,
-    layers: Mapping[LayerName, Layer],
-    planes: Planes,
-    lines: Lines,
-    convention: Convention | None,
-) -> PhotoRoofs:
+def _label(spot: Spot, source: _Source, convention: Convention | None) -> PhotoRoofs:
     """A photo's shapes with what is known of them."""
     order = np.argsort(-shapely.area(spot.polygons), kind="stable")
     polygons, ids = spot.polygons[order], spot.planes[order]
-    azimuth_deg = planes.azimuth_deg[ids]
+    azimuth_deg = np.full(len(ids), np.nan)
     if convention is not None and len(ids):
-        grid_deg = np.full(len(ids), _grid_north(layers["planes"], ids))
-        azimuth_deg = convention.to_true(azimuth_deg, grid_deg) - spot.place.north_deg
+        grid_deg = np.full(len(ids), _grid_north(source.layers[0], ids))
+        azimuth_deg = convention.to_true(source.planes.azimuth_deg[ids], grid_deg)
+    azimuth_deg = np.where(np.isnan(azimuth_deg), source.compass_deg[ids], azimuth_deg)
+    is_flat = source.planes.is_flat[ids]
     roofs = Roofs(
         planes=Shapes.of(polygons),
-        azimuth_deg=azimuth_deg,
-        is_flat=planes.is_flat[ids],
+        azimuth_deg=np.where(is_flat, np.nan, azimuth_deg - spot.place.north_deg),
+        is_flat=is_flat,
         has_lines=_find_lined(polygons, spot.line_shapes, spot.place.gsd_m),
         hidden=Shapes.of(spot.hidden),
-        areas=Shapes.of(spot.areas) if "areas" in layers else None,
+        areas=Shapes.of(spot.areas) if source.has_areas else None,
         lines=Shapes.of(spot.line_shapes),
-        line_kinds=lines.kinds[spot.lines],
-        drawn_kinds=lines.drawn_kinds,
+        line_kinds=source.lines.kinds[spot.lines],
+        drawn_kinds=source.lines.drawn_kinds,
     )
     return PhotoRoofs(spot.place, roofs)
 

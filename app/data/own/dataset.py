@@ -24,8 +24,8 @@ from app.data.files.problems import FileProblem
 from app.data.files.rasters import OpenRasters
 from app.data.own.catalogue import (
     BY_OUTLINES,
-    AzimuthSettings,
     Catalogue,
+    LabelSettings,
     describe_bad,
     read_catalogue,
 )
@@ -83,7 +83,7 @@ class OwnDataset(Dataset[Sample]):
         self,
         root: Path,
         split: Split,
-        azimuth: AzimuthSettings = BY_OUTLINES,
+        azimuth: LabelSettings = BY_OUTLINES,
         seed: int = 0,
         max_bad_fraction: float = 0.05,
     ) -> None:
@@ -136,7 +136,9 @@ class OwnDataset(Dataset[Sample]):
         scratch_dir: Path,  # noqa: ARG003
     ) -> Self:
         """As DatasetReader.open."""
-        settings = AzimuthSettings(hyperparameters.own_azimuth, hyperparameters.own_north)
+        settings = LabelSettings(
+            hyperparameters.own_azimuth, hyperparameters.own_north, hyperparameters.own_gsd_m
+        )
         seed, max_bad = hyperparameters.seed, hyperparameters.max_bad_fraction
         reader = cls(root, split, settings, seed, max_bad)
         if split == "train":
@@ -151,12 +153,11 @@ class OwnDataset(Dataset[Sample]):
     def tell(self) -> None:
         """Say in the log what was found, assumed and set aside."""
         logger.info("%s: %s", TITLE, self.splits.how)
-        convention = self.catalogue.convention
-        if convention is not None:
+        for convention in self.catalogue.conventions:
             text = "%s: azimuths are %s, from %s north: %s"
             logger.info(text, TITLE, convention.name, convention.north, convention.why)
-        if self.catalogue.unlabelled:
-            logger.warning("%s: %s", TITLE, self.catalogue.unlabelled)
+        for unlabelled in self.catalogue.unlabelled:
+            logger.warning("%s: %s", TITLE, unlabelled)
         for first, second, own, other in self.splits.close:
             logger.warning(
                 "%s: splits %s and %s share ground or stand closer than 20 m, such as photos %s "
@@ -275,14 +276,15 @@ class _Shifted(NamedTuple):
 def find_labels(catalogue: Catalogue, files: OwnFiles) -> dict[TaskName, tuple[str, ...]]:
     """The class names that a folder can teach, by task."""
     roofs = [photo.roofs for photo in catalogue.photos]
+    has_areas = any(each.areas is not None for each in roofs)
     has_azimuth = any(np.isfinite(each.azimuth_deg).any() for each in roofs)
     segments = [
         *(BIN_NAMES if has_azimuth else ()),
         *(("flat",) if any(each.is_flat.any() for each in roofs) else ()),
-        *((BACKGROUND_NAME,) if "areas" in catalogue.layers else ()),
+        *((BACKGROUND_NAME,) if has_areas else ()),
     ]
     drawn = {kind for each in roofs for kind in each.drawn_kinds}
-    if "areas" in catalogue.layers:
+    if has_areas:
         drawn.add(EAVE)
     lines = [kind for i, kind in enumerate(LINE_KINDS) if i in drawn or (has_azimuth and i != EAVE)]
     heights = find_task("depth").class_names if files.heights else ()
@@ -339,7 +341,7 @@ _catalogues: dict[tuple[object, ...], Catalogue] = {}
 
 
 def _read_once(
-    files: OwnFiles, azimuth: AzimuthSettings, stamps: tuple[tuple[str, int, int], ...]
+    files: OwnFiles, azimuth: LabelSettings, stamps: tuple[tuple[str, int, int], ...]
 ) -> Catalogue:
     key = (files.root, azimuth, stamps)
     if key not in _catalogues:

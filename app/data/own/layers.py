@@ -65,9 +65,10 @@ class Layer:
     """The features of a layer that can be drawn.
 
     Attributes:
+        kind: What it holds.
         path: Its file.
         name: What the file calls it.
-        crs: Coordinate reference system as text.
+        crs: Coordinate reference system as text; empty for pixels.
         geometries: (N,) valid polygons, or lines.
         fids: (N,) ids.
         fields: Values by name, (N,) each.
@@ -77,6 +78,7 @@ class Layer:
         num_features: How many features there are, bad ones included.
     """
 
+    kind: LayerName
     path: Path
     name: str
     crs: str
@@ -89,8 +91,18 @@ class Layer:
     num_features: int = 0
 
 
-class _Stored(NamedTuple):
-    """A layer as it is stored."""
+class Stored(NamedTuple):
+    """A layer as it is stored.
+
+    Attributes:
+        path: Its file.
+        name: What the file calls it.
+        crs: Coordinate reference system as text; None where none is named.
+        geometries: (N,) shapes, None where there is none or it cannot be read.
+        readable: (N,) whether it could be read.
+        fids: (N,) ids.
+        fields: Values by name, (N,) each.
+    """
 
     path: Path
     name: str
@@ -100,7 +112,8 @@ class _Stored(NamedTuple):
     fids: _Ints
     fields: Mapping[str, npt.NDArray[Any]]
 
-    def take(self, chosen: npt.NDArray[np.bool_]) -> "_Stored":
+    def take(self, chosen: npt.NDArray[np.bool_]) -> "Stored":
+        """Some of the features."""
         fields = {name: values[chosen] for name, values in self.fields.items()}
         return self._replace(
             geometries=self.geometries[chosen],
@@ -117,7 +130,7 @@ def read_layers(files: OwnFiles) -> dict[LayerName, Layer]:
         DataError: If a file cannot be read, there are no planes, a layer is there twice, or one
             names no reference system; names all problems.
     """
-    stored: dict[LayerName, _Stored] = {}
+    stored: dict[LayerName, Stored] = {}
     problems: list[str] = []
     for path, names in files.vectors.items():
         try:
@@ -139,10 +152,10 @@ def read_layers(files: OwnFiles) -> dict[LayerName, Layer]:
         problems.append(f"no layer of planes in {join_problems([str(p) for p in files.vectors])}")
     if problems:
         raise DataError(f"{TITLE}: {join_problems(problems)}")
-    return {name: _check(found, _DIMENSIONS[name]) for name, found in stored.items()}
+    return {name: check_layer(found, name) for name, found in stored.items()}
 
 
-def _read_file(path: Path, names: Sequence[LayerName]) -> dict[LayerName, _Stored]:
+def _read_file(path: Path, names: Sequence[LayerName]) -> dict[LayerName, Stored]:
     """The layers of a file that may hold some.
 
     Raises:
@@ -180,7 +193,7 @@ def _check_parts(path: Path) -> None:
         raise FileProblem(path, got, "all of its files", "copy them beside it")
 
 
-def _read_stored(path: Path, layer: str) -> _Stored:
+def _read_stored(path: Path, layer: str) -> Stored:
     num_stored = pyogrio.read_info(path, layer=layer, force_feature_count=True)["features"]
     meta, fids, wkb, columns = pyogrio.raw.read(path, layer=layer, return_fids=True, force_2d=True)
     # GDAL takes a file that ends between two features for a whole one.
@@ -191,18 +204,24 @@ def _read_stored(path: Path, layer: str) -> _Stored:
     geometries = shapely.from_wkb(wkb, on_invalid="ignore")
     readable = ~shapely.is_missing(geometries) | np.array([item is None for item in wkb], np.bool_)
     fields = dict(zip(map(str, meta["fields"]), columns, strict=True))
-    return _Stored(path, layer, meta["crs"], geometries, readable, np.asarray(fids), fields)
+    return Stored(path, layer, meta["crs"], geometries, readable, np.asarray(fids), fields)
 
 
-def _split(stored: _Stored) -> dict[LayerName, _Stored]:
+def _split(stored: Stored) -> dict[LayerName, Stored]:
     """A layer that may hold polygons, which are planes, and lines."""
     is_line = shapely.get_dimensions(stored.geometries) == 1
-    layers: dict[LayerName, _Stored] = {"planes": stored.take(~is_line)}
+    layers: dict[LayerName, Stored] = {"planes": stored.take(~is_line)}
     return {**layers, "lines": stored.take(is_line)} if is_line.any() else layers
 
 
-def _check(stored: _Stored, dimension: int) -> Layer:
-    """The features that can be drawn, and why the others cannot."""
+def check_layer(stored: Stored, kind: LayerName) -> Layer:
+    """The features that can be drawn, and why the others cannot.
+
+    Args:
+        stored: The layer as it is stored.
+        kind: What it holds.
+    """
+    dimension = _DIMENSIONS[kind]
     geometries = stored.geometries
     bad: list[BadFeature] = []
     hidden: list[tuple[Any, int]] = []
@@ -232,6 +251,7 @@ def _check(stored: _Stored, dimension: int) -> Layer:
     kept = stored.take(good)
     hidden = [(geometry, fid) for geometry, fid in hidden if not geometry.is_empty]
     return Layer(
+        kind,
         stored.path,
         stored.name,
         stored.crs or "",

@@ -62,7 +62,10 @@ class PhotoPlace(NamedTuple):
 
 
 def find_places(
-    photos: Mapping[str, Path], root: Path, usual_crs: str | None, assumed_gsd_m: float | None
+    photos: Mapping[str, Path],
+    root: Path,
+    usual_crs: str | None,
+    assumed_gsd_m: Mapping[str, float],
 ) -> tuple[list[PhotoPlace], list[BadFile]]:
     """Where photos lie, and which cannot be used.
 
@@ -70,8 +73,8 @@ def find_places(
         photos: By name.
         root: The dataset's folder; a symlink must not lead outside it.
         usual_crs: Reference system of photos that name none: that of the shapes.
-        assumed_gsd_m: Metres per pixel of photos without georeference; None where these cannot
-            be used.
+        assumed_gsd_m: Metres per pixel of photos without georeference, by name; others cannot be
+            used.
     """
     names = list(photos)
 
@@ -79,7 +82,7 @@ def find_places(
         name, path = names[number], photos[names[number]]
         try:
             header = read_header(path, root, PHOTO_REMEDY)
-            return _place(name, header, usual_crs, assumed_gsd_m)
+            return _place(name, header, usual_crs, assumed_gsd_m.get(name))
         except FileProblem as problem:
             return BadFile(name, path, str(problem.to_sample_error(TITLE, name)))
 
@@ -97,7 +100,7 @@ def _place(
     raster = StoredRaster(header.path, header.height_px, header.width_px, turn, size_bytes)
     if georeference is None:
         if assumed_gsd_m is None:
-            remedy = "export it with one, or with a world file beside it"
+            remedy = "export it with one or with a world file, or label its pixels in a COCO file"
             raise FileProblem(header.path, "a photo without georeference", "one", remedy)
         assumed = f"no georeference, taken as {assumed_gsd_m} m per pixel"
         return PhotoPlace(name, raster, assumed_gsd_m, assumed=assumed)

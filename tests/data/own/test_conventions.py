@@ -10,7 +10,7 @@ import rasterio
 from app.base.azimuth import degrees_to_class
 from app.base.errors import DataError
 from app.data.geometry import Pose, cut_window
-from app.data.own.catalogue import AzimuthSettings
+from app.data.own.catalogue import LabelSettings
 from app.data.own.dataset import OwnDataset
 from app.data.sample import drawn
 from tests.support.own import hip_roof, place_of, write_layer, write_rid_as_own, write_village
@@ -43,7 +43,7 @@ def test_every_convention_and_either_north_is_found_and_gives_the_same_labels(
     to_true = GRID_NORTH_DEG if north == "true" else 0.0
     write_village(tmp_path, to_stored=lambda bearing: STORED[name](bearing + to_true))
     dataset = OwnDataset(tmp_path, "all")
-    found = dataset.catalogue.convention
+    (found,) = dataset.catalogue.conventions
     assert (found.name, found.north) == (name, north)
     for number, photo in enumerate(dataset.catalogue.photos):
         # Large planes come first, so bearings are compared as sets.
@@ -64,7 +64,7 @@ def test_directions_that_nothing_explains_are_refused_with_the_rates(tmp_path):
 
 def test_a_setting_is_taken_as_given(tmp_path):
     write_village(tmp_path)
-    dataset = OwnDataset(tmp_path, "all", AzimuthSettings("south0", "grid"))
+    dataset = OwnDataset(tmp_path, "all", LabelSettings("south0", "grid"))
     opposite = in_order(np.add(hip_roof(0, 0, 25.0)[1], 180))
     found = dataset.catalogue.photos[1].roofs.azimuth_deg
     assert in_order(found) == pytest.approx(opposite, abs=1e-3)
@@ -79,7 +79,7 @@ def test_too_few_outlines_need_a_setting_but_for_names_that_mean_one_thing(tmp_p
         OwnDataset(tmp_path, "all")
     write_layer(tmp_path / "planes.geojson", planes, azimuth_degrees=bearings)
     dataset = OwnDataset(tmp_path, "all")
-    assert dataset.catalogue.convention.name == "compass"
+    assert dataset.catalogue.conventions[0].name == "compass"
 
 
 def test_radians_are_refused(tmp_path):
@@ -95,8 +95,8 @@ def test_radians_are_refused(tmp_path):
 def test_rids_own_table_gives_rids_masks_in_any_format_and_reference_system(tmp_path, suffix, crs):
     masks = write_rid_as_own(tmp_path / "own", suffix, crs)
     dataset = OwnDataset(tmp_path / "own", "all")
-    assert dataset.catalogue.convention.name == "south0"
-    assert dataset.catalogue.convention.north == "true"
+    assert dataset.catalogue.conventions[0].name == "south0"
+    assert dataset.catalogue.conventions[0].north == "true"
     assert not dataset.catalogue.bad_features
     num_px = num_same = 0
     for i, sample_id in enumerate(dataset.sample_ids):

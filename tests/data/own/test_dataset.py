@@ -13,7 +13,7 @@ from rasterio import Affine
 from app.base.errors import DataError, SampleError
 from app.data.datasets import open_datasets, read_train_batches
 from app.data.geometry import resample_whole
-from app.data.own.catalogue import AzimuthSettings
+from app.data.own.catalogue import LabelSettings
 from app.data.own.dataset import OwnDataset
 from app.data.sample import drawn
 from app.settings.texts import parse_hyperparameters
@@ -109,7 +109,7 @@ def test_planes_and_lines_may_stand_in_one_layer(tmp_path, village):
         kind=[*[""] * len(planes), "ridge"],
     )
     dataset = OwnDataset(tmp_path, "all")
-    assert dataset.catalogue.layers["lines"].num_features == 1
+    assert [layer.num_features for layer in dataset.catalogue.layers] == [24, 1]
     assert not dataset.catalogue.bad_features
 
 
@@ -302,7 +302,7 @@ def test_a_list_of_splits_is_kept_and_closeness_said(tmp_path, caplog):
 def test_too_little_ground_is_said(tmp_path):
     write_village(tmp_path, num_photos=1)
     with pytest.raises(DataError, match="too little ground to split by place"):
-        OwnDataset(tmp_path, "train", AzimuthSettings("compass", "grid"))
+        OwnDataset(tmp_path, "train", LabelSettings("compass", "grid"))
 
 
 def test_planes_without_a_field_of_azimuths_are_said(tmp_path, caplog):
