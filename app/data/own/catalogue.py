@@ -8,13 +8,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import shapely
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from app.base.errors import DataError, join_problems
 from app.data.files.ground import GroundError
 from app.data.files.problems import FileProblem
 from app.data.own.azimuth import Convention, Evidence, find_convention
+from app.data.own.clusters import find_clusters
 from app.data.own.coco import CocoLabels, read_coco
 from app.data.own.drawing import Roofs
 from app.data.own.facing import facing_deg
@@ -279,10 +278,7 @@ def _find_lined(polygons: _Geometries, lines: _Geometries, gsd_m: float) -> _Fla
     if not len(polygons) or not len(lines):
         return lined
     tree = shapely.STRtree(polygons)
-    first, second = tree.query(polygons, predicate="dwithin", distance=_ROOF_GAP_M / gsd_m)
-    size = (len(polygons), len(polygons))
-    touching = coo_array((np.ones(len(first)), (first, second)), shape=size)
-    _, roof = connected_components(touching, directed=False)
+    roof = find_clusters(tree, _ROOF_GAP_M / gsd_m)
     _, plane = tree.query(lines, predicate="dwithin", distance=_LINE_REACH_M / gsd_m)
     return np.isin(roof, roof[plane])
 

@@ -7,9 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyogrio
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
 from shapely.geometry.base import BaseGeometry
 
 from app.base.errors import DataError, join_problems, printable
@@ -161,6 +159,10 @@ def _read_file(path: Path, names: Sequence[LayerName]) -> dict[LayerName, Stored
     Raises:
         FileProblem: If it cannot be read, or holds none of them.
     """
+    # Late: a run without own roofs need not hold a second GDAL in memory.
+    import pyogrio
+    from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
+
     _check_parts(path)
     try:
         there = [str(name) for name, _ in pyogrio.list_layers(path)]
@@ -194,6 +196,8 @@ def _check_parts(path: Path) -> None:
 
 
 def _read_stored(path: Path, layer: str) -> Stored:
+    import pyogrio
+
     num_stored = pyogrio.read_info(path, layer=layer, force_feature_count=True)["features"]
     meta, fids, wkb, columns = pyogrio.raw.read(path, layer=layer, return_fids=True, force_2d=True)
     # GDAL takes a file that ends between two features for a whole one.

@@ -10,14 +10,13 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 import shapely
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from app.base.errors import DataError, join_problems, printable
 from app.data.files.ground import GroundError
 from app.data.files.listing import read_list
 from app.data.files.names import listed_name
 from app.data.own.catalogue import PhotoRoofs
+from app.data.own.clusters import find_clusters
 from app.data.own.layout import PHOTO_ENDINGS, TITLE, OwnFiles
 from app.data.own.places import PhotoPlace, move
 
@@ -189,10 +188,7 @@ def _split_by_clusters(
     """Clusters of photos that stand apart, dealt out whole; None where there are too few."""
     clusters = np.arange(len(places))
     if grounds is not None:
-        tree = shapely.STRtree(grounds)
-        first, second = tree.query(grounds, predicate="dwithin", distance=MIN_APART_M)
-        near = coo_array((np.ones(len(first)), (first, second)), shape=(len(places), len(places)))
-        _, clusters = connected_components(near, directed=False)
+        clusters = find_clusters(shapely.STRtree(grounds), MIN_APART_M)
     names: dict[int, str] = {}
     for cluster, place in zip(clusters.tolist(), places, strict=True):
         names[cluster] = min(place.name, names.get(cluster, place.name))
