@@ -72,11 +72,13 @@ class OwnDataset(Dataset[Sample]):
         span_m: The smaller side that half of the photos do not reach, metres.
         assumed_scale: What was taken for granted of the photos' scale; empty if nothing.
         labels: Class names by labelled task.
+        height_scale: None: heights are metres above ground.
         catalogue: All that the folder holds.
         splits: All splits.
     """
 
     name: ClassVar[DatasetName] = "own"
+    height_scale: ClassVar[None] = None
     title: ClassVar[str] = TITLE
 
     def __init__(
@@ -173,6 +175,16 @@ class OwnDataset(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self._cells)
+
+    def extent_m(self, index: int) -> tuple[float, float]:
+        """As Reader.extent_m."""
+        cell = self._cells[index]
+        gsd_m = self._photos[cell.part.photo].place.gsd_m
+        return cell.window.height * gsd_m, cell.window.width * gsd_m
+
+    def stored_labels(self, index: int) -> Mapping[TaskName, npt.NDArray[np.float32]]:  # noqa: ARG002
+        """None: heights are checked when they are read, and lines are no pixels."""
+        return {}
 
     def path(self, index: int) -> Path:
         """The photo of a sample."""

@@ -11,7 +11,7 @@ import torch
 from rasterio import Affine
 
 from app.base.errors import DataError, SampleError
-from app.data.datasets import open_datasets, read_train_batches
+from app.data.datasets import TrainBatches, open_datasets
 from app.data.geometry import resample_whole
 from app.data.own.catalogue import LabelSettings
 from app.data.own.dataset import OwnDataset
@@ -241,9 +241,8 @@ def test_a_folder_trains_with_no_other_setting(tmp_path):
     write_village(tmp_path / "own")
     hyperparameters = parse_hyperparameters({"num_workers": "0", "crop_size_px": "128"})
     datasets = open_datasets({"own": tmp_path / "own"}, hyperparameters, tmp_path)
-    batch = next(
-        read_train_batches(datasets, hyperparameters, datasets.train_order(hyperparameters))
-    )
+    order = datasets.train_order(hyperparameters)
+    batch = next(TrainBatches(datasets, hyperparameters, order))
     assert batch["segments"].shape == (8, 128, 128)
     assert (batch["segments"] < 16).any()
     assert {1} <= set(batch["lines"].unique().tolist())
