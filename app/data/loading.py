@@ -23,7 +23,7 @@ from app.data.geometry import SAME_GSD_TOLERANCE, pixel_ratio, size_at
 from app.data.order import ALONE, SampleKey, Shard, TrainSource
 from app.data.photos import LargePhoto, Photo, ReadyPhoto
 from app.data.reader import Reader
-from app.data.sample import PLANES, BadFile, Planes, Sample, drawn, make_planes
+from app.data.sample import PLANES, BadFile, Planes, Sample, make_planes
 from app.data.transforms import EvalTransform, TrainTransform
 from app.data.waiting import PatientReader, wait_for
 from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
@@ -121,7 +121,7 @@ class EvalDataset(Dataset[tuple[Sample | None, BadFiles] | int]):
             height, width = sample["image"].shape[-2:]
             size = size_at(height, width, pixel_ratio(sample, self.transform.gsd_m))
             if max(size) > self.window_px:
-                return LargePhoto(drawn(sample), self.transform), {}
+                return LargePhoto(sample, self.transform), {}
             return ReadyPhoto(self.transform(sample), sample["sample_id"]), {}
         except SampleError as error:
             return None, {self.reader.name: [BadFile(error.sample_id, error.path, str(error))]}

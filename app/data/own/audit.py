@@ -143,15 +143,18 @@ def _check_overlaps(report: AuditReport, layer: Layer) -> None:
     area = shapely.area(planes)
     share = shared / np.minimum(area[first], area[second])
     of_both = shared / (area[first] + area[second] - shared)
-    partial = (share > _LOW_OVERLAP) & (share < _HIGH_OVERLAP)
-    for i in np.flatnonzero(partial | (of_both > _SAME_SHARE)):
+    is_odd = (share < _HIGH_OVERLAP) | (of_both > _SAME_SHARE)
+    for i in np.flatnonzero(share > _LOW_OVERLAP):
         fids = int(layer.fids[first[i]]), int(layer.fids[second[i]])
         what = (
             f"{layer.path}: layer {layer.name}: features {fids[0]} and {fids[1]} overlap on "
             f"{share[i]:.0%} of the smaller one"
         )
         remedy = "the smaller one is drawn on top; cut one of them, or remove it"
-        report.add("warning", "overlapping features", layer.path, what, remedy)
+        if is_odd[i]:
+            report.add("warning", "overlapping features", layer.path, what, remedy)
+        else:
+            report.add("info", "overlapping features", layer.path, f"{what}, as a dormer does")
 
 
 def _check_copies(report: AuditReport, reader: OwnDataset) -> None:

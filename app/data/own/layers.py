@@ -147,7 +147,8 @@ def read_layers(files: OwnFiles) -> dict[LayerName, Layer]:
                 f"`ogr2ogr -a_srs EPSG:CODE {name}.gpkg {found.path.name}`"
             )
     if files.vectors and "planes" not in stored and not problems:
-        problems.append(f"no layer of planes in {join_problems([str(p) for p in files.vectors])}")
+        paths = join_problems([str(path) for path in files.vectors])
+        problems.append(f"no layer of planes in {paths}; call the layer of roof planes planes")
     if problems:
         raise DataError(f"{TITLE}: {join_problems(problems)}")
     return {name: check_layer(found, name) for name, found in stored.items()}

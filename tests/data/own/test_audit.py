@@ -43,10 +43,11 @@ def test_findings_name_features_pairs_and_photos(tmp_path, audit):
     north_plane = planes[4]
     half = shapely.transform(north_plane, lambda points: np.add(points, (0, -1.5)))
     far = shapely.box(EAST + 900, NORTH, EAST + 905, NORTH + 5)
+    small = planes[8].representative_point().buffer(0.3)
     write_layer(
         root / "planes.gpkg",
-        [*planes, north_plane, half, far, None],
-        azimuth=[*bearings, 25.0, 25.0, 0.0, 0.0],
+        [*planes, north_plane, half, far, None, small],
+        azimuth=[*bearings, 25.0, 25.0, 0.0, 0.0, 50.0],
     )
     write_photo(root / "photos/near.tif", EAST + 24.5, NORTH)
     (root / "photos/5.tif").write_bytes(b"")
@@ -59,10 +60,14 @@ def test_findings_name_features_pairs_and_photos(tmp_path, audit):
     assert what.endswith("planes.gpkg: layer planes, feature 28: got no geometry")
     # 27, far away; and the roof of the photo that cannot be read.
     (outside,) = found(report, "outside of all photos")
-    assert "5 of 28 features lie on no photo: 21, 22, 23, 24, 27" in outside[2]
+    assert "5 of 29 features lie on no photo: 21, 22, 23, 24, 27" in outside[2]
     overlaps = [what.split(": ")[-1] for _, _, what in found(report, "overlapping features")]
     assert "features 5 and 25 overlap on 100% of the smaller one" in overlaps
     assert any(what.startswith("features 5 and 26 overlap on") for what in overlaps)
+    dormer = [line for line in found(report, "overlapping features") if line[0] == "info"]
+    assert [what.split(": ")[-1] for _, _, what in dormer] == [
+        "features 9 and 29 overlap on 100% of the smaller one, as a dormer does"
+    ]
     assert "photos 0 and near" in only(report, "splits overlap")[2]
     assert [what for _, _, what in found(report, "in no list")] == [
         "splits.csv does not name photo 3",

@@ -11,11 +11,15 @@ import torch
 from rasterio import Affine
 
 from app.base.errors import DataError, SampleError
+from app.base.window import Window
 from app.data.datasets import TrainBatches, open_datasets
 from app.data.geometry import resample_whole
+from app.data.loading import EvalDataset
 from app.data.own.catalogue import LabelSettings
 from app.data.own.dataset import OwnDataset
+from app.data.photos import LargePhoto
 from app.data.sample import drawn
+from app.data.transforms import EvalTransform
 from app.settings.texts import parse_hyperparameters
 from tests.support.fakes import write_raster
 from tests.support.own import (
@@ -31,6 +35,7 @@ from tests.support.own import (
     write_photo,
     write_village,
 )
+from tests.support.paths import SHARED_DATA
 from tests.support.samples import check_sample
 
 
@@ -314,3 +319,27 @@ def test_planes_without_a_field_of_azimuths_are_said(tmp_path, caplog):
         "no plane has a direction, all are some roof: got richtung, expected a field" in caplog.text
     )
     assert set(np.unique(drawn(dataset[0])["segments"]).tolist()) == {18, 255}
+
+
+def test_a_cell_larger_than_a_window_is_validated_in_parts_with_the_same_labels(tmp_path):
+    large_photo(tmp_path)
+    reader = OwnDataset(tmp_path, "val")
+    transform = EvalTransform(gsd_m=0.1)
+    whole = transform(reader[0])
+    photo, _ = EvalDataset(reader, transform, window_px=64).open_photo(0)
+    assert isinstance(photo, LargePhoto)
+    part = photo.read_targets(Window(3, 5, 60, 70))
+    for name in ("segments", "lines"):
+        assert torch.equal(part[name], whole[name][..., 3:63, 5:75]), name
+
+
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="no real roofs at ../shared/data")
+@pytest.mark.parametrize("name", ["own_invercargill", "own_german_gables"])
+def test_real_roofs_are_compass_directions_and_whole(name):
+    dataset = OwnDataset(SHARED_DATA / name, "val")
+    (convention,) = dataset.catalogue.conventions
+    assert (convention.name, convention.north) == ("compass", "true")
+    assert not dataset.catalogue.bad_features
+    assert not dataset.missing
+    assert not dataset.splits.close
+    check_sample(drawn(dataset[0]))
