@@ -335,8 +335,12 @@ def test_a_cell_larger_than_a_window_is_validated_in_parts_with_the_same_labels(
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="no real roofs at ../shared/data")
 @pytest.mark.parametrize("name", ["own_invercargill", "own_german_gables"])
-def test_real_roofs_are_compass_directions_and_whole(name):
-    dataset = OwnDataset(SHARED_DATA / name, "val")
+def test_real_roofs_are_compass_directions_and_whole(tmp_path, name):
+    shutil.copy(SHARED_DATA / name / "roofs.gpkg", tmp_path)
+    (tmp_path / "photos").mkdir()
+    for path in sorted((SHARED_DATA / name / "photos").iterdir())[:40]:
+        shutil.copy(path, tmp_path / "photos")
+    dataset = OwnDataset(tmp_path, "val")
     (convention,) = dataset.catalogue.conventions
     assert (convention.name, convention.north) == ("compass", "true")
     assert not dataset.catalogue.bad_features
