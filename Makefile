@@ -29,12 +29,12 @@ setup: .venv/.complete  ## Make .venv with every package of locks/dev.lock (down
 	@touch $@
 
 # make exports these variables to the script as they were given.
-train: setup  ## Train on a synthetic sample; RID=DIR ROOFLINE=DIR AIRS=DIR: on these; SET="key=value ..."
+train: setup  ## Train on a synthetic sample; RID=DIR ROOFLINE=DIR AIRS=DIR OWN=DIR: on these; SET="key=value ..."
 	@scripts/train_local.sh
 
 phases: setup  ## Train on ten samples, then on more, up to all data; writes docs/phases.md; RID=, SET= as for train
 	$(python) -m app phases --base-dir local/phases --docs docs/phases.md \
-	    $(if $(RID),--rid "$(RID)") $(if $(ROOFLINE),--roofline "$(ROOFLINE)") $(if $(AIRS),--airs "$(AIRS)") \
+	    $(if $(RID),--rid "$(RID)") $(if $(ROOFLINE),--roofline "$(ROOFLINE)") $(if $(AIRS),--airs "$(AIRS)") $(if $(OWN),--own "$(OWN)") \
 	    $(foreach setting,$(SET),--set "$(setting)")
 
 # A file's tests stay together, for the fixtures they share. One more than there are cores, since

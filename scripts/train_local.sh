@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `make train`: the container's job without Docker, in a copy of the /opt/ml tree under local/.
-#   RID=DIR ROOFLINE=DIR AIRS=DIR   data as downloaded; without any, synthetic data, written once
+#   RID=DIR ROOFLINE=DIR AIRS=DIR   data as downloaded; OWN=DIR one's own (docs/datasets.md)
+#   without any                     synthetic data, written once
 #   SET="key=value ..."             hyperparameters
 # Every choice of data and settings has a tree of its own, so that runs can be compared and the same
 # call resumes where the last one ended.
@@ -13,7 +14,7 @@ read -r -d '' -a settings <<<"${SET:-}" || true # of several lines, too
 
 name=
 datasets=()
-for dataset in rid roofline airs; do
+for dataset in rid roofline airs own; do
     variable=${dataset^^}
     dir=${!variable:-}
     [ -n "$dir" ] || continue

@@ -6,7 +6,7 @@ Imports nothing, so that process 1 and every command's options can read it.
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-DatasetName = Literal["rid", "roofline", "airs"]
+DatasetName = Literal["rid", "roofline", "airs", "own"]
 
 
 class DatasetRow(NamedTuple):
@@ -27,6 +27,7 @@ DATASETS: Final[Mapping[DatasetName, DatasetRow]] = {
     "rid": DatasetRow("RID", reads_windows=False),
     "roofline": DatasetRow("Roofline", reads_windows=True),
     "airs": DatasetRow("AIRS", reads_windows=True),
+    "own": DatasetRow("Own roofs", reads_windows=True),
 }
 DATASET_NAMES: Final[tuple[DatasetName, ...]] = tuple(DATASETS)
 DATASET_TITLES: Final[Mapping[DatasetName, str]] = {

@@ -35,6 +35,8 @@ from app.data.order import (
     choose_indices,
     samples_of_one_pass,
 )
+from app.data.own.audit import audit_own
+from app.data.own.dataset import OwnDataset
 from app.data.quarantine import Quarantine
 from app.data.reader import DatasetReader, Reader, Split, TrainReader, spread
 from app.data.rid.audit import audit_rid
@@ -65,6 +67,7 @@ DATASET_PARTS: Final[Mapping[DatasetName, DatasetParts]] = {
     "rid": DatasetParts(RidDataset, audit_rid),
     "roofline": DatasetParts(RooflineDataset, audit_roofline),
     "airs": DatasetParts(AirsDataset, audit_airs),
+    "own": DatasetParts(OwnDataset, audit_own),
 }
 
 

@@ -2,7 +2,8 @@
 
 One affine map per window. Photos are averaged over areas before they are turned, so that nothing
 aliases; labels keep their values (nearest); centre lines are moved as points, so that no gap opens
-and nothing is drawn twice. Beyond the photo there is its reflection, with unknown labels.
+and nothing is drawn twice. Labels that are shapes are drawn last. Beyond the photo there is its
+reflection, with unknown labels.
 """
 
 import math
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 
 from app.base.azimuth import NUM_BINS
 from app.base.tasks import IGNORE_INDEX, segments_after_turns
-from app.data.sample import TARGETS, PlaneName, Sample, make_planes
+from app.data.sample import TARGETS, PlaneName, Sample, View, draw_known, drawn, make_planes
 
 # RID has 0.099 m where 0.1 m is asked for: resampling would blur every photo and gain nothing.
 SAME_GSD_TOLERANCE = 0.03
@@ -127,10 +128,10 @@ def cut_window(
 
 
 def resample_whole(sample: Sample, gsd_m: float) -> Sample:
-    """The whole sample at another ground sampling distance; itself where that is the same."""
+    """The whole sample at another ground sampling distance; drawn only where that is the same."""
     ratio = pixel_ratio(sample, gsd_m)
     if ratio == 1:
-        return sample
+        return drawn(sample)
     height, width = sample["image"].shape[-2:]
     size = size_at(height, width, ratio)
     return _warp(sample, _Frame(Pose(), (height / 2, width / 2), size, ratio), gsd_m)
@@ -204,6 +205,14 @@ class _Frame:
         middle = np.array([self.size[1] / 2, self.size[0] / 2])
         return np.column_stack((linear, centre - linear @ middle))
 
+    def view(self, box: _Box, gsd_m: float) -> View:
+        """The window, for shapes given in pixels of the photo."""
+        height, width = self.scaled_size(box)
+        scale = np.array([[width / box.width], [height / box.height]])
+        to_photo = self.to_scaled(box, (height, width)) / scale
+        to_photo[:, 2] += box.left, box.top
+        return View(to_photo, self.size, math.degrees(self.pose.angle), self.pose.flip, gsd_m)
+
 
 def _turn_back(pose: Pose) -> _Floats:
     """(2, 2): an offset (x, y) in the window to the one in the photo, but for scale."""
@@ -250,9 +259,14 @@ def _warp(sample: Sample, frame: _Frame, gsd_m: float) -> Sample:
     turned = _SEGMENTS_AFTER_TURNS[int(frame.pose.flip), frame.pose.turn_bins]
     moved["segments"] = turned[moved["segments"]]
     moved["depth"] = moved["depth"] * np.float32(frame.pose.zoom)
+    planes = make_planes(lambda name: torch.from_numpy(moved[name]))
+    if "drawing" in sample:
+        targets = draw_known(sample["drawing"], frame.view(box, gsd_m), planes)
+        planes = make_planes(lambda name: planes["image"] if name == "image" else targets[name])
     return {
-        **sample,
-        **make_planes(lambda name: torch.from_numpy(moved[name])),
+        **planes,
+        "dataset": sample["dataset"],
+        "sample_id": sample["sample_id"],
         "gsd_m": gsd_m,
     }
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from app.base.window import Window
 from app.data.geometry import pixel_ratio, resample_whole, size_at
 from app.data.lines import line_reach_px
-from app.data.sample import PLANES, TARGETS, PlaneName, Planes, Sample, make_planes
+from app.data.sample import PLANES, TARGETS, PlaneName, Planes, Sample, drawn, make_planes
 from app.data.transforms import EvalTransform, Targets
 
 
@@ -85,7 +85,7 @@ class LargePhoto:
         self._transform = transform
         ratio = pixel_ratio(sample, transform.gsd_m)
         self._gsd_m = sample["gsd_m"] if ratio == 1 else transform.gsd_m
-        kept_sample = resample_whole(sample, transform.gsd_m) if ratio > 1 else sample
+        kept_sample = resample_whole(sample, transform.gsd_m) if ratio > 1 else drawn(sample)
         self._sample: Planes = make_planes(lambda name: _fold_unknown(name, kept_sample[name]))
         height, width = sample["image"].shape[-2:]
         self.sample_id = sample["sample_id"]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Self, TypedDict, cast
+from typing import Final, Literal, NamedTuple, NotRequired, Protocol, Self, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -68,18 +68,54 @@ PLANES: Final[Mapping[PlaneName, Plane]] = {
 TARGETS: Final[Mapping[TaskName, Plane]] = {name: PLANES[name] for name in TASK_NAMES}
 
 
+class View(NamedTuple):
+    """A window of a photo, as labels are drawn for it.
+
+    Attributes:
+        to_photo: (2, 3): window (x, y, 1) to photo (x, y), pixels counted from their corners.
+        size: Rows and columns of the window.
+        turn_deg: Clockwise degrees by which its content was turned.
+        flip: Whether it was mirrored left-right after that.
+        gsd_m: Metres per pixel of the window.
+    """
+
+    to_photo: npt.NDArray[np.float64]
+    size: tuple[int, int]
+    turn_deg: float
+    flip: bool
+    gsd_m: float
+
+
+class Drawing(Protocol):
+    """Labels that are shapes, and become pixels when it is known how a window lies.
+
+    So they are exact at any turn and zoom. Can be sent to another process.
+    """
+
+    def draw(self, view: View) -> Mapping[TaskName, Tensor]:
+        """Some of Sample's targets, of the window's size."""
+
+
 class Planes(TypedDict):
-    """An image and a target for every task; see Sample and Batch."""
+    """An image and a target for every task; see Sample and Batch.
+
+    Attributes:
+        drawing: Draws targets; absent where all of them are pixels.
+    """
 
     image: Tensor
     segments: Tensor
     lines: Tensor
     depth: Tensor
     superstructures: Tensor
+    drawing: NotRequired[Drawing]
 
 
 class Sample(Planes):
     """An image and a target for every task; a task its dataset does not label is all unknown.
+
+    Where there is a drawing, the transforms draw the targets; those that are there say only where
+    nothing is known, such as beyond a photo's border. `drawn` draws them with no transform.
 
     Attributes:
         image: (3, H, W) uint8, RGB.
@@ -168,6 +204,37 @@ def hide_unseen(
         return torch.where(around if name == "lines" else unseen, unknown, target)
 
     return {name: hide(name, target) for name, target in targets.items()}
+
+
+def drawn(sample: Sample) -> Sample:
+    """The sample with its drawing drawn, at its own scale; itself where it has none."""
+    if "drawing" not in sample:
+        return sample
+    height, width = sample["image"].shape[-2:]
+    view = View(np.eye(2, 3), (height, width), 0.0, False, sample["gsd_m"])
+    targets = draw_known(sample["drawing"], view, sample)
+    return {
+        **make_planes(lambda name: sample[name] if name == "image" else targets[name]),
+        "dataset": sample["dataset"],
+        "sample_id": sample["sample_id"],
+        "gsd_m": sample["gsd_m"],
+    }
+
+
+def draw_known(drawing: Drawing, view: View, known: Planes) -> dict[TaskName, Tensor]:
+    """A window's targets: drawn ones where these may be known, the others unchanged.
+
+    Args:
+        drawing: What to draw.
+        view: The window.
+        known: Targets of the window: unknown where nothing may be drawn.
+    """
+    targets = {name: known[name] for name in TASK_NAMES}
+    for name, target in drawing.draw(view).items():
+        mask = targets[name]
+        is_unknown = mask.isnan() if mask.is_floating_point() else mask == TARGETS[name].unknown
+        targets[name] = torch.where(is_unknown, mask, target)
+    return targets
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Hyperparameters(BaseModel):
     and time with the square of the side. Validation uses whole photos, larger ones by overlapping
     windows of this side, or of 512 px where that is more."""
 
-    dataset_weights: str = setting("rid=0.5,roofline=0.25,airs=0.25", "Data", min_length=1)
+    dataset_weights: str = setting("rid=0.5,roofline=0.25,airs=0.25,own=0.5", "Data", min_length=1)
     """Shares of the datasets in every step, as name=share,...; those of absent datasets go to the
     others. A dataset with share 0, or not named, is validated on but not trained on. By size, AIRS
     would be 99 % of every step."""
@@ -98,6 +98,28 @@ class Hyperparameters(BaseModel):
     """Whether to train although a look at the labels found errors in them, such as masks that are
     upside down or heights in another unit. The findings are logged and stand in metrics.json either
     way."""
+
+    own_azimuth: Literal[
+        "auto",
+        "compass",
+        "south0",
+        "east0",
+        "west0",
+        "compass_ccw",
+        "south0_ccw",
+        "east0_ccw",
+        "west0_ccw",
+    ] = setting("auto", "Data")
+    """What azimuths of own roofs count from: "compass" is 0 = north, 90 = east, "south0" is 0 =
+    south, 90 = west, which uphill directions are, too; _ccw counts the other way round. "auto"
+    takes the one that outlines agree with, and stops with the rates where none does."""
+
+    own_north: Literal["auto", "true", "grid"] = setting("auto", "Data")
+    """Whether azimuths of own roofs count from true north or from the grid of their file's
+    reference system, which may be degrees apart. "auto" takes the one nearer to the outlines."""
+
+    own_gsd_m: float = setting(0.1, "Data", ge=0.01, le=1)
+    """Metres per pixel of own photos without georeference, which COCO files label."""
 
     num_workers: int = setting(2, "Data", ge=0, le=64, changes_weights=False)
     """Processes that read and augment samples, per device; 0 reads in the training process. Raise

@@ -1,4 +1,4 @@
-"""A fourth dataset, added at the places that CONTRIBUTING names and at no other, is trained on."""
+"""One more dataset, added at the places that CONTRIBUTING names and at no other, is trained on."""
 
 import os
 import shutil
@@ -16,17 +16,17 @@ DATASETS = "app/data/datasets.py"
 # What is written instead of what, by file. Each text stands there once.
 EDITS = {
     NAMES: [
-        ('Literal["rid", "roofline", "airs"]', 'Literal["rid", "roofline", "airs", "toy"]'),
+        ('"airs", "own"]', '"airs", "own", "toy"]'),
         (
-            '    "airs": DatasetRow("AIRS", reads_windows=True),\n',
-            '    "airs": DatasetRow("AIRS", reads_windows=True),\n'
+            '    "own": DatasetRow("Own roofs", reads_windows=True),\n',
+            '    "own": DatasetRow("Own roofs", reads_windows=True),\n'
             '    "toy": DatasetRow("Toy", reads_windows=False),\n',
         ),
     ],
     DATASETS: [
         (
-            '    "airs": DatasetParts(AirsDataset, audit_airs),\n',
-            '    "airs": DatasetParts(AirsDataset, audit_airs),\n'
+            '    "own": DatasetParts(OwnDataset, audit_own),\n',
+            '    "own": DatasetParts(OwnDataset, audit_own),\n'
             '    "toy": DatasetParts(ToyDataset, audit_toy),\n',
         ),
         (
@@ -185,6 +185,6 @@ def test_a_dataset_of_the_documented_places_alone_is_trained_on_scored_planned_a
 
 def test_messages_name_the_new_dataset(tree):
     done = run_in(tree, "-m", "app", "check-data")
-    assert "add --rid DIR, --roofline DIR, --airs DIR or --toy DIR" in done.stdout
+    assert "add --rid DIR, --roofline DIR, --airs DIR, --own DIR or --toy DIR" in done.stdout
     done = run_in(tree, "-m", "app", "train", "--base-dir", str(tree / "ml"))
-    assert "--rid, --roofline, --airs or --toy DIR" in done.stdout
+    assert "--rid, --roofline, --airs, --own or --toy DIR" in done.stdout

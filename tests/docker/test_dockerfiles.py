@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from app.base.dataset_names import DATASET_NAMES
 from app.settings.texts import parse_hyperparameters
+from app.synthetic.sample import SAMPLE
 from bench.image import Layer, read_history, sizes_by_title, without_torch_mb
 from tests.support.paths import ROOT
 
@@ -180,7 +180,7 @@ def test_local_settings_are_as_sagemaker_writes_them(host: str) -> None:
     texts = read_setting(host, "hyperparameters")
     assert all(isinstance(text, str) for text in texts.values())
     parse_hyperparameters(texts)
-    assert set(read_setting(host, "inputdataconfig")) == set(DATASET_NAMES)
+    assert set(read_setting(host, "inputdataconfig")) == set(SAMPLE)
     hosts = ["algo-1"] if host == "one-host" else ["algo-1", "algo-2"]
     assert read_setting(host, "resourceconfig") == {
         "current_host": "algo-1" if host == "one-host" else host,

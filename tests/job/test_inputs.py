@@ -207,8 +207,8 @@ class TestReadChannels:
         with pytest.raises(
             ConfigError,
             match=r"inputdataconfig\.json: no such file, so the job has no data channels; start "
-            r"the job with a channel named rid or roofline or airs, or pass --rid, --roofline or "
-            r"--airs DIR$",
+            r"the job with a channel named rid or roofline or airs or own, or pass --rid, "
+            r"--roofline, --airs or --own DIR$",
         ):
             read_channels(paths)
 
@@ -239,15 +239,15 @@ class TestReadChannels:
             ),
             (
                 {"rid": FILE_CHANNEL, "train": {}, "my-val": {}},
-                r"unknown channels train, my-val: expected some of rid, roofline, airs, "
+                r"unknown channels train, my-val: expected some of rid, roofline, airs, own, "
                 r"pretrained, found rid, train, my-val$",
             ),
             (
                 {},
-                "no dataset to train on: expected a channel named rid or roofline or airs, "
+                "no dataset to train on: expected a channel named rid or roofline or airs or own, "
                 "found none$",
             ),
-            ({"pretrained": {}}, "or airs, found pretrained$"),
+            ({"pretrained": {}}, "or own, found pretrained$"),
         ],
     )
     def test_refused_channels(self, paths, channels, message):

@@ -130,7 +130,7 @@ def test_wrong_names_of_datasets(text):
 
 
 def test_names_of_datasets():
-    assert read_dataset_names("all") == ("rid", "roofline", "airs")
+    assert read_dataset_names("all") == ("rid", "roofline", "airs", "own")
     assert read_dataset_names("airs, rid") == ("rid", "airs")
 
 

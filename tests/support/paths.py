@@ -3,4 +3,5 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-REAL_RID = ROOT / "../shared/data/rid"
+SHARED_DATA = ROOT / "../shared/data"
+REAL_RID = SHARED_DATA / "rid"

@@ -11,7 +11,7 @@ from app.job.paths import Paths
 
 USAGE = """\
 python -m app launch --image URI --role ARN --instance-type TYPE
-           (--rid | --roofline | --airs) s3://BUCKET/PREFIX/ [more options]
+           (--rid | --roofline | --airs | --own) s3://BUCKET/PREFIX/ [more options]
 """
 
 DESCRIPTION = """\

@@ -155,9 +155,17 @@ def write_sample(folder: Path, hyperparameters: Hyperparameters) -> dict[Dataset
     Args:
         folder: To write it to.
         hyperparameters: Say which datasets.
+
+    Raises:
+        ConfigError: If nobody published any of these.
     """
-    names = read_dataset_names(hyperparameters.datasets)
-    make_sample(folder, {name: write for name, write in FEW.items() if name in names})
+    names = [name for name in read_dataset_names(hyperparameters.datasets) if name in FEW]
+    if not names:
+        raise ConfigError(
+            f"plan: datasets={hyperparameters.datasets} is of no published dataset; name the "
+            "folder, as --own DIR"
+        )
+    make_sample(folder, {name: FEW[name] for name in names})
     return {name: folder / "input/data" / name for name in names}
 
 

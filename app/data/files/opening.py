@@ -21,9 +21,13 @@ _OPTIONS: Final = {
     # GDAL's fast path for whole PNGs leaves what a truncated file lacks uninitialised and reports
     # no error (GDAL 3.10).
     "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
+    # A truncated JPEG is a warning of its library, and grey from there on.
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",
     # GDAL lists the folder at every opening, unless told not to, and follows what it finds there.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
 }
+# By the ending; all others are TIFFs.
+_DRIVERS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 # A text beside a raster; of more than this it is none.
 _MAX_TEXT_BYTES: Final = 2**20
 _MAX_FOLDERS_KEPT: Final = 32
@@ -57,7 +61,7 @@ def open_source(
     """A raster file, open.
 
     Args:
-        path: A TIFF, or a PNG where the name ends so.
+        path: A TIFF, or a PNG or JPEG where the name ends so.
         root: The dataset's folder; a symlink must not lead outside it.
         remedy: What the user should do about a bad file.
         complete_size_bytes: Size of the file when all of it was there. Where it still has this
@@ -71,8 +75,8 @@ def open_source(
     check_inside(path, root, remedy)
     _set_options()
     # Named, because GDAL goes by content, and some formats point to other files.
-    driver = "PNG" if path.suffix.lower() == ".png" else "GTiff"
-    options = {} if with_georeference or driver == "PNG" else {"GEOREF_SOURCES": "NONE"}
+    driver = _DRIVERS.get(path.suffix.lower(), "GTiff")
+    options = {} if with_georeference or driver != "GTiff" else {"GEOREF_SOURCES": "NONE"}
     is_complete = complete_size_bytes is not None and path.stat().st_size == complete_size_bytes
     # Looked at when a file is opened, for all of its reads; off by default.
     direct_io = rasterio.Env(GTIFF_DIRECT_IO="YES") if is_complete else contextlib.nullcontext()

@@ -32,6 +32,9 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("error", "warning", "info")
 Kind = Literal[
     "cannot be used",
     "damaged file",
+    "damaged feature",
+    "outside of all photos",
+    "overlapping features",
     "listed but absent",
     "masks look binary",
     "same tile in two splits",

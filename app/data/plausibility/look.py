@@ -41,6 +41,7 @@ from app.data.plausibility.judgement import Judgement
 from app.data.plausibility.outlines import OutlineFit, fit_outlines, judge_outlines
 from app.data.plausibility.roofs import RoofFacts, find_roofs, judge_roofs
 from app.data.reader import TrainReader
+from app.data.sample import drawn
 from app.settings.hyperparameters import Hyperparameters
 
 _NUM_SAMPLES: Final = 32
@@ -161,7 +162,7 @@ def _read(
 
 def _examine(reader: TrainReader, index: int) -> _Evidence:
     # The same draw whichever thread makes it.
-    sample = reader.draw(index, _SPAN_M, np.random.default_rng(index))
+    sample = drawn(reader.draw(index, _SPAN_M, np.random.default_rng(index)))
     stored = reader.stored_labels(index)
     segments, scale = sample["segments"].numpy(), reader.height_scale
     seams = {

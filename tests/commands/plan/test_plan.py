@@ -288,3 +288,8 @@ def test_a_sample_holds_the_datasets_asked_for(tmp_path):
     assert list(channels) == ["rid"]
     assert len(list((channels["rid"] / "masks_segments_reviewed").iterdir())) == 14
     assert not (tmp_path / "input/data/airs").exists()
+
+
+def test_datasets_that_nobody_published_are_planned_for_by_their_folder(tmp_path):
+    with pytest.raises(ConfigError, match=r"datasets=own is of no published dataset.*--own DIR"):
+        write_sample(tmp_path, parse_hyperparameters({"datasets": "own"}))

@@ -1,0 +1,290 @@
+"""All that a folder of own roofs holds, laid on its photos."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from app.base.errors import DataError, join_problems
+from app.data.files.ground import GroundError
+from app.data.files.problems import FileProblem
+from app.data.own.azimuth import Convention, Evidence, find_convention
+from app.data.own.clusters import find_clusters
+from app.data.own.coco import CocoLabels, read_coco
+from app.data.own.drawing import Roofs
+from app.data.own.facing import facing_deg
+from app.data.own.features import Lines, Planes, read_lines, read_planes
+from app.data.own.layers import BadFeature, Layer, read_layers
+from app.data.own.layout import LAYER_NAMES, TITLE, LayerName, OwnFiles
+from app.data.own.places import PhotoPlace, find_places, grid_north_deg
+from app.data.own.spots import Spot, lay_coco_on_photos, lay_on_photos
+from app.data.reader import spread
+from app.data.sample import BadFile
+from app.data.shapes import Shapes
+
+# Photos whose outlines are asked what azimuths count from.
+_NUM_ASKED: Final = 300
+# Planes so close are one roof; lines so close belong to it.
+_ROOF_GAP_M: Final = 0.3
+_LINE_REACH_M: Final = 0.5
+
+_Geometries = npt.NDArray[np.object_]
+_Floats = npt.NDArray[np.float64]
+_Flags = npt.NDArray[np.bool_]
+_Ints = npt.NDArray[np.int64]
+
+
+class LabelSettings(NamedTuple):
+    """What the user says of labels: own_azimuth, own_north and own_gsd_m."""
+
+    convention: str = "auto"
+    north: str = "auto"
+    gsd_m: float = 0.1
+
+
+BY_OUTLINES: Final = LabelSettings()
+
+
+class PhotoRoofs(NamedTuple):
+    """A photo and what is labelled on it."""
+
+    place: PhotoPlace
+    roofs: Roofs
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All that a folder holds.
+
+    Attributes:
+        photos: Those that can be used.
+        bad_photos: The others.
+        bad_features: Features that are not drawn, or not wholly.
+        layers: The layers read, for audits.
+        outside: (layer, ids) of features that lie on no photo.
+        conventions: What azimuths of each file count from; none where there are none.
+        unlabelled: Files of which no plane has a direction, and why.
+    """
+
+    photos: tuple[PhotoRoofs, ...]
+    bad_photos: tuple[BadFile, ...]
+    bad_features: tuple[BadFeature, ...]
+    layers: tuple[Layer, ...]
+    outside: tuple[tuple[Layer, _Ints], ...]
+    conventions: tuple[Convention, ...]
+    unlabelled: tuple[str, ...] = ()
+
+    @property
+    def num_features(self) -> int:
+        """All features, bad ones included."""
+        return sum(layer.num_features for layer in self.layers)
+
+
+class _Source(NamedTuple):
+    """Labels that mean the same throughout: of the layers of a folder, or of a COCO file.
+
+    Attributes:
+        spots: The photos that they are of.
+        layers: Planes first.
+        planes: What is said of planes.
+        lines: What is said of lines.
+        compass_deg: (N,) directions of planes that need no convention; NaN where there are none.
+        has_areas: Whether they say where every roof is labelled.
+        bad: Features that are not drawn, or not wholly.
+    """
+
+    spots: Sequence[Spot]
+    layers: tuple[Layer, ...]
+    planes: Planes
+    lines: Lines
+    compass_deg: _Floats
+    has_areas: bool
+    bad: tuple[BadFeature, ...]
+
+
+def read_catalogue(files: OwnFiles, settings: LabelSettings) -> Catalogue:
+    """All that a folder holds.
+
+    Raises:
+        DataError: If it cannot be used as a whole; names all problems.
+    """
+    coco = _read_pixel_labels(files)
+    by_pixels = {name: settings.gsd_m for labels in coco for name in labels.sizes_px}
+    layers = read_layers(files)
+    usual_crs = layers["planes"].crs if layers else None
+    places, bad_photos = find_places(files.photos, files.root, usual_crs, by_pixels)
+    if not places:
+        reasons = join_problems([bad.reason for bad in bad_photos])
+        raise DataError(f"{TITLE}: none of {len(bad_photos)} photos can be used: {reasons}")
+    sources = []
+    outside: list[tuple[Layer, _Ints]] = []
+    if layers:
+        source, outside = _lay_vectors(layers, [p for p in places if p.name not in by_pixels])
+        sources.append(source)
+    try:
+        sources += [_lay_pixels(labels, places) for labels in coco]
+    except FileProblem as problem:
+        raise DataError(f"{TITLE}: {problem}") from problem
+    photos, conventions = [], []
+    for source in sources:
+        convention = _settle_convention(source, settings)
+        photos += [_label(spot, source, convention) for spot in source.spots]
+        conventions += [convention] if convention is not None else []
+    order = {place.name: number for number, place in enumerate(places)}
+    photos.sort(key=lambda photo: order[photo.place.name])
+    return Catalogue(
+        tuple(photos),
+        tuple(bad_photos),
+        tuple(bad for source in sources for bad in source.bad),
+        tuple(layer for source in sources for layer in source.layers),
+        tuple(outside),
+        tuple(conventions),
+        tuple(text for source in sources if (text := _why_unlabelled(source))),
+    )
+
+
+def _read_pixel_labels(files: OwnFiles) -> list[CocoLabels]:
+    """The COCO files of a folder, each of photos of its own."""
+    found: list[CocoLabels] = []
+    problems: list[str] = []
+    for path in files.pixel_labels:
+        try:
+            labels = read_coco(path)
+        except FileProblem as problem:
+            problems.append(str(problem))
+            continue
+        for other in found:
+            both = sorted(labels.sizes_px.keys() & other.sizes_px.keys())
+            if both:
+                names = join_problems(both)
+                problems.append(f"{path} and {other.planes.path} both label photos {names}")
+        found.append(labels)
+    if problems:
+        raise DataError(f"{TITLE}: {join_problems(problems)}")
+    return found
+
+
+def _lay_vectors(
+    layers: Mapping[LayerName, Layer], places: Sequence[PhotoPlace]
+) -> tuple[_Source, list[tuple[Layer, _Ints]]]:
+    planes, lines = read_planes(layers["planes"]), read_lines(layers.get("lines"))
+    spots, homes, outside = lay_on_photos(places, layers)
+    bad = [feature for layer in layers.values() for feature in layer.bad]
+    bad = [
+        feature._replace(photo=homes.get((feature.path, feature.layer, feature.fid), ""))
+        for feature in (*bad, *planes.bad, *lines.bad)
+    ]
+    compass_deg = np.full(len(planes.azimuth_deg), np.nan)
+    has_areas = "areas" in layers
+    ordered = tuple(layers[name] for name in LAYER_NAMES if name in layers)
+    source = _Source(spots, ordered, planes, lines, compass_deg, has_areas, tuple(bad))
+    return source, outside
+
+
+def _lay_pixels(labels: CocoLabels, places: Sequence[PhotoPlace]) -> _Source:
+    layers = [labels.planes] if labels.areas is None else [labels.planes, labels.areas]
+    planes = read_planes(labels.planes)
+    bad = [
+        *(feature for layer in layers for feature in layer.bad),
+        *(feature._replace(photo=labels.photo_of[feature.fid]) for feature in planes.bad),
+    ]
+    return _Source(
+        lay_coco_on_photos(labels, places),
+        tuple(layers),
+        planes,
+        read_lines(None),
+        np.asarray(labels.planes.fields["compass"], np.float64),
+        labels.areas is not None,
+        tuple(bad),
+    )
+
+
+def _settle_convention(source: _Source, settings: LabelSettings) -> Convention | None:
+    """What azimuths of a file count from; None where it has none."""
+    if not source.planes.has_azimuth:
+        return None
+    evidence = _gather_evidence(source)
+    field, where = source.planes.azimuth_field, source.planes.where
+    return find_convention(evidence, field, where, settings.convention, settings.north)
+
+
+def _why_unlabelled(source: _Source) -> str:
+    """Why no plane has a direction; empty where some have, or all are flat."""
+    planes, layer = source.planes, source.layers[0]
+    if planes.has_azimuth or planes.is_flat.all() or np.isfinite(source.compass_deg).any():
+        return ""
+    where = f"{layer.path}: layer {layer.name}: no plane has a direction, all are some roof"
+    if planes.azimuth_field:
+        return f"{where}: its field {planes.azimuth_field} is empty"
+    there = ", ".join(layer.fields) or "no fields"
+    return f"{where}: got {there}, expected a field such as azimuth_degrees or azimuth"
+
+
+def _gather_evidence(source: _Source) -> Evidence:
+    """The planes of some photos whose outlines tell a direction, each once."""
+    planes, layer = source.planes, source.layers[0]
+    labelled = [spot for spot in source.spots if np.isfinite(planes.azimuth_deg[spot.planes]).any()]
+    found: dict[int, tuple[float, float, float]] = {}
+    for spot in spread(labelled, _NUM_ASKED):
+        facing = facing_deg(spot.polygons, spot.place.gsd_m) + spot.place.north_deg
+        stored = planes.azimuth_deg[spot.planes]
+        north_deg = _grid_north(layer, spot.planes)
+        for plane in np.flatnonzero(np.isfinite(facing) & np.isfinite(stored)):
+            found[int(spot.planes[plane])] = (stored[plane], facing[plane], north_deg)
+    columns = np.array(list(found.values()), np.float64).reshape(-1, 3).T
+    return Evidence(*columns)
+
+
+def _grid_north(layer: Layer, planes: _Ints) -> float:
+    """Where the grid of the file's reference system points around some of its planes."""
+    bounds = shapely.bounds(layer.geometries[planes[:1]])[0]
+    try:
+        return grid_north_deg(layer.crs, tuple(bounds.tolist()))
+    except GroundError:
+        return 0.0  # a plane of a site: its grid is all the north there is
+
+
+def _label(spot: Spot, source: _Source, convention: Convention | None) -> PhotoRoofs:
+    """A photo's shapes with what is known of them."""
+    order = np.argsort(-shapely.area(spot.polygons), kind="stable")
+    polygons, ids = spot.polygons[order], spot.planes[order]
+    azimuth_deg = np.full(len(ids), np.nan)
+    if convention is not None and len(ids):
+        grid_deg = np.full(len(ids), _grid_north(source.layers[0], ids))
+        azimuth_deg = convention.to_true(source.planes.azimuth_deg[ids], grid_deg)
+    azimuth_deg = np.where(np.isnan(azimuth_deg), source.compass_deg[ids], azimuth_deg)
+    is_flat = source.planes.is_flat[ids]
+    roofs = Roofs(
+        planes=Shapes.of(polygons),
+        azimuth_deg=np.where(is_flat, np.nan, azimuth_deg - spot.place.north_deg),
+        is_flat=is_flat,
+        has_lines=_find_lined(polygons, spot.line_shapes, spot.place.gsd_m),
+        hidden=Shapes.of(spot.hidden),
+        areas=Shapes.of(spot.areas) if source.has_areas else None,
+        lines=Shapes.of(spot.line_shapes),
+        line_kinds=source.lines.kinds[spot.lines],
+        drawn_kinds=source.lines.drawn_kinds,
+    )
+    return PhotoRoofs(spot.place, roofs)
+
+
+def _find_lined(polygons: _Geometries, lines: _Geometries, gsd_m: float) -> _Flags:
+    """(N,) whether a plane is of a roof of which somebody drew a line."""
+    lined = np.zeros(len(polygons), np.bool_)
+    if not len(polygons) or not len(lines):
+        return lined
+    tree = shapely.STRtree(polygons)
+    roof = find_clusters(tree, _ROOF_GAP_M / gsd_m)
+    _, plane = tree.query(lines, predicate="dwithin", distance=_LINE_REACH_M / gsd_m)
+    return np.isin(roof, roof[plane])
+
+
+def describe_bad(features: Sequence[BadFeature]) -> str:
+    """Features that are not drawn, by layer, for the log."""
+    counts = Counter(feature.layer for feature in features)
+    found = ", ".join(f"{count} of layer {layer}" for layer, count in counts.items())
+    return f"{found}: {join_problems([feature.reason for feature in features])}"

@@ -1,0 +1,169 @@
+"""Roofs of a photo as shapes, and how a window of them is drawn."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from app.base.azimuth import degrees_to_class
+from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, SOME_ROOF, TaskName
+from app.data.lines import lines_from_segments
+from app.data.own.fields import UNCLEAR
+from app.data.sample import View
+from app.data.shapes import Shapes, Stamp, fill, trace
+
+# Around a window as much is drawn as lines between planes need, to be told from their ends.
+_MARGIN_M: Final = 2.0
+# Around a line of unknown kind nothing is known of lines.
+_UNKNOWN_HALF_WIDTH_M: Final = 0.5
+# Lines that people drew belong to planes as far off as this.
+_REACH_M: Final = 0.5
+_NUM_KINDS: Final = 4
+
+_Floats = npt.NDArray[np.float64]
+_Mask = npt.NDArray[np.uint8]
+_Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Roofs:
+    """What is labelled on a photo, in its columns and rows.
+
+    Attributes:
+        planes: N polygons, the larger ones first: a dormer stands on a plane.
+        azimuth_deg: (N,) degrees clockwise from the photo's up in which each runs down; NaN where
+            it is flat or nobody knows.
+        is_flat: (N,).
+        has_lines: (N,) whether somebody drew the lines of its roof.
+        hidden: Polygons of which something is wrong: what they cover is not known.
+        areas: Polygons in which every roof is labelled; None where nobody said.
+        lines: L lines.
+        line_kinds: (L,) channel of the lines task; UNCLEAR where the kind is not known.
+        drawn_kinds: Channels of which the file draws any line; the others follow from planes.
+    """
+
+    planes: Shapes
+    azimuth_deg: _Floats
+    is_flat: _Flags
+    has_lines: _Flags
+    hidden: Shapes
+    areas: Shapes | None
+    lines: Shapes
+    line_kinds: npt.NDArray[np.int64]
+    drawn_kinds: tuple[int, ...] = ()
+
+    def draw(self, view: View) -> dict[TaskName, Tensor]:
+        """Segments and centre lines of a window, as Drawing.draw."""
+        margin_px = math.ceil(_MARGIN_M / view.gsd_m)
+        canvas = _Canvas.of(view, margin_px)
+        planes = self.planes.touching(canvas.box)
+        segments = self._draw_segments(canvas, view, planes)
+        derived = lines_from_segments(segments, view.gsd_m)
+        lines = self._draw_lines(canvas, view, planes, segments, derived)
+        inner = (slice(margin_px, -margin_px), slice(margin_px, -margin_px))
+        return {
+            "segments": torch.from_numpy(segments[inner].copy()),
+            "lines": torch.from_numpy(lines[:, *inner].copy()),
+        }
+
+    def _draw_segments(self, canvas: "_Canvas", view: View, planes: npt.NDArray[np.int64]) -> _Mask:
+        segments = np.full(canvas.size, IGNORE_INDEX, np.uint8)
+        if self.areas is not None:
+            for stamp in canvas.stamps(self.areas, self.areas.touching(canvas.box)):
+                stamp.put(segments, BACKGROUND_CLASS)
+        for stamp in canvas.stamps(self.hidden, self.hidden.touching(canvas.box)):
+            stamp.put(segments, IGNORE_INDEX)
+        labels = self._labels(view, planes)
+        for plane, label in zip(planes, labels, strict=True):
+            for stamp in canvas.stamps(self.planes, [plane]):
+                stamp.put(segments, int(label))
+        return segments
+
+    def _labels(self, view: View, planes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(P,) classes of planes in a turned window: turned in degrees, and only then sorted."""
+        turned = self.azimuth_deg[planes] + view.turn_deg
+        turned = -turned if view.flip else turned
+        known = np.isfinite(turned)
+        labels = np.where(self.is_flat[planes], FLAT_CLASS, SOME_ROOF)
+        labels[known] = degrees_to_class(turned[known])
+        return labels
+
+    def _draw_lines(
+        self,
+        canvas: "_Canvas",
+        view: View,
+        planes: npt.NDArray[np.int64],
+        segments: _Mask,
+        derived: _Mask,
+    ) -> _Mask:
+        """Lines that people drew where a roof has any, else those that follow from planes."""
+        if not self.has_lines[planes].any():
+            return derived
+        lines = np.repeat(((segments == IGNORE_INDEX) * np.uint8(IGNORE_INDEX))[None], 4, axis=0)
+        centres = np.zeros((UNCLEAR + 1, *canvas.size), np.uint8)
+        for line in self.lines.touching(canvas.box):
+            trace(centres[self.line_kinds[line]], canvas.moved(self.lines, int(line)), 1)
+        lines[:, widen(centres[UNCLEAR], _UNKNOWN_HALF_WIDTH_M / view.gsd_m)] = IGNORE_INDEX
+        lines[centres[:UNCLEAR].view(np.bool_)] = 1
+        for kind in range(_NUM_KINDS):
+            if kind not in self.drawn_kinds:
+                lines[kind] = derived[kind]
+        without = planes[~self.has_lines[planes]]
+        if len(without):
+            others = np.zeros(canvas.size, np.uint8)
+            for stamp in canvas.stamps(self.planes, without):
+                stamp.put(others, 1)
+            beside = widen(others, _REACH_M / view.gsd_m) & ~centres[:UNCLEAR].any(axis=0)
+            lines[:, beside] = derived[:, beside]
+        return lines
+
+
+def widen(mask: _Mask, radius_px: float) -> _Flags:
+    """The pixels within a distance of those that are set."""
+    if not mask.any():
+        return mask.astype(np.bool_)
+    distance = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance <= radius_px, np.bool_)
+
+
+class _Canvas(NamedTuple):
+    """A window with a margin, and how pixels of the photo come into it.
+
+    Attributes:
+        linear: (2, 2) of the map from photo x and y.
+        shift: (2,) of it.
+        size: Rows and columns.
+        box: West, north, east, south of it in the photo.
+    """
+
+    linear: _Floats
+    shift: _Floats
+    size: tuple[int, int]
+    box: tuple[float, float, float, float]
+
+    @classmethod
+    def of(cls, view: View, margin_px: int) -> "_Canvas":
+        height, width = (side + 2 * margin_px for side in view.size)
+        corners = np.array([(0, 0), (width, 0), (0, height), (width, height)]) - margin_px
+        in_photo: _Floats = corners @ view.to_photo[:, :2].T + view.to_photo[:, 2]
+        linear: _Floats = np.asarray(np.linalg.inv(view.to_photo[:, :2]), np.float64)
+        shift = margin_px - linear @ view.to_photo[:, 2]
+        (west, north), (east, south) = in_photo.min(axis=0), in_photo.max(axis=0)
+        return cls(linear, shift, (height, width), (west, north, east, south))
+
+    def moved(self, shapes: Shapes, shape: int) -> list[_Floats]:
+        """A shape's rings or parts in the canvas."""
+        return [part @ self.linear.T + self.shift for part in shapes.parts(shape)]
+
+    def stamps(self, shapes: Shapes, chosen: Iterable[int]) -> Iterator[Stamp]:
+        """The pixels of polygons."""
+        for shape in chosen:
+            stamp = fill(self.moved(shapes, int(shape)), self.size)
+            if stamp is not None:
+                yield stamp

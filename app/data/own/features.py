@@ -1,0 +1,143 @@
+"""What the fields of planes and lines say, feature by feature."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from app.base.errors import DataError, printable
+from app.data.own.fields import (
+    AZIMUTH_FIELDS,
+    FLAT_FIELDS,
+    KIND_FIELDS,
+    KINDS_SHOWN,
+    LINE_KINDS,
+    PITCH_FIELDS,
+    UNCLEAR,
+    find_field,
+    find_flat,
+    read_degrees,
+    read_flags,
+)
+from app.data.own.layers import BadFeature, Layer
+from app.data.own.layout import TITLE
+
+_Floats = npt.NDArray[np.float64]
+_Ints = npt.NDArray[np.int64]
+_Flags = npt.NDArray[np.bool_]
+
+_MAX_AZIMUTH_DEG: Final = 360.0
+# Azimuths that all lie within a turn of 6.28 and are many are no degrees.
+_MAX_RADIANS: Final = 6.2832
+_MIN_FOR_RADIANS: Final = 20
+
+
+class Planes(NamedTuple):
+    """What is said of N planes.
+
+    Attributes:
+        azimuth_field: The field of azimuths; empty without one.
+        azimuth_deg: (N,) as stored; NaN where there is none or the plane is flat.
+        is_flat: (N,).
+        bad: Planes whose azimuth is none: they become some roof.
+        where: File, layer and field, for messages.
+    """
+
+    azimuth_field: str
+    azimuth_deg: _Floats
+    is_flat: _Flags
+    bad: tuple[BadFeature, ...]
+    where: str
+
+    @property
+    def has_azimuth(self) -> bool:
+        """Whether any plane has one."""
+        return bool(np.isfinite(self.azimuth_deg).any())
+
+
+class Lines(NamedTuple):
+    """What is said of L lines.
+
+    Attributes:
+        kinds: (L,) channel of the lines task, or UNCLEAR.
+        drawn_kinds: Channels of which there is any line.
+        bad: Lines of a kind that is not known.
+    """
+
+    kinds: _Ints
+    drawn_kinds: tuple[int, ...]
+    bad: tuple[BadFeature, ...]
+
+
+def read_planes(layer: Layer) -> Planes:
+    """Azimuths and flatness of a layer's planes.
+
+    Raises:
+        DataError: If azimuths are in radians.
+    """
+    num_planes = len(layer.geometries)
+    field = find_field(list(layer.fields), AZIMUTH_FIELDS)
+    azimuth_deg, is_wrong = np.full(num_planes, np.nan), np.zeros(num_planes, np.bool_)
+    if field is not None:
+        azimuth_deg, is_wrong = read_degrees(layer.fields[field])
+        is_wrong |= np.abs(np.nan_to_num(azimuth_deg)) > _MAX_AZIMUTH_DEG
+    azimuth_deg = np.where(is_wrong, np.nan, azimuth_deg)
+    where = printable(f"{layer.path}: layer {layer.name}, field {field}")
+    known = azimuth_deg[np.isfinite(azimuth_deg)]
+    fractions = known[known % 1 != 0]
+    if len(fractions) >= _MIN_FOR_RADIANS and np.abs(known).max() <= _MAX_RADIANS:
+        raise DataError(
+            f"{TITLE}: {where}: azimuths from {known.min():.3g} to {known.max():.3g}, expected "
+            "degrees, got radians as it seems; multiply by 57.29578"
+        )
+    pitch_field = find_field(list(layer.fields), PITCH_FIELDS)
+    pitch_deg = None if pitch_field is None else read_degrees(layer.fields[pitch_field])[0]
+    flat_field = find_field(list(layer.fields), FLAT_FIELDS)
+    flags = None if flat_field is None else read_flags(layer.fields[flat_field])
+    azimuth_deg, is_flat = find_flat(azimuth_deg, pitch_deg, flags)
+    bad = []
+    for i in np.flatnonzero(is_wrong):
+        value = _show(layer.fields[field or ""][i])
+        got = f"azimuth {value}, expected degrees from -360 to 360: the plane is taken as some roof"
+        bad.append(_bad(layer, int(i), got, f"correct the field {field}"))
+    return Planes(field or "", azimuth_deg, is_flat, tuple(bad), where)
+
+
+def read_lines(layer: Layer | None) -> Lines:
+    """Kinds of a layer's lines; no lines without a layer.
+
+    Raises:
+        DataError: If the layer has no field of kinds.
+    """
+    if layer is None:
+        return Lines(np.zeros(0, np.int64), (), ())
+    field = find_field(list(layer.fields), KIND_FIELDS)
+    if field is None:
+        there = ", ".join(layer.fields) or "none"
+        raise DataError(
+            f"{TITLE}: {layer.path}: layer {layer.name}: got the fields {there}, expected kind; "
+            f"name the field so, with the values {KINDS_SHOWN}"
+        )
+    names = ["" if value is None else str(value).strip().lower() for value in layer.fields[field]]
+    kinds = np.array([LINE_KINDS.get(name, UNCLEAR) for name in names], np.int64)
+    bad = [
+        _bad(
+            layer,
+            i,
+            f"{field} {_show(layer.fields[field][i])}, expected {KINDS_SHOWN}: lines around it are "
+            "unknown",
+            f"correct the field {field}",
+        )
+        for i, name in enumerate(names)
+        if name not in LINE_KINDS
+    ]
+    drawn = tuple(int(kind) for kind in np.unique(kinds) if kind != UNCLEAR)
+    return Lines(kinds, drawn, tuple(bad))
+
+
+def _bad(layer: Layer, i: int, got: str, remedy: str) -> BadFeature:
+    return BadFeature(layer.path, layer.name, int(layer.fids[i]), got, remedy)
+
+
+def _show(value: object) -> str:
+    return printable(f"{value!s:.40}")

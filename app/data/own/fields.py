@@ -1,0 +1,102 @@
+"""Fields of planes and lines: the names people's tools give them, and what their values mean."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from app.base.azimuth import BIN_NAMES, NUM_BINS
+
+_Floats = npt.NDArray[np.float64]
+_Flags = npt.NDArray[np.bool_]
+
+# In the order in which they are looked for.
+AZIMUTH_FIELDS: Final = (
+    "azimuth_degrees", "azimuthDegrees", "azimuth", "aspect", "roof:direction", "b3_azimut",
+    "rf_azimuth", "ROOFDIR", "azimuth_de",
+)  # fmt: skip
+PITCH_FIELDS: Final = (
+    "pitch_degrees", "pitchDegrees", "tilt", "slope", "roof:angle", "b3_hellingshoek", "rf_slope",
+    "pitch_degr", "b3_helling",
+)  # fmt: skip
+FLAT_FIELDS: Final = ("flat", "is_flat")
+KIND_FIELDS: Final = ("kind", "type", "class")
+
+# Less than this runs down to nowhere that one could see.
+_MAX_FLAT_PITCH_DEG: Final = 3.0
+# ArcGIS's Aspect says so of level ground.
+_FLAT_AZIMUTH: Final = -1.0
+_POINTS: Final = {name: i * 360 / NUM_BINS for i, name in enumerate(BIN_NAMES)}
+_TRUE: Final = frozenset({"true", "t", "yes", "y", "1"})
+
+# Channels of the lines task, and one more for lines of which the kind is not known.
+EAVE, RIDGE, HIP, VALLEY, UNCLEAR = range(5)
+# Rakes have no channel of their own, and are outlines as eaves are.
+LINE_KINDS: Final[Mapping[str, int]] = {
+    "eave": EAVE, "eaves": EAVE, "gutter": EAVE, "traufe": EAVE,
+    "rake": EAVE, "rakes": EAVE, "verge": EAVE, "gable": EAVE, "ortgang": EAVE,
+    "ridge": RIDGE, "ridges": RIDGE, "first": RIDGE,
+    "hip": HIP, "hips": HIP, "grat": HIP,
+    "valley": VALLEY, "valleys": VALLEY, "kehle": VALLEY,
+    "other": UNCLEAR,
+}  # fmt: skip
+KINDS_SHOWN: Final = "eave, rake, ridge, hip, valley or other"
+
+
+def find_field(names: Sequence[str], known: Sequence[str]) -> str | None:
+    """The first of the known fields that is there, in any case; None if none is."""
+    lower = {name.lower(): name for name in names}
+    return next((lower[name.lower()] for name in known if name.lower() in lower), None)
+
+
+def read_degrees(values: npt.NDArray[Any]) -> tuple[_Floats, _Flags]:
+    """Angles of a field of numbers or of texts such as "270", "270,5" or "WSW".
+
+    Returns:
+        (N,) degrees, NaN where there is none; and (N,) whether a value is there that is none.
+    """
+    if values.dtype.kind in "iufb":
+        degrees = values.astype(np.float64)
+        return degrees, np.isinf(degrees)
+    found = [_to_degrees(value) for value in values]
+    degrees = np.array([math.nan if number is None else number for number in found], np.float64)
+    return degrees, np.array([number is None for number in found], np.bool_) | np.isinf(degrees)
+
+
+def read_flags(values: npt.NDArray[Any]) -> _Flags:
+    """(N,) whether a field of truth values, numbers or texts says yes."""
+    if values.dtype.kind in "iufb":
+        return np.nan_to_num(values.astype(np.float64)) > 0
+    return np.array([str(value).strip().lower() in _TRUE for value in values], np.bool_)
+
+
+def find_flat(
+    azimuth_deg: _Floats, pitch_deg: _Floats | None, flags: _Flags | None
+) -> tuple[_Floats, _Flags]:
+    """Which planes are flat, and the azimuths of the others.
+
+    A plane is flat by its flag, by a pitch of at most 3 degrees, or by an azimuth of -1 among
+    azimuths that are never below 0 else.
+    """
+    is_flat = np.zeros(len(azimuth_deg), np.bool_) if flags is None else flags.copy()
+    if pitch_deg is not None:
+        is_flat |= np.abs(np.nan_to_num(pitch_deg, nan=90.0)) <= _MAX_FLAT_PITCH_DEG
+    below = azimuth_deg < 0
+    if below.any() and (azimuth_deg[below] == _FLAT_AZIMUTH).all():
+        is_flat |= below
+    return np.where(is_flat, np.nan, azimuth_deg), is_flat
+
+
+def _to_degrees(value: object) -> float | None:
+    """NaN where nothing is there, None where it is no angle."""
+    text = "" if value is None else str(value).strip()
+    if text.lower() in ("", "nan", "none", "null"):
+        return math.nan
+    if text.upper() in _POINTS:
+        return _POINTS[text.upper()]
+    try:
+        return float(text.replace(",", ".").rstrip("°"))
+    except ValueError:
+        return None
