@@ -24,6 +24,7 @@ from app.report.tables import NOT_DEFINED, NOT_TRAINED
 from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler, write_memory_csv
 from app.resources.steps import StepSeries
+from app.training.origin import describe_origin
 from app.training.ranks.distributed import world_size
 from app.training.results import Results
 from app.training.run import Run
@@ -175,6 +176,7 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
     }
     description = {
         **describe_model(run.averaged_model, run.hyperparameters, run.learned.classes),
+        **describe_origin(run.datasets, run.job.channels),
         "class_weights": vars(run.learned.class_weights),  # as the loss took them
     }
     model_dir, results = run.job.paths.model_dir, run.progress.results
