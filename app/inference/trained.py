@@ -11,7 +11,7 @@ from app.base.tasks import Task, find_task
 from app.inference.layers import LayerMaker
 from app.inference.poses import NumPoses, PosesPredictor
 from app.model.devices import Compute
-from app.model.export import MODEL_FILE, load_exported_model
+from app.model.export import MODEL_FILE, load_exported_model, trained_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +52,8 @@ def load_network(folder: Path, num_poses: NumPoses, compute: Compute) -> Trained
         CheckpointError: If it cannot be used.
     """
     model, description = load_exported_model(folder)
-    described = description["tasks"]
-    trained = [task for task in model.tasks if described[task.name].get("trained")]
-    if not trained:
-        raise CheckpointError(f"the model in {folder} was trained on no task; train it first")
+    described, names = description["tasks"], trained_tasks(folder, model, description)
+    trained = [task for task in model.tasks if task.name in names]
     gsd_m = description.get("gsd_m")
     if not isinstance(gsd_m, int | float) or not gsd_m > 0:
         raise CheckpointError(
@@ -64,7 +62,7 @@ def load_network(folder: Path, num_poses: NumPoses, compute: Compute) -> Trained
         )
     predictor = PosesPredictor(
         model.to(compute.device).eval(),
-        tuple(task.name for task in trained),
+        names,
         compute,
         _WINDOW_PX,
         ramp_px=_RAMP_PX,
