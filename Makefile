@@ -29,7 +29,7 @@ setup: .venv/.complete  ## Make .venv with every package of locks/dev.lock (down
 	@touch $@
 
 # make exports these variables to the script as they were given.
-train: setup  ## Train on a synthetic sample; RID=DIR ROOFLINE=DIR AIRS=DIR OWN=DIR: on these; SET="key=value ..."
+train: setup  ## Train on a synthetic sample; RID=DIR ROOFLINE=DIR AIRS=DIR OWN=DIR: on these; MODEL=PATH: from that one; SET="key=value ..."
 	@scripts/train_local.sh
 
 phases: setup  ## Train on ten samples, then on more, up to all data; writes docs/phases.md; RID=, SET= as for train

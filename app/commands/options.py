@@ -35,6 +35,16 @@ def add_dataset_dirs(parser: argparse.ArgumentParser, words: str) -> None:
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=words.format(title=title))
 
 
+def add_initial_model(parser: argparse.ArgumentParser) -> None:
+    """Add --initial-model, the hyperparameter initial_model."""
+    parser.add_argument(
+        "--initial-model",
+        metavar="PATH",
+        help="start from this model: a model folder that a run has written, or its model.tar.gz "
+        "(the same as --set initial_model=PATH)",
+    )
+
+
 def add_settings(parser: argparse._ActionsContainer) -> None:
     """Add --set, which may be given again."""
     parser.add_argument(
