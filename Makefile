@@ -64,7 +64,7 @@ image-test: setup  ## Run the tests of the built images
 	$(python) -m pytest -m docker tests/container
 
 # What trains networks to compare what they learn takes hours, and is run by name.
-benchmarks = $(filter-out __init__ ablation quality, $(basename $(notdir $(wildcard bench/*.py))))
+benchmarks = $(filter-out __init__ ablation fine_tune quality, $(basename $(notdir $(wildcard bench/*.py))))
 
 bench: setup  ## Run the benchmarks that take minutes
 	@for name in $(benchmarks); do echo "== $$name"; $(python) -m "bench.$$name"; done

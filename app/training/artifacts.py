@@ -26,6 +26,7 @@ from app.resources.memory_sampler import MemorySampler, write_memory_csv
 from app.resources.steps import StepSeries
 from app.training.kept import load_kept
 from app.training.log import log_kept
+from app.training.origin import describe_origin
 from app.training.ranks.distributed import world_size
 from app.training.results import Row, Validation
 from app.training.run import Run
@@ -190,6 +191,7 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
     }
     description = {
         **describe_model(run.averaged_model, run.hyperparameters, run.learned.classes),
+        **describe_origin(run.datasets, run.job.channels, run.initial_model),
         "class_weights": vars(run.learned.class_weights),  # as the loss took them
     }
     model_dir, history = run.job.paths.model_dir, run.progress.results.history

@@ -26,6 +26,7 @@ from app.model.initial_model import (
     read_initial_model,
 )
 from app.settings.hyperparameters import Hyperparameters
+from app.training.origin import origin_of
 from app.training.ranks.distributed import broadcast_bytes, gather_json, rank
 from app.training.run import Learned
 
@@ -126,6 +127,7 @@ def build_start(
     note = {
         "path": printable(str(initial.path)),
         "sha256": initial.sha256,
+        "origin": origin_of(initial.description),
         "rate_factor": hyperparameters.initial_model_rate_factor,
         "learns_slowly": sorted(weights.known),
         "heads_copied": weights.copied,

@@ -87,6 +87,15 @@ def test_the_description_rebuilds_the_model_and_names_what_was_taught(
         "superstructures": [],
     }
     assert [name for name, task in read["tasks"].items() if task["trained"]] == list(taught)
+    # Nothing that asks to be subtracted or divided by once more.
+    assert read["input"].keys() == {"shape", "bands", "dtype", "range", "preparation"}
+    readings = {name: task["output"].split(":")[0] for name, task in read["tasks"].items()}
+    assert readings == {
+        "segments": "logits",
+        "lines": "logits",
+        "depth": "metres, not negative",
+        "superstructures": "logits",
+    }
 
 
 def test_a_task_with_nothing_to_find_is_not_called_untrained() -> None:
