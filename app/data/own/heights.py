@@ -16,6 +16,8 @@ from app.data.files.problems import FileProblem
 from app.data.own.places import PhotoPlace
 
 _REMEDY: Final = "export one band of metres above ground (a surface less its terrain)"
+# What files call the unit; most do not.
+_METRES: Final = ("", "m", "metre", "meter", "metres", "meters")
 # Between such points the map from photo to heights is taken as straight.
 _STEP_PX: Final = 64
 # Of a window of a finer grid no more is read.
@@ -40,7 +42,8 @@ def read_heights(path: Path, root: Path, place: PhotoPlace, window: Window) -> _
     with open_source(path, root, _REMEDY) as source, problems_of(path, _REMEDY):
         _check(path, source)
         columns, rows = _places(path, source, place, window)
-        heights = _read(source, columns, rows)
+        # Files of whole numbers say what one is worth.
+        heights = _read(source, columns, rows) * source.scales[0] + source.offsets[0]
     low, high = DEPTH_RANGE_M
     is_known = np.isfinite(heights)
     is_possible = is_known & (heights >= low) & (heights <= high)
@@ -56,6 +59,9 @@ def _check(path: Path, source: rasterio.DatasetReader) -> None:
     if source.count != 1 or "complex" in source.dtypes[0]:
         got = f"{source.count} bands of {source.dtypes[0]}"
         raise FileProblem(path, got, "one band of numbers", _REMEDY)
+    unit = (source.units[0] or "").strip().lower()
+    if unit not in _METRES:
+        raise FileProblem(path, f"heights in {unit}", "metres", _REMEDY)
     if source.crs is None or source.transform.is_identity:
         remedy = f"name it: `gdal_edit.py -a_srs EPSG:CODE {path.name}`"
         raise FileProblem(path, "no coordinate reference system", "one", remedy)

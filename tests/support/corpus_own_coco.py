@@ -1,0 +1,196 @@
+"""Damaged COCO files of own roofs: lists, ids, categories, polygons and masks."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.support import corpus_tree
+from tests.support.corpus import ANY_FILE, Damage, Variant
+from tests.support.corpus_own import ALL_IDS, SIDE_PX, refused, then, used
+
+Document = dict[str, Any]
+Change = Callable[[Document], object]
+
+NAME = "instances.json"
+_VICTIM = 7  # the second plane of photo 2
+_CATEGORIES = ("N", "S", "area", "roof")
+
+
+def document_of_all() -> Document:
+    """A gable roof on each photo: a plane to the north, one to the south, an area."""
+    boxes = ((12, 16, 52, 32), (12, 32, 52, 48), (0, 0, SIDE_PX, SIDE_PX))
+    images, annotations = [], []
+    for number in range(len(ALL_IDS)):
+        size = {"width": SIDE_PX, "height": SIDE_PX}
+        images.append({"id": number, "file_name": f"{number}.tif", **size})
+        for category, (left, top, right, bottom) in enumerate(boxes, start=1):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": category,
+                    "segmentation": [[left, top, right, top, right, bottom, left, bottom]],
+                    "bbox": [left, top, right - left, bottom - top],
+                }
+            )
+    categories = [{"id": i, "name": name} for i, name in enumerate(_CATEGORIES, start=1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _without_vectors(root: Path) -> None:
+    (root / "roofs.gpkg").unlink()
+    (root / NAME).write_text(json.dumps(document_of_all()))
+
+
+def _edit(change: Change) -> Damage:
+    def damage(root: Path) -> None:
+        document = document_of_all()
+        changed = change(document)
+        written = changed if isinstance(changed, dict | list | str) else document
+        (root / NAME).write_text(written if isinstance(written, str) else json.dumps(written))
+
+    return then(_without_vectors, damage)
+
+
+def _annotation(**values: object) -> Change:
+    return lambda document: document["annotations"][_VICTIM].update(values)
+
+
+def _polygon(*parts: object) -> Change:
+    return _annotation(segmentation=list(parts))
+
+
+def _mask(size: object, counts: object) -> Change:
+    return _annotation(segmentation={"size": size, "counts": counts})
+
+
+def _image(**values: object) -> Change:
+    return lambda document: document["images"][2].update(values)
+
+
+def _each(rows: str, change: Callable[[int, Document], object]) -> Change:
+    def edit(document: Document) -> None:
+        for number, row in enumerate(document[rows]):
+            change(number, row)
+
+    return edit
+
+
+_SIZE = [SIDE_PX, SIDE_PX]
+_NUM_PX = SIDE_PX * SIDE_PX
+
+
+def _one_feature() -> list[Variant]:
+    nan = float("nan")
+    corners = (12, 32, 52, 32, 52, 48, 12, 48)
+    changes: dict[str, Change] = {
+        "a box alone": _annotation(segmentation=[]),
+        "no polygon": _annotation(segmentation=None, bbox=None),
+        "a word": _annotation(segmentation="abc"),
+        "a number": _annotation(segmentation=7),
+        "a polygon of two corners": _polygon([1, 1, 5, 5]),
+        "a polygon of an odd number": _polygon([*corners, 3]),
+        "a polygon of words": _polygon(["a"] * 8),
+        "a polygon of nothing": _polygon([]),
+        "a polygon of lists": _polygon([[[1, 2], [3]], [4]]),
+        "a polygon of dicts": _polygon([{"x": 1}]),
+        "a corner that is no number": _polygon([nan, *corners[1:]]),
+        "a corner beyond numbers": _polygon([10**400, *corners[1:]]),
+        "a polygon that crosses itself": _polygon([12, 32, 52, 48, 52, 32, 12, 48]),
+        "a mask without size": _annotation(segmentation={"counts": [1]}),
+        "a mask of an odd size": _mask([SIDE_PX, "64"], [_NUM_PX]),
+        "a mask of another size": _mask([10, 10], [50, 50]),
+        "a mask of endless size": _mask([2**40, 2**40], [2**80]),
+        "a mask of too few pixels": _mask(_SIZE, [10, 10]),
+        "a mask of negative runs": _mask(_SIZE, [_NUM_PX + 10, -10]),
+        "a mask of huge runs": _mask(_SIZE, [10**30]),
+        "a mask of fractions": _mask(_SIZE, [1.5, _NUM_PX - 1.5]),
+        "a mask of no runs": _mask(_SIZE, []),
+        "a mask of nothing": _mask(_SIZE, [_NUM_PX]),
+        "a mask of null": _mask(_SIZE, None),
+        "a mask of odd letters": _mask(_SIZE, "käse"),
+        "a mask that ends in the middle": _mask(_SIZE, "PPP"),
+        "a mask of a megabyte": _mask(_SIZE, "o" * 2**20),
+        "an image that is not there": _annotation(image_id=99),
+        "an image of a list": _annotation(image_id=[2]),
+        "an azimuth of words": _annotation(category_id=4, attributes={"azimuth": "abc"}),
+        "an azimuth of a list": _annotation(category_id=4, attributes={"azimuth": [1, 2]}),
+    }
+    return [
+        used(f"{NAME} with {what}", _edit(change), 1, f"{NAME}: layer annotations, feature 8")
+        for what, change in changes.items()
+    ]
+
+
+def _fine() -> list[Variant]:
+    half = _NUM_PX // 2
+    changes: dict[str, Change] = {
+        "ids that are texts": _each("images", lambda i, image: image.update(id=str(i))),
+        "ids that are fractions": _each("images", lambda i, image: image.update(id=float(i))),
+        "no ids of annotations": _each("annotations", lambda _, row: row.pop("id")),
+        "one id of all annotations": _each("annotations", lambda _, row: row.update(id=1)),
+        "ids of annotations that are texts": _each(
+            "annotations", lambda i, row: row.update(id=f"a{i}")
+        ),
+        "no sizes": _each("images", lambda _, image: (image.pop("width"), image.pop("height"))),
+        "sizes that are texts": _image(width="64", height="64"),
+        "sizes that are none": _image(width=None, height="?"),
+        "names in folders": _each(
+            "images", lambda i, image: image.update(file_name=f"..\\media\\{i}.tif")
+        ),
+        "names of Label Studio": _each(
+            "images", lambda i, image: image.update(file_name=f"images/0a1b2c3d-{i}.tif")
+        ),
+        "names of Roboflow": _each(
+            "images", lambda i, image: image.update(file_name=f"{i}_tif_jpg.rf.a1B2c3.jpg")
+        ),
+        "a mask": _mask(_SIZE, [half, half]),
+        "a mask packed into letters": _mask(_SIZE, "PP2PP2"),
+        "a crowd": _annotation(iscrowd=1),
+        "parts that overlap": _polygon([12, 32, 40, 32, 40, 48], [20, 32, 52, 32, 52, 48]),
+        "attributes that are none": _annotation(attributes=[1, 2]),
+        "attributes of many kinds": _annotation(attributes={"more": {"a": [1]}, "occluded": None}),
+        "categories that nobody uses": lambda d: d["categories"].append({"id": 9, "name": "car"}),
+        "more members": lambda document: {**document, "info": {"a": [1] * 1000}},
+    }
+    return [used(f"{NAME} with {what}", _edit(change)) for what, change in changes.items()]
+
+
+def _whole() -> list[Variant]:
+    changes: dict[str, Change] = {
+        "without images": lambda document: document.pop("images") and None,
+        "without annotations": lambda document: document.pop("annotations") and None,
+        "with null for categories": lambda document: {**document, "categories": None},
+        "with a list for an image": lambda document: document["images"].append([1]),
+        "with an image without a name": lambda d: d["images"][1].pop("file_name") and None,
+        "with nothing on any photo": lambda document: {**document, "annotations": []},
+        "of no images": lambda document: {**document, "images": []},
+        "in a list": lambda document: "[" + json.dumps(document) + "]",
+        "of other photos": _each("images", lambda i, row: row.update(file_name=f"x{i}.jpg")),
+        "with a photo of another size": _image(width=99),
+        "with one id of two images": _image(id=1),
+        "with one name of two images": _image(file_name="sub/1.tif"),
+        "with a category that is none": lambda d: d["categories"][0].update(name="car"),
+        "with annotations of no category": _each("annotations", lambda _, a: a.pop("category_id")),
+        "with a category of a list": _annotation(category_id=[1]),
+        "cut": lambda document: json.dumps(document)[:-40],
+        "nested a million times": lambda _: '{"images":' + "[" * 10**6,
+        "with a number of a million digits": lambda _: '{"images":' + "9" * 10**6 + "}",
+    }
+    return [
+        *(refused(f"{NAME} {what}", _edit(change), NAME) for what, change in changes.items()),
+        *(
+            refused(f"{NAME} {name}", then(_without_vectors, corpus_tree.at(NAME, damage)), NAME)
+            for name, damage in ANY_FILE.items()
+            if name in ("of no bytes", "first half zeros", "pickle", "pipe", "link outside")
+        ),
+        refused(f"{NAME} beside roofs.gpkg of the same photos", _beside_vectors, "roofs.gpkg"),
+    ]
+
+
+def _beside_vectors(root: Path) -> None:
+    (root / NAME).write_text(json.dumps(document_of_all()))
+
+
+VARIANTS = (*_one_feature(), *_fine(), *_whole())
