@@ -14,7 +14,7 @@ Document = dict[str, Any]
 Change = Callable[[Document], object]
 
 NAME = "planes.geojson"
-_VICTIM = 5
+_VICTIM = 6
 
 
 def _edit(change: Change) -> Damage:
@@ -51,7 +51,7 @@ def _geometry(change: Callable[[list[Any]], object]) -> Change:
 
 
 def _of_type(kind: str) -> Change:
-    depth = {"Point": 2, "MultiPoint": 1, "LineString": 1, "MultiLineString": 0, "Foo": 0}[kind]
+    depth = {"Point": 2, "LineString": 1, "Foo": 0}[kind]
 
     def change(rings: list[Any]) -> Document:
         coordinates: Any = rings
@@ -124,15 +124,11 @@ def _one_feature() -> list[Variant]:
     changes: dict[str, Change] = {
         "geometry null": _geometry(lambda _: None),
         "of type Point": _of_type("Point"),
-        "of type MultiPoint": _of_type("MultiPoint"),
         "of type LineString": _of_type("LineString"),
-        "of type MultiLineString": _of_type("MultiLineString"),
         "of type Foo": _of_type("Foo"),
         "of a collection": _geometry(_collection),
         "without corners": _geometry(lambda _: []),
-        "with an empty ring": _geometry(lambda _: [[]]),
         "of two corners": _in_first_ring(lambda ring: [*ring[:2], ring[0]]),
-        "of one corner": _in_first_ring(lambda ring: ring[:1]),
         "with a corner that is no number": _in_first_ring(lambda r: [[nan, nan], *r[1:-1]]),
         "with an infinite corner": _in_first_ring(lambda r: [r[0], [inf, 1], *r[1:]]),
         "with words for corners": _in_first_ring(lambda r: [["a", "b"], *r[1:]]),
@@ -145,10 +141,7 @@ def _one_feature() -> list[Variant]:
         "with itself for a hole": _geometry(lambda rings: [rings[0], rings[0]]),
         "too deep": _geometry(lambda rings: [[rings]]),
         "with a word for azimuth": _property("abc"),
-        "with a list for azimuth": _property([1, 2]),
         "with an azimuth of 400": _property(400),
-        "with an azimuth of -9999": _property(-9999),
-        "with an infinite azimuth": _property(inf),
         "with a long azimuth": _property("9" * 2**20),
         "with an azimuth of many digits": _property(10**300),
     }
@@ -162,31 +155,26 @@ def _fine() -> list[Variant]:
     changes: dict[str, Change] = {
         "crs member of the photos' grid": _grid_with_name,
         "ring that is not closed": _in_first_ring(lambda ring: ring[:-1]),
+        # GDAL takes it for WGS 84, which it is.
+        "a reference system of words": _crs("'; DROP TABLE planes"),
         "corner twice": _in_first_ring(lambda ring: [ring[0], *ring]),
         "heights at corners": _in_place(lambda x, y: [x, y, 500.0]),
-        "measures at corners": _in_place(lambda x, y: [x, y, 500.0, 7.0]),
         "parts": _geometry(lambda rings: {"type": "MultiPolygon", "coordinates": [rings]}),
-        "azimuth null": _property(None),
         "azimuth empty": _property(""),
         "azimuths as texts": _each_property(str),
         "azimuths with commas": _each_property(lambda deg: f"{deg:.1f}".replace(".", ",")),
-        "azimuths with degree signs": _each_property(lambda deg: f"{deg}°"),
         "properties of many kinds": _property({"a": [1, {"b": None}]}, "more"),
-        "property without a name": _property(1, ""),
         "property with a line break": _property(1, "a\nb"),
         "pickle in a property": _property("gASVCwAAAAAAAAB9lIwBYZRLAXMu", "pickle"),
         "ids twice": lambda document: (
             [feature.update(id=7) for feature in document["features"][:9]] and None
         ),
         "ids of words": lambda d: [f.update(id=f"r{i}") for i, f in enumerate(d["features"])],
-        "ids beyond 64 bits": lambda d: [f.update(id=2**70) for f in d["features"][:2]],
         "feature without properties": lambda d: d["features"][_VICTIM].pop("properties") and None,
-        "foreign members": _member("generator", "a" * 10_000),
     }
     texts: dict[str, Callable[[bytes], bytes]] = {
         "byte order mark": lambda text: b"\xef\xbb\xbf" + text,
         "spaces around it": lambda text: b"\n\n " + text + b"\n \n",
-        "null bytes behind it": lambda text: text + b"\0" * 100,
     }
     return [
         *(used(f"{NAME} with {what}", _edit(change)) for what, change in changes.items()),
@@ -199,15 +187,11 @@ def _collections() -> list[Variant]:
     changes: dict[str, Change] = {
         "without features": lambda document: document.pop("features") and None,
         "with no features": _member("features", []),
-        "with features null": _member("features", None),
         "with a word for features": _member("features", "abc"),
-        "with numbers for features": _member("features", [1, 2, 3]),
         "of another type": _member("type", "Topology"),
-        "with a reference system that is none": _crs("EPSG:99999999"),
-        "with a reference system of words": _crs("'; DROP TABLE planes"),
+        "with a list for an azimuth": _property([1, 2]),
         "with swapped axes": _in_place(lambda x, y: [y, x]),
         "of another place": _in_place(lambda x, y: [x + 1, y]),
-        "at 0, 0": _in_place(lambda x, y: [0 * x, 0 * y]),
         "beyond the earth": _in_place(lambda x, y: [x * 1e9, y * 1e9]),
         "of the photos' grid without saying so": _grid,
         "with azimuths of nonsense": _each_property(lambda deg: (deg * 37) % 360),
@@ -217,6 +201,7 @@ def _collections() -> list[Variant]:
     texts: dict[str, Callable[[bytes], bytes]] = {
         "cut in the middle of a feature": lambda text: text[: len(text) // 2 + 37],
         "in UTF-16": lambda text: text.decode().encode("utf-16"),
+        "with null bytes behind it": lambda text: text + b"\0" * 100,
         "in a list": lambda text: b"[" + text + b"]",
         "with letters of no code": lambda text: text.replace(b"azimuth", b"azim\xffth", 3),
         "nested a million times": lambda _: (

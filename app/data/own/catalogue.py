@@ -232,12 +232,13 @@ def _doubt_names(labels: CocoLabels) -> Iterator[str]:
     path = labels.planes.path
     if labels.absent:
         names = name_some([printable(name) for name in labels.absent])
-        yield f"{path}: {len(labels.absent)} images are not in photos/: {names}; copy them there"
+        yield f"{path}: labels photos that are not in photos/: {names}; copy them there"
     if labels.renamed:
         name, photo = next(iter(labels.renamed.items()))
         yield (
-            f"{path}: {len(labels.renamed)} images are taken for photos of shorter names, such as "
-            f"{printable(name)} for {printable(photo)}; see that they have the same pixels"
+            f"{path}: names that a tool has changed are taken for those of photos (of "
+            f"{len(labels.renamed)}), such as {printable(name)} for {printable(photo)}; see that "
+            "they have the same pixels"
         )
 
 

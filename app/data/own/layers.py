@@ -233,12 +233,14 @@ def _read_stored(path: Path, layer: str) -> Stored:
         got = f"{len(fids)} of the {info['features']} features that layer {layer} should have"
         raise FileProblem(path, got, "a whole file", _READ_REMEDY)
     wkb = np.full(len(fids), None, object) if wkb is None else wkb
-    geometries = shapely.from_wkb(wkb, on_invalid="ignore")
+    geometries = shapely.from_wkb(wkb, on_invalid="fix")  # closes rings
     is_lost = shapely.is_missing(geometries) & np.array(
         [item is not None for item in wkb], np.bool_
     )
     trouble = np.where(is_lost, "a geometry that cannot be read", "").astype(np.object_)
     fields = dict(zip(map(str, meta["fields"]), columns, strict=True))
+    if path.suffix.lower() == ".shp" and not fields:
+        raise FileProblem(path, "no fields in its .dbf", "a whole file", _READ_REMEDY)
     return Stored(path, layer, meta["crs"], geometries, trouble, np.asarray(fids), fields)
 
 
@@ -264,15 +266,18 @@ def check_layer(stored: Stored, kind: LayerName, remedy: str = _REPAIR) -> Layer
     good = np.zeros(len(geometries), np.bool_)
     is_valid = shapely.is_valid(geometries)
     types = shapely.get_type_id(geometries)
-    bounds = shapely.bounds(geometries).reshape(-1, 4)
+    points, owners = shapely.get_coordinates(geometries, return_index=True)
+    is_known, is_near = (np.ones(len(geometries), np.bool_) for _ in range(2))
+    is_known[owners[~np.isfinite(points).all(axis=1)]] = False
+    is_near[owners[(np.abs(points) > _BEYOND_THE_EARTH).any(axis=1)]] = False
     for i, geometry in enumerate(geometries):
         if stored.trouble[i]:
             got = str(stored.trouble[i])
         elif geometry is None or geometry.is_empty:
             got = "no geometry"
-        elif not np.isfinite(bounds[i]).all():
+        elif not is_known[i]:
             got = "coordinates that are no numbers"
-        elif np.abs(bounds[i]).max() > _BEYOND_THE_EARTH:
+        elif not is_near[i]:
             got = "coordinates beyond the earth"
         elif types[i] in _PLAIN_TYPES[dimension] and is_valid[i]:
             good[i] = True

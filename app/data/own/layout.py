@@ -71,9 +71,8 @@ class OwnFiles(NamedTuple):
             return ""
         names = name_some([str(path.relative_to(self.root)) for path in self.unread])
         return printable(
-            f"{len(self.unread)} files or folders are not read, as they are no .tif, .jpg or .png "
-            f"in photos/ and no .tif of a photo's name in heights/: {names}; convert, rename or "
-            "move them away"
+            f"{names} not read: expected .tif, .jpg or .png in photos/, and .tif of a photo's name "
+            "in heights/; convert, rename or move them away"
         )
 
 

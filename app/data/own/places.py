@@ -96,8 +96,8 @@ def _place(
 ) -> PhotoPlace:
     georeference = header.georeference
     turn = AS_STORED if georeference is None else georeference.turn
-    size_bytes = header.path.stat().st_size
-    raster = StoredRaster(header.path, header.height_px, header.width_px, turn, size_bytes)
+    # Nobody has read it to its end: what a truncated file lacks must not be taken for black.
+    raster = StoredRaster(header.path, header.height_px, header.width_px, turn, size_bytes=-1)
     if georeference is None:
         if assumed_gsd_m is None:
             remedy = "export it with one or with a world file, or label its pixels in a COCO file"

@@ -204,9 +204,9 @@ def test_names_that_tools_changed_are_taken_for_the_photo_they_were(tmp_path, fi
     (doubt,) = dataset.doubts
     name = file_name.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
     if photo:
-        assert f"1 images are taken for photos of shorter names, such as {name} for 0" in doubt
+        assert f"are taken for those of photos (of 1), such as {name} for 0; see that" in doubt
     else:
-        assert "1 images are not in photos/: house-0" in doubt
+        assert "instances.json: labels photos that are not in photos/: house-0; copy" in doubt
         (planes, areas) = dataset.catalogue.outside
         assert "2 of 6 features are of photos that are not in photos/: 1, 2" in planes.what
         assert areas.fids.tolist() == [3]

@@ -298,8 +298,8 @@ def test_photos_and_files_that_are_not_used_are_said(tmp_path, caplog):
     dataset.tell()
     assert "2 of 8 photos show no plane and no area, and are not used: alone, empty" in caplog.text
     assert (
-        "3 files or folders are not read, as they are no .tif, .jpg or .png in photos/ and no .tif "
-        "of a photo's name in heights/: heights/seven.tif, photos/7.jp2, photos/more; convert"
+        "heights/seven.tif, photos/7.jp2, photos/more not read: expected .tif, .jpg or .png in "
+        "photos/, and .tif of a photo's name in heights/; convert, rename or move them away"
     ) in caplog.text
 
 
