@@ -177,17 +177,12 @@ _PHOTO: Mapping[str, Damage] = {
     **{name: corpus.ANY_RASTER[name] for name in ("of uint16", "of two bands", "jpeg")},
     "without a place": lambda path: _without_place(path),
     "scale of 100 m": corpus.georeference(UTM, Affine(100, 0, _EAST, 0, -100, _NORTH)),
-    "scale of zero": corpus.georeference(UTM, Affine(0, 0, _EAST, 0, 0, _NORTH)),
     "scale not a number": corpus.georeference(
         UTM, Affine(float("nan"), 0, _EAST, 0, float("nan"), _NORTH)
     ),
     "turned by 30 degrees": corpus.georeference(
         UTM, Affine.translation(_EAST, _NORTH) @ Affine.rotation(30) @ Affine.scale(0.1, -0.1)
     ),
-    "metres called degrees": corpus.georeference(
-        "EPSG:4326", Affine(0.1, 0, _EAST, 0, -0.1, _NORTH)
-    ),
-    "header of 60000 px in strips": corpus.lying_tiff(3, 1000),
     "pixel data missing": corpus.missing_strips,
 }
 
@@ -210,8 +205,6 @@ def _photos() -> list[Variant]:
 
     world_files = {
         "of no bytes": b"",
-        "of five lines": b"0.1\n0\n0\n-0.1\n1\n",
-        "of words": b"a\nb\nc\nd\ne\nf\n",
         "not a number": b"nan\n0\n0\nnan\n1\n1\n",
         "of zeros": b"0\n0\n0\n0\n0\n0\n",
         "of a megabyte": b"0.1\n" * 2**19,
@@ -267,8 +260,6 @@ def _heights() -> list[Variant]:
     }
     fine = {
         "of nothing": stored(values=np.full((1, 16, 16), np.nan, np.float32)),
-        "of another town": stored(transform=Affine(0.5, 0, 0, 0, -0.5, 0)),
-        "of infinity": stored(values=np.full((1, 16, 16), np.inf, np.float32)),
         "of whole numbers": stored(values=np.full((1, 16, 16), 5, np.int16)),
     }
     place = f"heights/{VICTIM}.tif"
@@ -308,8 +299,6 @@ def _splits() -> list[Variant]:
     fine = {
         "with a mark and CR LF": b"\xef\xbb\xbf" + SPLITS.replace(b"\n", b"\r\n"),
         "with quotes": SPLITS.replace(b"0,train", b'"0","train"'),
-        "without a heading": SPLITS.partition(b"\n")[2],
-        "with endings": SPLITS.replace(b"0,", b"photos\\0.tif,"),
     }
     return [
         *(refused(f"splits.csv {name}", damage, "splits.csv") for name, damage in broken.items()),

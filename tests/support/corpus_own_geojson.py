@@ -120,30 +120,23 @@ def _grid_with_name(document: Document) -> Document:
 
 def _one_feature() -> list[Variant]:
     """One plane is set aside, by its id; the others are used."""
-    inf, nan = float("inf"), float("nan")
+    _inf, nan = float("inf"), float("nan")
     changes: dict[str, Change] = {
         "geometry null": _geometry(lambda _: None),
         "of type Point": _of_type("Point"),
-        "of type LineString": _of_type("LineString"),
         "of type Foo": _of_type("Foo"),
         "of a collection": _geometry(_collection),
-        "without corners": _geometry(lambda _: []),
         "of two corners": _in_first_ring(lambda ring: [*ring[:2], ring[0]]),
         "with a corner that is no number": _in_first_ring(lambda r: [[nan, nan], *r[1:-1]]),
-        "with an infinite corner": _in_first_ring(lambda r: [r[0], [inf, 1], *r[1:]]),
         "with words for corners": _in_first_ring(lambda r: [["a", "b"], *r[1:]]),
-        "with corners of one number": _in_first_ring(lambda r: [point[:1] for point in r]),
         "with corners beyond the earth": _in_first_ring(lambda r: [[1e308, 1e308], *r[1:-1]]),
         "that crosses itself": _in_first_ring(lambda r: [r[0], r[2], r[1], r[3], r[0]]),
         "with a hole outside": _geometry(
             lambda rings: [rings[0], [[x + 1, y] for x, y in rings[0]]]
         ),
-        "with itself for a hole": _geometry(lambda rings: [rings[0], rings[0]]),
         "too deep": _geometry(lambda rings: [[rings]]),
         "with a word for azimuth": _property("abc"),
-        "with an azimuth of 400": _property(400),
         "with a long azimuth": _property("9" * 2**20),
-        "with an azimuth of many digits": _property(10**300),
     }
     return [
         used(f"{NAME} plane {what}", _edit(change), 1, f"{NAME}: layer planes, feature")
@@ -157,24 +150,18 @@ def _fine() -> list[Variant]:
         "ring that is not closed": _in_first_ring(lambda ring: ring[:-1]),
         # GDAL takes it for WGS 84, which it is.
         "a reference system of words": _crs("'; DROP TABLE planes"),
-        "corner twice": _in_first_ring(lambda ring: [ring[0], *ring]),
         "heights at corners": _in_place(lambda x, y: [x, y, 500.0]),
-        "parts": _geometry(lambda rings: {"type": "MultiPolygon", "coordinates": [rings]}),
-        "azimuth empty": _property(""),
         "azimuths as texts": _each_property(str),
         "azimuths with commas": _each_property(lambda deg: f"{deg:.1f}".replace(".", ",")),
         "properties of many kinds": _property({"a": [1, {"b": None}]}, "more"),
-        "property with a line break": _property(1, "a\nb"),
         "pickle in a property": _property("gASVCwAAAAAAAAB9lIwBYZRLAXMu", "pickle"),
         "ids twice": lambda document: (
             [feature.update(id=7) for feature in document["features"][:9]] and None
         ),
-        "ids of words": lambda d: [f.update(id=f"r{i}") for i, f in enumerate(d["features"])],
         "feature without properties": lambda d: d["features"][_VICTIM].pop("properties") and None,
     }
     texts: dict[str, Callable[[bytes], bytes]] = {
         "byte order mark": lambda text: b"\xef\xbb\xbf" + text,
-        "spaces around it": lambda text: b"\n\n " + text + b"\n \n",
     }
     return [
         *(used(f"{NAME} with {what}", _edit(change)) for what, change in changes.items()),

@@ -19,8 +19,9 @@ from app.data.own.fields import (
     read_degrees,
     read_flags,
 )
-from app.data.own.layers import BadFeature, Layer
+from app.data.own.layers import Layer
 from app.data.own.layout import TITLE
+from app.data.sample import BadFeature
 
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
