@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.synthetic.write_own import write_own
-
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_airs import write_airs
+from app.synthetic.write_own import write_own
 from app.synthetic.write_rid import write_rid
 from bench.support.environment import (
     describe_machine,
