@@ -56,6 +56,22 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def move_whole(source: Path, path: Path) -> None:
+    """Move a finished file to where people look for it, all its bytes on the disk first.
+
+    Args:
+        source: On the same mount, written by a library that opens files itself.
+        path: What is there is replaced.
+
+    Raises:
+        OSError: If its bytes cannot be written, or it cannot be moved.
+    """
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    source.replace(path)
+    _sync_folder(path.parent)
+
+
 def remove_unfinished(folder: Path, pattern: str) -> None:
     """Remove what `replacing` began to write, for a process that was killed meanwhile.
 

@@ -39,9 +39,15 @@ def find_ramp_px(window_px: int) -> int:
     return max(1, window_px // _RAMP_SHARE)
 
 
-def count_windows(length_px: int, window_px: int) -> int:
-    """How many overlapping windows of a side cover a length."""
+def count_windows(length_px: int, window_px: int, ramp_px: int | None = None) -> int:
+    """How many overlapping windows of a side cover a length.
+
+    Args:
+        length_px: What is to be covered.
+        window_px: Side of a window.
+        ramp_px: How much two windows share at least; find_ramp_px by default.
+    """
     if length_px <= window_px:
         return 1
-    ramp_px = find_ramp_px(window_px)
+    ramp_px = ramp_px or find_ramp_px(window_px)
     return math.ceil((length_px - ramp_px) / (window_px - ramp_px))

@@ -31,6 +31,21 @@ class WindowSource(Protocol):
         """(3, h, w) uint8 RGB; the window lies within the photo."""
 
 
+class SeenSource(Protocol):
+    """A photo that may show nothing in places, of which windows can be read."""
+
+    @property
+    def height_px(self) -> int:
+        """Rows, at the network's ground sampling distance."""
+
+    @property
+    def width_px(self) -> int:
+        """Columns."""
+
+    def read(self, window: Window) -> tuple[Tensor, Tensor | None]:
+        """(3, h, w) uint8 RGB, and (h, w) bool, where something is seen; None where all is."""
+
+
 class Photo(WindowSource, Protocol):
     """A photo and what is true of it."""
 

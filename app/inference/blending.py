@@ -1,10 +1,9 @@
 """How the predictions of overlapping windows become one: averages whose weights fall off to a seam.
 
-Along each axis, two windows that overlap share a ramp in the middle of their overlap, a quarter of
-a window long: over it the weight of one falls from 1 to 0 and that of the other rises, so that the
-weights of a pixel add up to 1. What a window predicts beyond its ramps, near its own border, is
-left out: there it sees least of what is around. Probabilities and metres are averaged, never
-logits.
+Along each axis, two windows that overlap share a ramp in the middle of their overlap: over it the
+weight of one falls from 1 to 0 and that of the other rises, so that the weights of a pixel add up
+to 1. What a window predicts beyond its ramps, near its own border, is left out: there it sees least
+of what is around. Probabilities and metres are averaged, never logits.
 
 Memory is that of one window, and of the ramps below a row of windows over the photo's width.
 """
@@ -20,6 +19,8 @@ from torch import Tensor
 from app.base.tasks import ALL_TASKS, TaskName, find_task
 from app.base.window import Window, count_windows, find_ramp_px
 
+# Of the network: other sides would be padded.
+_STRIDE_PX: Final = 32
 # Smallest probability that a logit is made of: float32 has no smaller normal number.
 _TINY: Final = torch.finfo(torch.float32).tiny
 
@@ -53,17 +54,18 @@ class Span:
         return self.finished_end - self.used_start
 
 
-def spread_windows(length_px: int, window_px: int) -> list[Span]:
-    """Windows along an axis, evenly spread, each overlapping the next by a quarter at least.
+def spread_windows(length_px: int, window_px: int, ramp_px: int | None = None) -> list[Span]:
+    """Windows along an axis, evenly spread, each overlapping the next by a ramp at least.
 
     Args:
         length_px: Side of the photo.
         window_px: Side of a window; one window as long as the photo where that is no longer.
+        ramp_px: Length of a ramp, at most a third of a window; find_ramp_px by default.
     """
     if length_px <= window_px:
         return [Span(0, 0, length_px, length_px, torch.ones(length_px))]
-    ramp_px = find_ramp_px(window_px)
-    num_windows = count_windows(length_px, window_px)
+    ramp_px = ramp_px or find_ramp_px(window_px)
+    num_windows = count_windows(length_px, window_px, ramp_px)
     last = length_px - window_px
     starts = [round(i * last / (num_windows - 1)) for i in range(num_windows)]
     # The first pixel of each ramp, in the middle of what two windows share.
@@ -86,8 +88,34 @@ def spread_windows(length_px: int, window_px: int) -> list[Span]:
     return spans
 
 
+def fit_window(length_px: int, most_px: int, ramp_px: int) -> int:
+    """The side of windows that cover a length with the least in all, a multiple of 32.
+
+    Args:
+        length_px: Side of the photo.
+        most_px: The largest side.
+        ramp_px: How much two windows share at least.
+
+    Returns:
+        The side; the length itself where one window covers it.
+    """
+    if length_px <= most_px:
+        return length_px
+    fewest = count_windows(length_px, most_px, ramp_px)
+    sides = {}
+    for number in (fewest, fewest + 1):
+        shared_px = (number - 1) * ramp_px
+        side_px = -(-(length_px + shared_px) // (number * _STRIDE_PX)) * _STRIDE_PX
+        sides[number] = min(side_px, most_px)
+    return min(sides.items(), key=lambda item: item[0] * item[1])[1]
+
+
 class Blender:
-    """Sums of windows that come row by row; gives on each rectangle that is finished."""
+    """Sums of windows that come row by row; gives on each rectangle that is finished.
+
+    Windows may be left out where nobody asks what is predicted: what lies in one of them gets
+    numbers that mean nothing.
+    """
 
     def __init__(self, width_px: int) -> None:
         """Prepare.
@@ -100,6 +128,8 @@ class Blender:
         # photo); and what the window before has left for this one, (C, rows, ramp).
         self._below: dict[TaskName, Tensor] = {}
         self._beside: dict[TaskName, Tensor] = {}
+        # First row and column of the window that goes on where the one before ends.
+        self._next = (0, 0)
 
     def add(
         self, logits: Mapping[TaskName, Tensor], row: Span, column: Span
@@ -112,18 +142,20 @@ class Blender:
             column: Its columns.
 
         Returns:
-            The rectangle, and per task its (C, h', w') float32: metres of heights; of other tasks
-            logits, by which softmax or sigmoid give the blended probabilities.
+            The rectangle, and per task its (C, h', w') float32: metres of heights, probabilities of
+            other tasks. Parts of larger tensors, to be used before the next call.
         """
         window = Window(row.used_start, column.used_start, row.num_finished, column.num_finished)
+        if self._next != (row.used_start, column.used_start):
+            self._beside.clear()  # the window before was left out
         finished = {
-            name: _to_logits(name, self._add_task(name, values, row, column))
-            for name, values in logits.items()
+            name: self._add_task(name, values, row, column) for name, values in logits.items()
         }
+        self._next = (row.used_start, column.finished_end)
         return window, finished
 
     def _add_task(self, name: TaskName, values: Tensor, row: Span, column: Span) -> Tensor:
-        part = _to_averages(name, values[:, row.used, column.used])
+        part = to_averages(name, values[:, row.used, column.used])
         part = part * row.weights.to(part.device)[:, None]
         part *= column.weights.to(part.device)
         if (beside := self._beside.pop(name, None)) is not None:
@@ -145,15 +177,16 @@ class Blender:
         return part[:, : row.num_finished]
 
 
-def _to_averages(name: TaskName, logits: Tensor) -> Tensor:
-    """What may be averaged: probabilities, or metres."""
+def to_averages(name: TaskName, logits: Tensor) -> Tensor:
+    """What may be averaged of a task's (..., C, H, W): probabilities, or metres."""
     kind = find_task(name, ALL_TASKS).kind
     if kind == "classes":
-        return logits.softmax(0)
+        return logits.softmax(-3)
     return logits.sigmoid() if kind == "multilabel" else logits
 
 
-def _to_logits(name: TaskName, averages: Tensor) -> Tensor:
+def to_logits(name: TaskName, averages: Tensor) -> Tensor:
+    """What `to_averages` makes the averages of: (..., C, H, W) in memory of their own."""
     kind = find_task(name, ALL_TASKS).kind
     if kind == "metres":
         return averages.clone()  # a part of a larger tensor, which may go

@@ -1,6 +1,6 @@
 """Photos of any size, predicted by overlapping windows in memory that does not grow with them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -8,8 +8,16 @@ from torch import Tensor
 
 from app.base.tasks import TaskName
 from app.base.window import Window
-from app.data.photos import WindowSource
-from app.inference.blending import Blender, spread_windows
+from app.data.photos import SeenSource, WindowSource
+from app.inference.ahead import made_ahead
+from app.inference.blending import (
+    Blender,
+    Span,
+    fit_window,
+    spread_windows,
+    to_averages,
+    to_logits,
+)
 from app.inference.predictor import Predictor
 
 
@@ -26,12 +34,44 @@ class Block(NamedTuple):
     logits: dict[TaskName, Tensor]
 
 
+class SeenBlock(NamedTuple):
+    """A rectangle of a photo that may show nothing in places, predicted for good.
+
+    Attributes:
+        window: Where it lies.
+        averages: Per task (C, h, w) float32 on the device that computes: metres of heights,
+            probabilities of the other tasks; to be used before the next block. Empty where the
+            network was not asked, as the photo shows nothing there.
+        seen: (h, w) bool, where the photo shows something; None where it does everywhere.
+    """
+
+    window: Window
+    averages: dict[TaskName, Tensor]
+    seen: Tensor | None
+
+
+class _Place(NamedTuple):
+    """A window of a photo, and what is read there.
+
+    Attributes:
+        row: Its rows.
+        column: Its columns.
+        image: (3, h, w) uint8; None where the photo shows nothing.
+        seen: (h, w) bool; None where all is seen.
+    """
+
+    row: Span
+    column: Span
+    image: Tensor | None
+    seen: Tensor | None = None
+
+
 def predict_blocks(predictor: Predictor, photo: WindowSource) -> Iterator[Block]:
     """The photo in rectangles that do not overlap, from its upper left corner, row by row.
 
     A photo no larger than a window is one rectangle, and what the network says of it unchanged.
     Larger ones are blended from windows, see app.inference.blending. Whoever keeps none of the
-    blocks needs memory for windows_per_pass windows, and for a quarter of a row of them.
+    blocks needs memory for windows_per_pass windows, and for a ramp below a row of them.
 
     Args:
         predictor: The network.
@@ -40,27 +80,130 @@ def predict_blocks(predictor: Predictor, photo: WindowSource) -> Iterator[Block]
     Raises:
         ConfigError: If memory does not hold a single window.
     """
-    rows = spread_windows(photo.height_px, predictor.window_px)
-    columns = spread_windows(photo.width_px, predictor.window_px)
-    height_px = min(photo.height_px, predictor.window_px)
-    width_px = min(photo.width_px, predictor.window_px)
-    places = [(row, column) for row in rows for column in columns]
-    blender = Blender(photo.width_px)
-    done = 0
-    while done < len(places):
-        batch = places[done : done + predictor.windows_per_pass]  # fewer once memory ran out
-        images = torch.stack(
-            [
-                photo.read_image(Window(row.start, column.start, height_px, width_px))
-                for row, column in batch
-            ]
+    places = (
+        _Place(row, column, photo.read_image(window))
+        for row, column, window in _spread(
+            predictor, photo, predictor.window_px, predictor.window_px
         )
-        logits = predictor.predict(images)
-        for i, (row, column) in enumerate(batch):
-            own = {name: values[i] for name, values in logits.items()}
-            if len(places) == 1:
-                yield Block(Window(0, 0, height_px, width_px), own)
-            else:
-                yield Block(*blender.add(own, row, column))
-        done += len(batch)
-        del images, logits, own  # or they would lie beside those of the next windows
+    )
+    blender = Blender(photo.width_px)
+    for place, logits in _predict(predictor, places):
+        if _is_whole(photo, place):
+            yield Block(Window(0, 0, photo.height_px, photo.width_px), logits)
+        else:
+            window, averages = blender.add(logits, place.row, place.column)
+            yield Block(window, {name: to_logits(name, part) for name, part in averages.items()})
+            del averages
+        del logits  # or they would lie beside those of the next windows
+
+
+def predict_averages(predictor: Predictor, photo: SeenSource) -> Generator[SeenBlock, None, None]:
+    """As predict_blocks: probabilities, and none where the photo shows nothing.
+
+    Windows are as large as shares least with their neighbours, window_px at most. The next ones
+    are read meanwhile, by a thread that alone may read the photo.
+
+    Args:
+        predictor: The network.
+        photo: The photo.
+
+    Raises:
+        ConfigError: If memory does not hold a single window.
+        FileProblem: If the photo cannot be read.
+    """
+    blender = Blender(photo.width_px)
+    places = made_ahead(_read_seen(predictor, photo), 2 * predictor.windows_per_pass)
+    for place, logits in _predict(predictor, places):
+        row, column = place.row, place.column
+        if not logits:
+            height_px, width_px = row.num_finished, column.num_finished
+            yield SeenBlock(
+                Window(row.used_start, column.used_start, height_px, width_px), {}, None
+            )
+            continue
+        if _is_whole(photo, place):
+            window = Window(0, 0, photo.height_px, photo.width_px)
+            averages = {name: to_averages(name, values) for name, values in logits.items()}
+        else:
+            window, averages = blender.add(logits, row, column)
+        seen = place.seen
+        if seen is not None:
+            top, left = window.top - row.start, window.left - column.start
+            seen = seen[top : top + window.height, left : left + window.width]
+        yield SeenBlock(window, averages, seen)
+        del logits, averages  # or they would lie beside those of the next windows
+
+
+def count_blocks(predictor: Predictor, photo: SeenSource) -> int:
+    """How many blocks `predict_averages` will give."""
+    return sum(1 for _ in _spread_fitting(predictor, photo))
+
+
+def _spread_fitting(predictor: Predictor, photo: SeenSource) -> Iterator[tuple[Span, Span, Window]]:
+    window_px, ramp_px = predictor.window_px, predictor.ramp_px
+    height_px, width_px = (
+        fit_window(side_px, window_px, ramp_px) for side_px in (photo.height_px, photo.width_px)
+    )
+    return _spread(predictor, photo, height_px, width_px)
+
+
+def _spread(
+    predictor: Predictor, photo: WindowSource | SeenSource, height_px: int, width_px: int
+) -> Iterator[tuple[Span, Span, Window]]:
+    """Rows, columns and place of every window of a photo, row by row.
+
+    Args:
+        predictor: Its ramp is how much they share at least.
+        photo: The photo.
+        height_px: Of a window, in a photo that is higher.
+        width_px: Of a window, in a photo that is wider.
+    """
+    columns = spread_windows(photo.width_px, width_px, predictor.ramp_px)
+    size = (min(photo.height_px, height_px), min(photo.width_px, width_px))
+    for row in spread_windows(photo.height_px, height_px, predictor.ramp_px):
+        for column in columns:
+            yield row, column, Window(row.start, column.start, *size)
+
+
+def _is_whole(photo: WindowSource | SeenSource, place: _Place) -> bool:
+    """Whether a photo is a single window."""
+    size = (place.row.num_finished, place.column.num_finished)
+    return size == (photo.height_px, photo.width_px)
+
+
+def _read_seen(predictor: Predictor, photo: SeenSource) -> Iterator[_Place]:
+    for row, column, window in _spread_fitting(predictor, photo):
+        image, seen = photo.read(window)
+        if seen is not None and not seen.any():
+            yield _Place(row, column, None)
+        else:
+            yield _Place(row, column, image, seen)
+
+
+def _predict(
+    predictor: Predictor, places: Iterable[_Place]
+) -> Iterator[tuple[_Place, dict[TaskName, Tensor]]]:
+    """The places in their order, with logits (C, h, w) per task of those that have an image."""
+    waiting: list[_Place] = []
+    for place in places:
+        waiting.append(place)
+        num_images = sum(place.image is not None for place in waiting)
+        if num_images == 0 or num_images >= predictor.windows_per_pass:  # fewer once memory ran out
+            yield from _predict_batch(predictor, waiting)
+            waiting = []
+    yield from _predict_batch(predictor, waiting)
+
+
+def _predict_batch(
+    predictor: Predictor, places: list[_Place]
+) -> Iterator[tuple[_Place, dict[TaskName, Tensor]]]:
+    images = [place.image for place in places if place.image is not None]
+    logits = predictor.predict(torch.stack(images)) if images else {}
+    del images
+    number = 0
+    for place in places:
+        if place.image is None:
+            yield place, {}
+        else:
+            yield place, {name: values[number] for name, values in logits.items()}
+            number += 1

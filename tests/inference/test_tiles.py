@@ -7,7 +7,7 @@ from torch import nn
 from app.base.errors import ConfigError
 from app.base.tasks import ALL_TASKS, TASK_NAMES
 from app.base.window import Window
-from app.inference.blending import Blender, spread_windows
+from app.inference.blending import Blender, fit_window, spread_windows
 from app.inference.predictor import Predictor
 from app.inference.tiles import predict_blocks
 from app.model.devices import Compute
@@ -97,6 +97,19 @@ def test_weights_of_windows_add_up_to_one_and_each_pixel_is_finished_once(length
     assert (finished == 1).all()
     # What is left for the next window is one ramp, whatever the photo's size.
     assert {span.used_end - span.finished_end for span in spans[:-1]} == {max(1, window // 4)}
+
+
+@pytest.mark.parametrize(
+    ("length", "expected", "number"),
+    # 1024 px once; 3072 px: four windows of 1024 would share 1024 px in all.
+    [(1024, 1024, 1), (3072, 864, 4), (10_000, 928, 12), (1025, 576, 2), (50_000, 1024, 54)],
+)
+def test_windows_are_as_large_as_shares_least(length, expected, number):
+    side = fit_window(length, 1024, 96)
+    spans = spread_windows(length, side, 96)
+    assert (side, len(spans)) == (expected, number)
+    assert all(span.used_end - span.finished_end == 96 for span in spans[:-1])
+    assert spans[-1].start + side == length
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 64), (33, 9)])

@@ -50,6 +50,15 @@ def _set_options() -> None:
         _threads.is_set = True
 
 
+def hold_blocks(num_bytes: int) -> None:
+    """Let GDAL keep so many bytes of unpacked blocks from here on, where that is more than usual.
+
+    For the whole process, until a thread opens its first file.
+    """
+    _set_options()
+    set_gdal_config("GDAL_CACHEMAX", max(CACHE_BYTES, num_bytes))
+
+
 def open_source(
     path: Path,
     root: Path,

@@ -1,0 +1,89 @@
+"""A trained network on the device that computes, and what its rasters say of it."""
+
+import hashlib
+import logging
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from app.base.errors import CheckpointError
+from app.base.tasks import Task, find_task
+from app.inference.layers import LayerMaker
+from app.inference.poses import NumPoses, PosesPredictor
+from app.model.devices import Compute
+from app.model.export import MODEL_FILE, load_exported_model, trained_tasks
+
+logger = logging.getLogger(__name__)
+
+# Larger than in training: less is predicted twice.
+_WINDOW_PX: Final = 1024
+_RAMP_PX: Final = 96
+
+
+class TrainedNetwork(NamedTuple):
+    """A trained network, ready to predict photos.
+
+    Attributes:
+        predictor: Asks it about windows.
+        maker: Makes of its answers what rasters hold.
+        gsd_m: Metres per pixel at which it expects photos.
+        sha256: Of the file of its weights.
+        version: Of the program that trained it.
+        description: The content of model.json.
+    """
+
+    predictor: PosesPredictor
+    maker: LayerMaker
+    gsd_m: float
+    sha256: str
+    version: str
+    description: Mapping[str, Any]
+
+
+def load_network(folder: Path, num_poses: NumPoses, compute: Compute) -> TrainedNetwork:
+    """The network of a model folder.
+
+    Args:
+        folder: As a training run has written it.
+        num_poses: In how many turns and flips each window is predicted.
+        compute: Device and precision.
+
+    Raises:
+        CheckpointError: If it cannot be used.
+    """
+    model, description = load_exported_model(folder)
+    described, names = description["tasks"], trained_tasks(folder, model, description)
+    trained = [task for task in model.tasks if task.name in names]
+    gsd_m = description.get("gsd_m")
+    if not isinstance(gsd_m, int | float) or not gsd_m > 0:
+        raise CheckpointError(
+            f"the model in {folder} does not say at which scale it expects photos: gsd_m is "
+            f"{gsd_m!r:.50}, expected metres per pixel; copy its files again, from one run"
+        )
+    predictor = PosesPredictor(
+        model.to(compute.device).eval(),
+        names,
+        compute,
+        _WINDOW_PX,
+        ramp_px=_RAMP_PX,
+        num_poses=num_poses,
+        azimuth_bins=find_task("segments", model.tasks).azimuth_bins,
+    )
+    taught = {task.name: described[task.name].get("trained_classes", ()) for task in trained}
+    for task in trained:
+        _warn_of_untaught(task, taught[task.name])
+    maker = LayerMaker(trained, taught.get("lines", ()), num_poses)
+    with (folder / MODEL_FILE).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    version = str(description.get("versions", {}).get("roof-model", "unknown"))
+    return TrainedNetwork(predictor, maker, float(gsd_m), sha256, version, description)
+
+
+def _warn_of_untaught(task: Task, taught: Collection[str]) -> None:
+    """Say which classes the network cannot know, as no label of its training told them apart."""
+    unknown = [name for name in task.class_names if name not in taught]
+    if unknown and task.kind != "metres":
+        shown = "are no data" if task.kind == "multilabel" else "mean nothing"
+        logger.warning(
+            "the model was not taught all %s: %s %s", task.name, ", ".join(unknown), shown
+        )

@@ -1,0 +1,187 @@
+"""Speed, memory and seams of `predict` on a CPU, beside the loop that TorchGeo's users write.
+
+    python -m bench.predict [--model DIR] [--only speed|memory|seams] [--json FILE]
+
+Everything is measured from the photo's file to the rasters on disk, networks loaded before. Ours
+writes four rasters with overviews, the loop one of classes, without overlap and without overviews.
+They take turns, so that other work on the machine slows both. Seams need a trained network:
+--model, or the one of `make train`. The first run makes .venv-peers.
+"""
+
+import contextlib
+import itertools
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import rasterio
+from rasterio.windows import Window
+
+from app.base.tasks import TASK_NAMES, build_tasks
+from app.model.export import MODEL_FILE, describe_model, export_model
+from app.model.network import HybridRoofModel
+from app.settings.hyperparameters import Hyperparameters
+from bench.support.environment import (
+    ROOT,
+    describe_machine,
+    load_average,
+    peer_versions,
+    prepare_peers_python,
+)
+from bench.support.figures import Target, build_parser, print_table, report
+from bench.support.predicting.photos import draw_village, write_photo
+from bench.support.workers import Worker
+
+_TARGETS: Final = {
+    "speed": (
+        Target("ratio_torchgeo", ">=", 2),
+        Target("ratio_torchgeo_same", ">=", 1),
+        Target("blend_overhead_percent", "<=", 10),
+    ),
+    "memory": (Target("peak_gib_10000", "<=", 2), Target("peak_ratio_50000", "<=", 1.05)),
+    "seams": (Target("seam_percent", "<=", 0.5),),
+}
+_NUM_THREADS: Final = 2
+_SPEED_PX: Final = 3072
+_LARGE_PX, _SPARSE_PX, _PLACES_PX = 10_000, 50_000, (0, 17_000, 40_000)
+# What lies nearer to the edge of a cut photo has lost some of what the network sees around it.
+_EDGE_PX: Final = 320
+_SHIFT_PX: Final = 432  # half of a window of a photo of 3072 px
+
+
+@contextlib.contextmanager
+def _worker(python: Path, kind: str, model: Path) -> Iterator[Worker]:
+    module = "bench.support.predicting.worker"
+    command = [str(python), "-m", module, kind, f"--model={model}", f"--threads={_NUM_THREADS}"]
+    # Logs of ours would come between its answers.
+    with Worker(f"predict, {kind}", command) as worker:
+        worker.hear()
+        yield worker
+
+
+def _predict(worker: Worker, photo: Path, scratch: Path) -> dict[str, float]:
+    """The figures of predicting a photo into a new folder."""
+    out = Path(tempfile.mkdtemp(dir=scratch))
+    return worker.ask(f"{photo}\t{out}")
+
+
+def _measure_speed(model: Path, scratch: Path, num_rounds: int) -> dict[str, float]:
+    folder = scratch / "speed"
+    folder.mkdir()
+    photo = write_photo(folder / "village.tif", draw_village(_SPEED_PX), _SPEED_PX)
+    python = prepare_peers_python()
+    kinds = ("ours", "torchgeo", "torchgeo_same")
+    times: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+    with contextlib.ExitStack() as stack:
+        workers = {kind: stack.enter_context(_worker(python, kind, model)) for kind in kinds}
+        for number in range(num_rounds + 1):
+            for kind, worker in workers.items():
+                figures = _predict(worker, photo, scratch)
+                if number > 0:  # the first round warms up
+                    times[kind].append(figures)
+            print(f"round {number} of {num_rounds}: load {load_average()}", flush=True)
+    medians = {
+        kind: statistics.median(figures["wall_s"] for figures in runs)
+        for kind, runs in times.items()
+    }
+    rows = [
+        [kind, f"{median:.1f}", f"{_SPEED_PX**2 / median / 1e6:.2f}",
+         f"{max(figures['peak_gib'] for figures in times[kind]):.2f}"]
+        for kind, median in medians.items()
+    ]  # fmt: skip
+    print_table(["loop", "s", "million px/s", "peak GiB"], rows)
+    shares = [run["blending_s"] / run["asking_s"] for run in times["ours"]]
+    return {
+        "ours_mpx_per_s": _SPEED_PX**2 / medians["ours"] / 1e6,
+        "ratio_torchgeo": medians["torchgeo"] / medians["ours"],
+        "ratio_torchgeo_same": medians["torchgeo_same"] / medians["ours"],
+        "blend_overhead_percent": 100 * statistics.median(shares),
+    }
+
+
+def _measure_memory(model: Path, scratch: Path) -> dict[str, float]:
+    village = draw_village(_SPEED_PX)
+    large = write_photo(scratch / "large.tif", village, _LARGE_PX)
+    places = list(zip(_PLACES_PX, reversed(_PLACES_PX), strict=True))
+    sparse = write_photo(scratch / "sparse.tif", village, _SPARSE_PX, places)
+    figures = {}
+    for photo in (large, sparse):
+        with _worker(Path(sys.executable), "ours", model) as worker:
+            figures[photo.stem] = _predict(worker, photo, scratch)
+        print(f"{photo.stem}: {figures[photo.stem]}", flush=True)
+    return {
+        "peak_gib_10000": figures["large"]["peak_gib"],
+        "large_s": figures["large"]["wall_s"],
+        "peak_ratio_50000": figures["sparse"]["peak_gib"] / figures["large"]["peak_gib"],
+        "sparse_s": figures["sparse"]["wall_s"],
+    }
+
+
+def _measure_seams(model: Path, scratch: Path) -> dict[str, float]:
+    """How many roof pixels change their class when the photo begins half a window later."""
+    village = draw_village(_SPEED_PX)
+    whole = write_photo(scratch / "whole.tif", village, _SPEED_PX)
+    cut = village[:, _SHIFT_PX:, _SHIFT_PX:]
+    later = write_photo(scratch / "later.tif", np.ascontiguousarray(cut), cut.shape[1])
+    classes = []
+    with _worker(Path(sys.executable), "ours", model) as worker:
+        for photo, first in ((whole, _SHIFT_PX + _EDGE_PX), (later, _EDGE_PX)):
+            out = Path(tempfile.mkdtemp(dir=scratch))
+            worker.ask(f"{photo}\t{out}")
+            side = _SPEED_PX - _SHIFT_PX - _EDGE_PX
+            with rasterio.open(out / f"{photo.stem}_segments.tif") as file:
+                classes.append(file.read(1, window=Window(first, first, side, side)))
+                (background,) = (
+                    int(key.removeprefix("CLASS_"))
+                    for key, name in file.tags().items()
+                    if key.startswith("CLASS_") and name == "background"
+                )
+    is_roof = (classes[0] != background) | (classes[1] != background)
+    print(f"roof: {is_roof.mean():.1%} of {classes[0].size / 1e6:.1f} million px")
+    return {"seam_percent": 100 * float((classes[0] != classes[1])[is_roof].mean())}
+
+
+def _untrained(folder: Path) -> Path:
+    """A model folder with random weights, which take as long as trained ones."""
+    tasks = build_tasks()
+    classes = {task.name: task.class_names for task in tasks if task.name in TASK_NAMES}
+    model = HybridRoofModel(tasks).eval()
+    export_model(folder, model, describe_model(model, Hyperparameters(), classes))
+    return folder
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = build_parser(__doc__)
+    parser.add_argument("--model", type=Path, default=ROOT / "local/ml/model", metavar="DIR")
+    parser.add_argument("--only", choices=tuple(_TARGETS), action="append")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    options = parser.parse_args()
+    parts = options.only or list(_TARGETS)
+    peers = peer_versions() if "speed" in parts else "peers left out"
+    print(f"{describe_machine()}; {peers}; load {load_average()}", flush=True)
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="roof-bench-") as name:
+        scratch = Path(name)
+        is_trained = (options.model / MODEL_FILE).exists()
+        model = options.model if is_trained else _untrained(scratch / "model")
+        if "speed" in parts:
+            figures |= _measure_speed(model, scratch, options.rounds)
+        if "memory" in parts:
+            figures |= _measure_memory(model, scratch)
+        if "seams" in parts:
+            if is_trained:
+                figures |= _measure_seams(model, scratch)
+            else:
+                print(f"no seams without a trained network: none in {options.model}")
+    print()
+    targets = [target for target in itertools.chain(*_TARGETS.values()) if target.key in figures]
+    report(figures, targets, options.json)
+
+
+if __name__ == "__main__":
+    main()
