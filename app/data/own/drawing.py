@@ -85,9 +85,7 @@ class Roofs:
 
         fine = draw_planes(NUM_BINS)
         segments = fine if self.azimuth_bins == NUM_BINS else draw_planes(self.azimuth_bins)
-        lines = lines_from_segments(fine, view.gsd_m)
-        if self.has_lines[numbers].any():
-            lines = self._draw_lines(canvas, planes, fine == IGNORE_INDEX, lines, view.gsd_m)
+        lines = self._draw_lines(canvas, planes, fine, view.gsd_m)
         inner = (slice(margin_px, -margin_px), slice(margin_px, -margin_px))
         return {
             "segments": torch.from_numpy(segments[inner].copy()),
@@ -117,27 +115,31 @@ class Roofs:
         self,
         canvas: "_Canvas",
         planes: Sequence[tuple[int, Stamp]],
-        unknown: _Flags,
-        derived: _Mask,
+        segments: _Mask,
         gsd_m: float,
     ) -> _Mask:
         """Lines that people drew where a roof has any, else those that follow from planes."""
-        lines = np.repeat((unknown * np.uint8(IGNORE_INDEX))[None], _NUM_KINDS, axis=0)
-        for kind in range(_NUM_KINDS):
-            if kind not in self.drawn_kinds:
-                lines[kind] = derived[kind]
+        without = [stamp for number, stamp in planes if not self.has_lines[number]]
+        if len(without) == len(planes):
+            return lines_from_segments(segments, gsd_m)
+        unknown = (segments == IGNORE_INDEX) * np.uint8(IGNORE_INDEX)
+        lines = np.repeat(unknown[None], _NUM_KINDS, axis=0)
+        never_drawn = [kind for kind in range(_NUM_KINDS) if kind not in self.drawn_kinds]
+        # They take as long as all the rest.
+        derived = lines_from_segments(segments, gsd_m) if without or never_drawn else lines
+        lines[never_drawn] = derived[never_drawn]
         centres = np.zeros((UNCLEAR + 1, *canvas.size), np.uint8)
         for line in self.lines.touching(canvas.box).tolist():
             trace(centres[self.line_kinds[line]], canvas.moved(self.lines, line), 1)
         lines[:, widen(centres[UNCLEAR], _UNKNOWN_HALF_WIDTH_M / gsd_m)] = IGNORE_INDEX
         drawn = centres[:UNCLEAR].view(np.bool_)
         lines[drawn] = 1
-        others = np.zeros(canvas.size, np.uint8)
-        for number, stamp in planes:
-            if not self.has_lines[number]:
+        if without:
+            others = np.zeros(canvas.size, np.uint8)
+            for stamp in without:
                 stamp.put(others, 1)
-        beside = widen(others, _REACH_M / gsd_m) & ~drawn.any(axis=0)
-        lines[:, beside] = derived[:, beside]
+            beside = widen(others, _REACH_M / gsd_m) & ~drawn.any(axis=0)
+            lines[:, beside] = derived[:, beside]
         return lines
 
 
