@@ -1,4 +1,4 @@
-"""Time to read training samples: windows of AIRS's tiles against other ways, RID, and the start.
+"""Time to read training samples: AIRS's tiles against other ways, RID and own roofs, the start.
 
     python -m bench.loading [--json FILE] [--rounds N] [--skip-peers]
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_airs import write_airs
+from app.synthetic.write_own import write_own
 from app.synthetic.write_rid import write_rid
 from bench.support.environment import (
     describe_machine,
@@ -33,10 +34,11 @@ _TARGETS = (
     Target("ratio_whole_tile", ">=", 150),
     Target("rss_growth_mib", "<", 100),
     Target("rid_samples_per_s_core", ">=", 20),
+    Target("cost_own_rid", "<=", 1.3),
     Target("start_s", "<", 20),
 )
 # Samples of one turn.
-_PER_TURN = {"ours": 20, "ours_sample": 20, "torchgeo": 10, "whole_tile": 1}
+_PER_TURN = {"ours": 20, "ours_sample": 20, "torchgeo": 10, "whole_tile": 1, "rid": 20, "own": 20}
 _OURS = ["ours", "ours_sample"]
 _PEERS = ["torchgeo", "whole_tile"]
 # One thread, as in a data worker.
@@ -47,7 +49,7 @@ _PEERS_ENVIRONMENT = {**_ENVIRONMENT, "GDAL_CACHEMAX": "64"}
 # The kinds that targets are for; the others are shown.
 _COUNTED_KINDS = ("striped", "tiled")
 _NUM_RSS_WARM_UP, _NUM_RSS_WINDOWS = 200, 2000
-_NUM_RID_SCENES, _NUM_RID_WARM_UP, _NUM_RID_SAMPLES = 24, 8, 80
+_NUM_SCENES, _MIN_DATASET_ROUNDS = 24, 4
 _SMALL_PX = 64
 _NUM_AIRS_TRAIN, _NUM_AIRS_VAL = 857, 94
 _NUM_RID_TRAIN, _NUM_RID_VAL, _NUM_RID_TEST = 1374, 352, 154
@@ -135,12 +137,26 @@ def _measure_growth(python: Path, root: Path) -> float:
     return after["peak_rss_mib"] - before["peak_rss_mib"]
 
 
-def _measure_rid(python: Path, folder: Path) -> float:
-    """Training samples of RID for every second of one core."""
-    write_rid(folder / "rid_scenes", SplitParameters(_NUM_RID_SCENES, 1, 1, seed=0))
-    with Reader(python, "rid", folder / "rid_scenes") as worker:
-        worker.read(_NUM_RID_WARM_UP)
-        return _NUM_RID_SAMPLES / worker.read(_NUM_RID_SAMPLES)["cpu_s"]
+def _measure_datasets(python: Path, folder: Path, num_rounds: int) -> dict[str, float]:
+    """Training samples of RID and of own roofs for every second of one core.
+
+    The same villages, as the layouts have them: own roofs with lines and heights beside planes.
+    """
+    parameters = SplitParameters(_NUM_SCENES, 1, 1, seed=0)
+    write_rid(folder / "rid", parameters)
+    write_own(folder / "own", parameters)
+    with Reader(python, "rid", folder / "rid") as rid, Reader(python, "own", folder / "own") as own:
+        for worker in (rid, own):
+            worker.read(_PER_TURN[worker.way])
+        for _ in range(max(_MIN_DATASET_ROUNDS, num_rounds)):
+            for worker in (rid, own):
+                worker.take_turn()
+    rid_s, own_s = statistics.median(rid.sample_s), statistics.median(own.sample_s)
+    return {
+        "rid_samples_per_s_core": 1 / rid_s,
+        "own_samples_per_s_core": 1 / own_s,
+        "cost_own_rid": own_s / rid_s,
+    }
 
 
 def _measure_start(python: Path, folder: Path) -> float:
@@ -169,7 +185,7 @@ def _measure(
             figures[f"{comparison.kind}_{way}_samples_per_s"] = 1 / statistics.median(sample_s)
     both = link_together(roots, _COUNTED_KINDS, folder / "both")
     figures["rss_growth_mib"] = _measure_growth(python, both)
-    figures["rid_samples_per_s_core"] = _measure_rid(python, folder)
+    figures |= _measure_datasets(python, folder, num_rounds)
     figures["start_s"] = _measure_start(python, folder)
     return figures, comparisons
 

@@ -20,7 +20,7 @@ def degrees_to_class(azimuth_deg: npt.ArrayLike, num_bins: int = NUM_BINS) -> np
 
     Args:
         azimuth_deg: Degrees clockwise from north, any shape; multiples of 360 make no difference.
-        num_bins: 4, 8 or 16.
+        num_bins: 1, 4, 8 or 16.
 
     Returns:
         Same shape, int64 in [0, num_bins).

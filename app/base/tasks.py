@@ -138,7 +138,8 @@ def relabelling(azimuth_bins: AzimuthBins) -> npt.NDArray[np.uint8]:
     """Look-up table from RID's segments labels to those of `build_tasks(azimuth_bins)`.
 
     A direction that one coarser bin covers becomes that bin. A direction on the border of two
-    coarser bins becomes the label "one of these two", since its exact degrees are not known.
+    coarser bins becomes the label "one of these two", since its exact degrees are not known. Own
+    roofs have none of these: their degrees are known (data/own/drawing.py).
 
     Returns:
         (256,) uint8. What is no label of RID is unknown.

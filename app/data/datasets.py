@@ -157,6 +157,7 @@ class Datasets:
                 "num_val": len(val),
                 "share": round(sources[name].share, 4) if name in sources else 0.0,
                 "quarantined": self.quarantines[name].to_json(),
+                "features_set_aside": self.quarantines[name].features_to_json(),
             }
             for name, val in self.val.items()
         }
@@ -323,6 +324,7 @@ def build_quarantine(readers: Sequence[Reader], hyperparameters: Hyperparameters
         readers[0].title,
         sum(reader.num_files for reader in readers),
         hyperparameters.max_bad_fraction,
+        bad_features=readers[0].bad_features,
     )
     for reader in readers:
         quarantine.add(reader.missing)

@@ -1,11 +1,15 @@
-"""The files of a dataset that cannot be used: named once each, counted against a limit."""
+"""The files and shapes of a dataset that cannot be used: named, and counted against a limit."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from app.base.errors import DataError, join_problems, printable
-from app.data.sample import BadFile
+from app.data.sample import BadFeature, BadFile
+
+# Of more shapes set aside metrics.json tells the number alone; check-data names them all.
+_MAX_FEATURES_LISTED: Final = 100
 
 logger = logging.getLogger(__name__)
 
@@ -20,12 +24,15 @@ class Quarantine:
         dataset: Its name, for messages.
         num_samples: Samples, or tiles, of the dataset.
         max_bad_fraction: Share of them that may be bad.
+        bad_features: Shapes set aside, which the reader has counted; None where labels are no
+            shapes.
     """
 
     dataset: str
     num_samples: int
     max_bad_fraction: float
     bad_files: dict[str, BadFile] = field(default_factory=dict)
+    bad_features: Sequence[BadFeature] | None = None
 
     def add(self, bad_files: Sequence[BadFile]) -> None:
         """Set files aside.
@@ -51,6 +58,16 @@ class Quarantine:
             }
             for sample_id, bad in self.bad_files.items()
         ]
+
+    def features_to_json(self) -> dict[str, Any] | None:
+        """How many shapes were set aside, and the first; None where labels are no shapes."""
+        if self.bad_features is None:
+            return None
+        listed = self.bad_features[:_MAX_FEATURES_LISTED]
+        return {
+            "total": len(self.bad_features),
+            "listed": [feature.to_json() for feature in listed],
+        }
 
     def check(self) -> None:
         """Raise DataError if more than the allowed share of the dataset is bad."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from app.base.dataset_names import DatasetName
 from app.base.tasks import TaskName
 from app.data.height_scale import HeightScale
-from app.data.sample import BadFile, Sample
+from app.data.sample import BadFeature, BadFile, Sample
 from app.settings.hyperparameters import Hyperparameters
 
 Item = TypeVar("Item")
@@ -48,6 +48,10 @@ class Reader(Protocol):
     @property
     def missing(self) -> Sequence[BadFile]:
         """Listed files that are absent; they are not among the samples."""
+
+    @property
+    def bad_features(self) -> Sequence[BadFeature] | None:
+        """Shapes set aside in all of its folder; None where labels are no shapes."""
 
     def __len__(self) -> int:
         """How many samples there are."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.base.dataset_names import DatasetName
-from app.base.errors import SampleError
+from app.base.errors import SampleError, printable
 from app.base.tasks import IGNORE_INDEX, TASK_NAMES, TaskName
 
 PlaneName = Literal["image", TaskName]
@@ -255,3 +255,44 @@ class BadFile:
     def of(cls, error: SampleError) -> Self:
         """The sample that a reader could not use."""
         return cls(error.sample_id, error.path, str(error))
+
+
+class BadFeature(NamedTuple):
+    """A shape that labels are not drawn from, or not all of it; its photos are used.
+
+    Attributes:
+        path: Its file.
+        layer: Its layer in the file.
+        fid: Its id there.
+        got: What it is.
+        remedy: What to do about it.
+        photo: The first photo that it lies on; empty where it lies on none, or nowhere.
+    """
+
+    path: Path
+    layer: str
+    fid: int
+    got: str
+    remedy: str
+    photo: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for messages."""
+        photo = f", on photo {self.photo}" if self.photo else ""
+        return printable(f"{self.path}: layer {self.layer}, feature {self.fid}{photo}")
+
+    @property
+    def reason(self) -> str:
+        """One line."""
+        return printable(f"{self.place}: got {self.got}; {self.remedy}")
+
+    def to_json(self) -> dict[str, str | int]:
+        """Plain types, printable."""
+        return {
+            "path": printable(str(self.path)),
+            "layer": printable(self.layer),
+            "feature": self.fid,
+            "photo": printable(self.photo),
+            "reason": self.reason,
+        }

@@ -19,10 +19,12 @@ class WholePhotos(Dataset[Sample]):
     Attributes:
         assumed_scale: What was taken for granted of their scale; empty if nothing.
         height_scale: None, unless the dataset has heights.
+        bad_features: None: labels are pixels.
     """
 
     assumed_scale: str = ""
     height_scale: HeightScale | None = None
+    bad_features: None = None
 
     @abstractmethod
     def __len__(self) -> int:

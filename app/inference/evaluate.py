@@ -87,6 +87,9 @@ def evaluate_model(
         "hyperparameters": hyperparameters.non_default(),
         "num_samples": scores.num_samples,
         "quarantined": {name: quarantine.to_json() for name, quarantine in quarantines.items()},
+        "features_set_aside": {
+            name: quarantine.features_to_json() for name, quarantine in quarantines.items()
+        },
         "metrics": {name: value.to_json() for name, value in values.items()},
         "confusion_matrix": scores.confusion_matrices(split),
     }

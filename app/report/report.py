@@ -25,6 +25,7 @@ from app.report.tables import (
     Metrics,
     finite,
     task_title,
+    view_bad_features,
     view_bad_files,
     view_cards,
     view_confusion,
@@ -108,6 +109,11 @@ def write_report(path: Path, source: ReportInput) -> None:
         "bad_files": [
             view_bad_files(str(name), dataset.get("quarantined") or [])
             for name, dataset in datasets.items()
+        ],
+        "bad_features": [
+            view_bad_features(str(name), dataset["features_set_aside"])
+            for name, dataset in datasets.items()
+            if dataset.get("features_set_aside")
         ],
         "findings": view_findings(metrics.get("label_looks") or {}),
         "shares": view_shares(distribution.get("shares") or {}, distribution.get("weights") or {}),

@@ -332,6 +332,20 @@ class BadFiles:
     rows: Sequence[tuple[str, str, str]]
 
 
+class BadFeatures(NamedTuple):
+    """The shapes of a dataset that were set aside.
+
+    Attributes:
+        dataset: Its name.
+        num_features: How many there are.
+        rows: The first of them: photo, layer, id, why.
+    """
+
+    dataset: str
+    num_features: int
+    rows: Sequence[tuple[str, str, str, str]]
+
+
 class Finding(NamedTuple):
     """Something that is wrong with the labels."""
 
@@ -347,6 +361,21 @@ def view_bad_files(dataset: str, bad_files: Sequence[Mapping[str, Any]]) -> BadF
         for bad in bad_files[:_MAX_BAD_FILES_SHOWN]
     ]
     return BadFiles(dataset, len(bad_files), rows)
+
+
+def view_bad_features(dataset: str, features: Mapping[str, Any]) -> BadFeatures:
+    """The shapes of a dataset that were set aside, as Quarantine.features_to_json has them."""
+    listed = features.get("listed") or []
+    rows = [
+        (
+            str(bad.get("photo", "")),
+            str(bad.get("layer", "")),
+            str(bad.get("feature", "")),
+            str(bad.get("reason", "")),
+        )
+        for bad in listed[:_MAX_BAD_FILES_SHOWN]
+    ]
+    return BadFeatures(dataset, int(features.get("total", len(listed))), rows)
 
 
 def view_findings(looks: Mapping[str, Mapping[str, Any]]) -> list[Finding]:

@@ -1,5 +1,7 @@
 """Readers and audit on every damaged dataset of tests/corpus*.py."""
 
+from collections import Counter
+
 import pytest
 
 from tests.support.corpus_all import ALL_IDS, VARIANTS
@@ -53,7 +55,11 @@ def test_damage_is_found_and_costs_no_more_than_it_must(worker, variant):
     for message in bad.values():
         assert_one_line(message)
         assert variant.culprit in message
-    num_expected = len(variant.bad) + variant.num_absent
+    assert len(outcome.features) == variant.num_features, outcome.features
+    for message in outcome.features:
+        assert_one_line(message)
+        assert variant.culprit in message
+    num_expected = len(variant.bad) + variant.num_absent + variant.num_features
     assert bool(outcome.audit_errors) == (num_expected > 0)
     for path, what in outcome.audit_errors:
         assert variant.culprit in f"{path} {what}"
@@ -61,4 +67,6 @@ def test_damage_is_found_and_costs_no_more_than_it_must(worker, variant):
 
 def test_there_are_many_kinds_of_damage_of_every_dataset():
     assert len({str(variant) for variant in VARIANTS}) == len(VARIANTS)
-    assert len(VARIANTS) >= 200
+    counts = Counter(variant.dataset for variant in VARIANTS)
+    assert sum(counts[name] for name in ("rid", "roofline", "airs")) >= 200
+    assert counts["own"] >= 200

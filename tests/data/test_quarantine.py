@@ -5,7 +5,7 @@ import pytest
 
 from app.base.errors import DataError
 from app.data.quarantine import Quarantine
-from app.data.sample import BadFile
+from app.data.sample import BadFeature, BadFile
 
 
 def bad(name):
@@ -84,3 +84,23 @@ def test_none_may_be_bad():
 def test_the_only_one_may_not_be_bad():
     with pytest.raises(DataError, match=r"^rid: 1 of 1 samples cannot be used"):
         Quarantine("rid", num_samples=1, max_bad_fraction=0.05).add([bad("a")])
+
+
+def test_of_many_shapes_set_aside_the_first_are_listed_and_all_are_counted():
+    features = [
+        BadFeature(Path("own/roofs.gpkg"), "planes", fid, "no geometry", "remove it", "caf\udce9")
+        for fid in range(134)
+    ]
+    quarantine = Quarantine("own", 9, 0.05, bad_features=features)
+    document = quarantine.features_to_json()
+    assert document["total"] == 134
+    assert len(document["listed"]) == 100
+    assert document["listed"][7] == {
+        "path": "own/roofs.gpkg",
+        "layer": "planes",
+        "feature": 7,
+        "photo": "caf\\udce9",
+        "reason": "own/roofs.gpkg: layer planes, feature 7, on photo caf\\udce9: got no geometry; "
+        "remove it",
+    }
+    assert Quarantine("rid", 9, 0.05).features_to_json() is None

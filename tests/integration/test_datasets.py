@@ -1,4 +1,4 @@
-"""Runs on every combination of the three datasets, in their releases' layouts."""
+"""Runs on every combination of the four datasets, in their releases' layouts."""
 
 import functools
 import itertools
@@ -15,13 +15,19 @@ from safetensors import safe_open
 
 from app.__main__ import main
 from app.commands.launch.metric_names import metric_definitions
+from app.data.datasets import TrainBatches, open_datasets
+from app.settings.texts import parse_hyperparameters
+from tests.support.own import write_village
 from tests.support.paths import ROOT
+from tests.support.steps import build
+from tests.support.steps import run as run_steps
 
 pytestmark = pytest.mark.slow
 
-NAMES = ("rid", "roofline", "airs")
-# Each by itself, and all: what two say together, three do.
+NAMES = ("rid", "roofline", "airs", "own")
+# Whole runs are of each by itself, and of all: what two say together, all do.
 SUBSETS = [*((name,) for name in NAMES), tuple(NAMES)]
+ALL_SUBSETS = [subset for size in range(1, 5) for subset in itertools.combinations(NAMES, size)]
 SMALL = {
     "epochs": "2",
     "steps_per_epoch": "3",
@@ -37,12 +43,24 @@ TASKS = {
     "rid": {"segments", "lines"},
     "roofline": {"lines", "depth"},
     "airs": {"segments", "lines"},
+    "own": {"segments", "lines"},
 }
 
 
-def prepare(three_ml, tmp_path, subset):
+@pytest.fixture(scope="module")
+def all_ml(three_ml, tmp_path_factory):
+    """The tree with own roofs beside. Copy it before writing into it."""
+    base_dir = shutil.copytree(three_ml, tmp_path_factory.mktemp("all") / "ml")
+    write_village(base_dir / "input/data/own")
+    path = base_dir / "input/config/inputdataconfig.json"
+    channels = json.loads(path.read_text())
+    path.write_text(json.dumps({**channels, "own": channels["rid"]}))
+    return base_dir
+
+
+def prepare(all_ml, tmp_path, subset):
     """A job's tree with these channels alone."""
-    base_dir = shutil.copytree(three_ml, tmp_path / "ml")
+    base_dir = shutil.copytree(all_ml, tmp_path / "ml")
     config = base_dir / "input/config"
     (config / "hyperparameters.json").write_text(json.dumps(SMALL))
     channels = json.loads((config / "inputdataconfig.json").read_text())
@@ -88,19 +106,19 @@ def weights(base_dir):
 
 
 @pytest.fixture(scope="module")
-def whole(three_ml, tmp_path_factory):
+def whole(all_ml, tmp_path_factory):
     """The tree and the log of a run without a break on a subset, each trained once."""
 
     @functools.cache
     def train(subset):
-        base_dir = prepare(three_ml, tmp_path_factory.mktemp("whole"), subset)
+        base_dir = prepare(all_ml, tmp_path_factory.mktemp("whole"), subset)
         return base_dir, run(base_dir)
 
     return train
 
 
-def test_a_run_on_all_datasets_resumes_alike(three_ml, tmp_path, whole):
-    base_dir = prepare(three_ml, tmp_path, NAMES)
+def test_a_run_on_all_datasets_resumes_alike(all_ml, tmp_path, whole):
+    base_dir = prepare(all_ml, tmp_path, NAMES)
     kill_after_a_checkpoint(base_dir)
     assert "resuming from" in run(base_dir)
     whole_dir, _ = whole(NAMES)
@@ -139,10 +157,33 @@ def test_every_subset_trains_and_says_what_it_did_not_learn(whole, subset):
     description = json.loads((whole_dir / "model/model.json").read_text())
     assert {name for name, task in description["tasks"].items() if task["trained"]} == trained
     lines = description["tasks"]["lines"]["trained_classes"]
-    expected = {"rid": ["eave", "ridge", "hip", "valley"], "roofline": ["eave", "ridge", "hip"]}
+    four = ["eave", "ridge", "hip", "valley"]
+    expected = {"rid": four, "roofline": four[:3], "own": four}
     best = next((expected[name] for name in subset if name in expected), ["eave"])
     assert lines == best
     assert description["gsd_m"] == 0.1
+
+
+@pytest.mark.parametrize("subset", ALL_SUBSETS, ids="+".join)
+def test_each_of_the_fifteen_subsets_changes_the_weights(all_ml, tmp_path_factory, subset):
+    texts = {**SMALL, "dataset_weights": ",".join(f"{name}=1" for name in subset)}
+    hyperparameters = parse_hyperparameters(texts)
+    channels = {name: all_ml / "input/data" / name for name in subset}
+    scratch_dir = tmp_path_factory.getbasetemp() / "subsets"
+    scratch_dir.mkdir(exist_ok=True)
+    datasets = open_datasets(channels, hyperparameters, scratch_dir)
+    batches = TrainBatches(datasets, hyperparameters, datasets.train_order(hyperparameters))
+    state, settings = build()
+    before = [parameter.detach().clone() for parameter in state.model.parameters()]
+    steps = run_steps(state, settings, list(itertools.islice(batches, 2)))
+    assert len(steps) == 2
+    changed = [
+        bool((was != now).any()) and bool(now.isfinite().all())
+        for was, now in zip(before, state.model.parameters(), strict=True)
+    ]
+    # Of segments and of lines, the weights and the bias.
+    trained = set().union(*(TASKS[name] for name in subset))
+    assert changed == ["segments" in trained] * 2 + ["lines" in trained] * 2
 
 
 def test_heads_of_untrained_tasks_keep_their_first_weights(whole):
@@ -154,8 +195,8 @@ def test_heads_of_untrained_tasks_keep_their_first_weights(whole):
     assert not (segments[:-2] == segments[0]).all()
 
 
-def test_fewer_directions_and_superstructures(three_ml, tmp_path):
-    base_dir = prepare(three_ml, tmp_path, ("rid", "airs"))
+def test_fewer_directions_and_superstructures(all_ml, tmp_path):
+    base_dir = prepare(all_ml, tmp_path, ("rid", "airs"))
     settings = ("azimuth_bins=8", "superstructures_weight=1", "epochs=1")
     run(base_dir, *itertools.chain(*(("--set", setting) for setting in settings)))
     description = json.loads((base_dir / "model/model.json").read_text())
@@ -168,22 +209,22 @@ def test_fewer_directions_and_superstructures(three_ml, tmp_path):
     assert metrics["metrics"]["val/segments/azimuth_coverage"]["value"] is not None
 
 
-def test_shares_of_nothing_are_refused(three_ml, tmp_path):
-    base_dir = prepare(three_ml, tmp_path, ("airs",))
+def test_shares_of_nothing_are_refused(all_ml, tmp_path):
+    base_dir = prepare(all_ml, tmp_path, ("airs",))
     process = start(base_dir, "--set", "dataset_weights=rid=1")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 2, output
     assert "nothing to train on: dataset_weights=rid=1, but the channels are airs" in output
 
 
-def test_nothing_is_written_into_the_channels(three_ml, whole):
+def test_nothing_is_written_into_the_channels(all_ml, whole):
     base_dir, _ = whole(NAMES)
 
     def read_stamps(folder):  # copying a tree keeps them
         paths = (folder / "input/data").rglob("*")
         return {path.relative_to(folder): path.stat().st_mtime_ns for path in paths}
 
-    assert read_stamps(base_dir) == read_stamps(three_ml)
+    assert read_stamps(base_dir) == read_stamps(all_ml)
     assert list((base_dir / "scratch").iterdir()), "the index is kept for the next start"
     assert not (base_dir / "output/failure").exists()
 
@@ -196,7 +237,7 @@ def test_a_model_is_scored_on_the_splits_it_was_trained_with(whole, tmp_path, ca
     assert main([*command, "--out", str(tmp_path / "val.json"), *arguments]) == 0
     scored = json.loads((tmp_path / "val.json").read_text())
     trained = json.loads((base_dir / "model/metrics.json").read_text())
-    assert scored["num_samples"] == {"rid": 3, "roofline": 3, "airs": 1}
+    assert scored["num_samples"] == {"rid": 3, "roofline": 3, "airs": 1, "own": 1}
     assert scored["metrics"] == trained["metrics"]
     capsys.readouterr()
     assert main([*command, "--out", str(tmp_path / "other.json"), *folders[2], "--set=seed=1"]) == 0

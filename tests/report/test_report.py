@@ -90,6 +90,16 @@ def test_a_name_that_is_not_utf_8_can_be_written(tmp_path: Path) -> None:
     assert "a\\udcff.tifdamaged" in Page(write(tmp_path, metrics=metrics)).text
 
 
+def test_shapes_set_aside_are_shown(tmp_path: Path) -> None:
+    metrics = make_metrics()
+    feature = {"layer": "planes", "feature": 28, "photo": "caf", "reason": f"invalid {HOSTILE}"}
+    metrics["datasets"]["own"] = {"features_set_aside": {"total": 130, "listed": [feature] * 100}}
+    text = Page(write(tmp_path, metrics=metrics)).text
+    assert "own: 130 shapes set aside. Their photos were used." in text
+    assert f"cafplanes28invalid {HOSTILE}" in text
+    assert "check-data names them all" in text
+
+
 def test_findings_of_a_look_at_the_labels_are_shown(tmp_path: Path) -> None:
     finding = {"severity": "error", "what": "heights are feet", "remedy": f"set {HOSTILE}"}
     looks = {"rid": {"findings": []}, "roofline": {"findings": [finding]}}

@@ -35,9 +35,10 @@ class Variant:
 
     Attributes:
         name: What is wrong.
-        dataset: "rid", "roofline" or "airs".
+        dataset: "rid", "roofline", "airs" or "own".
         damage: Spoils a good tree; gets its root.
         bad: Samples that must be set aside; all others must be read.
+        num_features: Shapes that must be set aside; all samples are read.
         num_absent: Names beyond the good samples that a list holds and no file has.
         refused: Whether the dataset as a whole must be refused instead.
         too_many: Whether its readers open, and so much is bad that a run stops.
@@ -48,6 +49,7 @@ class Variant:
     dataset: str
     damage: Damage
     bad: frozenset[str] = frozenset()
+    num_features: int = 0
     num_absent: int = 0
     refused: bool = False
     too_many: bool = False

@@ -22,6 +22,7 @@ class Outcome:
         bad: Message by sample that could not be read.
         absent: Message by listed sample that has no files.
         good: Samples that were read with the right content.
+        features: Messages about shapes set aside.
         unusable: The audit's message, if it says that the dataset cannot be used.
         audit_errors: (path, message) of its errors.
         audit_text: All that check-data would print.
@@ -32,6 +33,7 @@ class Outcome:
     bad: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     good: set[str] = field(default_factory=set)
+    features: list[str] = field(default_factory=list)
     unusable: str | None = None
     audit_errors: list[tuple[str, str]] = field(default_factory=list)
     audit_text: str = ""
@@ -110,6 +112,7 @@ def _examine(dataset: str, root: Path, work_dir: Path) -> Outcome:
     from app.data.check import describe
     from app.data.datasets import open_reader
     from app.data.findings.scope import AuditScope
+    from app.data.sample import drawn
     from app.settings.hyperparameters import Hyperparameters
     from tests.support.samples import check_sample
 
@@ -127,11 +130,12 @@ def _examine(dataset: str, root: Path, work_dir: Path) -> Outcome:
         except DataError as error:
             outcome.refusals.append(str(error))
             continue
+        outcome.features = [feature.reason for feature in reader.bad_features or ()]
         for bad_file in reader.missing:
             outcome.absent[bad_file.sample_id] = bad_file.reason
         for index in range(len(reader)):
             try:
-                sample = reader[index]
+                sample = drawn(reader[index])
             except SampleError as error:
                 outcome.bad[error.sample_id] = str(error)
             else:

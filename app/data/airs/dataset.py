@@ -77,6 +77,7 @@ class AirsDataset(Dataset[Sample]):
         tiles: The tiles that have cells.
         folder: Holds all of their files.
         height_scale: None: there are no heights.
+        bad_features: None: labels are pixels.
     """
 
     name: ClassVar[DatasetName] = "airs"
@@ -87,6 +88,7 @@ class AirsDataset(Dataset[Sample]):
         "lines": ("eave",),
     }
     height_scale: ClassVar[None] = None
+    bad_features: ClassVar[None] = None
 
     def __init__(self, root: Path, split: Split, scratch_dir: Path) -> None:
         """Find the tiles of a split, and where in them roofs are.
@@ -258,11 +260,13 @@ class AirsWindows(Dataset[Sample]):
         missing: As the dataset's.
         num_files: As the dataset's.
         span_m: As the dataset's.
+        bad_features: None: labels are pixels.
     """
 
     name: ClassVar[DatasetName] = AirsDataset.name
     title: ClassVar[str] = TITLE
     labels: ClassVar[Mapping[TaskName, tuple[str, ...]]] = AirsDataset.labels
+    bad_features: ClassVar[None] = None
 
     def __init__(self, dataset: AirsDataset, max_windows: int | None = None) -> None:
         self._dataset = dataset

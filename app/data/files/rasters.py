@@ -48,7 +48,7 @@ class StoredRaster(NamedTuple):
         height_px: Rows, north up.
         width_px: Columns, north up.
         turn: From rows and columns as stored to these.
-        size_bytes: Size of the file when all of it was there.
+        size_bytes: Size of the file when all of it was there; -1 where nobody knows.
     """
 
     path: Path

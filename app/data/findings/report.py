@@ -33,6 +33,7 @@ Kind = Literal[
     "cannot be used",
     "damaged file",
     "damaged feature",
+    "doubtful",
     "outside of all photos",
     "overlapping features",
     "listed but absent",

@@ -14,9 +14,9 @@ from app.data.findings.scope import AuditScope
 from app.data.findings.tools import name_some
 from app.data.own.dataset import OwnDataset
 from app.data.own.layers import Layer
-from app.data.own.layout import PHOTO_REMEDY
+from app.data.own.layout import PHOTO_DIR, PHOTO_REMEDY
 from app.data.own.split import SPLIT_NAMES
-from app.data.reader import Split, spread
+from app.data.reader import spread
 from app.data.sample import drawn
 
 # Of the smaller plane: what is drawn over less is a person's hand, over more a dormer.
@@ -39,11 +39,9 @@ def audit_own(report: AuditReport, scope: AuditScope) -> None:
     Raises:
         DataError: If the folder cannot be used as a whole.
     """
-
-    def open_split(split: Split) -> OwnDataset:
-        return OwnDataset.open(report.root, split, scope.hyperparameters, scope.scratch_dir)
-
-    reader = open_split("all")
+    # However many features are bad, each is named; whether training stops is asked later.
+    patient = scope.hyperparameters.model_copy(update={"max_bad_fraction": 1.0})
+    reader = OwnDataset.open(report.root, "all", patient, scope.scratch_dir)
     catalogue = reader.catalogue
     report.counts["photos"] = len(catalogue.photos) + len(catalogue.bad_photos)
     for layer in catalogue.layers:
@@ -69,21 +67,23 @@ def audit_own(report: AuditReport, scope: AuditScope) -> None:
 
 
 def _check_features(report: AuditReport, reader: OwnDataset) -> None:
-    """Features set aside, features on no photo, and planes of which all lack a direction."""
-    for unlabelled in reader.catalogue.unlabelled:
-        remedy = "name the field so (docs/datasets.md lists the names)"
-        report.add("warning", "nothing labelled", report.root, unlabelled, remedy)
+    """Features set aside, features on no photo, photos without any, and doubts about files."""
+    for doubt in reader.doubts:
+        what, _, remedy = doubt.rpartition("; ")
+        report.add("warning", "doubtful", report.root, what or doubt, remedy if what else "")
+    if empty := reader.catalogue.empty_photos:
+        what = (
+            f"{len(empty)} photos show no plane and no area, and are not used: {name_some(empty)}"
+        )
+        remedy = "label them, draw areas where there is no roof, or move them away"
+        report.add("warning", "nothing labelled", report.root / PHOTO_DIR, what, remedy)
     for feature in reader.catalogue.bad_features:
         what = f"{feature.place}: got {feature.got}"
         report.add("error", "damaged feature", feature.path, what, feature.remedy)
-    for layer, fids in reader.catalogue.outside:
-        names = name_some([str(fid) for fid in fids.tolist()])
-        what = (
-            f"{layer.path}: layer {layer.name}: {len(fids)} of {layer.num_features} features lie "
-            f"on no photo: {names}"
-        )
+    for outside in reader.catalogue.outside:
         remedy = "add the photos, or see that nothing was moved"
-        report.add("warning", "outside of all photos", layer.path, what, remedy)
+        path = outside.layer.path
+        report.add("warning", "outside of all photos", path, outside.what, remedy)
 
 
 def _check_splits(report: AuditReport, reader: OwnDataset) -> None:
@@ -138,7 +138,10 @@ def _check_overlaps(report: AuditReport, layer: Layer) -> None:
     """Planes that overlap in part, and planes drawn twice."""
     planes: npt.NDArray[Any] = layer.geometries
     first, second = shapely.STRtree(planes).query(planes, predicate="intersects")
-    first, second = first[first < second], second[first < second]
+    # Pixels of different photos are different places.
+    photos = layer.fields["photo"] if not layer.crs else np.zeros(len(planes))
+    is_pair = (first < second) & (photos[first] == photos[second])
+    first, second = first[is_pair], second[is_pair]
     shared = shapely.area(shapely.intersection(planes[first], planes[second]))
     area = shapely.area(planes)
     share = shared / np.minimum(area[first], area[second])

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.base.errors import DataError
+from app.data.own.fields import find_field
 from app.data.own.layout import TITLE
 
 _Floats = npt.NDArray[np.float64]
@@ -60,11 +61,13 @@ class Convention(NamedTuple):
         name: The convention.
         north: Which north they count from.
         why: How it is known, for the log.
+        doubt: Why it may be wrong; empty where nothing speaks against it.
     """
 
     name: ConventionName
     north: North
     why: str
+    doubt: str = ""
 
     def to_true(self, azimuth_deg: _Floats, grid_north_deg: _Floats) -> _Floats:
         """(N,) degrees clockwise from true north.
@@ -121,17 +124,18 @@ def find_convention(
         DataError: If it is to be found and none agrees with the outlines; shows the rates.
     """
     known: ConventionName | None = next((each for each in _CONVENTIONS if each == name), None)
+    doubt = ""
     if known is not None:
-        why = f"by own_azimuth={name}"
-    elif len(evidence.stored_deg) < _MIN_PLANES and field in _COMPASS_FIELDS:
+        why, doubt = f"by own_azimuth={name}", _doubt(evidence, where, known)
+    elif len(evidence.stored_deg) < _MIN_PLANES and find_field([field], _COMPASS_FIELDS):
         known, why = "compass", "by its name: too few outlines tell a direction"
     else:
         known = _choose(evidence, where)
         num_planes = len(evidence.stored_deg)
         why = f"agrees with the outlines of {evidence.rates[known]:.0%} of {num_planes} planes"
     if north == "auto":
-        return Convention(known, _find_north(evidence, known), why)
-    return Convention(known, "grid" if north == "grid" else "true", why)
+        return Convention(known, _find_north(evidence, known), why, doubt)
+    return Convention(known, "grid" if north == "grid" else "true", why, doubt)
 
 
 def turn_between(first: _Floats, second: _Floats) -> _Floats:
@@ -160,6 +164,21 @@ def _choose(evidence: Evidence, where: str) -> ConventionName:
             f"least {_MIN_RATE:.0%} and {_MIN_LEAD:.0%} more than the next; {remedy}"
         )
     return best
+
+
+def _doubt(evidence: Evidence, where: str, name: ConventionName) -> str:
+    """What outlines say against a convention that the user has set; empty if nothing."""
+    num_planes = len(evidence.stored_deg)
+    if num_planes < _MIN_PLANES:
+        return ""
+    best = max(evidence.rates, key=lambda each: evidence.rates[each])
+    own_rate, best_rate = evidence.rates[name], evidence.rates[best]
+    if best_rate < _MIN_RATE or best_rate - own_rate < _MIN_LEAD:
+        return ""
+    return (
+        f"{where}: own_azimuth={name} agrees with the outlines of {own_rate:.0%} of {num_planes} "
+        f"planes, {best} with {best_rate:.0%}: planes may face the wrong way; see that it is right"
+    )
 
 
 def _say_the_same(evidence: Evidence, first: ConventionName, second: ConventionName) -> bool:

@@ -1,7 +1,7 @@
 """All that a folder of own roofs holds, laid on its photos."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -9,21 +9,23 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from app.base.errors import DataError, join_problems
+from app.base.azimuth import NUM_BINS
+from app.base.errors import DataError, join_problems, printable
 from app.data.files.ground import GroundError
 from app.data.files.problems import FileProblem
+from app.data.findings.tools import name_some
 from app.data.own.azimuth import Convention, Evidence, find_convention
 from app.data.own.clusters import find_clusters
 from app.data.own.coco import CocoLabels, read_coco
 from app.data.own.drawing import Roofs
 from app.data.own.facing import facing_deg
 from app.data.own.features import Lines, Planes, read_lines, read_planes
-from app.data.own.layers import BadFeature, Layer, read_layers
+from app.data.own.layers import Layer, read_layers
 from app.data.own.layout import LAYER_NAMES, TITLE, LayerName, OwnFiles
 from app.data.own.places import PhotoPlace, find_places, grid_north_deg
-from app.data.own.spots import Spot, lay_coco_on_photos, lay_on_photos
+from app.data.own.spots import Outside, Spot, lay_coco_on_photos, lay_on_photos
 from app.data.reader import spread
-from app.data.sample import BadFile
+from app.data.sample import BadFeature, BadFile
 from app.data.shapes import Shapes
 
 # Photos whose outlines are asked what azimuths count from.
@@ -31,6 +33,7 @@ _NUM_ASKED: Final = 300
 # Planes so close are one roof; lines so close belong to it.
 _ROOF_GAP_M: Final = 0.3
 _LINE_REACH_M: Final = 0.5
+_STAIRS_PX: Final = 1.0
 
 _Geometries = npt.NDArray[np.object_]
 _Floats = npt.NDArray[np.float64]
@@ -39,11 +42,12 @@ _Ints = npt.NDArray[np.int64]
 
 
 class LabelSettings(NamedTuple):
-    """What the user says of labels: own_azimuth, own_north and own_gsd_m."""
+    """What the user says of labels: own_azimuth, own_north, own_gsd_m and azimuth_bins."""
 
     convention: str = "auto"
     north: str = "auto"
     gsd_m: float = 0.1
+    azimuth_bins: int = NUM_BINS
 
 
 BY_OUTLINES: Final = LabelSettings()
@@ -65,18 +69,23 @@ class Catalogue:
         bad_photos: The others.
         bad_features: Features that are not drawn, or not wholly.
         layers: The layers read, for audits.
-        outside: (layer, ids) of features that lie on no photo.
+        outside: Features that no photo shows.
         conventions: What azimuths of each file count from; none where there are none.
-        unlabelled: Files of which no plane has a direction, and why.
+        doubts: What is odd about files as a whole, one line each.
     """
 
     photos: tuple[PhotoRoofs, ...]
     bad_photos: tuple[BadFile, ...]
     bad_features: tuple[BadFeature, ...]
     layers: tuple[Layer, ...]
-    outside: tuple[tuple[Layer, _Ints], ...]
+    outside: tuple[Outside, ...]
     conventions: tuple[Convention, ...]
-    unlabelled: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def empty_photos(self) -> list[str]:
+        """Names of photos that show no plane and no area."""
+        return [photo.place.name for photo in self.photos if not photo.roofs.show_anything]
 
     @property
     def num_features(self) -> int:
@@ -95,6 +104,8 @@ class _Source(NamedTuple):
         compass_deg: (N,) directions of planes that need no convention; NaN where there are none.
         has_areas: Whether they say where every roof is labelled.
         bad: Features that are not drawn, or not wholly.
+        outside: Features that no photo shows.
+        doubts: What is odd about the file as a whole, one line each.
     """
 
     spots: Sequence[Spot]
@@ -104,6 +115,8 @@ class _Source(NamedTuple):
     compass_deg: _Floats
     has_areas: bool
     bad: tuple[BadFeature, ...]
+    outside: tuple[Outside, ...]
+    doubts: tuple[str, ...] = ()
 
 
 def read_catalogue(files: OwnFiles, settings: LabelSettings) -> Catalogue:
@@ -121,19 +134,18 @@ def read_catalogue(files: OwnFiles, settings: LabelSettings) -> Catalogue:
         reasons = join_problems([bad.reason for bad in bad_photos])
         raise DataError(f"{TITLE}: none of {len(bad_photos)} photos can be used: {reasons}")
     sources = []
-    outside: list[tuple[Layer, _Ints]] = []
     if layers:
-        source, outside = _lay_vectors(layers, [p for p in places if p.name not in by_pixels])
-        sources.append(source)
+        sources.append(_lay_vectors(layers, [p for p in places if p.name not in by_pixels]))
     try:
         sources += [_lay_pixels(labels, places) for labels in coco]
     except FileProblem as problem:
         raise DataError(f"{TITLE}: {problem}") from problem
-    photos, conventions = [], []
+    photos, conventions, doubts = [], [], []
     for source in sources:
         convention = _settle_convention(source, settings)
-        photos += [_label(spot, source, convention) for spot in source.spots]
+        photos += [_label(spot, source, convention, settings) for spot in source.spots]
         conventions += [convention] if convention is not None else []
+        doubts += [*source.doubts, _why_undirected(source), convention.doubt if convention else ""]
     order = {place.name: number for number, place in enumerate(places)}
     photos.sort(key=lambda photo: order[photo.place.name])
     return Catalogue(
@@ -141,9 +153,9 @@ def read_catalogue(files: OwnFiles, settings: LabelSettings) -> Catalogue:
         tuple(bad_photos),
         tuple(bad for source in sources for bad in source.bad),
         tuple(layer for source in sources for layer in source.layers),
-        tuple(outside),
+        tuple(each for source in sources for each in source.outside),
         tuple(conventions),
-        tuple(text for source in sources if (text := _why_unlabelled(source))),
+        tuple(doubt for doubt in doubts if doubt),
     )
 
 
@@ -153,7 +165,7 @@ def _read_pixel_labels(files: OwnFiles) -> list[CocoLabels]:
     problems: list[str] = []
     for path in files.pixel_labels:
         try:
-            labels = read_coco(path)
+            labels = read_coco(path, files.photos)
         except FileProblem as problem:
             problems.append(str(problem))
             continue
@@ -168,9 +180,13 @@ def _read_pixel_labels(files: OwnFiles) -> list[CocoLabels]:
     return found
 
 
-def _lay_vectors(
-    layers: Mapping[LayerName, Layer], places: Sequence[PhotoPlace]
-) -> tuple[_Source, list[tuple[Layer, _Ints]]]:
+def _lay_vectors(layers: Mapping[LayerName, Layer], places: Sequence[PhotoPlace]) -> _Source:
+    if not places:
+        names = join_problems(list(dict.fromkeys(str(layer.path) for layer in layers.values())))
+        raise DataError(
+            f"{TITLE}: {names}: every photo that can be used has labels in pixels, expected one "
+            "without them that lies somewhere; move these files away, or add photos"
+        )
     planes, lines = read_planes(layers["planes"]), read_lines(layers.get("lines"))
     spots, homes, outside = lay_on_photos(places, layers)
     bad = [feature for layer in layers.values() for feature in layer.bad]
@@ -181,8 +197,9 @@ def _lay_vectors(
     compass_deg = np.full(len(planes.azimuth_deg), np.nan)
     has_areas = "areas" in layers
     ordered = tuple(layers[name] for name in LAYER_NAMES if name in layers)
-    source = _Source(spots, ordered, planes, lines, compass_deg, has_areas, tuple(bad))
-    return source, outside
+    return _Source(
+        spots, ordered, planes, lines, compass_deg, has_areas, tuple(bad), tuple(outside)
+    )
 
 
 def _lay_pixels(labels: CocoLabels, places: Sequence[PhotoPlace]) -> _Source:
@@ -200,7 +217,29 @@ def _lay_pixels(labels: CocoLabels, places: Sequence[PhotoPlace]) -> _Source:
         np.asarray(labels.planes.fields["compass"], np.float64),
         labels.areas is not None,
         tuple(bad),
+        tuple(each for each in map(_find_photoless, layers) if len(each.fids)),
+        tuple(_doubt_names(labels)),
     )
+
+
+def _find_photoless(layer: Layer) -> Outside:
+    fids = layer.fids[layer.fields["photo"] == ""]
+    return Outside(layer, fids, "are of photos that are not in photos/")
+
+
+def _doubt_names(labels: CocoLabels) -> Iterator[str]:
+    """What a COCO file calls its photos, where it is not as they are called."""
+    path = labels.planes.path
+    if labels.absent:
+        names = name_some([printable(name) for name in labels.absent])
+        yield f"{path}: labels photos that are not in photos/: {names}; copy them there"
+    if labels.renamed:
+        name, photo = next(iter(labels.renamed.items()))
+        yield (
+            f"{path}: names that a tool has changed are taken for those of photos (of "
+            f"{len(labels.renamed)}), such as {printable(name)} for {printable(photo)}; see that "
+            "they have the same pixels"
+        )
 
 
 def _settle_convention(source: _Source, settings: LabelSettings) -> Convention | None:
@@ -212,16 +251,19 @@ def _settle_convention(source: _Source, settings: LabelSettings) -> Convention |
     return find_convention(evidence, field, where, settings.convention, settings.north)
 
 
-def _why_unlabelled(source: _Source) -> str:
+def _why_undirected(source: _Source) -> str:
     """Why no plane has a direction; empty where some have, or all are flat."""
     planes, layer = source.planes, source.layers[0]
     if planes.has_azimuth or planes.is_flat.all() or np.isfinite(source.compass_deg).any():
         return ""
     where = f"{layer.path}: layer {layer.name}: no plane has a direction, all are some roof"
     if planes.azimuth_field:
-        return f"{where}: its field {planes.azimuth_field} is empty"
-    there = ", ".join(layer.fields) or "no fields"
-    return f"{where}: got {there}, expected a field such as azimuth_degrees or azimuth"
+        return f"{where}: its field {planes.azimuth_field} is empty; fill it in"
+    there = printable(", ".join(layer.fields)) or "no fields"
+    return (
+        f"{where}: got {there}, expected a field such as azimuth_degrees or azimuth; name the "
+        "field so (docs/datasets.md lists the names)"
+    )
 
 
 def _gather_evidence(source: _Source) -> Evidence:
@@ -230,7 +272,9 @@ def _gather_evidence(source: _Source) -> Evidence:
     labelled = [spot for spot in source.spots if np.isfinite(planes.azimuth_deg[spot.planes]).any()]
     found: dict[int, tuple[float, float, float]] = {}
     for spot in spread(labelled, _NUM_ASKED):
-        facing = facing_deg(spot.polygons, spot.place.gsd_m) + spot.place.north_deg
+        # Masks have stairs for edges.
+        polygons = spot.polygons if layer.crs else shapely.simplify(spot.polygons, _STAIRS_PX)
+        facing = facing_deg(polygons, spot.place.gsd_m) + spot.place.north_deg
         stored = planes.azimuth_deg[spot.planes]
         north_deg = _grid_north(layer, spot.planes)
         for plane in np.flatnonzero(np.isfinite(facing) & np.isfinite(stored)):
@@ -248,7 +292,9 @@ def _grid_north(layer: Layer, planes: _Ints) -> float:
         return 0.0  # a plane of a site: its grid is all the north there is
 
 
-def _label(spot: Spot, source: _Source, convention: Convention | None) -> PhotoRoofs:
+def _label(
+    spot: Spot, source: _Source, convention: Convention | None, settings: LabelSettings
+) -> PhotoRoofs:
     """A photo's shapes with what is known of them."""
     order = np.argsort(-shapely.area(spot.polygons), kind="stable")
     polygons, ids = spot.polygons[order], spot.planes[order]
@@ -268,6 +314,7 @@ def _label(spot: Spot, source: _Source, convention: Convention | None) -> PhotoR
         lines=Shapes.of(spot.line_shapes),
         line_kinds=source.lines.kinds[spot.lines],
         drawn_kinds=source.lines.drawn_kinds,
+        azimuth_bins=settings.azimuth_bins,
     )
     return PhotoRoofs(spot.place, roofs)
 

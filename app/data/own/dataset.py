@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from app.base.tasks import BACKGROUND_CLASS, BACKGROUND_NAME, LINE_KINDS, TaskNa
 from app.data.files.header import describe_assumed
 from app.data.files.problems import FileProblem
 from app.data.files.rasters import OpenRasters
+from app.data.findings.tools import name_some
 from app.data.own.catalogue import (
     BY_OUTLINES,
     Catalogue,
@@ -33,7 +35,7 @@ from app.data.own.cells import CELL_M, box_of, find_cells, name_window
 from app.data.own.drawing import Roofs
 from app.data.own.fields import EAVE
 from app.data.own.heights import read_heights
-from app.data.own.layout import PHOTO_REMEDY, TITLE, OwnFiles, find_own_files
+from app.data.own.layout import PHOTO_DIR, PHOTO_REMEDY, TITLE, OwnFiles, find_own_files
 from app.data.own.split import SPLIT_NAMES, SplitName, Splits, find_splits
 from app.data.reader import Release, Split
 from app.data.sample import BadFile, PhotoPixels, Sample, View, with_unknown
@@ -75,6 +77,8 @@ class OwnDataset(Dataset[Sample]):
         height_scale: None: heights are metres above ground.
         catalogue: All that the folder holds.
         splits: All splits.
+        bad_features: Shapes set aside, of all splits.
+        doubts: What is odd about the folder as a whole, one line each.
     """
 
     name: ClassVar[DatasetName] = "own"
@@ -85,7 +89,7 @@ class OwnDataset(Dataset[Sample]):
         self,
         root: Path,
         split: Split,
-        azimuth: LabelSettings = BY_OUTLINES,
+        settings: LabelSettings = BY_OUTLINES,
         seed: int = 0,
         max_bad_fraction: float = 0.05,
     ) -> None:
@@ -94,7 +98,7 @@ class OwnDataset(Dataset[Sample]):
         Args:
             root: The folder.
             split: Which photos.
-            azimuth: What azimuths count from.
+            settings: What the user says of labels.
             seed: Deals photos out where there is no splits.csv.
             max_bad_fraction: Share of the features that may be set aside.
 
@@ -102,8 +106,10 @@ class OwnDataset(Dataset[Sample]):
             DataError: If the folder cannot be used as a whole; names all problems.
         """
         files = find_own_files(root)
-        self.catalogue = _read_once(files, azimuth, _stamps(files))
+        self.catalogue = _read_once(files, settings)
         _check_features(self.catalogue, max_bad_fraction)
+        self.bad_features = self.catalogue.bad_features
+        self.doubts = [each for each in (*self.catalogue.doubts, files.why_unread) if each]
         self.splits = find_splits(files, self.catalogue.photos, seed)
         names: tuple[SplitName, ...] = SPLIT_NAMES if split == "all" else (split,)
         parts = [part for name in names for part in self.splits.parts[name]]
@@ -139,7 +145,10 @@ class OwnDataset(Dataset[Sample]):
     ) -> Self:
         """As DatasetReader.open."""
         settings = LabelSettings(
-            hyperparameters.own_azimuth, hyperparameters.own_north, hyperparameters.own_gsd_m
+            hyperparameters.own_azimuth,
+            hyperparameters.own_north,
+            hyperparameters.own_gsd_m,
+            hyperparameters.azimuth_bins,
         )
         seed, max_bad = hyperparameters.seed, hyperparameters.max_bad_fraction
         reader = cls(root, split, settings, seed, max_bad)
@@ -158,8 +167,11 @@ class OwnDataset(Dataset[Sample]):
         for convention in self.catalogue.conventions:
             text = "%s: azimuths are %s, from %s north: %s"
             logger.info(text, TITLE, convention.name, convention.north, convention.why)
-        for unlabelled in self.catalogue.unlabelled:
-            logger.warning("%s: %s", TITLE, unlabelled)
+        for doubt in (*self.doubts, *(each.what for each in self.catalogue.outside)):
+            logger.warning("%s: %s", TITLE, doubt)
+        if empty := self.catalogue.empty_photos:
+            text = "%s: %d of %d photos show no plane and no area, and are not used: %s"
+            logger.warning(text, TITLE, len(empty), len(self._photos), name_some(empty))
         for first, second, own, other in self.splits.close:
             logger.warning(
                 "%s: splits %s and %s share ground or stand closer than 20 m, such as photos %s "
@@ -328,8 +340,8 @@ def _find_missing(catalogue: Catalogue, splits: Splits, files: OwnFiles) -> list
     absent = [
         BadFile(
             name,
-            files.root / "photos" / name,
-            f"{TITLE}: no photo {printable(name)} in {files.root / 'photos'}, which {path} names; "
+            files.root / PHOTO_DIR / name,
+            f"{TITLE}: no photo {printable(name)} in {files.root / PHOTO_DIR}, which {path} names; "
             "add it, or take it off the list",
         )
         for name in splits.absent
@@ -337,26 +349,23 @@ def _find_missing(catalogue: Catalogue, splits: Splits, files: OwnFiles) -> list
     return [*catalogue.bad_photos, *absent]
 
 
-def _stamps(files: OwnFiles) -> tuple[tuple[str, int, int], ...]:
-    """Path, size and time of all files by which a catalogue is recognised."""
-    paths = [*files.photos.values(), *files.vectors, *files.pixel_labels]
+def _stamps(root: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of all files by which a catalogue is recognised: also of those beside."""
     stamps = []
-    for path in paths:
+    for entry in (*os.scandir(root), *os.scandir(root / PHOTO_DIR)):
         with contextlib.suppress(OSError):  # found out when it is read
-            state = path.stat()
-            stamps.append((str(path), state.st_size, state.st_mtime_ns))
-    return tuple(stamps)
+            state = entry.stat()
+            stamps.append((entry.path, state.st_size, state.st_mtime_ns))
+    return tuple(sorted(stamps))
 
 
 # One split after the other looks at the same files.
 _catalogues: dict[tuple[object, ...], Catalogue] = {}
 
 
-def _read_once(
-    files: OwnFiles, azimuth: LabelSettings, stamps: tuple[tuple[str, int, int], ...]
-) -> Catalogue:
-    key = (files.root, azimuth, stamps)
+def _read_once(files: OwnFiles, settings: LabelSettings) -> Catalogue:
+    key = (files.root, settings, _stamps(files.root))
     if key not in _catalogues:
         _catalogues.clear()
-        _catalogues[key] = read_catalogue(files, azimuth)
+        _catalogues[key] = read_catalogue(files, settings)
     return _catalogues[key]

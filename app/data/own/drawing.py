@@ -1,7 +1,7 @@
 """Roofs of a photo as shapes, and how a window of them is drawn."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.base.azimuth import degrees_to_class
+from app.base.azimuth import NUM_BINS, degrees_to_class
 from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, SOME_ROOF, TaskName
 from app.data.lines import lines_from_segments
 from app.data.own.fields import UNCLEAR
@@ -27,6 +27,7 @@ _REACH_M: Final = 0.5
 _NUM_KINDS: Final = 4
 
 _Floats = npt.NDArray[np.float64]
+_Ints = npt.NDArray[np.int64]
 _Mask = npt.NDArray[np.uint8]
 _Flags = npt.NDArray[np.bool_]
 
@@ -46,6 +47,9 @@ class Roofs:
         lines: L lines.
         line_kinds: (L,) channel of the lines task; UNCLEAR where the kind is not known.
         drawn_kinds: Channels of which the file draws any line; the others follow from planes.
+        azimuth_bins: Directions that the network tells apart. With fewer than 16 a plane has the
+            class in the middle of its coarser direction, found from its degrees: it is never "one
+            of two".
     """
 
     planes: Shapes
@@ -57,69 +61,84 @@ class Roofs:
     lines: Shapes
     line_kinds: npt.NDArray[np.int64]
     drawn_kinds: tuple[int, ...] = ()
+    azimuth_bins: int = NUM_BINS
+
+    @property
+    def show_anything(self) -> bool:
+        """Whether there is a plane or an area."""
+        return bool(len(self.planes)) or bool(self.areas is not None and len(self.areas))
 
     def draw(self, view: View) -> dict[TaskName, Tensor]:
         """Segments and centre lines of a window, as Drawing.draw."""
         margin_px = math.ceil(_MARGIN_M / view.gsd_m)
         canvas = _Canvas.of(view, margin_px)
-        planes = self.planes.touching(canvas.box)
-        segments = self._draw_segments(canvas, view, planes)
-        derived = lines_from_segments(segments, view.gsd_m)
-        lines = self._draw_lines(canvas, view, planes, segments, derived)
+        ground = self._draw_ground(canvas)
+        planes = canvas.stamps(self.planes)
+        numbers = np.array([number for number, _ in planes], np.int64)
+
+        def draw_planes(num_bins: int) -> _Mask:
+            segments = ground.copy()
+            labels = self._labels(view, numbers, num_bins).tolist()
+            for (_, stamp), label in zip(planes, labels, strict=True):
+                stamp.put(segments, label)
+            return segments
+
+        fine = draw_planes(NUM_BINS)
+        segments = fine if self.azimuth_bins == NUM_BINS else draw_planes(self.azimuth_bins)
+        lines = self._draw_lines(canvas, planes, fine, view.gsd_m)
         inner = (slice(margin_px, -margin_px), slice(margin_px, -margin_px))
         return {
             "segments": torch.from_numpy(segments[inner].copy()),
             "lines": torch.from_numpy(lines[:, *inner].copy()),
         }
 
-    def _draw_segments(self, canvas: "_Canvas", view: View, planes: npt.NDArray[np.int64]) -> _Mask:
-        segments = np.full(canvas.size, IGNORE_INDEX, np.uint8)
+    def _draw_ground(self, canvas: "_Canvas") -> _Mask:
+        """What is known where no plane is."""
+        ground = np.full(canvas.size, IGNORE_INDEX, np.uint8)
         if self.areas is not None:
-            for stamp in canvas.stamps(self.areas, self.areas.touching(canvas.box)):
-                stamp.put(segments, BACKGROUND_CLASS)
-        for stamp in canvas.stamps(self.hidden, self.hidden.touching(canvas.box)):
-            stamp.put(segments, IGNORE_INDEX)
-        labels = self._labels(view, planes)
-        for plane, label in zip(planes, labels, strict=True):
-            for stamp in canvas.stamps(self.planes, [plane]):
-                stamp.put(segments, int(label))
-        return segments
+            for _, stamp in canvas.stamps(self.areas):
+                stamp.put(ground, BACKGROUND_CLASS)
+        for _, stamp in canvas.stamps(self.hidden):
+            stamp.put(ground, IGNORE_INDEX)
+        return ground
 
-    def _labels(self, view: View, planes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _labels(self, view: View, planes: _Ints, num_bins: int) -> _Ints:
         """(P,) classes of planes in a turned window: turned in degrees, and only then sorted."""
         turned = self.azimuth_deg[planes] + view.turn_deg
         turned = -turned if view.flip else turned
         known = np.isfinite(turned)
         labels = np.where(self.is_flat[planes], FLAT_CLASS, SOME_ROOF)
-        labels[known] = degrees_to_class(turned[known])
+        labels[known] = degrees_to_class(turned[known], num_bins) * (NUM_BINS // num_bins)
         return labels
 
     def _draw_lines(
         self,
         canvas: "_Canvas",
-        view: View,
-        planes: npt.NDArray[np.int64],
+        planes: Sequence[tuple[int, Stamp]],
         segments: _Mask,
-        derived: _Mask,
+        gsd_m: float,
     ) -> _Mask:
         """Lines that people drew where a roof has any, else those that follow from planes."""
-        if not self.has_lines[planes].any():
-            return derived
-        lines = np.repeat(((segments == IGNORE_INDEX) * np.uint8(IGNORE_INDEX))[None], 4, axis=0)
+        without = [stamp for number, stamp in planes if not self.has_lines[number]]
+        if len(without) == len(planes):
+            return lines_from_segments(segments, gsd_m)
+        unknown = (segments == IGNORE_INDEX) * np.uint8(IGNORE_INDEX)
+        lines = np.repeat(unknown[None], _NUM_KINDS, axis=0)
+        never_drawn = [kind for kind in range(_NUM_KINDS) if kind not in self.drawn_kinds]
+        # They take as long as all the rest.
+        derived = lines_from_segments(segments, gsd_m) if without or never_drawn else lines
+        lines[never_drawn] = derived[never_drawn]
         centres = np.zeros((UNCLEAR + 1, *canvas.size), np.uint8)
-        for line in self.lines.touching(canvas.box):
-            trace(centres[self.line_kinds[line]], canvas.moved(self.lines, int(line)), 1)
-        lines[:, widen(centres[UNCLEAR], _UNKNOWN_HALF_WIDTH_M / view.gsd_m)] = IGNORE_INDEX
-        lines[centres[:UNCLEAR].view(np.bool_)] = 1
-        for kind in range(_NUM_KINDS):
-            if kind not in self.drawn_kinds:
-                lines[kind] = derived[kind]
-        without = planes[~self.has_lines[planes]]
-        if len(without):
+        for line in self.lines.touching(canvas.box).tolist():
+            trace(centres[self.line_kinds[line]], canvas.moved(self.lines, line), 1)
+        lines[:, widen(centres[UNCLEAR], _UNKNOWN_HALF_WIDTH_M / gsd_m)] = IGNORE_INDEX
+        drawn = centres[:UNCLEAR].view(np.bool_)
+        lines[drawn] = 1
+        if without:
             others = np.zeros(canvas.size, np.uint8)
-            for stamp in canvas.stamps(self.planes, without):
+            for stamp in without:
                 stamp.put(others, 1)
-            beside = widen(others, _REACH_M / view.gsd_m) & ~centres[:UNCLEAR].any(axis=0)
+            beside = widen(others, _REACH_M / gsd_m) & ~drawn.any(axis=0)
             lines[:, beside] = derived[:, beside]
         return lines
 
@@ -161,9 +180,10 @@ class _Canvas(NamedTuple):
         """A shape's rings or parts in the canvas."""
         return [part @ self.linear.T + self.shift for part in shapes.parts(shape)]
 
-    def stamps(self, shapes: Shapes, chosen: Iterable[int]) -> Iterator[Stamp]:
-        """The pixels of polygons."""
-        for shape in chosen:
-            stamp = fill(self.moved(shapes, int(shape)), self.size)
-            if stamp is not None:
-                yield stamp
+    def stamps(self, shapes: Shapes) -> list[tuple[int, Stamp]]:
+        """The polygons of which pixels are in the canvas: their numbers and these pixels."""
+        filled = (
+            (shape, fill(self.moved(shapes, shape), self.size))
+            for shape in shapes.touching(self.box).tolist()
+        )
+        return [(shape, stamp) for shape, stamp in filled if stamp is not None]

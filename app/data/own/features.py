@@ -19,16 +19,18 @@ from app.data.own.fields import (
     read_degrees,
     read_flags,
 )
-from app.data.own.layers import BadFeature, Layer
+from app.data.own.layers import Layer
 from app.data.own.layout import TITLE
+from app.data.sample import BadFeature
 
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
 _Flags = npt.NDArray[np.bool_]
 
 _MAX_AZIMUTH_DEG: Final = 360.0
-# Azimuths that all lie within a turn of 6.28 and are many are no degrees.
-_MAX_RADIANS: Final = 6.2832
+# Many angles that all lie within a turn, or a right angle, of radians are no degrees.
+_MAX_AZIMUTH_RADIANS: Final = 6.2832
+_MAX_PITCH_RADIANS: Final = 1.5708
 _MIN_FOR_RADIANS: Final = 20
 
 
@@ -73,7 +75,7 @@ def read_planes(layer: Layer) -> Planes:
     """Azimuths and flatness of a layer's planes.
 
     Raises:
-        DataError: If azimuths are in radians.
+        DataError: If azimuths or pitches are in radians.
     """
     num_planes = len(layer.geometries)
     field = find_field(list(layer.fields), AZIMUTH_FIELDS)
@@ -83,15 +85,14 @@ def read_planes(layer: Layer) -> Planes:
         is_wrong |= np.abs(np.nan_to_num(azimuth_deg)) > _MAX_AZIMUTH_DEG
     azimuth_deg = np.where(is_wrong, np.nan, azimuth_deg)
     where = printable(f"{layer.path}: layer {layer.name}, field {field}")
-    known = azimuth_deg[np.isfinite(azimuth_deg)]
-    fractions = known[known % 1 != 0]
-    if len(fractions) >= _MIN_FOR_RADIANS and np.abs(known).max() <= _MAX_RADIANS:
-        raise DataError(
-            f"{TITLE}: {where}: azimuths from {known.min():.3g} to {known.max():.3g}, expected "
-            "degrees, got radians as it seems; multiply by 57.29578"
-        )
-    pitch_field = find_field(list(layer.fields), PITCH_FIELDS)
-    pitch_deg = None if pitch_field is None else read_degrees(layer.fields[pitch_field])[0]
+    _check_degrees(azimuth_deg, f"{where}: azimuths", _MAX_AZIMUTH_RADIANS)
+    pitch_field, pitch_deg = find_field(list(layer.fields), PITCH_FIELDS), None
+    if pitch_field is not None:
+        pitch_deg, _ = read_degrees(layer.fields[pitch_field])
+        # A town without a steep roof has no azimuths either.
+        is_steep = np.isfinite(azimuth_deg) & (pitch_deg != 0)
+        what = printable(f"{layer.path}: layer {layer.name}, field {pitch_field}: pitches")
+        _check_degrees(pitch_deg[is_steep], what, _MAX_PITCH_RADIANS)
     flat_field = find_field(list(layer.fields), FLAT_FIELDS)
     flags = None if flat_field is None else read_flags(layer.fields[flat_field])
     azimuth_deg, is_flat = find_flat(azimuth_deg, pitch_deg, flags)
@@ -101,6 +102,17 @@ def read_planes(layer: Layer) -> Planes:
         got = f"azimuth {value}, expected degrees from -360 to 360: the plane is taken as some roof"
         bad.append(_bad(layer, int(i), got, f"correct the field {field}"))
     return Planes(field or "", azimuth_deg, is_flat, tuple(bad), where)
+
+
+def _check_degrees(angles: _Floats, what: str, most_radians: float) -> None:
+    """Raise DataError where all of many angles are so small that they are radians."""
+    known = angles[np.isfinite(angles)]
+    num_fractions = int((known % 1 != 0).sum())
+    if num_fractions >= _MIN_FOR_RADIANS and np.abs(known).max() <= most_radians:
+        raise DataError(
+            f"{TITLE}: {what} from {known.min():.3g} to {known.max():.3g}, expected degrees, got "
+            "radians as it seems; multiply by 57.29578"
+        )
 
 
 def read_lines(layer: Layer | None) -> Lines:

@@ -15,15 +15,16 @@ _Flags = npt.NDArray[np.bool_]
 # In the order in which they are looked for.
 AZIMUTH_FIELDS: Final = (
     "azimuth_degrees", "azimuthDegrees", "azimuth", "aspect", "roof:direction", "b3_azimut",
-    "rf_azimuth", "ROOFDIR", "azimuth_de",
+    "rf_azimuth", "ROOFDIR",
 )  # fmt: skip
 PITCH_FIELDS: Final = (
     "pitch_degrees", "pitchDegrees", "tilt", "slope", "roof:angle", "b3_hellingshoek", "rf_slope",
-    "pitch_degr", "b3_helling",
 )  # fmt: skip
 FLAT_FIELDS: Final = ("flat", "is_flat")
 KIND_FIELDS: Final = ("kind", "type", "class")
 
+# Shapefiles cut names here.
+_MAX_NAME_CHARS: Final = 10
 # Less than this runs down to nowhere that one could see.
 _MAX_FLAT_PITCH_DEG: Final = 3.0
 # ArcGIS's Aspect says so of level ground.
@@ -46,9 +47,10 @@ KINDS_SHOWN: Final = "eave, rake, ridge, hip, valley or other"
 
 
 def find_field(names: Sequence[str], known: Sequence[str]) -> str | None:
-    """The first of the known fields that is there, in any case; None if none is."""
+    """The first of the known fields that is there, in any case or cut; None if none is."""
     lower = {name.lower(): name for name in names}
-    return next((lower[name.lower()] for name in known if name.lower() in lower), None)
+    wanted = [name.lower()[:length] for length in (None, _MAX_NAME_CHARS) for name in known]
+    return next((lower[name] for name in wanted if name in lower), None)
 
 
 def read_degrees(values: npt.NDArray[Any]) -> tuple[_Floats, _Flags]:
@@ -77,12 +79,12 @@ def find_flat(
 ) -> tuple[_Floats, _Flags]:
     """Which planes are flat, and the azimuths of the others.
 
-    A plane is flat by its flag, by a pitch of at most 3 degrees, or by an azimuth of -1 among
-    azimuths that are never below 0 else.
+    A plane is flat by its flag, by a pitch of 0 to 3 degrees, or by an azimuth of -1 among azimuths
+    that are never below 0 else. A pitch below 0 stands for none.
     """
     is_flat = np.zeros(len(azimuth_deg), np.bool_) if flags is None else flags.copy()
     if pitch_deg is not None:
-        is_flat |= np.abs(np.nan_to_num(pitch_deg, nan=90.0)) <= _MAX_FLAT_PITCH_DEG
+        is_flat |= (pitch_deg >= 0) & (pitch_deg <= _MAX_FLAT_PITCH_DEG)
     below = azimuth_deg < 0
     if below.any() and (azimuth_deg[below] == _FLAT_AZIMUTH).all():
         is_flat |= below

@@ -1,6 +1,9 @@
 """Layers of shapes as files hold them: every feature checked, none dropped in silence."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -10,9 +13,10 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from app.base.errors import DataError, join_problems, printable
-from app.data.files.problems import FileProblem
+from app.base.errors import DataError, first_line, join_problems, printable
+from app.data.files.problems import FileProblem, check_inside
 from app.data.own.layout import LAYER_NAMES, TITLE, LayerName, OwnFiles
+from app.data.sample import BadFeature
 
 _Geometries = npt.NDArray[np.object_]
 _Ints = npt.NDArray[np.int64]
@@ -23,39 +27,26 @@ _PLAIN_TYPES: Final = {
     1: (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING),
     2: (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON),
 }
+_DRIVERS: Final[Mapping[str, tuple[str, ...]]] = {
+    ".gpkg": ("GPKG",),
+    ".geojson": ("GeoJSON", "GeoJSONSeq"),
+    ".json": ("GeoJSON", "GeoJSONSeq"),
+    ".fgb": ("FlatGeobuf",),
+    ".shp": ("ESRI Shapefile",),
+}
+# What GDAL opens beside a file: of its name without ending, or of all of it.
+_BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
+    ".gpkg": ("-journal", "-wal", "-shm"),
+    ".shp": (".dbf", ".shx", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".ind", ".idm"),
+}
+# In any unit.
+_BEYOND_THE_EARTH: Final = 1e10
+_MAX_REASON_CHARS: Final = 200
+_MAX_LAYERS: Final = 10
 _READ_REMEDY: Final = "export it again as GeoPackage"
-_FEATURE_REMEDY: Final = "repair the feature (QGIS: Fix geometries), or remove it"
+_REPAIR: Final = "repair the feature (QGIS: Fix geometries), or remove it"
 
-
-class BadFeature(NamedTuple):
-    """A feature that labels are not drawn from, or not all of it.
-
-    Attributes:
-        path: Its file.
-        layer: Its layer in the file.
-        fid: Its id there.
-        got: What it is.
-        remedy: What to do about it.
-        photo: The first photo that it lies on; empty where it lies on none, or nowhere.
-    """
-
-    path: Path
-    layer: str
-    fid: int
-    got: str
-    remedy: str = _FEATURE_REMEDY
-    photo: str = ""
-
-    @property
-    def place(self) -> str:
-        """Where it stands, for messages."""
-        photo = f", on photo {self.photo}" if self.photo else ""
-        return printable(f"{self.path}: layer {self.layer}, feature {self.fid}{photo}")
-
-    @property
-    def reason(self) -> str:
-        """One line."""
-        return f"{self.place}: got {self.got}; {self.remedy}"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,7 @@ class Stored(NamedTuple):
         name: What the file calls it.
         crs: Coordinate reference system as text; None where none is named.
         geometries: (N,) shapes, None where there is none or it cannot be read.
-        readable: (N,) whether it could be read.
+        trouble: (N,) why it could not be read; empty where it could.
         fids: (N,) ids.
         fields: Values by name, (N,) each.
     """
@@ -106,7 +97,7 @@ class Stored(NamedTuple):
     name: str
     crs: str | None
     geometries: _Geometries
-    readable: npt.NDArray[np.bool_]
+    trouble: npt.NDArray[np.object_]
     fids: _Ints
     fields: Mapping[str, npt.NDArray[Any]]
 
@@ -115,7 +106,7 @@ class Stored(NamedTuple):
         fields = {name: values[chosen] for name, values in self.fields.items()}
         return self._replace(
             geometries=self.geometries[chosen],
-            readable=self.readable[chosen],
+            trouble=self.trouble[chosen],
             fids=self.fids[chosen],
             fields=fields,
         )
@@ -132,7 +123,7 @@ def read_layers(files: OwnFiles) -> dict[LayerName, Layer]:
     problems: list[str] = []
     for path, names in files.vectors.items():
         try:
-            for name, found in _read_file(path, names).items():
+            for name, found in _read_file(path, files.root, names).items():
                 if name in stored:
                     problems.append(
                         f"two layers of {name}: {stored[name].path} and {path}; remove one"
@@ -154,7 +145,7 @@ def read_layers(files: OwnFiles) -> dict[LayerName, Layer]:
     return {name: check_layer(found, name) for name, found in stored.items()}
 
 
-def _read_file(path: Path, names: Sequence[LayerName]) -> dict[LayerName, Stored]:
+def _read_file(path: Path, root: Path, names: Sequence[LayerName]) -> dict[LayerName, Stored]:
     """The layers of a file that may hold some.
 
     Raises:
@@ -162,54 +153,95 @@ def _read_file(path: Path, names: Sequence[LayerName]) -> dict[LayerName, Stored
     """
     # Late: a run without own roofs need not hold a second GDAL in memory.
     import pyogrio
-    from pyogrio.errors import DataLayerError, DataSourceError, FieldError, GeometryError
 
-    _check_parts(path)
-    try:
-        there = [str(name) for name, _ in pyogrio.list_layers(path)]
+    _check_name(path)
+    _check_parts(path, root)
+    with _problems_of(path):
+        # Tables without shapes, such as QGIS's layer_styles, are no layers.
+        listed = pyogrio.list_layers(path)
+        there = [str(name) for name, kind in listed if kind is not None]
         by_name = {layer.lower(): layer for layer in there}
         if len(there) == 1 and len(names) == 1:
             return {names[0]: _read_stored(path, there[0])}
-        is_named = path.suffix.lower() == ".gpkg" and there[0].lower() in LAYER_NAMES
+        is_named = path.suffix.lower() == ".gpkg" and by_name.keys() & set(LAYER_NAMES)
         if len(there) == 1 and not is_named:
             return _split(_read_stored(path, there[0]))
         found = {name: _read_stored(path, by_name[name]) for name in names if name in by_name}
-    except (DataSourceError, DataLayerError, FieldError, GeometryError, ValueError) as error:
-        got = f"a file of shapes that cannot be read ({str(error).splitlines()[0][:200]})"
-        raise FileProblem(path, got, "a whole file", _READ_REMEDY) from error
     if not found:
-        if not there:
+        if not len(listed):
             raise FileProblem(path, "no layers", "a whole file", _READ_REMEDY)
-        got = f"the layers {', '.join(there)}"
+        shown = [name if name in there else f"{name} (without shapes)" for name, _ in listed]
+        got = f"the layers {printable(', '.join(shown[:_MAX_LAYERS]))}"
         raise FileProblem(path, got, "one called planes", "rename it")
     return found
 
 
-def _check_parts(path: Path) -> None:
-    """Raise FileProblem where a Shapefile lacks a part: without it fields are silently absent."""
-    if path.suffix.lower() != ".shp":
-        return
-    there = {part.name.lower() for part in path.parent.iterdir()}
-    lacking = [end for end in (".dbf", ".shx") if f"{path.stem}{end}".lower() not in there]
+def _check_name(path: Path) -> None:
+    """Raise FileProblem for names of which pyogrio takes a part for an archive, or drops it."""
+    if "!" in str(path) or ";" in path.name:
+        got = "a name with ! or ; in it"
+        raise FileProblem(path, got, "one without", "rename the file, or the folder it is in")
+
+
+def _check_parts(path: Path, root: Path) -> None:
+    """Raise FileProblem where what GDAL opens beside a file is none, or a part is not there.
+
+    To open a pipe would wait for its writer; without a part of a Shapefile fields are silently
+    absent.
+    """
+    suffix = path.suffix.lower()
+    there = {part.name.lower(): part for part in path.parent.iterdir()}
+    for end in _BESIDE.get(suffix, ()):
+        name = (path.stem if end.startswith(".") else path.name).lower() + end
+        if name in there:
+            check_inside(there[name], root, _READ_REMEDY)
+    needed = (".dbf", ".shx") if suffix == ".shp" else ()
+    lacking = [end for end in needed if f"{path.stem}{end}".lower() not in there]
     if lacking:
         got = f"a Shapefile without its {' and '.join(lacking)}"
         raise FileProblem(path, got, "all of its files", "copy them beside it")
 
 
+@contextlib.contextmanager
+def _problems_of(path: Path) -> Iterator[None]:
+    """Turns errors of reading shapes into a FileProblem, and doubts of GDAL into log lines."""
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always")
+        try:
+            yield
+        # RuntimeError: what all errors of pyogrio are. MemoryError: a lying header.
+        except (RuntimeError, ValueError, OSError, MemoryError) as error:
+            reason = first_line(error)[:_MAX_REASON_CHARS]
+            got = f"a file of shapes that cannot be read ({reason})"
+            raise FileProblem(path, got, "a whole file", _READ_REMEDY) from error
+    texts = dict.fromkeys(str(doubt.message)[:_MAX_REASON_CHARS] for doubt in doubts)
+    if texts:
+        logger.warning("%s: %s", path, printable(join_problems(list(texts))))
+
+
 def _read_stored(path: Path, layer: str) -> Stored:
     import pyogrio
 
-    num_stored = pyogrio.read_info(path, layer=layer, force_feature_count=True)["features"]
+    info = pyogrio.read_info(path, layer=layer, force_feature_count=True)
+    # GDAL goes by content: an SQLite database may have views of other files.
+    if info["driver"] not in _DRIVERS[path.suffix.lower()]:
+        got, expected = f"a file of the format {info['driver']}", path.suffix.lower()[1:]
+        raise FileProblem(path, got, f"one of the format {expected}", _READ_REMEDY)
     meta, fids, wkb, columns = pyogrio.raw.read(path, layer=layer, return_fids=True, force_2d=True)
     # GDAL takes a file that ends between two features for a whole one.
-    if len(fids) != num_stored:
-        got = f"{len(fids)} of the {num_stored} features that layer {layer} should have"
+    if len(fids) != info["features"]:
+        got = f"{len(fids)} of the {info['features']} features that layer {layer} should have"
         raise FileProblem(path, got, "a whole file", _READ_REMEDY)
     wkb = np.full(len(fids), None, object) if wkb is None else wkb
-    geometries = shapely.from_wkb(wkb, on_invalid="ignore")
-    readable = ~shapely.is_missing(geometries) | np.array([item is None for item in wkb], np.bool_)
+    geometries = shapely.from_wkb(wkb, on_invalid="fix")  # closes rings
+    is_lost = shapely.is_missing(geometries) & np.array(
+        [item is not None for item in wkb], np.bool_
+    )
+    trouble = np.where(is_lost, "a geometry that cannot be read", "").astype(np.object_)
     fields = dict(zip(map(str, meta["fields"]), columns, strict=True))
-    return Stored(path, layer, meta["crs"], geometries, readable, np.asarray(fids), fields)
+    if path.suffix.lower() == ".shp" and not fields:
+        raise FileProblem(path, "no fields in its .dbf", "a whole file", _READ_REMEDY)
+    return Stored(path, layer, meta["crs"], geometries, trouble, np.asarray(fids), fields)
 
 
 def _split(stored: Stored) -> dict[LayerName, Stored]:
@@ -219,12 +251,13 @@ def _split(stored: Stored) -> dict[LayerName, Stored]:
     return {**layers, "lines": stored.take(is_line)} if is_line.any() else layers
 
 
-def check_layer(stored: Stored, kind: LayerName) -> Layer:
+def check_layer(stored: Stored, kind: LayerName, remedy: str = _REPAIR) -> Layer:
     """The features that can be drawn, and why the others cannot.
 
     Args:
         stored: The layer as it is stored.
         kind: What it holds.
+        remedy: What to do about a bad feature.
     """
     dimension = _DIMENSIONS[kind]
     geometries = stored.geometries
@@ -233,28 +266,33 @@ def check_layer(stored: Stored, kind: LayerName) -> Layer:
     good = np.zeros(len(geometries), np.bool_)
     is_valid = shapely.is_valid(geometries)
     types = shapely.get_type_id(geometries)
-    bounds = shapely.bounds(geometries).reshape(-1, 4)
+    points, owners = shapely.get_coordinates(geometries, return_index=True)
+    is_known, is_near = (np.ones(len(geometries), np.bool_) for _ in range(2))
+    is_known[owners[~np.isfinite(points).all(axis=1)]] = False
+    is_near[owners[(np.abs(points) > _BEYOND_THE_EARTH).any(axis=1)]] = False
     for i, geometry in enumerate(geometries):
-        if not stored.readable[i]:
-            got = "a geometry that cannot be read"
+        if stored.trouble[i]:
+            got = str(stored.trouble[i])
         elif geometry is None or geometry.is_empty:
             got = "no geometry"
-        elif types[i] not in _PLAIN_TYPES[dimension]:
-            got = f"a {geometry.geom_type}, expected {_EXPECTED[dimension]}"
-        elif not np.isfinite(bounds[i]).all():
+        elif not is_known[i]:
             got = "coordinates that are no numbers"
-        elif not is_valid[i]:
-            got = f"an invalid {geometry.geom_type} ({shapely.is_valid_reason(geometry)})"
-            ground = _ground(geometry)
-            if ground.is_empty:
-                got = "a shape without extent in plan, such as a wall"
-            hidden.append((ground, int(stored.fids[i])))
-        else:
+        elif not is_near[i]:
+            got = "coordinates beyond the earth"
+        elif types[i] in _PLAIN_TYPES[dimension] and is_valid[i]:
             good[i] = True
             continue
-        bad.append(BadFeature(stored.path, stored.name, int(stored.fids[i]), got))
+        else:
+            got = f"a {geometry.geom_type}, expected {_EXPECTED[dimension]}"
+            ground = _ground(geometry)
+            if types[i] in _PLAIN_TYPES[dimension]:
+                got = f"an invalid {geometry.geom_type} ({shapely.is_valid_reason(geometry)})"
+                if ground.is_empty:
+                    got = "a shape without extent in plan, such as a wall"
+            if not ground.is_empty:
+                hidden.append((ground, int(stored.fids[i])))
+        bad.append(BadFeature(stored.path, stored.name, int(stored.fids[i]), got, remedy))
     kept = stored.take(good)
-    hidden = [(geometry, fid) for geometry, fid in hidden if not geometry.is_empty]
     return Layer(
         kind,
         stored.path,
@@ -271,7 +309,7 @@ def check_layer(stored: Stored, kind: LayerName) -> Layer:
 
 
 def _ground(geometry: BaseGeometry) -> BaseGeometry:
-    """The polygons of what an invalid shape may have meant."""
+    """The polygons of what a shape that is none may have meant."""
     repaired = shapely.make_valid(geometry)
     polygons = [part for part in shapely.get_parts(repaired) if part.area > 0]
     return shapely.union_all(polygons)

@@ -9,11 +9,17 @@ from app.base.errors import DataError, join_problems, printable
 from app.data.files.listing import Listings
 from app.data.files.names import index_by_name, without_ending
 from app.data.files.problems import FileProblem, check_inside
+from app.data.findings.tools import name_some
 
 TITLE: Final = DATASET_TITLES["own"]
 PHOTO_REMEDY: Final = "export the photo again"
 PHOTO_ENDINGS: Final = (".tif", ".tiff", ".jpg", ".jpeg", ".png")
 HEIGHT_ENDINGS: Final = (".tif", ".tiff")
+# Rasters that are left unread.
+_OTHER_ENDINGS: Final = frozenset(
+    (".jp2", ".j2k", ".ecw", ".sid", ".webp", ".bmp", ".gif", ".heic", ".img", ".vrt", ".jxl",
+     ".dng", ".asc", ".zip")
+)  # fmt: skip
 PHOTO_DIR: Final = "photos"
 HEIGHT_DIR: Final = "heights"
 SPLITS_FILE: Final = "splits.csv"
@@ -49,6 +55,7 @@ class OwnFiles(NamedTuple):
         pixel_labels: COCO files, for photos without georeference.
         heights: Rasters of metres above ground, by the name of the photo.
         splits_path: The list of splits; None without one.
+        unread: Photos of formats that are not read, folders among photos, heights of no photo.
     """
 
     root: Path
@@ -57,6 +64,18 @@ class OwnFiles(NamedTuple):
     pixel_labels: tuple[Path, ...]
     heights: Mapping[str, Path]
     splits_path: Path | None
+    unread: tuple[Path, ...] = ()
+
+    @property
+    def why_unread(self) -> str:
+        """What is not read, in one line; empty if all is."""
+        if not self.unread:
+            return ""
+        names = name_some([str(path.relative_to(self.root)) for path in self.unread])
+        return printable(
+            f"{names} not read: expected .tif, .jpg or .png in photos/, and .tif of a photo's name "
+            "in heights/; convert, rename or move them away"
+        )
 
 
 def find_own_files(root: Path) -> OwnFiles:
@@ -71,8 +90,12 @@ def find_own_files(root: Path) -> OwnFiles:
         raise DataError(f"{TITLE}: folder not found: {root}; correct the path")
     photos = _find_rasters(listings, root / PHOTO_DIR, PHOTO_ENDINGS, "photo", problems)
     heights = _find_rasters(listings, root / HEIGHT_DIR, HEIGHT_ENDINGS, "heights of", problems)
+    unread = _find_unread(listings, root, photos, heights)
     if not photos and not problems:
-        problems.append(f"no photos in {root / PHOTO_DIR} (.tif, .jpg, .png)")
+        there = ""
+        if listings.is_folder(root / PHOTO_DIR):
+            there = f", which holds {listings.describe(root / PHOTO_DIR)}"
+        problems.append(f"no photos in {root / PHOTO_DIR} (.tif, .jpg, .png){there}")
     vectors: dict[Path, tuple[LayerName, ...]] = {}
     pixel_labels = []
     for name in listings.names(root):
@@ -102,11 +125,23 @@ def find_own_files(root: Path) -> OwnFiles:
         problems.append(f"no shapes in {root}: got {there}, expected {_LAYOUT}")
     if problems:
         raise DataError(f"{TITLE}: {join_problems(problems)}")
-    splits_path = root / SPLITS_FILE
-    is_listed = SPLITS_FILE in listings.names(root)
-    return OwnFiles(
-        root, photos, vectors, tuple(pixel_labels), heights, splits_path if is_listed else None
-    )
+    splits_path = root / SPLITS_FILE if SPLITS_FILE in listings.names(root) else None
+    return OwnFiles(root, photos, vectors, tuple(pixel_labels), heights, splits_path, unread)
+
+
+def _find_unread(
+    listings: Listings, root: Path, photos: Mapping[str, Path], heights: Mapping[str, Path]
+) -> tuple[Path, ...]:
+    """What a person may take for read; what lies beside photos, such as world files, is none."""
+    found = [path for name, path in heights.items() if name not in photos]
+    for folder in (root / PHOTO_DIR, root / HEIGHT_DIR):
+        if not listings.is_folder(folder):
+            continue
+        for name in listings.names(folder):
+            is_other = Path(name).suffix.lower() in _OTHER_ENDINGS
+            if is_other or ("." not in name and listings.is_folder(folder / name)):
+                found.append(folder / name)
+    return tuple(sorted(found))
 
 
 def check_signature(path: Path, root: Path) -> None:

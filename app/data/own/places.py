@@ -96,8 +96,8 @@ def _place(
 ) -> PhotoPlace:
     georeference = header.georeference
     turn = AS_STORED if georeference is None else georeference.turn
-    size_bytes = header.path.stat().st_size
-    raster = StoredRaster(header.path, header.height_px, header.width_px, turn, size_bytes)
+    # Nobody has read it to its end: what a truncated file lacks must not be taken for black.
+    raster = StoredRaster(header.path, header.height_px, header.width_px, turn, size_bytes=-1)
     if georeference is None:
         if assumed_gsd_m is None:
             remedy = "export it with one or with a world file, or label its pixels in a COCO file"
@@ -151,7 +151,7 @@ def grid_north_deg(crs: str, box: tuple[float, float, float, float]) -> float:
 
 
 def move(geometries: _Geometries, source: str, target: str) -> _Geometries:
-    """Shapes in another reference system; coordinates that have none there are not finite.
+    """Shapes in another reference system; empty where they have no place there.
 
     Raises:
         GroundError: If no map leads from one to the other.
@@ -161,9 +161,12 @@ def move(geometries: _Geometries, source: str, target: str) -> _Geometries:
     transformer = find_transformer(source, target)
     if transformer is None:
         raise GroundError(f"no map leads from {source} to {target}")
-    points = shapely.get_coordinates(geometries)
+    points, shape = shapely.get_coordinates(geometries, return_index=True)
     moved = np.stack(transformer.transform(*points.T), axis=1)
-    return np.asarray(shapely.set_coordinates(geometries.copy(), moved), np.object_)
+    nowhere = np.unique(shape[~np.isfinite(moved).all(axis=1)])
+    result = np.asarray(shapely.set_coordinates(geometries.copy(), moved), np.object_)
+    result[nowhere] = shapely.Polygon()
+    return result
 
 
 def to_pixels(geometries: _Geometries, place: PhotoPlace) -> _Geometries:

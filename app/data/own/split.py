@@ -78,7 +78,7 @@ class Splits(NamedTuple):
 
 
 def find_splits(files: OwnFiles, photos: Sequence[PhotoRoofs], seed: int) -> Splits:
-    """The splits of a folder: those of its list, else by place.
+    """The splits of a folder: those of its list, else by place, of the photos that show anything.
 
     Args:
         files: The folder's files.
@@ -88,9 +88,25 @@ def find_splits(files: OwnFiles, photos: Sequence[PhotoRoofs], seed: int) -> Spl
     Raises:
         DataError: If the list cannot be read, or there is too little ground to split.
     """
-    places = [photo.place for photo in photos]
     if files.splits_path is not None:
-        return _split_by_list(files, places)
+        return _split_by_list(files, [photo.place for photo in photos])
+    numbers = [number for number, photo in enumerate(photos) if photo.roofs.show_anything]
+    if not numbers:
+        raise DataError(
+            f"{TITLE}: none of {len(photos)} photos in {files.root} shows a plane or an area; "
+            "label some"
+        )
+    splits = _split_by_place([photos[number] for number in numbers], seed)
+    parts = {
+        name: [part._replace(photo=numbers[part.photo]) for part in of_split]
+        for name, of_split in splits.parts.items()
+    }
+    return splits._replace(parts=parts)
+
+
+def _split_by_place(photos: Sequence[PhotoRoofs], seed: int) -> Splits:
+    """Clusters of photos that stand apart, or strips of them; numbers are of these photos."""
+    places = [photo.place for photo in photos]
     grounds = find_grounds(places)
     by_cluster = _split_by_clusters(places, grounds, seed)
     if by_cluster is not None:
@@ -139,7 +155,11 @@ def _read_list(files: OwnFiles) -> dict[str, SplitName]:
     assert path is not None
     problems: list[str] = []
     lines = read_list(path, files.root, "photo and split", "write it again", problems) or []
-    rows = list(csv.reader(io.StringIO("\n".join(lines))))
+    try:
+        rows = list(csv.reader(io.StringIO("\n".join(lines))))
+    except csv.Error as error:
+        rows = []
+        problems.append(f"{path}: got a list that cannot be read ({error}), expected photo,split")
     listed: dict[str, SplitName] = {}
     if rows and [cell.strip().lower() for cell in rows[0]] == ["photo", "split"]:
         rows = rows[1:]

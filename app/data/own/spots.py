@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from app.base.errors import DataError
+from app.base.errors import DataError, printable
 from app.data.files.ground import GroundError
 from app.data.files.problems import FileProblem
 from app.data.files.turns import AS_STORED
+from app.data.findings.tools import name_some
 from app.data.own.coco import CocoLabels
 from app.data.own.layers import Layer
 from app.data.own.layout import TITLE, LayerName
@@ -23,6 +24,29 @@ _Flags = npt.NDArray[np.bool_]
 _Ints = npt.NDArray[np.int64]
 # File, layer and id.
 Feature = tuple[Path, str, int]
+
+
+class Outside(NamedTuple):
+    """Features that no photo shows.
+
+    Attributes:
+        layer: Their layer.
+        fids: Their ids.
+        why: What they lack.
+    """
+
+    layer: Layer
+    fids: _Ints
+    why: str = "lie on no photo"
+
+    @property
+    def what(self) -> str:
+        """One line."""
+        names = name_some([str(fid) for fid in self.fids.tolist()])
+        return printable(
+            f"{self.layer.path}: layer {self.layer.name}: {len(self.fids)} of "
+            f"{self.layer.num_features} features {self.why}: {names}"
+        )
 
 
 class Spot(NamedTuple):
@@ -49,7 +73,7 @@ class Spot(NamedTuple):
 
 def lay_on_photos(
     places: Sequence[PhotoPlace], layers: Mapping[LayerName, Layer]
-) -> tuple[list[Spot], dict[Feature, str], list[tuple[Layer, _Ints]]]:
+) -> tuple[list[Spot], dict[Feature, str], list[Outside]]:
     """The features on each photo, a photo of each feature, and those that lie on none.
 
     Raises:
@@ -94,9 +118,9 @@ def lay_on_photos(
             )
     if not seen["planes"].any():
         raise DataError(f"{TITLE}: {explain_nowhere(layers['planes'], places)}")
-    outside = [(layers[name], layers[name].fids[~hit]) for name, hit in seen.items()]
+    outside = [Outside(layers[name], layers[name].fids[~hit]) for name, hit in seen.items()]
     ordered = [spots[place.name] for place in places]
-    return ordered, homes, [pair for pair in outside if len(pair[1])]
+    return ordered, homes, [each for each in outside if len(each.fids)]
 
 
 def _move_all(
@@ -141,12 +165,14 @@ def lay_coco_on_photos(labels: CocoLabels, places: Sequence[PhotoPlace]) -> list
             remedy = f"`gdalwarp {raster.path.name} north_up.tif`, and label that"
             raise FileProblem(path, got, "a photo that is", remedy)
         planes = np.flatnonzero(labels.planes.fields["photo"] == place.name)
-        areas = empty
+        areas, layers = empty, [labels.planes]
         if labels.areas is not None:
             areas = labels.areas.geometries[labels.areas.fields["photo"] == place.name]
+            layers.append(labels.areas)
         hidden = [
             shape
-            for shape, fid in zip(labels.planes.hidden, labels.planes.hidden_fids, strict=True)
+            for layer in layers
+            for shape, fid in zip(layer.hidden, layer.hidden_fids, strict=True)
             if labels.photo_of[fid] == place.name
         ]
         polygons = labels.planes.geometries[planes]

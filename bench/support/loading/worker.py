@@ -22,11 +22,12 @@ from app.base.logs import ignore_expected_warnings
 
 if TYPE_CHECKING:
     from app.data.airs.dataset import AirsDataset
+    from app.data.reader import TrainReader
 
 GSD_M, SIZE_PX = 0.10, 512
 _TILE_GSD_M = 0.075
 _WINDOW_PX = round(SIZE_PX * GSD_M / _TILE_GSD_M)  # 683
-_RID_BATCH_SIZE = 4
+_BATCH_SIZE = 4
 _MIB = 2**20
 
 Sample = tuple[torch.Tensor | np.ndarray, torch.Tensor | np.ndarray]
@@ -112,15 +113,28 @@ def whole_tile(root: Path) -> Iterator[Sample]:
 
 
 def rid(root: Path) -> Iterator[Sample]:
-    """Training samples of RID, all of a data worker's work on them, in batches of four."""
+    """Training samples of RID, all of a data worker's work on them."""
+    from app.data.rid.dataset import RidDataset
+
+    yield from _train_samples(RidDataset(root, "train"))
+
+
+def own(root: Path) -> Iterator[Sample]:
+    """Training samples of own roofs, all of a data worker's work on them."""
+    from app.data.own.dataset import OwnDataset
+
+    yield from _train_samples(OwnDataset(root, "train"))
+
+
+def _train_samples(reader: "TrainReader") -> Iterator[Sample]:
+    """In batches of four."""
     from app.data.loading import TrainDataset, collate
     from app.data.order import SampleKey, TrainSource
-    from app.data.rid.dataset import RidDataset
     from app.data.transforms import TrainTransform
     from app.data.workers import keep_heap_small
 
     keep_heap_small()
-    source = TrainSource(RidDataset(root, "train"), share=1.0, per_side=1, indices=None)
+    source = TrainSource(reader, share=1.0, per_side=1, indices=None)
     dataset = TrainDataset([source], TrainTransform(SIZE_PX, GSD_M), seed=0)
     keys = (
         SampleKey(epoch, draw, 0, indices)
@@ -128,8 +142,8 @@ def rid(root: Path) -> Iterator[Sample]:
         for draw, indices in enumerate(source.pass_keys(np.random.default_rng(epoch)))
     )
     while True:
-        batch = collate([dataset[next(keys)] for _ in range(_RID_BATCH_SIZE)])
-        assert batch["image"].shape == (_RID_BATCH_SIZE, 3, SIZE_PX, SIZE_PX)
+        batch = collate([dataset[next(keys)] for _ in range(_BATCH_SIZE)])
+        assert batch["image"].shape == (_BATCH_SIZE, 3, SIZE_PX, SIZE_PX)
         yield from zip(batch["image"], batch["segments"], strict=True)
 
 
@@ -147,7 +161,7 @@ def start(root: Path) -> Iterator[Sample]:
 
 
 WAYS: dict[str, Callable[[Path], Iterator[Sample]]] = {
-    way.__name__: way for way in (ours, ours_sample, torchgeo, whole_tile, rid, start)
+    way.__name__: way for way in (ours, ours_sample, torchgeo, whole_tile, rid, own, start)
 }
 
 

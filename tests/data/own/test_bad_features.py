@@ -144,8 +144,9 @@ def test_damaged_files_end_in_one_line(village, name, content, expected):
 def test_missing_parts_are_said(tmp_path):
     assert "folder not found" in message_of(tmp_path / "nowhere")
     (tmp_path / "photos").mkdir()
-    assert f"no photos in {tmp_path}/photos (.tif, .jpg, .png); no shapes in" in message_of(
-        tmp_path
+    assert (
+        f"no photos in {tmp_path}/photos (.tif, .jpg, .png), which holds nothing; no"
+        in message_of(tmp_path)
     )
     write_photo(tmp_path / "photos/1.tif", *place_of(0))
     write_layer(tmp_path / "roofs.gpkg", roofs_of()[0], layer="roof_polygons")

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from app.base.errors import DataError
+from app.data.geometry import Pose, cut_window
 from app.data.own.catalogue import LabelSettings
 from app.data.own.dataset import OwnDataset
 from app.data.sample import drawn
+from tests.support.audit import found, make_audit
 from tests.support.fakes import write_raster
 
 
@@ -51,6 +53,28 @@ def write_coco(root, num_photos=3, change=None, **names):
         change(document)
     (root / "instances.json").write_text(json.dumps(document))
     return root
+
+
+def run_lengths(mask):
+    """Of background and object in turn, column by column."""
+    pixels = mask.T.ravel()
+    edges = np.flatnonzero(np.diff(pixels.astype(int))) + 1
+    lengths = np.diff([0, *edges, pixels.size]).tolist()
+    return [0, *lengths] if pixels[0] else lengths
+
+
+def packed(lengths):
+    """As pycocotools writes them: differences in pieces of five bits, the least first."""
+    letters = ""
+    for i, length in enumerate(lengths):
+        value = length - lengths[i - 2] if i > 2 else length
+        more = True
+        while more:
+            piece = value & 31
+            value >>= 5
+            more = value != (-1 if piece & 16 else 0)
+            letters += chr(48 + piece + 32 * more)
+    return letters
 
 
 def message_of(root):
@@ -103,13 +127,16 @@ def test_damaged_annotations_are_set_aside_by_photo_and_their_ground_is_unknown(
     def damage(document):
         bow_tie = [[20, 30, 80, 50, 80, 30, 20, 50]]
         document["annotations"][0]["segmentation"] = bow_tie
-        document["annotations"][3]["segmentation"] = {"size": [100, 100], "counts": "abc"}
+        document["annotations"][3]["segmentation"] = {"size": [100, 100], "counts": [5, 5]}
 
     write_coco(tmp_path, num_photos=3, change=damage)
     dataset = OwnDataset(tmp_path, "all", max_bad_fraction=0.3)
     bad = [(feature.fid, feature.photo) for feature in dataset.catalogue.bad_features]
     assert bad == [(1, "0"), (4, "1")]
-    assert "a geometry that cannot be read" in dataset.catalogue.bad_features[1].got
+    assert dataset.catalogue.bad_features[1].reason.endswith(
+        "feature 4, on photo 1: got a mask of 10 pixels, expected 100 x 100; draw it again as a "
+        "polygon, or remove it"
+    )
     segments = drawn(dataset[dataset.sample_ids.index("0")])["segments"].numpy()
     assert segments[40, 22] == 255
     assert segments[60, 50] == 8
@@ -135,3 +162,69 @@ def test_photos_that_nothing_labels_are_set_aside(tmp_path):
     write_raster(tmp_path / "photos/lost.png", np.zeros((3, 50, 50), np.uint8))
     (bad,) = OwnDataset(tmp_path, "train").missing
     assert "photos/lost.png: got a photo without georeference, expected one" in bad.reason
+
+
+@pytest.mark.parametrize("pack", [list, packed])
+def test_masks_are_drawn_to_the_pixel_and_hold_what_polygons_hold(tmp_path, pack):
+    rows, columns = np.indices((100, 100))
+    tilted = np.abs(rows - 50 + (columns - 50) // 3) <= 12
+    tilted &= (columns >= 7) & (columns < 93)
+    tilted[45:50, 60:64] = False
+    tilted[0:3, 0] = True
+
+    def with_masks(document):
+        document["annotations"][1]["segmentation"] = {
+            "size": [100, 100], "counts": pack(run_lengths(tilted))
+        }  # fmt: skip
+        document["annotations"].pop(0)
+
+    write_coco(tmp_path, change=with_masks)
+    dataset = OwnDataset(tmp_path, "all")
+    assert not dataset.bad_features
+    sample = dataset[dataset.sample_ids.index("0")]
+    assert np.array_equal(drawn(sample)["segments"].numpy() == 8, tilted)
+    turned = cut_window(sample, Pose(4), (50.0, 50.0), 100, 0.1)["segments"].numpy()
+    assert np.array_equal(turned == 12, np.rot90(tilted, -1))
+
+
+@pytest.mark.parametrize(
+    ("file_name", "photo"),
+    [
+        ("images/1a2b3c4d-0.png", "0"),
+        ("..\\media\\upload\\4\\1a2b3c4d-0.png", "0"),
+        ("0_png.rf.0f3b9C.jpg", "0"),
+        ("0_PNG_jpg.rf.0f3b9C.jpg", "0"),
+        ("house-0.png", None),
+    ],
+)
+def test_names_that_tools_changed_are_taken_for_the_photo_they_were(tmp_path, file_name, photo):
+    write_coco(tmp_path, change=lambda d: d["images"][0].update(file_name=file_name))
+    dataset = OwnDataset(tmp_path, "all")
+    assert ("0" in dataset.sample_ids) == (photo is not None)
+    (doubt,) = dataset.doubts
+    name = file_name.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
+    if photo:
+        assert f"are taken for those of photos (of 1), such as {name} for 0; see that" in doubt
+    else:
+        assert "instances.json: labels photos that are not in photos/: house-0; copy" in doubt
+        (planes, areas) = dataset.catalogue.outside
+        assert "2 of 6 features are of photos that are not in photos/: 1, 2" in planes.what
+        assert areas.fids.tolist() == [3]
+
+
+def test_of_several_copies_of_a_photo_none_is_taken_for_it(tmp_path):
+    """Roboflow turns and mirrors them."""
+
+    def with_copies(document):
+        document["images"][0]["file_name"] = "0_png.rf.aaaa.jpg"
+        document["images"][1]["file_name"] = "0_png.rf.bbbb.jpg"
+
+    write_coco(tmp_path, num_photos=5, change=with_copies)
+    assert set(OwnDataset(tmp_path, "all").sample_ids) == {"2", "3", "4"}
+
+
+def test_planes_of_different_photos_do_not_overlap(tmp_path):
+    write_coco(tmp_path / "dataset", num_photos=12)
+    report = make_audit(tmp_path)("own")
+    assert not found(report, "overlapping features")
+    assert not [finding for finding in report.findings if finding.severity == "error"]

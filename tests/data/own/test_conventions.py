@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+import torch
 
 from app.base.azimuth import degrees_to_class
 from app.base.errors import DataError
+from app.base.tasks import relabelling
 from app.data.geometry import Pose, cut_window
 from app.data.own.catalogue import LabelSettings
 from app.data.own.dataset import OwnDataset
@@ -74,6 +76,7 @@ def test_too_few_outlines_need_a_setting_but_for_names_that_mean_one_thing(tmp_p
     write_village(tmp_path, num_photos=6)
     planes, bearings = hip_roof(*place_of(0), 0.0)
     (tmp_path / "roofs.gpkg").unlink()
+    (tmp_path / "splits.csv").write_text("0,train\n")
     write_layer(tmp_path / "planes.geojson", planes, azimuth=bearings)
     with pytest.raises(DataError, match="the outlines of 4 planes tell a direction, expected 8"):
         OwnDataset(tmp_path, "all")
@@ -124,3 +127,54 @@ def test_azimuths_are_sorted_into_classes_after_the_turn(tmp_path):
             expected = set(degrees_to_class(-turned if flip else turned).tolist())
             got = set(np.unique(window["segments"].numpy()).tolist()) - {17, 255}
             assert got == expected
+
+
+@pytest.mark.parametrize("num_bins", [8, 4])
+def test_coarser_directions_are_made_of_degrees_after_the_turn(tmp_path, num_bins):
+    """Never "one of two", as a class of 16 that straddles them would be."""
+    write_village(tmp_path, num_photos=4)
+    fine = OwnDataset(tmp_path, "all")
+    coarse = OwnDataset(tmp_path, "all", LabelSettings(azimuth_bins=num_bins))
+    table = relabelling(num_bins)
+    num_straddling = 0
+    for photo in coarse.catalogue.photos:
+        index = coarse.sample_ids.index(photo.place.name)
+        for pose in (Pose(), Pose(1, 1.9, 1.1, True), Pose(3, -1.8)):
+            window, of_16 = (
+                cut_window(each[index], pose, (120.0, 120.0), 200, 0.1) for each in (coarse, fine)
+            )
+            turned = photo.roofs.azimuth_deg + 22.5 * pose.turn_bins + pose.small_angle_deg
+            turned = -turned if pose.flip else turned
+            got = set(np.unique(table[window["segments"].numpy()]).tolist())
+            assert got - {num_bins + 1, 255} == set(degrees_to_class(turned, num_bins).tolist())
+            num_straddling += int((table[of_16["segments"].numpy()] > num_bins + 2).any())
+            assert torch.equal(window["lines"], of_16["lines"])
+    assert num_straddling > 3
+
+
+def test_a_setting_that_outlines_contradict_is_doubted(tmp_path):
+    write_village(tmp_path)
+    (doubt,) = OwnDataset(tmp_path, "all", LabelSettings("south0", "grid")).doubts
+    assert "own_azimuth=south0 agrees with the outlines of 0% of 24 planes, compass with 100%" in (
+        doubt
+    )
+    assert not OwnDataset(tmp_path, "all", LabelSettings("compass")).doubts
+
+
+def test_pitches_in_radians_are_refused_and_minus_one_is_none(tmp_path):
+    write_village(tmp_path)
+    planes, bearings = [], []
+    for number in range(6):
+        shapes, of_planes = hip_roof(*place_of(number), 25.0 * number)
+        planes += shapes
+        bearings += of_planes
+    (tmp_path / "roofs.gpkg").unlink()
+    write_layer(tmp_path / "planes.geojson", planes, azimuth=bearings, slope=[0.7] * 24)
+    with pytest.raises(
+        DataError, match=r"field slope: pitches from 0\.7 to 0\.7, expected degrees"
+    ):
+        OwnDataset(tmp_path, "all")
+    pitches = [-1.0, 2.0, *[35.0] * 22]
+    write_layer(tmp_path / "planes.geojson", planes, azimuth=bearings, slope=pitches)
+    roofs = OwnDataset(tmp_path, "all").catalogue.photos[0].roofs
+    assert roofs.is_flat.sum() == 1

@@ -185,6 +185,17 @@ def test_heights_of_another_grid_are_laid_on_the_photo(tmp_path):
     assert np.isnan(depth[235, 120])
     assert np.isnan(dataset[dataset.sample_ids.index("1")]["depth"].numpy()).all()
 
+    centimetres = (100 * heights).astype(np.int16)[None]
+    write_raster(path, centimetres, crs="EPSG:25833", transform=transform, nodata=-32768)
+    with rasterio.open(path, "r+") as file:
+        file.scales = (0.01,)
+    depth = dataset[dataset.sample_ids.index("0")]["depth"].numpy()
+    assert depth[119:121, 119:121] == pytest.approx(5.0, abs=0.01)
+    with rasterio.open(path, "r+") as file:
+        file.units = ("ft",)
+    with pytest.raises(SampleError, match="got heights in ft, expected metres"):
+        dataset[dataset.sample_ids.index("0")]
+
     write_raster(path, heights[None] + 510, crs="EPSG:25833", transform=transform)
     with pytest.raises(
         SampleError, match=r"0\.tif: got heights of 51[45][.0-9]* m by half, expected -0\.5"
@@ -254,6 +265,42 @@ def test_a_folder_trains_with_no_other_setting(tmp_path):
     (val, _) = datasets.val["own"][0]
     check_sample(val)
     assert not datasets.quarantines["own"].bad_files
+
+
+def test_what_is_set_aside_is_listed_in_the_metrics(tmp_path):
+    write_village(tmp_path / "own")
+    east, north = place_of(1)
+    line = shapely.LineString([(east, north), (east + 4, north)])
+    write_layer(tmp_path / "own/roofs.gpkg", [line], layer="lines", append=True, kind=["crest"])
+    datasets = open_datasets({"own": tmp_path / "own"}, parse_hyperparameters({}), tmp_path)
+    listed = datasets.to_json()["own"]["features_set_aside"]
+    assert listed["total"] == 1
+    (feature,) = listed["listed"]
+    assert {name: feature[name] for name in ("layer", "feature", "photo")} == {
+        "layer": "lines", "feature": 1, "photo": "1"
+    }  # fmt: skip
+    assert feature["path"] == f"{tmp_path}/own/roofs.gpkg"
+    assert "feature 1, on photo 1: got kind crest, expected eave" in feature["reason"]
+
+
+def test_photos_and_files_that_are_not_used_are_said(tmp_path, caplog):
+    write_village(tmp_path)
+    write_photo(tmp_path / "photos/empty.tif", EAST + 5000, NORTH)
+    write_photo(tmp_path / "photos/alone.tif", EAST + 5100, NORTH)
+    (tmp_path / "photos/7.jp2").write_bytes(b"")
+    (tmp_path / "photos/more").mkdir()
+    write_raster(tmp_path / "heights/seven.tif", np.zeros((1, 9, 9), np.float32))
+    dataset = OwnDataset(tmp_path, "train")
+    # They are no part of the splits by place: these hold what can be shown.
+    assert {name: len(of_split) for name, of_split in dataset.splits.parts.items()} == {
+        "train": 4, "val": 1, "test": 1
+    }  # fmt: skip
+    dataset.tell()
+    assert "2 of 8 photos show no plane and no area, and are not used: alone, empty" in caplog.text
+    assert (
+        "heights/seven.tif, photos/7.jp2, photos/more not read: expected .tif, .jpg or .png in "
+        "photos/, and .tif of a photo's name in heights/; convert, rename or move them away"
+    ) in caplog.text
 
 
 def test_splits_by_place_are_apart_stable_and_of_the_seed(tmp_path):
