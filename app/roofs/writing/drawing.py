@@ -307,7 +307,20 @@ class _Drawer:
         width = max((right - left) * (1 + 2 * _MARGIN), _MIN_WIDTH_M / self._view.gsd_m)
         height = max((bottom - top) * (1 + 2 * _MARGIN), width / _MAX_ASPECT)
         width = max(width, height * _MIN_ASPECT)
-        return self.frame((left + right - width) / 2, (top + bottom - height) / 2, width, height)
+        photo_height, photo_width = self._view.image.shape[:2]
+        return self.frame(
+            _within(photo_width, (left + right - width) / 2, width),
+            _within(photo_height, (top + bottom - height) / 2, height),
+            width,
+            height,
+        )
+
+
+def _within(whole: float, start: float, length: float) -> float:
+    """Where a stretch starts that is moved into another one; both in the middle if it is longer."""
+    if length > whole:
+        return (whole - length) / 2
+    return min(max(start, 0.0), whole - length)
 
 
 def _area_path(polygon: shapely.Polygon) -> str:

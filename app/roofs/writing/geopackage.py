@@ -30,6 +30,8 @@ _GEOMETRY_TYPES: Final[dict[LayerName, str]] = {
     "lines": "LineString",
 }
 _GEOMETRY_COLUMN: Final = "geom"
+# What GDAL from 3.0 and QGIS from 3.10 read without a warning.
+_VERSION: Final = "1.3"
 _NO_CRS: Final = "'crs' was not provided"
 # As QGIS itself creates it, when a style is saved into a database.
 _STYLES_TABLE: Final = """
@@ -91,6 +93,7 @@ def _write_layer(path: Path, layer: Layer, roofs: Roofs, origin: Origin) -> None
             promote_to_multi=layer.name == "buildings",
             append=layer.name != "buildings",
             layer_metadata=about,
+            dataset_options=None if layer.name != "buildings" else {"VERSION": _VERSION},
             layer_options={
                 "GEOMETRY_NAME": _GEOMETRY_COLUMN,
                 "IDENTIFIER": layer.name,

@@ -46,7 +46,7 @@ from app.roofs.writing.texts import (
 
 _TEMPLATE: Final = Path(__file__).parent / "templates/takeoff.html.j2"
 # More buildings than these are folded, and then those that are unfolded are printed.
-MAX_UNFOLDED: Final = 6
+MAX_UNFOLDED: Final = 12
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,10 @@ def _view_buildings(
     views = []
     for of_building, drawn in zip(sums, drawing.buildings, strict=True):
         number_of = of_building.building_id
+        main = direction(of_building.sums.main_azimuth_degrees)
         summary = (
             f"{count(of_building.sums.roof_facets, 'plane')}, "
-            f"{number(of_building.sums.ground_area_m2)} m² in plan, "
-            f"mostly {direction(of_building.sums.main_azimuth_degrees)}"
+            f"{number(of_building.sums.ground_area_m2)} m² in plan, {main}"
         )
         views.append(BuildingView(drawn, summary, rows[number_of], line_rows(lengths[number_of])))
     return views

@@ -19,12 +19,12 @@ PLURALS: Final[dict[LineKind, str]] = {
 _WHOLE_FROM: Final = 1000.0  # of metres or square metres: no digits behind the point
 
 PLANE_HEADERS: Final = (
-    "Plane", "Direction", "Pitch", "Area, m²", "In plan, m²", "Height, m", "Confidence",
+    "Plane", "Direction", "Pitch", "Area, m²", "In\u00a0plan, m²", "Height, m", "Confidence",
 )  # fmt: skip
-LINE_HEADERS: Final = ("Lines", "Number", "Length, m", "In plan, m")
+LINE_HEADERS: Final = ("Lines", "Number", "Length, m", "In\u00a0plan, m")
 PITCH_HEADERS: Final = ("Pitch", "Area, m²", "Share")
 BUILDING_HEADERS: Final = (
-    "Building", "Planes", "Main direction", "Area, m²", "In plan, m²",
+    "Building", "Planes", "Main direction", "Area, m²", "In\u00a0plan, m²",
     *(f"{PLURALS[kind]}, m" for kind in LINE_KINDS),
 )  # fmt: skip
 
@@ -50,6 +50,8 @@ def number(value: float | None) -> str | None:
     """A length or an area, without its unit."""
     if value is None:
         return None
+    if value == 0:
+        return "0"
     return f"{value:,.0f}" if value >= _WHOLE_FROM else f"{value:.1f}"
 
 
