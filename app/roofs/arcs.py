@@ -148,9 +148,7 @@ def _turn_to_corner(arc: Arc, points: Sequence[Point]) -> Arc:
     ring = arc.points[:-1]
 
     def height(i: int) -> float:
-        (ax, ay), (bx, by), (cx, cy) = (
-            points[ring[(i + step) % len(ring)]] for step in (-1, 0, 1)
-        )
+        (ax, ay), (bx, by), (cx, cy) = (points[ring[(i + step) % len(ring)]] for step in (-1, 0, 1))
         return abs((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
 
     first = max(range(len(ring)), key=height)
@@ -166,9 +164,7 @@ def _join(one: Run, other: Run) -> Run:
 def _cost(pair: Sequence[Run], within: Sequence[Sequence[Point]]) -> float:
     """How far the corners of two runs are off the line of both."""
     x, y, dx, dy = fit_line(_join(*pair).moments)
-    return max(
-        abs((px - x) * dy - (py - y) * dx) for corners in within for px, py in corners
-    )
+    return max(abs((px - x) * dy - (py - y) * dx) for corners in within for px, py in corners)
 
 
 def _close_chamfers(runs: list[Run], points: Sequence[Point]) -> list[Run]:

@@ -154,9 +154,7 @@ def _place(
     lines = _snap(lines, runs, _find_groups(rough), settings)
     start, end = merged[runs.start], merged[runs.end]
     is_line = start != end
-    placed = _cross(
-        _mean_places(points, merged), lines, (start, end), np.where(is_line, 1.0, 0.0)
-    )
+    placed = _cross(_mean_places(points, merged), lines, (start, end), np.where(is_line, 1.0, 0.0))
     fixed = np.zeros(len(points), np.bool_)
     fixed[runs.start[runs.is_kept]] = fixed[runs.end[runs.is_kept]] = True
     placed[fixed] = points[fixed]
@@ -266,9 +264,7 @@ def _off(angle: _Floats) -> _Floats:
     return np.asarray(angle - _QUARTER * np.round(angle / _QUARTER), np.float64)
 
 
-def _cross(
-    points: _Floats, lines: _Lines, ends: tuple[_Ints, _Ints], is_line: _Floats
-) -> _Floats:
+def _cross(points: _Floats, lines: _Lines, ends: tuple[_Ints, _Ints], is_line: _Floats) -> _Floats:
     """(V, 2) for each point the place nearest to all lines that end in it, in least squares."""
     normal = np.stack((-np.sin(lines.angle), np.cos(lines.angle)), axis=1)
     weight = np.minimum(lines.length, _MAX_LINE_WEIGHT_M) * is_line

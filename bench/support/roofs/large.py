@@ -114,9 +114,7 @@ def _find(folder: Path) -> dict[str, float]:
         name: StoredLayer(folder / f"{name}.tif", 1 if count == 1 else tuple(range(1, count + 1)))
         for name, (count, _) in _LAYERS.items()
     }
-    evidence = RoofEvidence(
-        photo="large", gsd_m=_GSD_M, transform=_TRANSFORM, crs=CRS, **layers
-    )
+    evidence = RoofEvidence(photo="large", gsd_m=_GSD_M, transform=_TRANSFORM, crs=CRS, **layers)
     start_s = time.perf_counter()
     roofs = find_roofs(evidence)
     return {
