@@ -18,8 +18,8 @@ Moments = tuple[float, ...]
 # A point of a straight line, and its unit vector.
 Line = tuple[float, float, float, float]
 
-# Corners cut off by fewer metres come from the raster.
-_MAX_CHAMFER_M: Final = 0.5
+# Of how far a corner may leave its line: what is cut off a corner by less comes from the raster.
+_CHAMFER_FACTOR: Final = 1.5
 _MIN_CORNER_SINE: Final = math.sin(math.radians(20.0))
 
 
@@ -123,7 +123,7 @@ def straight_runs(arc: Arc, points: Sequence[Point], max_off_m: float) -> list[R
         for j in (i - 1, i):
             if 0 <= j < len(costs):
                 costs[j] = _cost(runs[j : j + 2], within[j : j + 2])
-    return _close_chamfers(runs, points)
+    return _close_chamfers(runs, points, _CHAMFER_FACTOR * max_off_m)
 
 
 def keep_runs(arc: Arc) -> list[Run]:
@@ -167,16 +167,16 @@ def _cost(pair: Sequence[Run], within: Sequence[Sequence[Point]]) -> float:
     return max(abs((px - x) * dy - (py - y) * dx) for corners in within for px, py in corners)
 
 
-def _close_chamfers(runs: list[Run], points: Sequence[Point]) -> list[Run]:
+def _close_chamfers(runs: list[Run], points: Sequence[Point], max_m: float) -> list[Run]:
     """Runs without the short ones that cut off the corner of two longer ones."""
     i = 1
     while i < len(runs) - 1:
         before, run, after = runs[i - 1 : i + 2]
         length = run.moments[0]
-        if length < min(_MAX_CHAMFER_M, before.moments[0], after.moments[0]):
+        if length < min(max_m, before.moments[0], after.moments[0]):
             corner = _crossing(fit_line(before.moments), fit_line(after.moments))
             ends = [points[run.start], points[run.end]]
-            if corner is not None and max(math.dist(corner, end) for end in ends) < _MAX_CHAMFER_M:
+            if corner is not None and max(math.dist(corner, end) for end in ends) < max_m:
                 nearest = min((run.start, run.end), key=lambda p: math.dist(points[p], corner))
                 runs[i - 1 : i + 2] = [before._replace(end=nearest), after._replace(start=nearest)]
                 continue

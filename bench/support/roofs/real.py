@@ -18,12 +18,11 @@ from app.base.azimuth import degrees_to_class
 from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS
 from app.data.own.places import grid_north_deg
 from app.roofs.evidence import RoofEvidence
-from bench.support.environment import ROOT
+from bench.support.environment import SHARED_DATA
 from bench.support.roofs.score import TruePlane
 
-_DATA: Final = ROOT.parent / "shared" / "data"
-INVERCARGILL: Final = _DATA / "own_invercargill"
-LIDAR: Final = _DATA / "ign_lidarhd_50m"
+INVERCARGILL: Final = SHARED_DATA / "own_invercargill"
+LIDAR: Final = SHARED_DATA / "ign_lidarhd_50m"
 _GSD_M: Final = 0.1
 _MARGIN_M: Final = 2.0
 _LAMBERT: Final = "EPSG:2154"
