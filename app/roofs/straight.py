@@ -92,7 +92,8 @@ def straighten(
     arcs, edges = find_arcs(rough), rough.edges
     is_kept = np.zeros(rough.coverage.num_planes + 1, np.bool_)  # the last is outside
     for _ in range(_MAX_ATTEMPTS):
-        runs = _cut_arcs(rough, arcs, is_kept, max(settings.straight_m, _MIN_OFF_PX * pixel_m))
+        least_m = _MIN_OFF_PX * pixel_m
+        runs = _cut_arcs(rough, arcs, is_kept, (least_m, max(settings.straight_m, least_m)))
         coverage = _place(rough, runs, settings, sum_lines)
         spoilt = find_spoilt(coverage)
         if not spoilt.any():
@@ -128,7 +129,7 @@ def _with_neighbours(planes: _Mask, edges: Edges) -> _Mask:
     return grown[:-1]
 
 
-def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, max_off_m: float) -> _Runs:
+def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, max_off_m: tuple[float, float]) -> _Runs:
     points = [(x, y) for x, y in rough.coverage.points.tolist()]
     runs: list[Run] = []
     kept = []
