@@ -1,5 +1,6 @@
 """Synthetic roofs with the shapes that they have exactly, and what a perfect network would say."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -19,6 +20,7 @@ from app.synthetic.roofs import Grid, Roofs, add_building
 _MIN_GAP_M: Final = 1.5
 _MIN_PART_M2: Final = 0.05
 _TOUCH_M: Final = 0.01
+_HAIR_M: Final = 1e-3
 _MIN_LINE_M: Final = 0.05
 # As in app/synthetic/labels.py.
 _MIN_WALL_M: Final = 0.05
@@ -138,8 +140,10 @@ def true_building(wings: Sequence[Wing]) -> TrueBuilding:
         seen.setdefault(key, (plane, []))[1].append(part)
     facets = []
     for plane, shapes in seen.values():
-        # Parts of one plane that overlap or touch are one; a hair closes what rounding parts.
-        whole = shapely.union_all(shapes).buffer(1e-4, join_style="mitre").buffer(-1e-4)
+        # Parts of one plane that overlap or touch are one; hairs that rounding leaves go.
+        whole = shapely.union_all(shapes)
+        for step_m in (_HAIR_M, -2 * _HAIR_M, _HAIR_M):
+            whole = whole.buffer(step_m, join_style="mitre")
         for polygon in shapely.get_parts(whole):
             if polygon.area >= _MIN_PART_M2:
                 facets.append(TrueFacet(plane, shapely.simplify(polygon, 1e-3)))
@@ -197,7 +201,7 @@ def _describe(facet: TrueFacet, other: TrueFacet | None, shared: BaseGeometry) -
         if shapely.get_dimensions(part) != 1:
             continue
         points = shapely.get_coordinates(part)
-        for start, end in zip(points[:-1], points[1:], strict=True):
+        for start, end in itertools.pairwise(points):
             length_m = math.dist(start, end)
             if length_m >= _MIN_LINE_M:
                 lines.append(_name(facet, other, (start, end), length_m))
