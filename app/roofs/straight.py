@@ -140,9 +140,10 @@ def _cut_arcs(
         cut = keep_runs(arc) if keep else straight_runs(arc, points, max_off_m)
         runs += cut
         kept += [keep] * len(cut)
-    start, end, moments, left, right = zip(*runs, strict=True)
-    start, end, left, right = (np.array(v, np.int64) for v in (start, end, left, right))
-    return _Runs(start, end, left, right, np.array(moments), np.array(kept))
+    numbers = np.array([(run.start, run.end, run.left, run.right) for run in runs], np.int64)
+    start, end, left, right = numbers.T
+    moments = np.array([run.moments for run in runs])
+    return _Runs(start, end, left, right, moments, np.array(kept))
 
 
 def _place(
