@@ -119,10 +119,21 @@ def view_panel(panel: Panel, tasks: Sequence[Task]) -> PanelView:
     return PanelView(
         name=f"{panel.dataset} {panel.sample_id}",
         agreement=_agreement(panel, segments),
-        photo=_data_uri(".jpg", cv2.cvtColor(_shrunk(panel.image), cv2.COLOR_RGB2BGR)),
+        photo=encode_photo(panel.image),
         ratio=f"{width}/{height}",
         tiles=tiles,
     )
+
+
+def encode_photo(image: Image8, max_side_px: int = MAX_SIDE_PX) -> str:
+    """Data URI of a photo as JPEG.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        max_side_px: A larger one is made smaller.
+    """
+    shrunk = _shrunk(image, max_side_px=max_side_px)
+    return _data_uri(".jpg", cv2.cvtColor(shrunk, cv2.COLOR_RGB2BGR))
 
 
 def _tile(css_class: str, caption: str, overlay: Image8) -> Tile:

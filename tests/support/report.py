@@ -19,7 +19,7 @@ from app.resources.steps import StepSeries
 
 HOSTILE = "<script src='http://evil.example/x.js'>alert(\"1\")</script>&$x$"
 CLASS_NAMES = list(find_task("segments").class_names)
-VOID_TAGS = {"meta", "img", "br", "hr", "path", "use"}
+VOID_TAGS = {"meta", "img", "br", "hr", "input", "path", "use"}
 
 
 class Page(HTMLParser):
