@@ -29,7 +29,7 @@ setup: .venv/.complete  ## Make .venv with every package of locks/dev.lock (down
 	@touch $@
 
 # make exports these variables to the script as they were given.
-train: setup  ## Train on a synthetic sample; RID=DIR ROOFLINE=DIR AIRS=DIR OWN=DIR: on these; SET="key=value ..."
+train: setup  ## Train on a synthetic sample; RID=DIR ROOFLINE=DIR AIRS=DIR OWN=DIR: on these; MODEL=PATH: from that one; SET="key=value ..."
 	@scripts/train_local.sh
 
 phases: setup  ## Train on ten samples, then on more, up to all data; writes docs/phases.md; RID=, SET= as for train
@@ -64,7 +64,7 @@ image-test: setup  ## Run the tests of the built images
 	$(python) -m pytest -m docker tests/container
 
 # What trains networks to compare what they learn takes hours, and is run by name.
-benchmarks = $(filter-out __init__ ablation quality, $(basename $(notdir $(wildcard bench/*.py))))
+benchmarks = $(filter-out __init__ ablation fine_tune quality, $(basename $(notdir $(wildcard bench/*.py))))
 
 bench: setup  ## Run the benchmarks that take minutes
 	@for name in $(benchmarks); do echo "== $$name"; $(python) -m "bench.$$name"; done

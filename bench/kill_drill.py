@@ -26,6 +26,7 @@ from bench.support.jobs.containers import (
 )
 
 _TARGETS = (Target("weights_equal", ">=", 1), Target("kills", ">=", 20))
+_NUM_TRAIN, _NUM_VAL, _SIZE_PX = 12, 3, 96
 _SETTINGS = {
     "batch_size": "2",
     "crop_size_px": "64",
@@ -33,8 +34,8 @@ _SETTINGS = {
     "precision": "fp32",
     "checkpoint_every_steps": "6",
     "max_val_samples": "1",
+    "max_samples": str(_NUM_TRAIN),
 }
-_NUM_TRAIN, _NUM_VAL, _SIZE_PX = 12, 3, 96
 # Seconds from the start of the container: some kills come before the first step, most during
 # training.
 _KILL_AFTER_S = (2.0, 12.0)

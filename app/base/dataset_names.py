@@ -16,18 +16,29 @@ class DatasetRow(NamedTuple):
         title: What people call it.
         reads_windows: Whether training reads parts from all over large files, which the platform's
             FastFile mode serves badly.
+        licence: What its photos and labels may be used for, as far as their authors say it; a model
+            taught by them may be bound by it, too.
     """
 
     title: str
     reads_windows: bool
+    licence: str
 
 
 # In the order of all tables and draws.
 DATASETS: Final[Mapping[DatasetName, DatasetRow]] = {
-    "rid": DatasetRow("RID", reads_windows=False),
-    "roofline": DatasetRow("Roofline", reads_windows=True),
-    "airs": DatasetRow("AIRS", reads_windows=True),
-    "own": DatasetRow("Own roofs", reads_windows=True),
+    "rid": DatasetRow(
+        "RID",
+        reads_windows=False,
+        licence="labels CC BY-NC; photos from the Google Maps Static API, non-commercial",
+    ),
+    "roofline": DatasetRow("Roofline", reads_windows=True, licence="none stated by the authors"),
+    "airs": DatasetRow(
+        "AIRS",
+        reads_windows=True,
+        licence="photos of Land Information New Zealand CC BY 4.0; labels: none stated",
+    ),
+    "own": DatasetRow("Own roofs", reads_windows=True, licence="that of your photos and shapes"),
 }
 DATASET_NAMES: Final[tuple[DatasetName, ...]] = tuple(DATASETS)
 DATASET_TITLES: Final[Mapping[DatasetName, str]] = {

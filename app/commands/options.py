@@ -4,6 +4,7 @@ Modules that add parsers import their command's own modules late: every start bu
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from app.base.dataset_names import DATASET_TITLES, DatasetName
@@ -32,6 +33,16 @@ def add_dataset_dirs(parser: argparse.ArgumentParser, words: str) -> None:
     """
     for name, title in DATASET_TITLES.items():
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=words.format(title=title))
+
+
+def add_initial_model(parser: argparse.ArgumentParser) -> None:
+    """Add --initial-model, the hyperparameter initial_model."""
+    parser.add_argument(
+        "--initial-model",
+        metavar="PATH",
+        help="start from this model: a model folder that a run has written, or its model.tar.gz "
+        "(the same as --set initial_model=PATH)",
+    )
 
 
 def add_settings(parser: argparse._ActionsContainer) -> None:
@@ -65,3 +76,17 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number, at least 1, got {text!r:.50}")
     return number
+
+
+def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
+    """Reads a whole number in a range, both ends included, for an option's `type`."""
+
+    def read(text: str) -> int:
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
+        if not lowest <= number <= highest:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {lowest} to {highest}, got {text!r:.50}"
+            )
+        return number
+
+    return read

@@ -10,7 +10,14 @@ from app.base.children import die_with_parent
 from app.base.errors import StopRequested
 from app.base.logs import configure_logging
 from app.base.machine import raise_file_limit
-from app.commands.options import Commands, add_base_dir, add_dataset_dirs, add_settings, named_dirs
+from app.commands.options import (
+    Commands,
+    add_base_dir,
+    add_dataset_dirs,
+    add_initial_model,
+    add_settings,
+    named_dirs,
+)
 from app.job.paths import Paths
 from app.job.signals import StopFlag, StopRequests
 
@@ -27,6 +34,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     train = commands.add_parser("train", help="train as a SageMaker job does (the default)")
     add_base_dir(train)
     add_dataset_dirs(train, "train on this {title} folder, not on the job's channels")
+    add_initial_model(train)
     add_settings(train)
     train.add_argument(
         "--in-process",
@@ -72,7 +80,7 @@ def _claim_tree(options: argparse.Namespace) -> tuple[Paths, dict[str, object]]:
     from app.job.folder_locks import FolderLocks
     from app.job.inputs import read_hosts
     from app.job.script_mode import read_script
-    from app.settings.settled import CHECKPOINTS, SETTLED_FILE
+    from app.settings.settled import BEST_WEIGHTS, CHECKPOINTS, SETTLED_FILE
 
     locks = options.held.enter_context(FolderLocks())
     paths = Paths(options.base_dir)
@@ -83,7 +91,7 @@ def _claim_tree(options: argparse.Namespace) -> tuple[Paths, dict[str, object]]:
     if read_hosts(paths).is_first and read_script(settings) is None:
         locks.take(paths.model_dir)
         if locks.take(paths.checkpoint_dir):
-            for pattern in (CHECKPOINTS, SETTLED_FILE):
+            for pattern in (CHECKPOINTS, BEST_WEIGHTS, SETTLED_FILE):
                 remove_unfinished(paths.checkpoint_dir, pattern)
     return paths, settings
 
@@ -95,7 +103,10 @@ def _read_tree(options: argparse.Namespace) -> tuple[Paths, dict[str, object]]:
     from app.settings.texts import parse_settings
 
     paths = read_paths(options.base_dir)
-    return paths, {**read_hyperparameters(paths), **parse_settings(options.set)}
+    settings = {**read_hyperparameters(paths), **parse_settings(options.set)}
+    if options.initial_model is not None:
+        settings["initial_model"] = options.initial_model
+    return paths, settings
 
 
 def _find_channels(options: argparse.Namespace, paths: Paths) -> dict[str, Path]:

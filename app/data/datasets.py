@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -199,8 +198,8 @@ def open_datasets(
     samples_per_step = (
         hyperparameters.micro_batch_size * hyperparameters.grad_accum_steps * num_ranks
     )
-    steps_per_epoch = hyperparameters.steps_per_epoch or math.ceil(
-        samples_of_one_pass(sources) / samples_per_step
+    steps_per_epoch = hyperparameters.count_epoch_steps(
+        samples_of_one_pass(sources), samples_per_step
     )
     transform = TrainTransform(
         hyperparameters.crop_size_px, hyperparameters.gsd_m, hyperparameters.azimuth_bins

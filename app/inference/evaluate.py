@@ -17,7 +17,7 @@ from app.job.paths import check_writable, scratch_folder
 from app.metrics.headlines import headline
 from app.model.class_weights import ClassWeights
 from app.model.devices import choose_compute
-from app.model.export import DESCRIPTION_FILE, load_exported_model
+from app.model.export import DESCRIPTION_FILE, load_exported_model, trained_tasks
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
 from app.resources.shared_memory import fit_workers
@@ -55,15 +55,10 @@ def evaluate_model(
         raise ConfigError(f"--out {output}: got a folder, expected the name of a JSON file")
     check_writable(output.parent)
     model, description = load_exported_model(model_dir)
-    described = description.get("tasks", {})
-    trained = [task.name for task in model.tasks if described.get(task.name, {}).get("trained")]
-    if not trained:
-        raise CheckpointError(f"the model in {model_dir} was trained on no task; train it first")
+    trained = trained_tasks(model_dir, model, description)
     hyperparameters = _choose_settings(model, description, settings)
     compute = choose_compute(hyperparameters)
-    predictor = Predictor(
-        model.to(compute.device), tuple(trained), compute, hyperparameters.window_px
-    )
+    predictor = Predictor(model.to(compute.device), trained, compute, hyperparameters.window_px)
     with scratch_folder() as scratch_dir:
         readers = {
             name: open_reader(name, path, split, hyperparameters, scratch_dir)

@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from rasterio import Affine
 from rasterio.windows import Window as StoredWindow
@@ -144,6 +146,35 @@ class FilePhoto:
         row_px = max(self.own_grid.width_px, self.own_grid.height_px)
         needed_bytes = num_rows * row_px * self.facts.num_bands
         hold_blocks(min(needed_bytes, _MAX_ROWS_BYTES))
+
+
+class ArrayPhoto:
+    """A photo in memory; windows are read at the network's sampling distance, as of FilePhoto.
+
+    Args:
+        pixels: (3, H, W) uint8 RGB, north up.
+        own_gsd_m: Metres per pixel.
+        gsd_m: Metres per pixel at which the network expects photos.
+    """
+
+    def __init__(self, pixels: npt.NDArray[np.uint8], own_gsd_m: float, gsd_m: float) -> None:
+        self._pixels = pixels
+        height_px, width_px = pixels.shape[1:]
+        own_grid = Grid(height_px, width_px, own_gsd_m)
+        self.grid = _find_grid(own_grid, gsd_m)
+        self.height_px, self.width_px = self.grid.height_px, self.grid.width_px
+        self._rows = Axis(own_grid.height_px, self.height_px)
+        self._columns = Axis(own_grid.width_px, self.width_px)
+
+    def read(self, window: Window) -> tuple[Tensor, Tensor | None]:
+        """As FilePhoto.read; it shows something everywhere."""
+        rows, columns = self._rows.needed(window.rows), self._columns.needed(window.columns)
+        values = self._pixels[:, rows, columns]
+        if self._pixels.shape[1:] != (self.height_px, self.width_px):
+            of_rows = self._rows.weights(window.rows, rows)
+            of_columns = self._columns.weights(window.columns, columns)
+            values, _ = resample(values, None, of_rows, of_columns)
+        return torch.from_numpy(np.ascontiguousarray(values)), None
 
 
 def open_photo(path: Path, gsd_m: float, given_gsd_m: float | None = None) -> FilePhoto:

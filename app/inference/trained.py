@@ -14,7 +14,7 @@ from app.inference.fused import fuse_norms
 from app.inference.layers import LayerMaker
 from app.inference.poses import NumPoses, PosesPredictor
 from app.model.devices import Compute
-from app.model.export import MODEL_FILE, load_exported_model
+from app.model.export import MODEL_FILE, load_exported_model, trained_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +55,8 @@ def load_network(folder: Path, num_poses: NumPoses, compute: Compute) -> Trained
         CheckpointError: If it cannot be used.
     """
     model, description = load_exported_model(folder)
-    described = description["tasks"]
-    trained = [task for task in model.tasks if described[task.name].get("trained")]
-    if not trained:
-        raise CheckpointError(f"the model in {folder} was trained on no task; train it first")
+    described, names = description["tasks"], trained_tasks(folder, model, description)
+    trained = [task for task in model.tasks if task.name in names]
     gsd_m = description.get("gsd_m")
     if not isinstance(gsd_m, int | float) or not gsd_m > 0:
         raise CheckpointError(
@@ -68,7 +66,7 @@ def load_network(folder: Path, num_poses: NumPoses, compute: Compute) -> Trained
     fuse_norms(model.eval())
     predictor = PosesPredictor(
         model.to(compute.device, memory_format=torch.channels_last),  # type: ignore[call-overload]
-        tuple(task.name for task in trained),
+        names,
         compute,
         _WINDOW_PX,
         ramp_px=_RAMP_PX,

@@ -18,7 +18,9 @@ logger = logging.getLogger(__name__)
 
 DATASET_CHANNELS = DATASET_NAMES
 PRETRAINED_CHANNEL = "pretrained"
-KNOWN_CHANNELS = (*DATASET_CHANNELS, PRETRAINED_CHANNEL)
+# As SageMaker's incremental training names it: an earlier job's model.tar.gz.
+MODEL_CHANNEL = "model"
+KNOWN_CHANNELS = (*DATASET_CHANNELS, PRETRAINED_CHANNEL, MODEL_CHANNEL)
 # Set by the platform on every host; the ARN names region and account, too.
 _JOB_VARIABLES = ("TRAINING_JOB_ARN", "TRAINING_JOB_NAME")
 

@@ -15,7 +15,7 @@ class Job:
     Attributes:
         paths: The job's folders.
         hyperparameters: The checked settings.
-        channels: Folders of datasets, and perhaps of `pretrained`, by channel name.
+        channels: Folders of datasets, and perhaps of `pretrained` and `model`, by channel name.
         stop_requested: Whether this process was asked to stop; asked once a step.
         identifier: The platform's name for the job, the same when it is interrupted and started
             again; None where every start is a job of its own.

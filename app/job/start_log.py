@@ -46,11 +46,10 @@ def log_start(
         torch_build: The installed torch.
         settings: Hyperparameters as they were sent; secrets among them are masked.
     """
-    revision = os.environ.get(REVISION_VARIABLE, "unknown")
     logger.info(
         "roof-model %s, revision %s, Python %s, torch %s",
         __version__,
-        revision,
+        read_revision(),
         platform.python_version(),
         torch_build.version,
     )
@@ -75,6 +74,11 @@ def log_start(
             "the job runs on spot instances without a CheckpointConfig: an interruption will cost "
             "all of its training; start it with CheckpointConfig.S3Uri set"
         )
+
+
+def read_revision() -> str:
+    """The git revision of the code, as the image or who started the job names it, or "unknown"."""
+    return os.environ.get(REVISION_VARIABLE, "unknown")
 
 
 def mask_secret(name: str, value: object) -> str:

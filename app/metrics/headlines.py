@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.base.tasks import ALL_TASKS, LINE_KINDS
+from app.metrics.score import SCORE_NAME
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ CHARTS: Final = (_PLANES, _DIRECTIONS, _LINES, _HEIGHTS, _SUPERSTRUCTURES)
 # The log, the table, and the columns of `phases` have this order.
 HEADLINES: Final = (
     Headline("train/loss", log=LogWords("loss")),
+    Headline(SCORE_NAME, log=LogWords("score")),
     Headline(
         "val/segments/roof_iou",
         log=LogWords("roof IoU"),
@@ -225,7 +227,6 @@ HEADLINES: Final = (
     Headline("val/depth/above_half_m_nmad_m", in_table=True),
     # Only where one dataset labels planes and heights, as the scenes of bench/ do.
     Headline("val/depth/roof_rmse_m", figure="height_rmse_m", in_cloudwatch=False),
-    Headline("val/depth/abs_rel"),
     Headline("val/depth/delta_1"),
     Headline("val/superstructures/miou", in_table=True, in_cloudwatch=False),
     Headline(

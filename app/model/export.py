@@ -5,7 +5,7 @@ import platform
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -15,7 +15,7 @@ from app import __version__
 from app.base.errors import CheckpointError, first_line, join_problems
 from app.base.storage import replacing
 from app.base.tasks import AzimuthBins, Task, TaskName, build_tasks, find_task
-from app.model.network import IMAGE_MEAN, IMAGE_STD, HybridRoofModel
+from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
 
 _PACKAGES = ("torch", "torchvision", "numpy", "opencv-contrib-python-headless", "rasterio")
@@ -24,6 +24,12 @@ MODEL_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
 # Goes up with every change of the network that gives its tensors other names, shapes or meanings.
 _MODEL_FORMAT = 2
+# How what the network returns is read, by kind of task.
+_READINGS: Final[Mapping[str, str]] = {
+    "classes": "logits: softmax over class_names gives probabilities, the highest is the class",
+    "multilabel": "logits: sigmoid gives the probability of each of class_names by itself",
+    "metres": "metres, not negative: nothing to be done",
+}
 
 
 def find_misfits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
@@ -93,6 +99,21 @@ def load_exported_model(directory: Path) -> tuple[HybridRoofModel, dict[str, Any
     return model, description
 
 
+def trained_tasks(
+    directory: Path, model: HybridRoofModel, description: Mapping[str, Any]
+) -> tuple[TaskName, ...]:
+    """The tasks that the model of an export was trained on, in their order.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    described = description["tasks"]
+    trained = tuple(task.name for task in model.tasks if described[task.name].get("trained"))
+    if not trained:
+        raise CheckpointError(f"the model in {directory} was trained on no task; train it first")
+    return trained
+
+
 def _read_tasks(architecture: Mapping[str, Any]) -> tuple[Task, ...]:
     azimuth_bins = architecture["azimuth_bins"]
     if azimuth_bins not in get_args(AzimuthBins):
@@ -138,6 +159,7 @@ def describe_model(
             task.name: {
                 "kind": task.kind,
                 "class_names": task.class_names,
+                "output": _READINGS[task.kind],
                 "trained": task.name in trained_classes,
                 "trained_classes": [
                     name for name in task.class_names if name in trained_classes.get(task.name, ())
@@ -146,11 +168,17 @@ def describe_model(
             for task in model.tasks
         },
         "input": {
+            "shape": "(N, 3, height, width), any height and width",
             "bands": ["red", "green", "blue"],
+            "dtype": "uint8",
             "range": [0, 255],
-            "mean": IMAGE_MEAN,
-            "std": IMAGE_STD,
-            "normalisation": "inside the model: give it the image as it is",
+            "preparation": "none but gsd_m metres per pixel: the model standardises images itself",
+        },
+        "output": {
+            "shape": "by task (N, class_names, height, width), of the image's own size",
+            "dtype": "float32",
+            "directions": "a plane's class is the compass direction in which it runs down, with "
+            "north at the image's top",
         },
         "gsd_m": hyperparameters.gsd_m,
         "hyperparameters": hyperparameters.model_dump(mode="json"),

@@ -21,6 +21,9 @@ from app.base.tasks import Task, TaskName, build_tasks
 IMAGE_MEAN = (123.675, 116.28, 103.53)
 IMAGE_STD = (58.395, 57.12, 57.375)
 
+# Width of the pyramid of every network that is trained.
+DECODER_CHANNELS = 128
+
 _LARGEST_STRIDE_PX = 32
 _STAGE_CHANNELS = (256, 512, 1024, 2048)
 _STEM_CHANNELS = 64
@@ -53,7 +56,7 @@ class HybridRoofModel(nn.Module):
     def __init__(
         self,
         tasks: Sequence[Task] | None = None,
-        decoder_channels: int = 128,
+        decoder_channels: int = DECODER_CHANNELS,
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
@@ -164,7 +167,7 @@ class _FineHead(nn.Module):
         self.from_fused = nn.Conv2d(in_channels, _FINE_CHANNELS, 1)
         self.from_stem = nn.Conv2d(_STEM_CHANNELS, _FINE_CHANNELS, 1)
         self.refine = _block(_FINE_CHANNELS, _FINE_CHANNELS)
-        self.classify = _build_classifier(task, _FINE_CHANNELS)
+        self.classify = build_classifier(task, _FINE_CHANNELS)
 
     def forward(self, fused: Tensor, stem: Tensor) -> Tensor:
         coarse = _resize(self.from_fused(fused), stem, "bilinear")
@@ -256,10 +259,10 @@ def _resize(x: Tensor, like: Tensor, mode: str) -> Tensor:
 
 
 def _build_head(task: Task, in_channels: int) -> nn.Module:
-    return (_FineHead if task.stride_px == 2 else _build_classifier)(task, in_channels)
+    return (_FineHead if task.stride_px == 2 else build_classifier)(task, in_channels)
 
 
-def _build_classifier(task: Task, in_channels: int) -> nn.Conv2d:
+def build_classifier(task: Task, in_channels: int) -> nn.Conv2d:
     """The last convolution, biased so that the first prediction is the prior."""
     classifier = nn.Conv2d(in_channels, task.num_classes, 1)
     nn.init.normal_(classifier.weight, std=0.01)
@@ -267,7 +270,7 @@ def _build_classifier(task: Task, in_channels: int) -> nn.Conv2d:
     assert bias is not None
     with torch.no_grad():
         if task.kind == "classes":
-            bias.copy_(torch.tensor(_class_priors(task)).log())
+            bias.copy_(torch.tensor(class_priors(task)).log())
         elif task.kind == "multilabel":
             bias.fill_(math.log(_LINE_PRIOR / (1 - _LINE_PRIOR)))
         else:
@@ -275,7 +278,7 @@ def _build_classifier(task: Task, in_channels: int) -> nn.Conv2d:
     return classifier
 
 
-def _class_priors(task: Task) -> list[float]:
+def class_priors(task: Task) -> list[float]:
     """Shares of pixels that add up to 1, background last."""
     if task.name == "superstructures":
         num_kinds = task.num_classes - 1

@@ -13,6 +13,7 @@ from app.base.storage import replacing
 from app.base.tasks import Task, find_task
 from app.metrics.headlines import CHARTS, curves
 from app.report.charts import Chart, Frame, Series, line_chart
+from app.report.gains import view_gains
 from app.report.legend import css, draw_compass, keys
 from app.report.memory import view_memory, view_profile
 from app.report.page import render_page
@@ -53,7 +54,7 @@ class ReportInput:
     Attributes:
         tasks: Tasks of the network.
         metrics: Content of metrics.json; a part that is missing is left out of the report.
-        history: Rows of metrics.jsonl, one per epoch.
+        history: Rows of metrics.jsonl: one per epoch, after that of an initial model, epoch 0.
         memory: As MemorySampler.rows.
         steps: As StepSeries.rows.
         panels: Validation images, about six.
@@ -88,6 +89,8 @@ def write_report(path: Path, source: ReportInput) -> None:
         "duration": _describe_duration(metrics),
         "rounds": _describe_rounds(metrics),
         "later": _describe_later(metrics),
+        "chosen": _describe_chosen(metrics, len(source.history)),
+        "gains": view_gains(source.history, metrics, tasks),
         "cards": view_cards(values, tasks, trained),
         "untrained": untrained if values else [],
         "not_trained": NOT_TRAINED,
@@ -132,13 +135,28 @@ def _describe_later(metrics: Mapping[str, Any]) -> str:
     """How the model differs from the one that was scored; empty where it is the same."""
     validated = metrics.get("validated") or {}
     epoch, step = finite(validated.get("epoch")), finite(validated.get("step"))
-    steps = finite(metrics.get("steps"))
+    steps = finite((metrics.get("kept") or metrics).get("step", metrics.get("steps")))
     if epoch is None or step is None or steps is None or step == steps:
         return ""
     return (
         f"The scores on this page are of round {epoch:.0f}, step {step:,.0f}. The model has been "
         f"trained on since then, to step {steps:,.0f}, and has not been scored again; the pictures "
         "are of this later model."
+    )
+
+
+def _describe_chosen(metrics: Mapping[str, Any], num_validations: int) -> str:
+    """Which of several validations the model is of; empty where it is the last step's."""
+    kept = metrics.get("kept") or {}
+    epoch, step, score = (finite(kept.get(name)) for name in ("epoch", "step", "score"))
+    steps = finite(metrics.get("steps"))
+    if epoch is None or step is None or score is None or steps is None or step == steps:
+        return ""
+    place = f"round {epoch:.0f}, step {step:,.0f}" if epoch else "the initial model, unchanged"
+    return (
+        f"The model, and all scores on this page, are those of {place}: of {num_validations} "
+        f"validations the one with the best score, {score:.3f}. Training went on to step "
+        f"{steps:,.0f}."
     )
 
 
@@ -169,7 +187,8 @@ def _draw_curves(history: History, trained: Sequence[str], tasks: Sequence[Task]
         *losses,
         *((chart.title, curves(chart), chart.y_top) for chart in CHARTS),
     ]
-    epochs = [finite(row.get("epoch")) or index for index, row in enumerate(history, start=1)]
+    known = [finite(row.get("epoch")) for row in history]
+    epochs = [index if epoch is None else epoch for index, epoch in enumerate(known, start=1)]
     charts = []
     for title, columns, y_top in wanted:
         lines = [

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # RID's photos have this side, so that each is predicted at once.
 LEAST_WINDOW_PX: Final = 512
+# Of an epoch whose length is not given: few photos would make it a few seconds long.
+LEAST_EPOCH_STEPS: Final = 100
 
 
 class Hyperparameters(BaseModel):
@@ -64,8 +66,9 @@ class Hyperparameters(BaseModel):
 
     steps_per_epoch: int | None = setting(None, "Data", ge=1)
     """Optimizer steps of an epoch. None: an epoch ends when the first dataset has been seen once,
-    given the shares in dataset_weights; the other datasets continue in the next epoch where they
-    stopped. Set it when a small dataset makes epochs too short."""
+    given the shares in dataset_weights, but not before 100 steps, so that few photos come several
+    times (with max_samples, as soon as they have been seen); the other datasets continue in the
+    next epoch where they stopped."""
 
     rid_fold: int = setting(1, "Data", ge=1, le=5)
     """Which of RID's five published splits to use. Average over all five to compare with others;
@@ -137,7 +140,12 @@ class Hyperparameters(BaseModel):
     backbone_weights: str = setting("auto", "Model and losses", min_length=1)
     """Where the ResNet50 backbone starts. "auto": the `pretrained` channel if the job has one, else
     random weights. "none": random weights. "pretrained": the channel, and an error if it is
-    missing. Anything else is the path of a weights file."""
+    missing. Anything else is the path of a weights file. No effect with an initial_model."""
+
+    initial_model: str = setting("auto", "Model and losses", min_length=1, changes_weights=False)
+    """The whole model to start from (docs/fine_tuning.md). "auto": the `model` channel if the job
+    has one, else none. "none": none. Anything else is the path of a model folder that a run has
+    written, or of its model.tar.gz. Other classes than its own are mapped by name."""
 
     azimuth_bins: Literal[16, 8, 4, 1] = setting(16, "Model and losses")
     """How many directions roof planes are sorted into; 1 is roof or not. Use fewer when you need
@@ -209,6 +217,11 @@ class Hyperparameters(BaseModel):
     came with pretrained weights. Try "frozen" where a pass holds fewer than 8 samples, whose
     statistics are rough. No effect on random weights."""
 
+    initial_model_rate_factor: float = setting(0.1, "Optimisation", gt=0, le=1)
+    """Factor on learning_rate for all parts that an initial_model has taught: lower keeps more of
+    it, 1 learns as if from the beginning. Heads that it did not have, or that it was not taught all
+    classes of, learn at the full rate; backbone_learning_rate goes first where it is given."""
+
     weight_decay: float = setting(0.02, "Optimisation", ge=0, le=1)
     """Pull of AdamW towards small weights; biases and normalisation are left out. Raise it when
     validation falls behind training."""
@@ -270,6 +283,11 @@ class Hyperparameters(BaseModel):
     keep_checkpoints: int = setting(2, "Run", ge=1, changes_weights=False)
     """Newest checkpoints of a run to keep; its older ones are deleted. Above 1, a damaged newest
     one costs only the steps since the one before it."""
+
+    keep: Literal["best", "last"] = setting("best", "Run", changes_weights=False)
+    """Which weights are exported: those of the validation with the best score (docs/metrics.md),
+    that of an initial model among them, or those of the last step. Without a validation, the last
+    step's either way."""
 
     memory_interval_s: float = setting(1.0, "Run", ge=0.1, le=60, changes_weights=False)
     """Seconds between two measurements of memory. Lower it to catch short peaks."""
@@ -350,6 +368,19 @@ class Hyperparameters(BaseModel):
         from app.base.tasks import build_tasks
 
         return build_tasks(self.azimuth_bins, superstructures=self.superstructures_weight > 0)
+
+    def count_epoch_steps(self, samples_per_pass: int, samples_per_step: int) -> int:
+        """Optimizer steps of an epoch.
+
+        Args:
+            samples_per_pass: Samples until the first dataset has been seen once.
+            samples_per_step: Samples of a step, of all processes.
+        """
+        if self.steps_per_epoch is not None:
+            return self.steps_per_epoch
+        num_steps = -(-samples_per_pass // samples_per_step)
+        # With max_samples it is a trial, which is to be short.
+        return num_steps if self.max_samples is not None else max(LEAST_EPOCH_STEPS, num_steps)
 
     def non_default(self) -> dict[str, object]:
         """The fields whose values differ from their defaults, for the log."""

@@ -14,6 +14,7 @@ from app.base.storage import replacing
 SETTLED_FILE: Final = "settled.json"
 # As app.training.checkpoints names them. Without one there is nothing to resume.
 CHECKPOINTS: Final = "step-*.pt"
+BEST_WEIGHTS: Final = "best-*.pt"
 _JOB: Final = "job"
 
 

@@ -47,6 +47,22 @@ class Plane:
         """The compass direction in which it runs down, degrees clockwise from north."""
         return float(np.degrees(np.arctan2(-self.east_slope, self.south_slope)) % 360.0)
 
+    @property
+    def pitch_deg(self) -> float:
+        """Its tilt against the horizontal, degrees."""
+        return float(np.degrees(np.arctan(np.hypot(self.east_slope, self.south_slope))))
+
+    @property
+    def key(self) -> tuple[float, float, float]:
+        """The same for coplanar planes, whatever the rounding of their numbers."""
+        east, south = round(self.east_slope, 5), round(self.south_slope, 5)
+        return round(self.height_at_origin_m, 5), east, south
+
+    def height_m(self, points_m: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(N,) heights above ground at (N, 2) points, east and south in metres."""
+        slopes = np.array([self.east_slope, self.south_slope])
+        return np.asarray(self.height_at_origin_m + points_m @ slopes, np.float64)
+
 
 @dataclass(frozen=True)
 class Rectangle:
@@ -68,6 +84,18 @@ class Rectangle:
     def across(self) -> Vector:
         """The axis turned by a quarter turn."""
         return np.array([-self.along[1], self.along[0]])
+
+    def corners_m(self) -> npt.NDArray[np.float64]:
+        """(4, 2) east and south of its corners, one after the other."""
+        signs = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)])
+        sides = np.array([self.along * self.length_m / 2, self.across * self.width_m / 2])
+        return np.asarray(self.centre_m + signs @ sides, np.float64)
+
+    def holds(self, points_m: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """(N,) whether (N, 2) points lie in it."""
+        offsets = points_m - self.centre_m
+        inside = np.abs(offsets @ self.along) <= self.length_m / 2
+        return np.asarray(inside & (np.abs(offsets @ self.across) <= self.width_m / 2), np.bool_)
 
     def side_plane(self, sign: int, eave_height_m: float, tangent: float) -> Plane:
         """The plane that runs down to the long side at `sign` times `across`."""

@@ -11,8 +11,8 @@ from app.synthetic.roofs import Roofs
 # RID's superstructure codes that scenes have.
 PV_MODULE, DORMER, WINDOW, CHIMNEY, NO_SUPERSTRUCTURE = 0, 1, 2, 4, 8
 
-_MIN_WALL_M = 0.05  # a lower step between two planes is seen as a crease
-_MAX_RIDGE_SLOPE = 0.09  # a convex crease that rises more steeply is a hip
+MIN_WALL_M = 0.05  # a lower step between two planes is seen as a crease
+MAX_RIDGE_SLOPE = 0.09  # a convex crease that rises more steeply is a hip
 _LINE_WIDTH_PX = 3
 
 
@@ -69,10 +69,10 @@ def _crossings(
 
     # Where planes cross between two pixel centres, they are this far apart at most half way.
     turn = east_bend * step_east + south_bend * step_south
-    is_crease = gap_m < np.abs(turn) * roofs.grid.gsd_m / 2 + _MIN_WALL_M
+    is_crease = gap_m < np.abs(turn) * roofs.grid.gsd_m / 2 + MIN_WALL_M
     wall = (first < 0) | (second < 0) | ~is_crease
     building = roofs.building_map
     wall |= building[row, column] != building[row + step_south, column + step_east]
     eave, ridge, hip, valley = range(4)
-    kind = np.where(turn > 0, np.where(crease_slope < _MAX_RIDGE_SLOPE, ridge, hip), valley)
+    kind = np.where(turn > 0, np.where(crease_slope < MAX_RIDGE_SLOPE, ridge, hip), valley)
     return row, column, np.where(wall, eave, kind)

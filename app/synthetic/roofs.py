@@ -15,7 +15,7 @@ NO_FACET = -1
 ROAD_WIDTH_M = 5.6
 _MAX_BUILDINGS = 200
 _GAP_M = 0.9  # between two buildings
-_MIN_OVERLAP_RISE_M = 1e-4  # above the rounding of equal heights, where two wings touch
+MIN_OVERLAP_RISE_M = 1e-4  # above the rounding of equal heights, where two wings touch
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ class Roofs:
         facet_map: (H, W) int16, index into facets, -1 where no roof is.
         building_map: (H, W) uint8, 0 where no roof is, then 1, 2, ...
         height_m: (H, W) float32, 0 where no roof is.
+        buildings: The wings of every building, also of what lies beyond the grid.
     """
 
     grid: Grid
@@ -147,6 +148,7 @@ class Roofs:
     facet_map: npt.NDArray[np.int16]
     building_map: npt.NDArray[np.uint8]
     height_m: FloatImage
+    buildings: list[tuple[Wing, ...]]
 
     @classmethod
     def none(cls, grid: Grid) -> "Roofs":
@@ -158,6 +160,7 @@ class Roofs:
             np.full(shape, NO_FACET, np.int16),
             np.zeros(shape, np.uint8),
             np.zeros(shape, np.float32),
+            [],
         )
 
     @property
@@ -243,22 +246,18 @@ def add_building(roofs: Roofs, wings: tuple[Wing, ...]) -> None:
         slice(min(w[1].start for w in windows), max(w[1].stop for w in windows)),
     )
     building = roofs.num_buildings + 1
+    roofs.buildings.append(wings)
     facet_of_plane: dict[tuple[float, ...], int] = {}
     for wing, (window, inside) in zip(wings, parts, strict=True):
         facet_ids = []
         for plane in wing.planes:
             # Coplanar planes of two wings must be one facet: which of them is higher is rounding.
-            key = (
-                round(plane.height_at_origin_m, 5),
-                round(plane.east_slope, 5),
-                round(plane.south_slope, 5),
-            )
-            if key not in facet_of_plane:
-                facet_of_plane[key] = len(roofs.facets)
+            if plane.key not in facet_of_plane:
+                facet_of_plane[plane.key] = len(roofs.facets)
                 roofs.facets.append(Facet(plane, building, whole, wing.is_dormer))
-            facet_ids.append(facet_of_plane[key])
+            facet_ids.append(facet_of_plane[plane.key])
         height_m, lowest = _lowest_plane(roofs.grid, window, wing)
-        seen = inside & (height_m > roofs.height_m[window] + _MIN_OVERLAP_RISE_M)
+        seen = inside & (height_m > roofs.height_m[window] + MIN_OVERLAP_RISE_M)
         roofs.height_m[window][seen] = height_m[seen]
         roofs.facet_map[window][seen] = np.array(facet_ids, np.int16)[lowest[seen]]
         roofs.building_map[window][seen] = building

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.synthetic.canvas import blank_canvas
+from app.synthetic.geometry import Wing
 from app.synthetic.ground import paint_ground
 from app.synthetic.labels import lines_from, segments_from
 from app.synthetic.light import photograph
@@ -30,6 +31,7 @@ class Scene:
             Chimneys are not in it, so that a roof plane is a plane.
         superstructures: (H, W) uint8, RID's codes: 0 pvmodule, 1 dormer, 2 window, 4 chimney,
             8 background.
+        buildings: Wings of every building of which at least a part is in the image.
     """
 
     image: npt.NDArray[np.uint8]
@@ -37,6 +39,7 @@ class Scene:
     lines: npt.NDArray[np.uint8]
     height_m: npt.NDArray[np.float32]
     superstructures: npt.NDArray[np.uint8]
+    buildings: tuple[tuple[Wing, ...], ...]
 
 
 def make_scene(seed: int | Sequence[int], size_px: int = 512, gsd_m: float = 0.1) -> Scene:
@@ -61,4 +64,6 @@ def make_scene(seed: int | Sequence[int], size_px: int = 512, gsd_m: float = 0.1
     height_m = canvas.surface_m.copy()
     superstructures = paint_roofs(rng, canvas, roofs, lines, street)
     image = photograph(rng, canvas, roofs, superstructures)
-    return Scene(image, segments_from(roofs), lines, height_m, superstructures)
+    return Scene(
+        image, segments_from(roofs), lines, height_m, superstructures, tuple(roofs.buildings)
+    )

@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio import Affine
 from rasterio.errors import RasterioError
 from tqdm import tqdm
 
@@ -141,6 +145,14 @@ def write_whole(
     logger.info("Wrote %s to %s in %.1f s", summary, root, time.monotonic() - start_s)
 
 
+def is_synthetic(root: Path) -> bool:
+    """Whether a dataset's folder was written by one of this room's writers."""
+    try:
+        return "generator_version" in json.loads((root / PARAMETERS_FILE).read_text())
+    except (OSError, TypeError, ValueError):
+        return False
+
+
 @contextlib.contextmanager
 def write_problems(place: Path) -> Iterator[None]:
     """Turns errors of the disk about a file or folder into ConfigError."""
@@ -153,6 +165,26 @@ def write_problems(place: Path) -> Iterator[None]:
             f"synthetic sample: {place}: cannot be written: {reason}; choose another folder, or "
             "make room on the disk"
         ) from error
+
+
+def write_tiff(
+    path: Path, bands: npt.NDArray[np.generic], crs: str, transform: Affine, **options: object
+) -> None:
+    """Write (B, H, W) bands as a GeoTIFF; `options` are GDAL's of its creation."""
+    count, height, width = bands.shape
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=width,
+        height=height,
+        count=count,
+        dtype=bands.dtype,
+        crs=crs,
+        transform=transform,
+        **options,
+    ) as file:
+        file.write(bands)
 
 
 def _is_filled(root: Path) -> bool:

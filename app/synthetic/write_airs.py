@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from rasterio.transform import Affine
 
 from app.base.tasks import BACKGROUND_CLASS
 from app.synthetic.scene import make_scene
-from app.synthetic.staging import SplitParameters, each_result, write_splits
+from app.synthetic.staging import SplitParameters, each_result, write_splits, write_tiff
 
 GSD_M = 0.075
 SPLITS = ("train", "val", "test")
@@ -119,19 +118,13 @@ def _draw_tile(job: _Job) -> tuple[_Bands, _Bands]:
 
 
 def _write_tiff(job: _Job, name: str, bands: _Bands, options: dict[str, str]) -> None:
-    with rasterio.open(
+    write_tiff(
         job.split_dir / name,
-        "w",
-        driver="GTiff",
-        width=job.size_px,
-        height=job.size_px,
-        count=len(bands),
-        dtype="uint8",
-        crs=_CRS,
-        transform=job.transform,
+        bands,
+        _CRS,
+        job.transform,
         tiled=True,
         blockxsize=_BLOCK_PX,
         blockysize=_BLOCK_PX,
         **options,
-    ) as file:
-        file.write(bands)
+    )

@@ -7,11 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from rasterio.transform import Affine
 
 from app.synthetic.scene import make_scene
-from app.synthetic.staging import SplitParameters, each_result, write_splits
+from app.synthetic.staging import SplitParameters, each_result, write_splits, write_tiff
 
 IMAGE_DIR = "images_roof_centered_geotiff"
 SEGMENTS_DIR = "masks_segments_reviewed"
@@ -115,23 +114,17 @@ def _georeference(row: int, column: int, size_px: int) -> Affine:
 
 def _write_scene(job: _Job) -> None:
     scene = make_scene((job.seed, job.image_id), job.size_px, _GSD_M)
-    with rasterio.open(
+    write_tiff(
         job.root / IMAGE_DIR / f"{job.image_id}.tif",
-        "w",
-        driver="GTiff",
-        width=job.size_px,
-        height=job.size_px,
-        count=3,
-        dtype="uint8",
-        crs="EPSG:4326",
-        transform=job.transform,
+        scene.image.transpose(2, 0, 1),
+        "EPSG:4326",
+        job.transform,
         photometric="RGB",
         interleave="pixel",
         compress="deflate",
         predictor=2,
         zlevel=1,  # half the time of the default for 7 % more bytes
-    ) as file:
-        file.write(scene.image.transpose(2, 0, 1))
+    )
     for name, mask in (
         (SEGMENTS_DIR, scene.segments),
         (SUPERSTRUCTURES_DIR, scene.superstructures),

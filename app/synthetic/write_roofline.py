@@ -21,6 +21,8 @@ BLOCK_PX = 9  # lines are drawn in pixels of 0.45 m and enlarged
 _NUM_ELEMENTS = 3  # eave, ridge, hip: the first three kinds of a scene's lines
 _TILES_PER_SCENE = 8
 _SCENE_TILES = 3.5  # a scene's side in tiles: its crops overlap, as crops of one scene may
+# Of crops larger than usual a scene is smaller, so that it takes no gigabytes.
+_MAX_USUAL_PX, _LARGE_SCENE_TILES = 512, 2.0
 _STEP_TILES = 0.25
 _LOWEST = {"num_tiles": 1, "seed": 0, "size_px": 32}
 
@@ -144,7 +146,8 @@ def _header() -> bytes:
 
 def _draw_tiles(job: _Job) -> _Tiles:
     size_px = job.size_px
-    scene_px = round(_SCENE_TILES * size_px)
+    num_tiles = _SCENE_TILES if size_px <= _MAX_USUAL_PX else _LARGE_SCENE_TILES
+    scene_px = round(num_tiles * size_px)
     scene = make_scene((job.seed, job.scene_index), scene_px, GSD_M)
     rng = np.random.default_rng((job.seed, job.scene_index, 1))
     corners = _choose_corners(rng, scene.segments != BACKGROUND_CLASS, job)

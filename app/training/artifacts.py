@@ -24,8 +24,11 @@ from app.report.tables import NOT_DEFINED, NOT_TRAINED
 from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler, write_memory_csv
 from app.resources.steps import StepSeries
+from app.training.kept import load_kept
+from app.training.log import log_kept
+from app.training.origin import describe_origin
 from app.training.ranks.distributed import world_size
-from app.training.results import Results
+from app.training.results import Row, Validation
 from app.training.run import Run
 
 # A stopped job can skip most pictures: the platform kills it after 120 s.
@@ -47,13 +50,15 @@ class Outcome:
     Attributes:
         document: Content of metrics.json, without the parts that the other attributes and
             model.json hold.
-        results: What validations have found.
+        history: Rows of metrics.jsonl.
+        shown: The validation whose metrics are reported; None without one.
         steps: Time and loss of every step.
         memory: The run's sampler.
     """
 
     document: Mapping[str, Any]
-    results: Results
+    history: Sequence[Row]
+    shown: Validation | None
     steps: StepSeries
     memory: MemorySampler
 
@@ -69,20 +74,20 @@ def write_artifacts(
         description: Content of model.json.
         outcome: What else the run has led to.
     """
-    results, memory = outcome.results, outcome.memory
+    shown, memory = outcome.shown, outcome.memory
     export_model(model_dir, model, description)
     memory.sample_now()
     memory_rows = memory.rows()
     write_memory_csv(model_dir / MEMORY_FILE, memory_rows)
     outcome.steps.write_csv(model_dir / STEPS_FILE)
-    rows = "".join(json.dumps(row) + "\n" for row in results.history)
+    rows = "".join(json.dumps(row) + "\n" for row in outcome.history)
     (model_dir / HISTORY_FILE).write_text(rows, encoding="utf-8")
     metrics = {
         **outcome.document,
-        # A stopped run has trained on since then.
-        "validated": results.validated,
-        "metrics": results.metrics,
-        "confusion_matrix": results.confusion,
+        # With keep=last, a stopped run has trained on since then.
+        "validated": None if shown is None else shown.place,
+        "metrics": {} if shown is None else shown.metrics,
+        "confusion_matrix": {} if shown is None else shown.confusion,
         "memory": {"peaks": memory.peaks(), "limit_gib": memory.limit_gib()},
         "hyperparameters": description["hyperparameters"],
         "versions": description["versions"],
@@ -92,7 +97,7 @@ def write_artifacts(
     return ReportInput(
         tasks=model.tasks,
         metrics=metrics,
-        history=results.history,
+        history=outcome.history,
         memory=memory_rows,
         steps=outcome.steps.rows,
     )
@@ -117,20 +122,27 @@ def can_be_missed(what: str) -> Iterator[None]:
 
 
 def render_table(
-    results: Results, tasks: Sequence[Task], trained: Collection[str], num_steps: int
+    shown: Validation | None, tasks: Sequence[Task], trained: Collection[str], kept_step: int
 ) -> list[str]:
-    """What the last validation found, one metric a line."""
-    if results.validated is None:
+    """What the validation of the exported weights found, one metric a line.
+
+    Args:
+        shown: That validation, or the last one where there is none of these weights.
+        tasks: Tasks of the network.
+        trained: The trained ones.
+        kept_step: Optimizer steps of the exported weights.
+    """
+    if shown is None:
         return ["no epoch was validated"]
-    epoch, step = results.validated["epoch"], results.validated["step"]
-    later = "" if step == num_steps else f"; the model is that of step {num_steps}"
+    later = "" if shown.step == kept_step else f"; the model is that of step {kept_step}"
+    score = "" if shown.score is None else f", score {shown.score:.3f}"
     lines = [
-        f"last validation, after epoch {epoch}, step {step}{later} "
-        f"(all {len(results.metrics)} metrics: {METRICS_FILE})"
+        f"validation after epoch {shown.epoch}, step {shown.step}{score}{later} "
+        f"(all {len(shown.metrics)} metrics: {METRICS_FILE})"
     ]
     for task in (task.name for task in tasks):
         names = [one.name for one in HEADLINES if one.in_table and one.of_task(task)]
-        metrics = {name: results.metrics[name] for name in names}
+        metrics = {name: shown.metrics[name] for name in names}
         if all(metric["value"] is None for metric in metrics.values()):
             lines.append(f"  {task:<17}{NOT_DEFINED if task in trained else NOT_TRAINED}")
             continue
@@ -142,18 +154,22 @@ def render_table(
 
 
 def export_run(run: Run, *, is_stopped: bool) -> None:
-    """Write the model folder from the averaged weights.
+    """Write the model folder from the averaged weights of the best validation, or the last ones.
 
     Raises:
         StorageError: If it cannot be written.
     """
     run.memory.enter_phase("export")
+    shown, kept = load_kept(run)
+    log_kept(run, kept)
     tasks = list(run.learned.task_weights)
     document = {
         "format_version": 1,
         "stopped": is_stopped,
         "epochs": run.progress.epoch,
         "steps": run.state.step,
+        "kept": kept,
+        "initial_model": run.initial_model,
         "num_samples": run.progress.num_samples,
         "num_processes": world_size(),
         "duration_s": round(time.monotonic() - run.started_s, 1),
@@ -175,9 +191,10 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
     }
     description = {
         **describe_model(run.averaged_model, run.hyperparameters, run.learned.classes),
+        **describe_origin(run.datasets, run.job.channels, run.initial_model),
         "class_weights": vars(run.learned.class_weights),  # as the loss took them
     }
-    model_dir, results = run.job.paths.model_dir, run.progress.results
+    model_dir, history = run.job.paths.model_dir, run.progress.results.history
     path = model_dir / REPORT_FILE
     with writing_to(model_dir):
         path.unlink(missing_ok=True)  # an earlier run's, which would be taken for this one's
@@ -185,7 +202,7 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
             model_dir,
             run.averaged_model,
             description,
-            Outcome(document, results, run.progress.steps, run.memory),
+            Outcome(document, history, shown, run.progress.steps, run.memory),
         )
     panels: Sequence[Panel] = ()
     with can_be_missed("pictures in the report"):
@@ -199,7 +216,7 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
     with can_be_missed("report"):
         write_report(path, replace(source, panels=panels))
     with can_be_missed("table of metrics"):
-        for line in render_table(results, run.learned.tasks, tasks, run.state.step):
+        for line in render_table(shown, run.learned.tasks, tasks, kept["step"]):
             logger.info("%s", line)
     if path.exists():
         logger.info("report: %s", path)

@@ -26,6 +26,7 @@ from app.job.job import Job
 from app.model.backbone_weights import find_pretrained_weights, load_backbone_weights
 from app.model.class_weights import choose_class_weights
 from app.model.devices import Compute, choose_autocast_dtype
+from app.model.initial_model import StartingWeights
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
 from app.resources.batch_size import PassLimit, settle_batch_size
@@ -34,6 +35,7 @@ from app.resources.shared_memory import fit_workers
 from app.settings.hyperparameters import Hyperparameters
 from app.training.checkpoints import RunCheckpoints
 from app.training.compilation import compile_network
+from app.training.initial import build_start, find_initial_model, read_for_run
 from app.training.optimizer import group_parameters
 from app.training.ranks.distributed import gather_json, rank, world_size, wrap_model
 from app.training.resume import (
@@ -80,6 +82,7 @@ def build_run(
     hyperparameters = settle_settings(job, pass_limit)
     started_s = time.monotonic()
     memory.enter_phase("load")
+    initial = read_for_run(hyperparameters, job.channels, job.paths.scratch_dir)
     datasets = _read_patiently(
         job,
         "opening the datasets",
@@ -91,6 +94,13 @@ def build_run(
     learned, distribution = _read_patiently(
         job, "a look at the first samples", lambda: choose_learned(hyperparameters, datasets)
     )
+    start = None
+    if initial is not None:
+        start = _read_patiently(
+            job,
+            "a look at samples with the initial model",
+            lambda: build_start(initial, learned, datasets.train, hyperparameters),
+        )
     num_steps = (
         hyperparameters.epochs
         * datasets.samples_per_epoch
@@ -98,11 +108,21 @@ def build_run(
     )
     settings = build_step_settings(hyperparameters, learned, num_steps, compute)
     state = build_state(
-        hyperparameters, job.channels, learned.tasks, learned.task_weights, compute.device
+        hyperparameters,
+        job.channels,
+        learned.tasks,
+        learned.task_weights,
+        compute.device,
+        None if start is None else start.weights,
     )
     identity = identify_run(hyperparameters, datasets, state)
+    if initial is not None:
+        identity["initial_model"] = initial.sha256
     checkpoints = RunCheckpoints(
-        job.paths.checkpoint_dir, hyperparameters.keep_checkpoints, job.identifier
+        job.paths.checkpoint_dir,
+        hyperparameters.keep_checkpoints,
+        job.identifier,
+        keeps_best=hyperparameters.keep == "best",
     )
     progress = resume_run(checkpoints, hyperparameters.resume, identity, state, datasets)
     check_space_for_run(job.paths, checkpoints, state)
@@ -132,6 +152,7 @@ def build_run(
         batches=TrainBatches(datasets, hyperparameters, order, job.stop_requested),
         started_s=started_s - progress.duration_s,
         first_step=state.step,
+        initial_model=None if start is None else start.note,
     )
 
 
@@ -275,6 +296,7 @@ def build_state(
     tasks: Sequence[Task],
     trained_tasks: Collection[TaskName],
     device: torch.device,
+    start: StartingWeights | None = None,
 ) -> TrainingState:
     """Model on its device, optimizer, averaged weights, all before the first step.
 
@@ -284,18 +306,26 @@ def build_state(
         tasks: Heads of the model.
         trained_tasks: Heads that learn; the others keep their first weights.
         device: Where the model goes.
+        start: Weights of an initial model, in place of those of a backbone; None for none.
 
     Raises:
         RoofError: If the backbone's weights cannot be used.
     """
     torch.manual_seed(hyperparameters.seed)
     model = HybridRoofModel(tasks, checkpoint_activations=hyperparameters.checkpoint_activations)
-    _load_backbone(model, hyperparameters.backbone_weights, channels)
+    if start is None:
+        _load_backbone(model, hyperparameters.backbone_weights, channels)
+    else:
+        model.load_state_dict(start.tensors, strict=False)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, head in model.heads.items():
         head.requires_grad_(name in trained_tasks)
-    is_pretrained = _is_pretrained(hyperparameters.backbone_weights, channels)
-    groups = group_parameters(model, hyperparameters, is_pretrained=is_pretrained)
+    groups = group_parameters(
+        model,
+        hyperparameters,
+        is_pretrained=_is_pretrained(hyperparameters.backbone_weights, channels),
+        known=frozenset() if start is None else start.known,
+    )
     optimizer = torch.optim.AdamW(groups, fused=True)
     scaler = torch.amp.GradScaler(
         device.type,
@@ -313,7 +343,8 @@ def _settle_backbone(
         "freeze_backbone_fraction": hyperparameters.freeze_backbone_fraction,
         "backbone_batchnorm": hyperparameters.backbone_batchnorm,
     }
-    if _is_pretrained(hyperparameters.backbone_weights, channels):
+    initial_model = find_initial_model(hyperparameters.initial_model, channels)
+    if initial_model or _is_pretrained(hyperparameters.backbone_weights, channels):
         size = hyperparameters.micro_batch_size
         if size < _FEW_SAMPLES_OF_A_PASS and hyperparameters.backbone_batchnorm == "train":
             logger.info(

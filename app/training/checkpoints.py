@@ -1,7 +1,8 @@
 """Checkpoints to resume from: saved, found again, and compared with the run that resumes.
 
-A folder of checkpoints holds those of one run. What an earlier run left there is moved into a
-folder earlier-N beside them when this run saves for the first time, and never deleted.
+A folder of checkpoints holds those of one run, and beside them the averaged weights of its best
+validation, best-NNNNNNNN.pt. What an earlier run left there is moved into a folder earlier-N beside
+them when this run saves for the first time, and never deleted.
 
 Loading runs no code from a file, since weights_only=True lets torch unpickle only tensors and plain
 types.
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from app.base.errors import CheckpointError, first_line, join_problems
 from app.base.storage import move_aside, replacing
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 _CHECKPOINT_NAME = re.compile(r"step-(\d{8})\.pt")
+_BEST_NAME = re.compile(r"best-(\d{8})\.pt")
 
 Payload = dict[str, Any]
 
@@ -40,12 +43,17 @@ class RunCheckpoints:
         job: Identifier of the platform's job, which stays when the job is interrupted and started
             again; None where there is none.
         own: Names of those that are this run's, oldest first. Only these are ever deleted.
+        keeps_best: Whether weights of validations are stored, too.
+        own_best: Names of the stored ones that are this run's. Only these are ever deleted.
     """
 
     folder: Path
     num_kept: int
     job: str | None = None
     own: list[str] = field(default_factory=list)
+    keeps_best: bool = False
+    own_best: set[str] = field(default_factory=set)
+    _has_begun: bool = field(init=False, default=False)
     _has_saved: bool = field(init=False, default=False)
 
     def save(self, step: int, payload: Mapping[str, Any], settled: Mapping[str, object]) -> Path:
@@ -59,9 +67,8 @@ class RunCheckpoints:
         Raises:
             OSError: If the file cannot be written; those before it are still there then.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._begin()
         if not self._has_saved:
-            self._move_others()
             # Before the checkpoint: without one it means nothing, and a checkpoint without it could
             # not be resumed.
             remember(self.folder, settled, self.job, is_resumed=bool(self.own))
@@ -74,17 +81,62 @@ class RunCheckpoints:
         for name in self.own[: -self.num_kept]:
             (self.folder / name).unlink(missing_ok=True)
         del self.own[: -self.num_kept]
+        self._prune_best()
         return path
+
+    def save_best(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Write best-NNNNNNNN.pt; those that a kept checkpoint may name stay.
+
+        Args:
+            step: Optimizer steps done.
+            tensors: Weights and buffers.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
+        self._begin()
+        path = self.folder / best_name(step)
+        with replacing(path) as file:
+            _save(tensors, file)
+        self.own_best.add(path.name)
+
+    def load_best(self, step: int) -> Payload:
+        """The tensors that `save_best` stored, read from the file only where they are used."""
+        return _load(self.folder / best_name(step), mmap=True)
+
+    def _prune_best(self) -> None:
+        """Delete those that no kept checkpoint names.
+
+        A checkpoint names the last one before itself, or the one of its own step, and those after
+        the oldest checkpoint are named by later ones.
+        """
+        before_oldest = sorted(
+            name
+            for name in self.own_best
+            if _number(_BEST_NAME, name) < _number(_CHECKPOINT_NAME, self.own[0])
+        )
+        for name in before_oldest[:-1]:
+            (self.folder / name).unlink(missing_ok=True)
+            self.own_best.discard(name)
 
     def others(self) -> list[Path]:
         """Checkpoints in the folder that are not this run's, oldest first."""
         return [path for path in list_checkpoints(self.folder) if path.name not in self.own][::-1]
 
+    def _begin(self) -> None:
+        """Make the folder this run's own, before its first file is written."""
+        if self._has_begun:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._move_others()
+        self._has_begun = True
+
     def _move_others(self) -> None:
         others = self.others()
         if not others:
             return
-        moved = list(others)
+        best = sorted(one for one in self.folder.iterdir() if _BEST_NAME.fullmatch(one.name))
+        moved = [*others, *(one for one in best if one.name not in self.own_best)]
         if not self.own and (self.folder / SETTLED_FILE).exists():
             moved.append(self.folder / SETTLED_FILE)
         size_gib = sum(path.stat().st_size for path in moved) / GIB
@@ -96,6 +148,17 @@ class RunCheckpoints:
             size_gib,
             earlier,
         )
+
+
+def best_name(step: int) -> str:
+    """The name of the file with the averaged weights of a step."""
+    return f"best-{step:08d}.pt"
+
+
+def _number(pattern: re.Pattern[str], name: str) -> int:
+    match = pattern.fullmatch(name)
+    assert match is not None
+    return int(match[1])
 
 
 def _save(payload: Mapping[str, Any], file: BinaryIO) -> None:

@@ -10,12 +10,17 @@ import torch
 from app.base.logs import metric_line
 from app.base.tasks import TaskName
 from app.data.distribution import lines_of_shares
+from app.data.order import TrainSource
 from app.metrics.headlines import headline
+from app.metrics.score import SCORE_NAME
 from app.settings.presets import overridden_keys
 from app.training.run import Run
 from app.training.watch.gradient_norms import find_uneven
 
 logger = logging.getLogger(__name__)
+
+# Of a dataset to train on, or parts of large ones. Fewer are learned by heart.
+_FEW_PHOTOS = 100
 
 
 def log_start(run: Run) -> None:
@@ -29,6 +34,8 @@ def log_start(run: Run) -> None:
             100 * facts["share"],
             facts["num_val"],
         )
+    for warning in describe_few_photos(run):
+        logger.warning("%s", warning)
     for line in lines_of_shares(run.distribution.to_json(learned.tasks)):
         logger.info("pixels after augmentation, %s", line)
     for task, weights in learned.class_weights.to_json(learned.tasks).items():
@@ -53,11 +60,40 @@ def log_start(run: Run) -> None:
             logger.info("phase=%d is not as it stands: %s", hyperparameters.phase, ", ".join(words))
 
 
+def describe_few_photos(run: Run) -> list[str]:
+    """What the few photos of a dataset can and cannot teach, a line for each such dataset.
+
+    None for trials, which max_samples makes small.
+    """
+    hyperparameters = run.hyperparameters
+    if hyperparameters.max_samples is not None:
+        return []
+    num_samples = hyperparameters.epochs * run.datasets.samples_per_epoch
+    remedy = (
+        "start from a model that knows roofs (initial_model), or label more"
+        if run.initial_model is None
+        else "a lower initial_model_rate_factor keeps more of what the initial model knows"
+    )
+    return [
+        f"{source.reader.name}: {source.num_photos} photos to train on are few, and each comes "
+        f"about {_count_visits(source, num_samples):.0f} times: "
+        "they teach how these roofs look in these photos, not roofs and photos of other kinds; "
+        f"scores on {len(run.datasets.val[source.reader.name])} validation photos change much with "
+        f"single ones; {remedy}"
+        for source in run.datasets.train.sources
+        if source.num_photos < _FEW_PHOTOS
+    ]
+
+
+def _count_visits(source: TrainSource, num_samples: int) -> float:
+    """How often each photo of a dataset comes among the samples of a run, at least once."""
+    return max(1.0, num_samples * source.share * source.per_side**2 / source.num_photos)
+
+
 def log_epoch(row: Mapping[str, float | int | None], num_epochs: int, peak_gib: float) -> None:
     """Log an epoch's numbers: a line for people and, if stdout is no terminal, one for machines."""
-    logger.info(
-        "epoch %d/%d  %s  memory %.2f GiB", row["epoch"], num_epochs, headline(row), peak_gib
-    )
+    title = f"epoch {row['epoch']}/{num_epochs}" if row["epoch"] else "initial model, step 0"
+    logger.info("%s  %s  memory %.2f GiB", title, headline(row), peak_gib)
     if sys.stdout.isatty():
         return
     # Of all datasets together: the line would be four times as long otherwise.
@@ -70,6 +106,29 @@ def log_epoch(row: Mapping[str, float | int | None], num_epochs: int, peak_gib: 
     assert epoch is not None
     assert step is not None
     logger.info("%s", metric_line(values, int(epoch), int(step)))
+
+
+def log_kept(run: Run, kept: Mapping[str, Any]) -> None:
+    """Log which weights are exported, and what they gained over an initial model."""
+    results = run.progress.results
+    if kept["score"] is None:
+        logger.info("the model is that of step %d, which has no score", kept["step"])
+        return
+    start = "" if results.start is None else f", initial model {_describe_score(results.start)}"
+    logger.info(
+        "the model is that of epoch %d, step %d: score %.3f (keep=%s of %d validations%s)",
+        kept["epoch"],
+        kept["step"],
+        kept["score"],
+        kept["keep"],
+        len(results.history),
+        start,
+    )
+
+
+def _describe_score(row: Mapping[str, float | int | None]) -> str:
+    score = row.get(SCORE_NAME)
+    return "without a score" if score is None else f"{score:.3f}"
 
 
 def log_gradient_norms(

@@ -1,10 +1,11 @@
 """Which parameters learn together, and how fast."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from torch import nn
 
+from app.model.initial_model import BACKBONE, DECODER
 from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
 
@@ -14,7 +15,11 @@ _BACKBONE_PARTS = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("la
 
 
 def group_parameters(
-    model: HybridRoofModel, hyperparameters: Hyperparameters, *, is_pretrained: bool
+    model: HybridRoofModel,
+    hyperparameters: Hyperparameters,
+    *,
+    is_pretrained: bool,
+    known: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """AdamW's groups: decoder and heads first, then the backbone, its last part last.
 
@@ -22,12 +27,23 @@ def group_parameters(
         model: Heads that do not learn have parameters without a gradient; they are left out.
         hyperparameters: Learning rates and decay.
         is_pretrained: Whether the backbone starts from weights of a file, and so learns slower.
+        known: Parts that an initial model has taught, and which learn slower: BACKBONE, DECODER and
+            names of tasks. Their groups come after those of the other heads.
     """
     rate, decay = hyperparameters.learning_rate, hyperparameters.weight_decay
+    slow_rate = rate * hyperparameters.initial_model_rate_factor
     backbone_rate = hyperparameters.backbone_learning_rate
     if backbone_rate is None:
         backbone_rate = rate * _PRETRAINED_LR_FACTOR if is_pretrained else rate
-    groups = split_by_decay([model.pyramid, model.heads], rate, decay)
+        if BACKBONE in known:
+            backbone_rate = slow_rate
+    parts = {DECODER: model.pyramid, **dict(model.heads.items())}
+    new_parts = [part for name, part in parts.items() if name not in known]
+    known_parts = [part for name, part in parts.items() if name in known]
+    groups: list[dict[str, Any]] = []
+    for modules, part_rate in ((new_parts, rate), (known_parts, slow_rate)):
+        if any(p.requires_grad for module in modules for p in module.parameters()):
+            groups += split_by_decay(modules, part_rate, decay)
     lr_decay = hyperparameters.backbone_lr_decay
     if lr_decay == 1:
         return groups + split_by_decay([model.backbone], backbone_rate, decay)

@@ -21,7 +21,7 @@ class Progress:
         losses: Their losses.
         num_samples: Samples seen since the start.
         duration_s: Seconds since the start, earlier runs included.
-        results: Rows of metrics.jsonl and the last validation.
+        results: Rows of metrics.jsonl, the last validation and the best one.
         steps: Time and loss of every step.
         gradient_norms: A row for every step in which they were measured: "step", from 1, and
             "norms" by task.
@@ -59,7 +59,7 @@ class Progress:
             losses=LossSums(state["loss_sums"], state["loss_counts"]),
             num_samples=state["num_samples"],
             duration_s=state["duration_s"],
-            results=Results(**state["results"]),
+            results=Results.from_state_dict(state["results"]),
             steps=StepSeries.from_state_dict(state["steps"]),
             gradient_norms=list(state["gradient_norms"]),
         )

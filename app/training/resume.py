@@ -17,7 +17,9 @@ from app.model.export import find_misfits
 from app.resources.batch_size import describe_settled
 from app.settings.hyperparameters import Hyperparameters
 from app.training.checkpoints import (
+    Payload,
     RunCheckpoints,
+    best_name,
     find_checkpoints,
     find_differences,
     load_latest_checkpoint,
@@ -87,9 +89,12 @@ def check_space_for_run(paths: Paths, checkpoints: RunCheckpoints, state: Traini
         return
     # The next checkpoint is written before the oldest one goes; those of other runs stay.
     num_more = max(1, checkpoints.num_kept + 1 - len(checkpoints.own))
+    # One of before the oldest checkpoint, and one of after each.
+    num_best = max(1, checkpoints.num_kept + 1 - len(checkpoints.own_best))
+    best_bytes = num_best * state.model_bytes() if checkpoints.keeps_best else 0
     check_space(
         {
-            checkpoints.folder: num_more * state.checkpoint_bytes(),
+            checkpoints.folder: num_more * state.checkpoint_bytes() + best_bytes,
             paths.model_dir: state.model_bytes() + _OTHER_ARTIFACTS_BYTES,
         }
     )
@@ -182,11 +187,26 @@ def resume_run(
         ) from error
     datasets.restore_quarantines(quarantined)
     logger.info("resuming from %s: epoch %d, step %d", path, progress.epoch, state.step)
-    if differences:  # a run of its own from here on
+    if differences:  # a run of its own from here on: earlier scores may be of other photos
         logger.warning("resume=force: going on in spite of %s", "; ".join(differences))
+        progress.results.best = None
     elif rank() == 0:
-        checkpoints.own = find_checkpoints(path, lambda one: _read_identity(one) == saved_identity)
+        _claim(checkpoints, path, saved_identity)
     return progress
+
+
+def _claim(checkpoints: RunCheckpoints, newest: Path, identity: Mapping[str, Any]) -> None:
+    """Tell a run which checkpoints, and which weights that they name, are its own."""
+
+    def is_own(payload: Payload) -> bool:
+        if _read_identity(payload) != identity:
+            return False
+        best = payload["progress"]["results"]["best"]
+        if best is not None:
+            checkpoints.own_best.add(best_name(best["step"]))
+        return True
+
+    checkpoints.own = find_checkpoints(newest, is_own)
 
 
 def _read_identity(payload: Mapping[str, Any]) -> dict[str, Any]:

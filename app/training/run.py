@@ -61,6 +61,8 @@ class Run:
         batches: This rank's micro-batches that are left.
         started_s: Start by time.monotonic(), set back by the duration of earlier runs.
         first_step: Steps done before this process began.
+        initial_model: What is known of the model that it starts from, for metrics.json; None where
+            it starts from no whole model.
     """
 
     job: Job
@@ -79,6 +81,7 @@ class Run:
     batches: TrainBatches
     started_s: float
     first_step: int
+    initial_model: Mapping[str, Any] | None = None
 
     @property
     def compute(self) -> Compute:

@@ -66,7 +66,7 @@ class TrainingState:
         if num_groups != len(own):
             raise ValueError(
                 f"it has {num_groups} groups of parameters, these settings make {len(own)} (as "
-                "backbone_lr_decay asks for)"
+                "backbone_lr_decay and initial_model ask for)"
             )
         self.optimizer.load_state_dict(state["optimizer"])
         for group, settings in zip(self._groups(), own, strict=True):

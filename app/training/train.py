@@ -15,11 +15,13 @@ from app.data.label_looks import Looks
 from app.data.order import Shard
 from app.inference.scoring import Scores, check_scored, score_datasets
 from app.job.job import Job
+from app.metrics.score import SCORE_NAME, compute_score
 from app.model.devices import choose_compute
 from app.resources.batch_size import PassLimit
 from app.resources.memory_sampler import MemorySampler
 from app.training.artifacts import export_run
 from app.training.build import build_run
+from app.training.kept import keep_if_best
 from app.training.log import log_epoch, log_gradient_norms, log_start
 from app.training.lost_worker import explained_loss_of_workers
 from app.training.ranks.distributed import (
@@ -30,6 +32,7 @@ from app.training.ranks.distributed import (
     rank,
     world_size,
 )
+from app.training.results import Row, Validation
 from app.training.resume import save_run, share_bad_files
 from app.training.run import Run
 from app.training.state import StepResult
@@ -67,6 +70,7 @@ def train(job: Job, pass_limit: PassLimit, looks: Looks | None = None) -> None:
         log_start(run)
         is_stopped = False
         try:
+            score_start(run)
             while run.progress.epoch < run.hyperparameters.epochs:
                 train_epoch(run)
                 close_epoch(run, validate(run))
@@ -79,6 +83,20 @@ def train(job: Job, pass_limit: PassLimit, looks: Looks | None = None) -> None:
         run.batches.close()  # data workers and their batches take up no memory from here on
         if rank() == 0:
             export_run(run, is_stopped=is_stopped)
+
+
+def score_start(run: Run) -> None:
+    """Score the initial model of a run that begins: its epoch 0, against which all others stand.
+
+    Raises:
+        StopRequested: If any rank was asked to stop.
+    """
+    if run.initial_model is None or run.state.step > 0 or run.progress.results.history:
+        return
+    scores = validate(run)
+    share_bad_files(run.datasets)
+    close_validation(run, scores, {"epoch": 0, "step": 0})
+    save_run(run)  # a run that resumes it does not score it again
 
 
 def train_epoch(run: Run) -> None:
@@ -133,9 +151,8 @@ def close_epoch(run: Run, scores: Scores) -> None:
     """Take in the validation, and say and save how far the run has come."""
     share_bad_files(run.datasets)
     progress = run.progress
-    values = scores.compute("val")
     duration_s = time.monotonic() - run.started_s
-    row: dict[str, float | int | None] = {
+    row: Row = {
         "epoch": progress.epoch + 1,
         "step": run.state.step,
         "time_s": round(duration_s, 2),
@@ -143,14 +160,36 @@ def close_epoch(run: Run, scores: Scores) -> None:
         "samples_per_s": round(progress.num_samples / duration_s, 3),
         "train/loss": progress.losses.weighted_mean(run.learned.task_weights),
         **{f"train/{name}/loss": loss for name, loss in progress.losses.means().items()},
-        **{name: metric.value for name, metric in values.items()},
     }
-    progress.results.close_epoch(row, values, scores.confusion_matrices("val"))
+    close_validation(run, scores, row)
     progress.end_epoch()
     run.memory.close_epoch(run.hyperparameters.epochs - progress.epoch)
-    log_epoch(row, run.hyperparameters.epochs, run.memory.peak_rss_gib())
     if progress.epoch == run.hyperparameters.epochs:
         save_run(run)
+
+
+def close_validation(run: Run, scores: Scores, row: Row) -> None:
+    """Take in and log a validation, and keep its weights if they are the best so far.
+
+    Args:
+        run: The run.
+        scores: What the validation has found.
+        row: Its row of metrics.jsonl so far, with "epoch" and "step".
+    """
+    values = scores.compute("val")
+    trained_on = [source.reader.name for source in run.datasets.train.sources]
+    score = compute_score(
+        values, tuple(run.learned.task_weights), trained_on, tuple(run.datasets.val)
+    )
+    row |= {SCORE_NAME: score, **{name: metric.value for name, metric in values.items()}}
+    epoch, step = row["epoch"], row["step"]
+    assert isinstance(epoch, int)
+    assert isinstance(step, int)
+    metrics = {name: metric.to_json() for name, metric in values.items()}
+    validation = Validation(epoch, step, score, metrics, scores.confusion_matrices("val"))
+    keep_if_best(run, validation)
+    run.progress.results.add(row, validation)
+    log_epoch(row, run.hyperparameters.epochs, run.memory.peak_rss_gib())
 
 
 def _steps_left(run: Run) -> Iterator[StepResult]:

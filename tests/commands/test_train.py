@@ -118,3 +118,19 @@ def test_what_is_known_is_not_measured(paths, monkeypatch):
     document = {"batch_size": {**key, "batch_size": 8}}
     remember(paths.checkpoint_dir, document, None, is_resumed=False)
     assert find_limit(paths, monkeypatch, is_stopped=True) == PassLimit(recalled=8)
+
+
+def test_the_option_for_a_model_is_a_setting(paths, monkeypatch):
+    paths.hyperparameters.write_text(json.dumps({"initial_model": "none", "seed": "3"}))
+    seen = []
+
+    def run_job(_arguments, _paths, settings, *_):
+        seen.append(settings)
+        return 0
+
+    monkeypatch.setattr("app.job.supervisor.run_job", run_job)
+    words = ["train", "--base-dir", str(paths.base_dir)]
+    assert main([*words, "--initial-model", "a/model"]) == 0
+    assert main(words) == 0
+    assert [one["initial_model"] for one in seen] == ["a/model", "none"]
+    assert [one["seed"] for one in seen] == ["3", "3"]

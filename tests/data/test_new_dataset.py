@@ -18,9 +18,9 @@ EDITS = {
     NAMES: [
         ('"airs", "own"]', '"airs", "own", "toy"]'),
         (
-            '    "own": DatasetRow("Own roofs", reads_windows=True),\n',
-            '    "own": DatasetRow("Own roofs", reads_windows=True),\n'
-            '    "toy": DatasetRow("Toy", reads_windows=False),\n',
+            "\n}\nDATASET_NAMES: Final",
+            '\n    "toy": DatasetRow("Toy", reads_windows=False, licence="none"),\n'
+            "}\nDATASET_NAMES: Final",
         ),
     ],
     DATASETS: [

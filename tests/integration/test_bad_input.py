@@ -18,7 +18,10 @@ from app.job.signals import STOP_SIGNALS
 
 # In this process: a wrong input is found before the first step, or in it.
 TRAIN = ("train", "--in-process", "--base-dir")
-QUICK = ("--set", "epochs=1", "--set", "crop_size_px=64", "--set", "batch_size=2")
+QUICK = (
+    "--set", "epochs=1", "--set", "crop_size_px=64", "--set", "batch_size=2",
+    "--set", "max_samples=1000",
+)  # fmt: skip
 QUICK_SERIAL = (*QUICK, "--set", "num_workers=0", "--set", "memory_interval_s=60")
 
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
@@ -168,6 +170,16 @@ def test_the_model_says_how_to_use_it(uninterrupted):
     assert 0.09 < description["gsd_m"] < 0.11
     assert description["hyperparameters"]["crop_size_px"] == 64
     assert description["versions"]["torch"].startswith("2.")
+    assert description["data"] == {
+        "rid": {
+            "title": "RID",
+            "num_train": 12,
+            "synthetic": True,
+            "licence": "MIT: villages drawn by this project, no photos",
+        }
+    }
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", description["created"])
+    assert description["revision"] == os.environ.get("ROOF_MODEL_REVISION", "unknown")
 
 
 def test_stopped_saves_and_a_later_run_ends_with_the_same_weights(ml, uninterrupted):

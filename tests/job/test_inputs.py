@@ -240,7 +240,7 @@ class TestReadChannels:
             (
                 {"rid": FILE_CHANNEL, "train": {}, "my-val": {}},
                 r"unknown channels train, my-val: expected some of rid, roofline, airs, own, "
-                r"pretrained, found rid, train, my-val$",
+                r"pretrained, model, found rid, train, my-val$",
             ),
             (
                 {},

@@ -14,7 +14,7 @@ def test_every_name_is_written_and_stands_once() -> None:
     }
     names = [one.name for one in HEADLINES]
     assert len(names) == len(set(names))
-    assert set(names) - defined == {"train/loss", "samples_per_s"}
+    assert set(names) - defined == {"train/loss", "val/score", "samples_per_s"}
 
 
 def test_every_row_is_shown_somewhere() -> None:

@@ -32,7 +32,8 @@ def repository(tmp_path):
 
 def train(repository, **variables):
     """The arguments that training gets."""
-    own = {name: value for name, value in os.environ.items() if name not in ("RID", "AIRS", "SET")}
+    given = ("RID", "AIRS", "MODEL", "SET")
+    own = {name: value for name, value in os.environ.items() if name not in given}
     result = subprocess.run(
         ["bash", "scripts/train_local.sh"],
         cwd=repository,
@@ -81,3 +82,17 @@ def test_folders_of_data_with_long_names(repository, tmp_path):
 def test_settings_on_several_lines(repository):
     _, words = train(repository, SET="epochs=1\n  phase=2\n")
     assert words[-4:] == ["--set", "epochs=1", "--set", "phase=2"]
+
+
+def test_a_model_to_start_from_has_a_tree_of_its_own(repository, tmp_path):
+    model = tmp_path / "first/model"
+    folder, words = train(repository, MODEL=str(model))
+    assert folder.name.startswith("ml-model-")
+    sample = "local/ml/input/data"
+    datasets = [f"--rid={sample}/rid", f"--roofline={sample}/roofline", f"--airs={sample}/airs"]
+    pairs = [f"{name}={value}" for name, value in zip(words[::2], words[1::2], strict=True)]
+    assert pairs == [*datasets, f"--initial-model={model}"]
+    assert (repository / folder / "input/config/hyperparameters.json").exists()
+    other, words = train(repository, MODEL=str(tmp_path / "second/model"), OWN="roofs")
+    assert words == ["--own", "roofs", "--initial-model", str(tmp_path / "second/model")]
+    assert other.name.startswith("ml-roofs-")

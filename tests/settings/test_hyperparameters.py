@@ -247,6 +247,8 @@ def test_result_affecting_fields():
         checkpoint_activations=True,
         torch_compile="on",
         memory_profile=True,
+        initial_model="none",
+        keep="last",
     )
     given = everything_else.model_fields_set
     fields = Hyperparameters.model_fields
@@ -337,3 +339,21 @@ def test_dataset_weights_that_make_no_sense_are_refused(text):
 
 def test_docs_are_up_to_date():
     assert DOCS_PATH.read_text(encoding="utf-8") == render_hyperparameters()
+
+
+@pytest.mark.parametrize(
+    ("given", "samples_per_pass", "samples_per_step", "expected"),
+    [
+        ({}, 12, 8, 100),
+        ({}, 801, 8, 101),
+        ({}, 800, 8, 100),
+        ({"steps_per_epoch": 3}, 12, 8, 3),
+        ({"steps_per_epoch": 3}, 8000, 8, 3),
+        # A trial stays as short as its samples make it.
+        ({"max_samples": 12}, 12, 8, 2),
+        ({"phase": 1}, 10, 2, 10),
+    ],
+)
+def test_the_length_of_an_epoch(given, samples_per_pass, samples_per_step, expected):
+    settings = Hyperparameters(**given)
+    assert settings.count_epoch_steps(samples_per_pass, samples_per_step) == expected

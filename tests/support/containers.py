@@ -16,7 +16,13 @@ from app.synthetic.write_rid import write_rid
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 # As small as a job can be: two crops a step, all in one process.
-TINY = {"epochs": "1", "crop_size_px": "64", "batch_size": "2", "num_workers": "0"}
+TINY = {
+    "epochs": "1",
+    "crop_size_px": "64",
+    "batch_size": "2",
+    "num_workers": "0",
+    "max_samples": "1000",  # all, but so the least length of an epoch does not hold
+}
 
 
 def docker(*arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:

@@ -20,6 +20,7 @@ SMALL = {
     "num_workers": "0",
     "checkpoint_every_steps": "2",
     "precision": "fp32",
+    "max_samples": "1000",  # all, but so the least length of an epoch does not hold
 }
 
 

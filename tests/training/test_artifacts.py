@@ -21,7 +21,7 @@ from app.resources.memory_sampler import MemorySampler
 from app.resources.steps import StepSeries
 from app.settings.hyperparameters import Hyperparameters
 from app.training.artifacts import Outcome, render_table, write_artifacts
-from app.training.results import Results
+from app.training.results import Row, Validation
 from tests.support.report import make_metrics
 
 CPU = torch.device("cpu")
@@ -87,14 +87,23 @@ def test_the_description_rebuilds_the_model_and_names_what_was_taught(
         "superstructures": [],
     }
     assert [name for name, task in read["tasks"].items() if task["trained"]] == list(taught)
+    # Nothing that asks to be subtracted or divided by once more.
+    assert read["input"].keys() == {"shape", "bands", "dtype", "range", "preparation"}
+    readings = {name: task["output"].split(":")[0] for name, task in read["tasks"].items()}
+    assert readings == {
+        "segments": "logits",
+        "lines": "logits",
+        "depth": "metres, not negative",
+        "superstructures": "logits",
+    }
 
 
 def test_a_task_with_nothing_to_find_is_not_called_untrained() -> None:
     metrics = make_metrics()["metrics"]
     for name in metrics:
         metrics[name]["value"] = 0.5 if name.startswith("val/lines/") else None
-    results = Results([{"epoch": 1, "step": 1}], metrics)
-    table = render_table(results, build_tasks(), ("segments", "lines"), 1)
+    shown = Validation(1, 1, 0.5, metrics)
+    table = render_table(shown, build_tasks(), ("segments", "lines"), 1)
     lines = {line.split()[0]: line for line in table if line[:2] == "  "}
     assert lines["segments"] == "  segments         not defined on these images"
     assert lines["depth"] == "  depth            not trained: no labels"
@@ -102,33 +111,29 @@ def test_a_task_with_nothing_to_find_is_not_called_untrained() -> None:
 
 
 @pytest.mark.parametrize(
-    ("history", "validated", "line"),
+    ("shown", "line"),
     [
-        ([(1, 100), (2, 200)], {"epoch": 2, "step": 200}, "last validation, after epoch 2, step 2"),
+        ((2, 200), "validation after epoch 2, step 200, score 0.250 (all "),
         (
-            [(1, 100)],
-            {"epoch": 1, "step": 100},
-            "last validation, after epoch 1, step 100; the model is that of step 200 (all ",
+            (1, 100),
+            "validation after epoch 1, step 100, score 0.250; the model is that of step 200 (all ",
         ),
-        ([], None, "no epoch was validated"),
+        (None, "no epoch was validated"),
     ],
 )
 def test_a_validation_says_of_which_weights_it_is(
-    history: list[tuple[int, int]],
-    validated: dict[str, int] | None,
-    line: str,
-    tmp_path: Path,
+    shown: tuple[int, int] | None, line: str, tmp_path: Path
 ) -> None:
     model = HybridRoofModel(decoder_channels=32)
-    rows: list[dict[str, float | int | None]] = [
-        {"epoch": epoch, "step": step} for epoch, step in history
-    ]
-    results = Results(rows, make_metrics()["metrics"] if rows else {})
-    outcome = Outcome({"steps": 200}, results, StepSeries(), MemorySampler(60.0))
+    rows: list[Row] = [{"epoch": shown[0], "step": shown[1]}] if shown else []
+    validation = Validation(*shown, 0.25, make_metrics()["metrics"]) if shown else None
+    document = {"steps": 200, "kept": {"step": 200}}
+    outcome = Outcome(document, rows, validation, StepSeries(), MemorySampler(60.0))
     description = describe_model(model, Hyperparameters(), {})
     write_report(tmp_path / "report.html", write_artifacts(tmp_path, model, description, outcome))
-    assert json.loads((tmp_path / "metrics.json").read_text())["validated"] == validated
-    assert render_table(results, build_tasks(), ("segments", "lines"), 200)[0].startswith(line)
+    validated = json.loads((tmp_path / "metrics.json").read_text())["validated"]
+    assert validated == (dict(zip(("epoch", "step"), shown, strict=True)) if shown else None)
+    assert render_table(validation, build_tasks(), ("segments", "lines"), 200)[0].startswith(line)
     assert ("scored before the end" in (tmp_path / "report.html").read_text().lower()) is (
-        validated == {"epoch": 1, "step": 100}
+        shown == (1, 100)
     )

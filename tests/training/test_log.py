@@ -1,8 +1,10 @@
 import logging
+from types import SimpleNamespace
 
 import pytest
 
-from app.training.log import log_epoch, log_gradient_norms
+from app.settings.hyperparameters import Hyperparameters
+from app.training.log import describe_few_photos, log_epoch, log_gradient_norms
 
 ROW = {
     "epoch": 2,
@@ -45,3 +47,32 @@ def test_gradient_norms_are_one_line_and_advice_is_not_repeated(caplog):
         "gradient norm at the shared feature: segments 0.12, lines 1.2, depth 0.05",
     ]
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
+
+
+def make_run(initial_model=None, **settings):
+    """Runs of 1000 samples an epoch on 12 photos of RID, four in a sample, and 200 of one's own."""
+    sources = [
+        SimpleNamespace(
+            reader=SimpleNamespace(name=name), num_photos=number, share=share, per_side=per_side
+        )
+        for name, number, share, per_side in (("rid", 12, 0.25, 2), ("own", 200, 0.75, 1))
+    ]
+    datasets = SimpleNamespace(
+        samples_per_epoch=1000, train=SimpleNamespace(sources=sources), val={"rid": "abc"}
+    )
+    return SimpleNamespace(
+        hyperparameters=Hyperparameters(epochs=3, **settings),
+        datasets=datasets,
+        initial_model=initial_model,
+    )
+
+
+def test_few_photos_get_a_line_with_what_they_can_teach():
+    [line] = describe_few_photos(make_run())
+    assert line.startswith("rid: 12 photos to train on are few, and each comes about 250 times: ")
+    assert "scores on 3 validation photos change much with single ones; start from a model" in line
+    [line] = describe_few_photos(make_run(initial_model={}))
+    assert line.endswith(
+        "a lower initial_model_rate_factor keeps more of what the initial model knows"
+    )
+    assert describe_few_photos(make_run(max_samples=12)) == []

@@ -30,6 +30,13 @@ def test_a_small_run_fits(paths):
     check_space_for_run(paths, RunCheckpoints(paths.checkpoint_dir, 3), state_of(8))
 
 
+def test_weights_of_the_best_validations_need_space_too(paths):
+    """One of before the oldest checkpoint, and one of after each of the three."""
+    checkpoints = RunCheckpoints(paths.checkpoint_dir, 3, keeps_best=True)
+    with pytest.raises(StorageError, match=rf"write {4 * 16384 + 4 * 4096 + 4096}\.02 GiB there"):
+        check_space_for_run(paths, checkpoints, state_of(2**20))
+
+
 @pytest.mark.parametrize(
     ("num_own", "needed_gib"),
     # 2^20 * 2^20 * 4 B = 4096 GiB of weights; a checkpoint is four times as large. Of three kept

@@ -8,11 +8,12 @@ from typing import Final
 from app.base.tasks import ALL_TASKS
 from app.metrics.definitions import define_metrics
 from app.metrics.headlines import HEADLINES
+from app.metrics.score import SCORE_NAME
 
 _WANTED: Final = frozenset(one.name for one in HEADLINES if one.in_cloudwatch)
 # CreateTrainingJob takes 40: numbers of training, then metrics in the order of their definitions.
 METRIC_NAMES: Final = (
-    "epoch", "learning_rate", "samples_per_s", "train/loss",
+    "epoch", "learning_rate", "samples_per_s", "train/loss", SCORE_NAME,
     *(f"train/{task.name}/loss" for task in ALL_TASKS),
     *(
         full_name

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import dataclass, fields
 
-from app.job.inputs import DATASET_CHANNELS, PRETRAINED_CHANNEL
+from app.job.inputs import KNOWN_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class LaunchOptions:
 def read_options(namespace: argparse.Namespace) -> LaunchOptions:
     """The options as argparse has read them."""
     values = vars(namespace)
-    channel_names = (*DATASET_CHANNELS, PRETRAINED_CHANNEL)
-    channels = {name: values[name] for name in channel_names if values[name] is not None}
+    channels = {name: values[name] for name in KNOWN_CHANNELS if values[name] is not None}
     names = [
         field.name for field in fields(LaunchOptions) if field.name not in ("channels", "settings")
     ]

@@ -6,7 +6,7 @@ import math
 from app.base.dataset_names import DATASET_TITLES
 from app.commands.launch.options import read_options
 from app.commands.options import Commands, add_settings, positive
-from app.job.inputs import DATASET_CHANNELS, PRETRAINED_CHANNEL
+from app.job.inputs import DATASET_CHANNELS, MODEL_CHANNEL, PRETRAINED_CHANNEL
 from app.job.paths import Paths
 
 USAGE = """\
@@ -41,7 +41,9 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     parser.usage, parser.description, parser.epilog = USAGE, DESCRIPTION, EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     _add_job(parser.add_argument_group("the job"))
-    _add_data(parser.add_argument_group("data, each an S3 prefix that ends in /"))
+    _add_data(
+        parser.add_argument_group("data, each an S3 prefix that ends in / (--model: or in .tar.gz)")
+    )
     _add_machines(parser.add_argument_group("machines and limits"))
     _add_places(parser.add_argument_group("where results go"))
     _add_network(parser.add_argument_group("network"))
@@ -96,6 +98,11 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         )
     group.add_argument(
         f"--{PRETRAINED_CHANNEL}", metavar="S3-URI", help="weights that the backbone starts from"
+    )
+    group.add_argument(
+        f"--{MODEL_CHANNEL}",
+        metavar="S3-URI",
+        help="the whole model to start from: an earlier job's model.tar.gz",
     )
     group.add_argument(
         "--input-mode",

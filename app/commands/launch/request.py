@@ -11,7 +11,7 @@ from typing import Any, Final
 from app.base.errors import ConfigError, join_problems
 from app.commands.launch.metric_names import metric_definitions
 from app.commands.launch.options import LaunchOptions
-from app.job.inputs import DATASET_CHANNELS
+from app.job.inputs import DATASET_CHANNELS, MODEL_CHANNEL
 from app.job.paths import Paths
 from app.settings.texts import parse_hyperparameters, parse_settings
 
@@ -237,7 +237,9 @@ def _find_problems(options: LaunchOptions, region: str) -> Iterator[str]:
         names = " or ".join(f"--{name}" for name in DATASET_CHANNELS)
         yield f"no dataset to train on; add {names} with an S3 prefix"
     for name, uri in options.channels.items():
-        yield from _find_prefix_problems(f"--{name}", uri, is_folder=True)
+        # The place of a model, as jobs print it, is that of one object: a prefix like any other.
+        is_object = name == MODEL_CHANNEL and uri.lower().endswith(".tar.gz")
+        yield from _find_prefix_problems(f"--{name}", uri, is_folder=not is_object)
     for name, place in (("--output", options.output), ("--checkpoints", options.checkpoints)):
         if place is not None:
             yield from _find_prefix_problems(name, place, is_folder=False)

@@ -20,6 +20,8 @@ _REMEDY: Final = "export one band of metres above ground (a surface less its ter
 _STEP_PX: Final = 64
 # Of a window of a finer grid no more is read.
 _MAX_READ_PX: Final = 8192
+# From a pixel's middle to its edge, and a little for rounding.
+_EDGE_PX: Final = 0.501
 
 _Floats = npt.NDArray[np.float64]
 _Heights = npt.NDArray[np.float32]
@@ -81,20 +83,18 @@ def _places(
     x, y = transformer.transform(x, y)
     column, row = ~source.transform @ (np.asarray(x), np.asarray(y))
     # From the coarse points, which lie on the window's border too, to the middles of its pixels.
-    fine = [
-        (np.arange(length) + 0.5) / length * (len(points) - 1)
+    # Not by OpenCV, whose maps are rounded to a 32nd, which is one of 64 pixels here.
+    of_rows, of_columns = (
+        _weights(length, len(points))
         for length, points in zip((window.height, window.width), coarse, strict=True)
-    ]
-    map_y, map_x = np.meshgrid(*fine, indexing="ij")
-    maps = map_x.astype(np.float32), map_y.astype(np.float32)
-    # Counted from a corner near by: float32 holds no more than seven digits.
-    origin = np.floor(np.array([column.min(), row.min()]))
-    moved = [
-        cv2.remap(np.asarray(plane - start, np.float32), *maps, cv2.INTER_LINEAR).astype(np.float64)
-        + start
-        for plane, start in zip((column, row), origin, strict=True)
-    ]
-    return moved[0], moved[1]
+    )
+    return of_rows @ np.asarray(column) @ of_columns.T, of_rows @ np.asarray(row) @ of_columns.T
+
+
+def _weights(length: int, num_points: int) -> _Floats:
+    """(length, num_points): how much evenly spread points count for the middles of pixels."""
+    places = (np.arange(length) + 0.5) / length * (num_points - 1)
+    return np.maximum(0.0, 1.0 - np.abs(places[:, None] - np.arange(num_points)))
 
 
 def _read(source: rasterio.DatasetReader, columns: _Floats, rows: _Floats) -> _Heights:
@@ -119,7 +119,9 @@ def _read(source: rasterio.DatasetReader, columns: _Floats, rows: _Floats) -> _H
         x.astype(np.float32),
         y.astype(np.float32),
         cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=float("nan"),
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    return np.asarray(heights, np.float32)
+    # To the outer edges of its pixels the raster says something.
+    is_beyond = (np.minimum(x, y) < -_EDGE_PX) | (x > size[1] - 1 + _EDGE_PX)
+    is_beyond |= y > size[0] - 1 + _EDGE_PX
+    return np.where(is_beyond, np.float32(np.nan), heights).astype(np.float32)

@@ -29,6 +29,8 @@ _SIGNATURES: Final[Mapping[str, tuple[bytes, ...]]] = {
     ".fgb": (b"fgb",),
     ".shp": (b"\0\0\x27\x0a",),
 }
+# What make-sample says of the villages that it has drawn.
+_PARAMETERS_FILE: Final = "sample.json"
 # Files of one layer that may be called by what they hold; others hold several layers, by name.
 _WHOLE_NAME: Final = "roofs"
 _LAYOUT: Final = (
@@ -75,7 +77,8 @@ def find_own_files(root: Path) -> OwnFiles:
     pixel_labels = []
     for name in listings.names(root):
         path = root / name
-        if name.startswith(".") or path.suffix.lower() not in _VECTOR_ENDINGS:
+        is_other = name.startswith(".") or name == _PARAMETERS_FILE
+        if is_other or path.suffix.lower() not in _VECTOR_ENDINGS:
             continue
         try:
             check_signature(path, root)

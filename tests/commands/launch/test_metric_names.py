@@ -17,7 +17,7 @@ VAL_NAMES = [
     for name, _ in row.expand()
 ]
 TRAIN_NAMES = [
-    "time_s", "learning_rate", "samples_per_s", "train/loss",
+    "time_s", "learning_rate", "samples_per_s", "train/loss", "val/score",
     *(f"train/{task.name}/loss" for task in ALL_TASKS),
 ]  # fmt: skip
 

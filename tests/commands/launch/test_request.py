@@ -29,6 +29,7 @@ SPOT_JOB = [
     "--network-isolation", "--subnets", "subnet-1", "subnet-2", "--security-groups", "sg-1",
     "--tag", "project=roofs of 2026", "--tag", "empty=",
     "--output-kms-key", "alias/roofs", "--encrypt-traffic",
+    "--model", "s3://results/run-5/output/model.tar.gz",
 ]  # fmt: skip
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
@@ -94,6 +95,7 @@ def test_a_spot_job_with_every_option():
         channel("roofline", "s3://data-of-mine/", "FastFile"),
         channel("airs", "s3://data-of-mine/airs/", "FastFile"),
         channel("pretrained", "s3://data-of-mine/resnet50/", "FastFile"),
+        channel("model", "s3://results/run-5/output/model.tar.gz", "FastFile"),
     ]
     assert request["AlgorithmSpecification"]["TrainingInputMode"] == "FastFile"
     assert request["OutputDataConfig"] == {
@@ -230,6 +232,8 @@ def test_the_region_of_an_image(image, region):
             ["--roofline", "s3://b-a/r/imdb.mat"],
             "expected the folder the file is in; type s3://b-a/r/",
         ),
+        (["--model", "s3://b-a/m"], "else that starts so; type s3://b-a/m/"),
+        (["--model", "s3://b-a/m.pt"], "expected the folder the file is in; type s3://b-a/"),
         (["--roofline", "s3://b-a/imdb.mat"], "expected the folder the file is in; type s3://b-a/"),
         (["--rid", "./rid"], "PREFIX/; to copy a folder there: aws s3 sync DIR s3://BUCKET/rid/"),
         (["--airs", "s3://B_A/airs/"], "--airs 's3://B_A/airs/': expected s3://BUCKET/PREFIX/"),
