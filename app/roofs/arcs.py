@@ -18,8 +18,10 @@ Moments = tuple[float, ...]
 # A point of a straight line, and its unit vector.
 Line = tuple[float, float, float, float]
 
-# Corners cut off by fewer metres come from the raster.
-_MAX_CHAMFER_M: Final = 0.5
+# Of how far a corner may leave its line: what is cut off a corner by less comes from the raster.
+_CHAMFER_FACTOR: Final = 1.5
+# How far the corners of a run may be off its line, as a share of its length.
+_OFF_PER_LENGTH: Final = 0.07
 _MIN_CORNER_SINE: Final = math.sin(math.radians(20.0))
 
 
@@ -99,13 +101,14 @@ def find_arcs(rough: RoughCoverage) -> list[Arc]:
     return arcs
 
 
-def straight_runs(arc: Arc, points: Sequence[Point], max_off_m: float) -> list[Run]:
+def straight_runs(arc: Arc, points: Sequence[Point], max_off_m: tuple[float, float]) -> list[Run]:
     """The straight runs of an arc, in its order.
 
     Args:
         arc: The chain.
         points: (x, y) by number.
-        max_off_m: How far the corners within a run may lie from its line.
+        max_off_m: How far the corners within a run may lie from its line: within a short one, and
+            within a long one.
     """
     if arc.points[0] == arc.points[-1]:
         arc = _turn_to_corner(arc, points)
@@ -114,16 +117,20 @@ def straight_runs(arc: Arc, points: Sequence[Point], max_off_m: float) -> list[R
         for start, end, moments in zip(arc.points[:-1], arc.points[1:], arc.moments, strict=True)
     ]
     within = [[points[number] for number in run[:2]] for run in runs]
-    costs = [_cost(runs[i : i + 2], within[i : i + 2]) for i in range(len(runs) - 1)]
-    while costs and min(costs) <= max_off_m:
+
+    def cost(i: int) -> float:
+        return _cost(runs[i : i + 2], within[i : i + 2], max_off_m)
+
+    costs = [cost(i) for i in range(len(runs) - 1)]
+    while costs and min(costs) <= 1.0:
         i = costs.index(min(costs))
         runs[i : i + 2] = [_join(*runs[i : i + 2])]
         within[i : i + 2] = [within[i] + within[i + 1][1:]]
         costs.pop(i)
         for j in (i - 1, i):
             if 0 <= j < len(costs):
-                costs[j] = _cost(runs[j : j + 2], within[j : j + 2])
-    return _close_chamfers(runs, points)
+                costs[j] = cost(j)
+    return _close_chamfers(runs, points, _CHAMFER_FACTOR * max(max_off_m))
 
 
 def keep_runs(arc: Arc) -> list[Run]:
@@ -148,9 +155,7 @@ def _turn_to_corner(arc: Arc, points: Sequence[Point]) -> Arc:
     ring = arc.points[:-1]
 
     def height(i: int) -> float:
-        (ax, ay), (bx, by), (cx, cy) = (
-            points[ring[(i + step) % len(ring)]] for step in (-1, 0, 1)
-        )
+        (ax, ay), (bx, by), (cx, cy) = (points[ring[(i + step) % len(ring)]] for step in (-1, 0, 1))
         return abs((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
 
     first = max(range(len(ring)), key=height)
@@ -163,24 +168,26 @@ def _join(one: Run, other: Run) -> Run:
     return Run(one.start, other.end, moments, one.left, one.right)
 
 
-def _cost(pair: Sequence[Run], within: Sequence[Sequence[Point]]) -> float:
-    """How far the corners of two runs are off the line of both."""
-    x, y, dx, dy = fit_line(_join(*pair).moments)
-    return max(
-        abs((px - x) * dy - (py - y) * dx) for corners in within for px, py in corners
-    )
+def _cost(
+    pair: Sequence[Run], within: Sequence[Sequence[Point]], max_off_m: tuple[float, float]
+) -> float:
+    """How far the corners of two runs are off the line of both, as a share of what they may be."""
+    moments = _join(*pair).moments
+    x, y, dx, dy = fit_line(moments)
+    off_m = max(abs((px - x) * dy - (py - y) * dx) for corners in within for px, py in corners)
+    return off_m / max(max_off_m[0], min(max_off_m[1], _OFF_PER_LENGTH * moments[0]))
 
 
-def _close_chamfers(runs: list[Run], points: Sequence[Point]) -> list[Run]:
+def _close_chamfers(runs: list[Run], points: Sequence[Point], max_m: float) -> list[Run]:
     """Runs without the short ones that cut off the corner of two longer ones."""
     i = 1
     while i < len(runs) - 1:
         before, run, after = runs[i - 1 : i + 2]
         length = run.moments[0]
-        if length < min(_MAX_CHAMFER_M, before.moments[0], after.moments[0]):
+        if length < min(max_m, before.moments[0], after.moments[0]):
             corner = _crossing(fit_line(before.moments), fit_line(after.moments))
             ends = [points[run.start], points[run.end]]
-            if corner is not None and max(math.dist(corner, end) for end in ends) < _MAX_CHAMFER_M:
+            if corner is not None and max(math.dist(corner, end) for end in ends) < max_m:
                 nearest = min((run.start, run.end), key=lambda p: math.dist(points[p], corner))
                 runs[i - 1 : i + 2] = [before._replace(end=nearest), after._replace(start=nearest)]
                 continue

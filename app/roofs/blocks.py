@@ -49,9 +49,7 @@ class Block(NamedTuple):
         return padded[(row + 1 + _MARGIN_PX)[:, None], (column + 1 + _MARGIN_PX)[None]]
 
 
-def find_blocks(
-    classes: Layer, is_roof: npt.NDArray[np.bool_], gsd_m: float
-) -> Iterator[Block]:
+def find_blocks(classes: Layer, is_roof: npt.NDArray[np.bool_], gsd_m: float) -> Iterator[Block]:
     """The groups of roofs of a photo, from north to south.
 
     Args:

@@ -124,7 +124,9 @@ def trace_pieces(labels: npt.NDArray[np.int32], frame: Frame, simplify_m: float)
     outlines, names = _polygonize(labels)
     simple = shapely.coverage_simplify(outlines, simplify_m / frame.pixel_m)
     # Pixels' y points down: what is clockwise by it is counter-clockwise with north up.
-    outlines, simple = (shapely.orient_polygons(shapes, exterior_cw=True) for shapes in (outlines, simple))
+    outlines, simple = (
+        shapely.orient_polygons(shapes, exterior_cw=True) for shapes in (outlines, simple)
+    )
     width = labels.shape[1] + 1
     raw_rings, raw_owners = _rings(outlines, width)
     rings, owners = _rings(simple, width)
@@ -139,17 +141,40 @@ def trace_pieces(labels: npt.NDArray[np.int32], frame: Frame, simplify_m: float)
 
 
 def _polygonize(labels: npt.NDArray[np.int32]) -> tuple[_Geometries, _Ints]:
+    """The outlines of pieces in columns and rows, with a point wherever three pieces meet."""
     coordinates, sizes, owners, names = [], [], [], []
     for shape, name in features.shapes(labels, mask=labels > 0, connectivity=4):
         for ring in shape["coordinates"]:
-            coordinates.append(np.array(ring))
+            coordinates.append(np.array(ring, np.int64))
             sizes.append(len(ring))
             owners.append(len(names))
         names.append(int(name))
-    rings = shapely.linearrings(
-        np.concatenate(coordinates), indices=np.repeat(np.arange(len(sizes)), sizes)
+    points, ring = _add_nodes(
+        np.concatenate(coordinates), np.repeat(np.arange(len(sizes)), sizes), labels
     )
+    rings = shapely.linearrings(points, indices=ring)
     return np.asarray(shapely.polygons(rings, indices=owners), np.object_), np.array(names)
+
+
+def _add_nodes(points: _Ints, ring: _Ints, labels: npt.NDArray[np.int32]) -> tuple[_Ints, _Ints]:
+    """Closed rings with all corners of pixels that lie on them and at which three pieces meet.
+
+    The polygonizer leaves these out where a ring goes straight on, but its neighbours' rings turn.
+    """
+    # Of the four sides of pixels that meet in a corner, those between two pieces.
+    padded = np.pad(labels, 1)
+    across, down = padded[:, 1:] != padded[:, :-1], padded[1:] != padded[:-1]
+    meeting = across[1:].astype(np.uint8) + across[:-1] + down[:, 1:] + down[:, :-1]
+    is_node = meeting > 2
+
+    step = np.diff(points, axis=0)
+    length = np.where(ring[1:] == ring[:-1], np.abs(step).sum(axis=1), 1)
+    segment = np.repeat(np.arange(len(length)), length)
+    along = np.arange(len(segment)) - np.repeat(np.cumsum(length) - length, length)
+    x, y = (points[segment] + along[:, None] * np.sign(step)[segment]).T
+    kept = (along == 0) | is_node[y, x]
+    every = np.concatenate((np.stack((x, y), axis=1)[kept], points[-1:]))
+    return every, np.append(ring[segment[kept]], ring[-1])
 
 
 def _rings(polygons: _Geometries, width: int) -> tuple[list[_Ints], _Ints]:

@@ -41,7 +41,7 @@ _SAME_RAD: Final = math.radians(6.0)
 _SUPPORT_RAD: Final = math.radians(8.0)
 _SURE_RAD: Final = math.radians(22.5)
 _MIN_VOTE: Final = 0.2
-_HEIGHT_RAD: Final = math.radians(8.0)
+_HEIGHT_RAD: Final = math.radians(5.0)
 _SWEEPS: Final = 3
 _MIN_DIFFERENCE: Final = 0.4
 # Of a roof of 35 degrees.
@@ -196,7 +196,10 @@ def _settle(evidence: PlaneEvidence, planes: list[_Candidates | None]) -> list[_
     """The scores of each plane's candidates beside its neighbours' best."""
     sides = evidence.sides
     scores = [np.zeros(0) if found is None else found.score for found in planes]
-    steepness = [_USUAL_STEEPNESS if slope is None else max(slope.steepness, 0.1) for slope in evidence.slopes]
+    steepness = [
+        _USUAL_STEEPNESS if slope is None else max(slope.steepness, 0.1)
+        for slope in evidence.slopes
+    ]
     best = [
         None if found is None else steepness[plane] * unit(found.angle[np.argmax(found.score)])
         for plane, found in enumerate(planes)
@@ -220,7 +223,9 @@ def _settle(evidence: PlaneEvidence, planes: list[_Candidates | None]) -> list[_
                     total += (
                         _CREASE
                         * found.share[place]
-                        * _crease((downhill - across) / steepness[plane], found.outward[place], bend[side])
+                        * _crease(
+                            (downhill - across) / steepness[plane], found.outward[place], bend[side]
+                        )
                     )
             scores[plane] = total
             best[plane] = downhill[np.argmax(total)]

@@ -59,7 +59,8 @@ class StoredLayer:
     def __getitem__(self, key: tuple[slice, ...]) -> _Array:
         """The part of some rows and columns, the last two of the key."""
         rows, columns = (
-            slice(*part.indices(length)) for part, length in zip(key[-2:], self.shape[-2:], strict=True)
+            slice(*part.indices(length))
+            for part, length in zip(key[-2:], self.shape[-2:], strict=True)
         )
         window = Window.from_slices(rows, columns)
         values: _Array = self._source.read(self._bands, window=window)

@@ -104,9 +104,7 @@ def _to_place(transform: Affine | None) -> Callable[[_Floats], _Floats]:
     )
 
 
-def _plane(
-    plane_id: int, building_id: int, polygon: shapely.Polygon, found: FoundPlane
-) -> Plane:
+def _plane(plane_id: int, building_id: int, polygon: shapely.Polygon, found: FoundPlane) -> Plane:
     direction, pitch = found.direction, found.pitch
     area_m2 = None
     if pitch is not None:

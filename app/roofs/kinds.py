@@ -131,4 +131,3 @@ def is_upper(outward: _Floats, own: Neighbour, other: Neighbour) -> bool:
         for plane, direction in ((own, outward), (other, -outward))
     ]
     return towards[0] >= towards[1]
-

@@ -235,10 +235,16 @@ def _join_alike(
     num_pieces = int(pieces.max())
     size = np.bincount(pieces.ravel(), minlength=num_pieces + 1)
     flat = pieces.ravel()
-    mean = np.stack(
-        [np.bincount(flat, v.ravel(), num_pieces + 1) for v in (evidence.vote_x, evidence.vote_y)],
-        axis=1,
-    ) / np.maximum(size, 1)[:, None]
+    mean = (
+        np.stack(
+            [
+                np.bincount(flat, v.ravel(), num_pieces + 1)
+                for v in (evidence.vote_x, evidence.vote_y)
+            ],
+            axis=1,
+        )
+        / np.maximum(size, 1)[:, None]
+    )
     agreement = np.hypot(*mean.T)
 
     code, pair = np.unique(borders.first * (num_pieces + 1) + borders.second, return_inverse=True)

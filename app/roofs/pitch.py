@@ -77,9 +77,7 @@ def find_pitch(
     return Pitch(steepness, degrees, max(sd_degrees, _MIN_SD_DEG))
 
 
-def downhill(
-    direction: Direction | None, pitch: Pitch | None, is_pitched: bool
-) -> _Floats | None:
+def downhill(direction: Direction | None, pitch: Pitch | None, is_pitched: bool) -> _Floats | None:
     """(2,) metres down per metre east and north; (0, 0) where flat, None where nothing tells."""
     if not is_pitched:
         return np.zeros(2)

@@ -27,6 +27,7 @@ class _Samples(NamedTuple):
         points: (T, 2) metres, on the edge.
         normals: (T, 2) unit vectors across it.
         steps_m: (T,) length of edge that each stands for.
+        to_end_m: (T,) how far off the nearer end of the edge is.
         shares: (4, T, 9) probabilities of the kinds of line across the edge.
     """
 
@@ -34,6 +35,7 @@ class _Samples(NamedTuple):
     points: _Floats
     normals: _Floats
     steps_m: _Floats
+    to_end_m: _Floats
     shares: npt.NDArray[np.float32]
 
 
@@ -59,7 +61,10 @@ class SeenLines:
         ).astype(np.float32)
 
     def moments(self, starts: _Floats, ends: _Floats, weight: float) -> _Floats:
-        """(N, 6) moments of the lines of any kind along N edges, as of `line_moments`.
+        """(N, 6) moments of the lines along N edges, as of `line_moments`.
+
+        Of each edge the kind counts that is likeliest along it, and of that not its ends, where
+        others begin.
 
         Args:
             starts: (N, 2) metres.
@@ -67,11 +72,16 @@ class SeenLines:
             weight: What a metre of line of probability 1 counts.
         """
         samples = self._sample(starts, ends)
-        share = samples.shares.max(axis=0).astype(np.float64)
+        counts = np.maximum(np.bincount(samples.edge, minlength=len(starts)), 1)
+        kinds = [
+            np.bincount(samples.edge, kind.max(axis=1), len(starts)) for kind in samples.shares
+        ]
+        likeliest = np.argmax(np.stack(kinds) / counts, axis=0)[samples.edge]
+        share = samples.shares[likeliest, np.arange(len(samples.edge))].astype(np.float64)
         peak = share.max(axis=1)
         # The flanks of the line on the edge, and not what else is near.
         share[share < peak[:, None] / 2] = 0.0
-        seen = np.flatnonzero(peak >= _MIN_PROBABILITY)
+        seen = np.flatnonzero((peak >= _MIN_PROBABILITY) & (samples.to_end_m >= _REACH_M))
         offset = (share[seen] @ _offsets()) / share[seen].sum(axis=1)
         points = samples.points[seen] + offset[:, None] * samples.normals[seen]
         x, y = points.T
@@ -98,7 +108,10 @@ class SeenLines:
         values = self._lines[:, row.clip(0, height - 1), column.clip(0, width - 1)]
         shares = as_shares(values) * inside
         shape = len(self._lines), len(edge), _NUM_OFFSETS
-        return _Samples(edge, points, normals, (length / counts)[edge], shares.reshape(shape))
+        to_end_m = np.minimum(along, 1 - along) * length[edge]
+        return _Samples(
+            edge, points, normals, (length / counts)[edge], to_end_m, shares.reshape(shape)
+        )
 
 
 def _offsets() -> _Floats:

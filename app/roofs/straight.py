@@ -33,11 +33,13 @@ _MAX_SHIFT_M: Final = 0.5
 _MAX_LINE_WEIGHT_M: Final = 5.0
 # What a point's old place weighs against its lines: it decides only along parallel ones.
 _OLD_PLACE_SHARE: Final = 0.01
+_PLACE_ROUNDS: Final = 3
 _MAX_MAIN_DIRECTIONS: Final = 3
 # Of the length of all edges: what one direction and those at right angles to it must hold.
 _MIN_MAIN_SHARE: Final = 0.2
 _MAIN_SPREAD_RAD: Final = math.radians(2.0)
 _QUARTER: Final = math.pi / 2
+_HALF_WAY_SHARE: Final = 0.25
 # A staircase of pixels leaves its line by so much.
 _MIN_OFF_PX: Final = 1.3
 
@@ -90,7 +92,8 @@ def straighten(
     arcs, edges = find_arcs(rough), rough.edges
     is_kept = np.zeros(rough.coverage.num_planes + 1, np.bool_)  # the last is outside
     for _ in range(_MAX_ATTEMPTS):
-        runs = _cut_arcs(rough, arcs, is_kept, max(settings.straight_m, _MIN_OFF_PX * pixel_m))
+        least_m = _MIN_OFF_PX * pixel_m
+        runs = _cut_arcs(rough, arcs, is_kept, (least_m, max(settings.straight_m, least_m)))
         coverage = _place(rough, runs, settings, sum_lines)
         spoilt = find_spoilt(coverage)
         if not spoilt.any():
@@ -126,7 +129,9 @@ def _with_neighbours(planes: _Mask, edges: Edges) -> _Mask:
     return grown[:-1]
 
 
-def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, max_off_m: float) -> _Runs:
+def _cut_arcs(
+    rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, max_off_m: tuple[float, float]
+) -> _Runs:
     points = [(x, y) for x, y in rough.coverage.points.tolist()]
     runs: list[Run] = []
     kept = []
@@ -148,15 +153,16 @@ def _place(
     merged = _merge_close(points, runs, settings.merge_m)
     moments = runs.moments
     if sum_lines is not None:
-        moments = moments + sum_lines(points[runs.start], points[runs.end])
+        # The outline of a roof is where it ends; a line along it is drawn inside.
+        inner = runs.right != NO_PLANE
+        moments = moments.copy()
+        moments[inner] += sum_lines(points[runs.start[inner]], points[runs.end[inner]])
     step = points[runs.end] - points[runs.start]
     lines = _fit(moments, step)
     lines = _snap(lines, runs, _find_groups(rough), settings)
     start, end = merged[runs.start], merged[runs.end]
     is_line = start != end
-    placed = _cross(
-        _mean_places(points, merged), lines, (start, end), np.where(is_line, 1.0, 0.0)
-    )
+    placed = _cross(_mean_places(points, merged), lines, (start, end), np.where(is_line, 1.0, 0.0))
     fixed = np.zeros(len(points), np.bool_)
     fixed[runs.start[runs.is_kept]] = fixed[runs.end[runs.is_kept]] = True
     placed[fixed] = points[fixed]
@@ -227,15 +233,17 @@ def _snap(lines: _Lines, runs: _Runs, groups: _Ints, settings: RoofSettings) -> 
     order = np.argsort(group, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
         mains = _main_directions(lines.angle[members], lines.length[members])
-        best = np.full(len(members), np.inf)
+        best = np.zeros(len(members))
+        least = np.full(len(members), np.inf)
         for main in mains:
             turn = _off(main - lines.angle[members])
             half_way = _off(main + _QUARTER / 2 - lines.angle[members])
-            half_way[~inner[members]] = np.inf
-            for candidate in (turn, half_way):
-                best = np.where(np.abs(candidate) < np.abs(best), candidate, best)
-        near = np.abs(best) <= max_turn[members]
-        angle[members[near]] += best[near]
+            # Hips of planes of two pitches run nearly half way, and are not to be bent.
+            for candidate, share in ((turn, 1.0), (half_way, _HALF_WAY_SHARE * inner[members])):
+                size = np.abs(candidate)
+                closer = (size < least) & (size <= share * max_turn[members])
+                best, least = np.where(closer, candidate, best), np.where(closer, size, least)
+        angle[members] += best
     return lines._replace(angle=angle)
 
 
@@ -254,7 +262,7 @@ def _main_directions(angle: _Floats, length: _Floats) -> list[float]:
         if lengths[near].sum() < _MIN_MAIN_SHARE * total:
             break
         # Long edges tell directions better, as the cube of their length.
-        weights = lengths[near] ** 3
+        weights = lengths[near] ** 3 + 1e-9
         main = peak + (off[near] * weights).sum() / weights.sum()
         mains.append(float(main))
         left &= np.abs(_off(angle - main)) > 4 * _MAIN_SPREAD_RAD
@@ -266,23 +274,29 @@ def _off(angle: _Floats) -> _Floats:
     return np.asarray(angle - _QUARTER * np.round(angle / _QUARTER), np.float64)
 
 
-def _cross(
-    points: _Floats, lines: _Lines, ends: tuple[_Ints, _Ints], is_line: _Floats
-) -> _Floats:
-    """(V, 2) for each point the place nearest to all lines that end in it, in least squares."""
+def _cross(points: _Floats, lines: _Lines, ends: tuple[_Ints, _Ints], is_line: _Floats) -> _Floats:
+    """(V, 2) for each point the place nearest to all lines that end in it, in least squares.
+
+    Where lines are nearly parallel it stays near its old place along them: each round moves it to
+    where it is nearest to the lines and, by a hundredth, to where it was before the round.
+    """
     normal = np.stack((-np.sin(lines.angle), np.cos(lines.angle)), axis=1)
     weight = np.minimum(lines.length, _MAX_LINE_WEIGHT_M) * is_line
-    matrix = np.zeros((len(points), 2, 2))
-    shift = np.zeros((len(points), 2))
     outer = weight[:, None, None] * normal[:, :, None] * normal[:, None]
+    matrix = np.zeros((len(points), 2, 2))
     for number in ends:
-        offset = ((lines.middle - points[number]) * normal).sum(axis=1)
         np.add.at(matrix, number, outer)
-        np.add.at(shift, number, (weight * offset)[:, None] * normal)
     old = _OLD_PLACE_SHARE * np.trace(matrix, axis1=1, axis2=2) + 1e-9
     matrix[:, 0, 0] += old
     matrix[:, 1, 1] += old
-    shift = np.linalg.solve(matrix, shift[..., None])[..., 0]
+    placed = points
+    for _ in range(_PLACE_ROUNDS):
+        pull = np.zeros((len(points), 2))
+        for number in ends:
+            offset = ((lines.middle - placed[number]) * normal).sum(axis=1)
+            np.add.at(pull, number, (weight * offset)[:, None] * normal)
+        placed = placed + np.linalg.solve(matrix, pull[..., None])[..., 0]
+    shift = placed - points
     length = np.hypot(*shift.T)
     shift *= np.minimum(1.0, _MAX_SHIFT_M / np.maximum(length, 1e-12))[:, None]
     return np.asarray(points + shift, np.float64)

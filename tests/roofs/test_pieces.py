@@ -91,9 +91,7 @@ def test_a_courtyard_stays() -> None:
 
 
 @pytest.mark.parametrize(("line_column", "expected"), [(60, 3), (21, 2), (None, 2)])
-def test_a_line_cuts_a_piece_that_it_runs_through(
-    line_column: int | None, expected: int
-) -> None:
+def test_a_line_cuts_a_piece_that_it_runs_through(line_column: int | None, expected: int) -> None:
     line = np.zeros((120, 120), np.float32)
     if line_column is not None:
         line[20:60, line_column - 1 : line_column + 2] = 0.9

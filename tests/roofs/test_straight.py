@@ -55,9 +55,7 @@ def test_four_planes_that_meet_in_a_point_do_so() -> None:
     turn = np.radians(20)
     matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     corners = np.array([(-50, -50), (50, -50), (50, 50), (-50, 50)]) @ matrix + 150
-    planes = [
-        shapely.Polygon([corners[i], corners[(i + 1) % 4], (150, 150)]) for i in range(4)
-    ]
+    planes = [shapely.Polygon([corners[i], corners[(i + 1) % 4], (150, 150)]) for i in range(4)]
     coverage = straight(labels_of(planes))
     edges = coverage.edges()
     assert len(edges.start) == 8

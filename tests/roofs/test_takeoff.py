@@ -15,9 +15,7 @@ def plane(
 ) -> Plane:
     area = None if pitch is None else ground_m2 / math.cos(math.radians(pitch))
     polygon = shapely.box(0, 0, 1, 1)
-    return Plane(
-        plane_id, building, polygon, azimuth, 2.0, pitch, 1.0, area, ground_m2, 5.0, 0.9
-    )
+    return Plane(plane_id, building, polygon, azimuth, 2.0, pitch, 1.0, area, ground_m2, 5.0, 0.9)
 
 
 def line(line_id: int, kind: LineKind, length_m: float, building: int = 1) -> RoofLine:
@@ -31,14 +29,22 @@ PLANES = (
     plane(3, None, 0.0, 20.0),
     plane(4, 90.0, None, 30.0, building=2),
 )
-LINES = (line(1, "eave", 10.0), line(2, "eave", 5.5), line(3, "ridge", 10.0), line(4, "hip", 4.0, 2))
+LINES = (
+    line(1, "eave", 10.0),
+    line(2, "eave", 5.5),
+    line(3, "ridge", 10.0),
+    line(4, "hip", 4.0, 2),
+)
 ROOFS = Roofs(
     "photo",
     "EPSG:25832",
     0.1,
     PLANES,
     LINES,
-    (Building(1, shapely.box(0, 0, 1, 1), 110.0, 0.0), Building(2, shapely.box(0, 0, 1, 1), 30.0, 90.0)),
+    (
+        Building(1, shapely.box(0, 0, 1, 1), 110.0, 0.0),
+        Building(2, shapely.box(0, 0, 1, 1), 30.0, 90.0),
+    ),
 )
 
 

@@ -44,9 +44,9 @@ _TRANSFORM: Final = Affine(_GSD_M, 0, CORNER[0], 0, -_GSD_M, CORNER[1])
 def measure_large(folder: Path) -> dict[str, float]:
     """Write the photo's rasters, find its roofs in a process of its own, and say what it took."""
     _write(folder)
-    environment = os.environ | {
-        name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GDAL_NUM_THREADS")
-    }
+    environment = os.environ | dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GDAL_NUM_THREADS"), "1"
+    )
     command = [sys.executable, "-m", "bench.support.roofs.large", str(folder)]
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
     figures: dict[str, float] = json.loads(done.stdout)
@@ -114,9 +114,7 @@ def _find(folder: Path) -> dict[str, float]:
         name: StoredLayer(folder / f"{name}.tif", 1 if count == 1 else tuple(range(1, count + 1)))
         for name, (count, _) in _LAYERS.items()
     }
-    evidence = RoofEvidence(
-        photo="large", gsd_m=_GSD_M, transform=_TRANSFORM, crs=CRS, **layers
-    )
+    evidence = RoofEvidence(photo="large", gsd_m=_GSD_M, transform=_TRANSFORM, crs=CRS, **layers)
     start_s = time.perf_counter()
     roofs = find_roofs(evidence)
     return {

@@ -19,6 +19,7 @@ from app.synthetic.roofs import Grid, Roofs, add_building
 _MIN_GAP_M: Final = 1.5
 _MIN_PART_M2: Final = 0.05
 _TOUCH_M: Final = 0.01
+_HAIR_M: Final = 1e-3
 _MIN_LINE_M: Final = 0.05
 # As in app/synthetic/labels.py.
 _MIN_WALL_M: Final = 0.05
@@ -138,8 +139,10 @@ def true_building(wings: Sequence[Wing]) -> TrueBuilding:
         seen.setdefault(key, (plane, []))[1].append(part)
     facets = []
     for plane, shapes in seen.values():
-        # Parts of one plane that overlap or touch are one; a hair closes what rounding parts.
-        whole = shapely.union_all(shapes).buffer(1e-4, join_style="mitre").buffer(-1e-4)
+        # Parts of one plane that overlap or touch are one; hairs that rounding leaves go.
+        whole = shapely.union_all(shapes)
+        for step_m in (_HAIR_M, -2 * _HAIR_M, _HAIR_M):
+            whole = whole.buffer(step_m, join_style="mitre")
         for polygon in shapely.get_parts(whole):
             if polygon.area >= _MIN_PART_M2:
                 facets.append(TrueFacet(plane, shapely.simplify(polygon, 1e-3)))
