@@ -1,10 +1,22 @@
 """`predict`: what a trained model says of photos of any size."""
 
 import argparse
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+from app import __version__
 from app.commands.options import Commands
 from app.job.signals import StopFlag
+
+if TYPE_CHECKING:
+    from app.inference.photo_rasters import PhotoRasters
+    from app.roofs.writing.outputs import Format
+
+# As app.roofs.writing.outputs has them, whose import takes a while.
+_FORMATS: Final = ("gpkg", "geojson")
+_NO_FORMAT: Final = "none"
 
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -12,9 +24,9 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     predict = commands.add_parser(
         "predict",
         help="predict the roofs of photos with a trained model",
-        description="Write what a trained model says of photos of any size as rasters beside each "
-        "other: directions of roof planes, lines, heights, doubts (docs/predict.md). The same "
-        "command again goes on with what is missing.",
+        description="Write what a trained model says of photos of any size: rasters of directions, "
+        "lines, heights and doubts (docs/predict.md); roof planes and lines as shapes, and what "
+        "they add up to (docs/outputs.md). The same command again goes on with what is missing.",
         epilog="Exit code: 0, all photos are done, or a signal asked to stop; 2, some cannot be "
         "predicted, and the others are done; 2 also where the model or a folder cannot be used.",
     )
@@ -43,6 +55,13 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
         default="model",
         help="whose pixels rasters have (default: %(default)s)",
     )
+    predict.add_argument(
+        "--format",
+        type=_formats,
+        metavar="gpkg,geojson",
+        default=("gpkg",),
+        help="of planes, lines and buildings; none writes rasters alone (default: gpkg)",
+    )
     predict.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     predict.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     predict.set_defaults(run=_run)
@@ -67,8 +86,60 @@ def _run(options: argparse.Namespace) -> int:
 
     photos = find_photos(options.photos, options.out)
     network = load_network(options.model, options.tta, choose_compute(hyperparameters))
-    request = Request(options.out, options.gsd_m, options.grid)
+    further = None
+    if options.format:
+        model_name = f"{options.model.name}, SHA-256 {network.sha256}"
+
+        def further(rasters: "PhotoRasters", name: str) -> Sequence[Path]:
+            return _write_roofs(rasters, name, options.out, model_name, options.format)
+
+    request = Request(options.out, options.gsd_m, options.grid, options.format, further)
     return predict_photos(network, photos, request, stop_flag)
+
+
+def _write_roofs(
+    rasters: "PhotoRasters",
+    name: str,
+    out: Path,
+    model_name: str,
+    formats: "Collection[Format]",
+) -> Sequence[Path]:
+    """Find the roofs in what was predicted of a photo, and write them; returns the files.
+
+    Raises:
+        DataError: If the photo does not lie in its reference system.
+        FileProblem: If the photo cannot be read again.
+        OSError: If a file cannot be written.
+    """
+    from app.roofs.predicted import find_predicted_roofs
+    from app.roofs.writing.origin import Origin
+    from app.roofs.writing.outputs import write_outputs
+    from app.roofs.writing.view import read_view
+
+    roofs = find_predicted_roofs(rasters, name)
+    if roofs is None:
+        return ()
+    photo = rasters.photo
+    no_heights = "" if "height" in rasters.layers else "the model was not trained on heights"
+    # Of the photo: what is made of it again is to have the same bytes.
+    stamp = datetime.fromtimestamp(photo.facts.modified_ns // 10**9, UTC)
+    origin = Origin(model_name, f"roof-model {__version__}", stamp, no_heights)
+    return write_outputs(out, roofs, read_view(photo), origin, formats)
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    """Formats of shapes, in the order of _FORMATS; none of them for "none".
+
+    Raises:
+        ArgumentTypeError: If the text names another one.
+    """
+    if text == _NO_FORMAT:
+        return ()
+    names = text.split(",")
+    if unknown := [name for name in names if name not in _FORMATS]:
+        choices = ", ".join((*_FORMATS, _NO_FORMAT))
+        raise argparse.ArgumentTypeError(f"expected of {choices}, got {unknown[0]!r:.50}")
+    return tuple(name for name in _FORMATS if name in names)
 
 
 def _metres_per_pixel(text: str) -> float:

@@ -16,6 +16,7 @@ from app.base.errors import (
     EXIT_OK,
     EXIT_USER_ERROR,
     ConfigError,
+    DataError,
     StopRequested,
     join_problems,
     printable,
@@ -40,7 +41,8 @@ _PHOTO_ENDS: Final = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 # On the same mount as the outputs, so that these can be moved.
 _SCRATCH: Final = ".unfinished"
 
-# Makes further files of what was predicted of a photo; their names begin as given.
+# Makes further files of what was predicted of a photo, in a folder that it knows; their names begin
+# as given.
 Further = Callable[[PhotoRasters, str], Sequence[Path]]
 
 
@@ -140,7 +142,7 @@ def predict_photos(
             try:
                 run.predict(name, photo, bar.update)
                 num_done += 1
-            except FileProblem as problem:
+            except (FileProblem, DataError) as problem:
                 run.fail(name, photo.path, problem)
                 num_failed += 1
             except StopRequested:
@@ -166,7 +168,7 @@ class _Run:
     def is_done(self, name: str, photo: FilePhoto) -> bool:
         return self.record.is_done(name, self._made_of(photo))
 
-    def fail(self, name: str, path: Path, problem: FileProblem) -> None:
+    def fail(self, name: str, path: Path, problem: FileProblem | DataError) -> None:
         reason = printable(str(problem))
         logger.error("%s", reason)
         with explained_writes(self.request.out):
@@ -190,10 +192,9 @@ class _Run:
             )
             doubts = looked_at.doubts()
             self.record.begin(name)
-            outputs: list[Path] = []
+            outputs = write_rasters(rasters, name, request.out, request.grid, self.stop_requested)
             if request.further is not None:
                 outputs += request.further(rasters, name)
-            outputs += write_rasters(rasters, name, request.out, request.grid, self.stop_requested)
             grid = photo.own_grid if request.grid == "photo" else photo.grid
             seconds = time.monotonic() - start_s
             facts = {

