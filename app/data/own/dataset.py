@@ -36,7 +36,7 @@ from app.data.own.heights import read_heights
 from app.data.own.layout import PHOTO_REMEDY, TITLE, OwnFiles, find_own_files
 from app.data.own.split import SPLIT_NAMES, SplitName, Splits, find_splits
 from app.data.reader import Release, Split
-from app.data.sample import BadFile, PhotoPixels, Sample, View, with_unknown
+from app.data.sample import BadFile, DrawnShapes, PhotoPixels, Sample, View, with_unknown
 from app.settings.hyperparameters import Hyperparameters
 
 # Share of a pass that goes to cells with planes, where there are many without.
@@ -280,9 +280,16 @@ class _Shifted(NamedTuple):
 
     def draw(self, view: View) -> Mapping[TaskName, Tensor]:
         """As Drawing.draw."""
+        return self.roofs.draw(self._in_photo(view))
+
+    def shapes(self, view: View) -> DrawnShapes:
+        """As Drawing.shapes."""
+        return self.roofs.shapes(self._in_photo(view))
+
+    def _in_photo(self, view: View) -> View:
         to_photo = view.to_photo.copy()
         to_photo[:, 2] += self.left, self.top
-        return self.roofs.draw(view._replace(to_photo=to_photo))
+        return view._replace(to_photo=to_photo)
 
 
 def find_labels(catalogue: Catalogue, files: OwnFiles) -> dict[TaskName, tuple[str, ...]]:
