@@ -13,7 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # RID's sample of real photos, which lies beside the checkout where there is one.
-REAL_DATA = ROOT.parent / "shared" / "data" / "rid"
+SHARED_DATA = ROOT.parent / "shared" / "data"
+REAL_DATA = SHARED_DATA / "rid"
 PEERS_LOCK = ROOT / "bench" / "peers.txt"
 _PEERS_VENV = ROOT / ".venv-peers"
 

@@ -1,0 +1,133 @@
+"""What the edges of planes are: eaves, rakes, ridges, hips or valleys.
+
+Between two planes an edge is their crease if it runs at right angles to the difference of their
+slopes (`data/lines.py`): a valley where the planes rise from it, else a ridge if it is level and a
+hip if it is not. Any other edge is the end of one of the planes, seen from above: an eave where it
+runs across the way down, a rake where it runs along it. The network's lines are the second witness.
+"""
+
+import math
+from typing import Final, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from app.roofs.model import LineKind
+
+_Floats = npt.NDArray[np.float64]
+
+KINDS: Final[tuple[LineKind, ...]] = get_args(LineKind)
+# The channel of the network's lines that shows each kind.
+_CHANNELS: Final = (0, 0, 1, 2, 3)
+_EAVE, _RAKE, _RIDGE, _HIP, _VALLEY = range(5)
+
+_MAX_OFF_CREASE: Final = math.radians(25.0)
+_CREASE_WIDTH: Final = math.radians(5.0)
+_MAX_GAP_M: Final = 0.35
+_GAP_WIDTH_M: Final = 0.1
+# A ridge that rises more steeply is a hip.
+_MAX_RIDGE_SLOPE: Final = 0.12
+_RIDGE_WIDTH: Final = 0.03
+_ACROSS_WIDTH: Final = 0.1
+_MIN_PROBABILITY: Final = 0.02
+# What the lines say counts less where they are faint.
+_LINE_FLOOR: Final = 0.15
+
+
+class Neighbour(NamedTuple):
+    """A plane beside an edge.
+
+    Attributes:
+        downhill: (2,) metres down per metre east and north; (0, 0) where it is flat, None where
+            its direction is not known.
+        height_m: At the edge; None where heights say nothing.
+    """
+
+    downhill: _Floats | None
+    height_m: float | None
+
+
+def find_kind(
+    outward: _Floats, own: Neighbour, other: Neighbour | None, line_shares: _Floats | None
+) -> tuple[LineKind, float]:
+    """What an edge is, and the probability that it is this.
+
+    Args:
+        outward: (2,) unit vector east and north, across the edge and out of the plane `own`.
+        own: A plane beside it.
+        other: The plane across; None where there is none.
+        line_shares: (4,) probabilities of eave, ridge, hip and valley along it; or None.
+    """
+    weights = _end_of(own, outward) if other is None else _between(outward, own, other)
+    weights = np.maximum(weights, _MIN_PROBABILITY)
+    if other is None:
+        weights[_RIDGE:] = 0.0
+    if line_shares is not None:
+        weights = weights * (line_shares[list(_CHANNELS)] + _LINE_FLOOR)
+    weights /= weights.sum()
+    best = int(np.argmax(weights))
+    return KINDS[best], float(weights[best])
+
+
+def _logistic(value: float) -> float:
+    return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, value))))
+
+
+def _end_of(plane: Neighbour, outward: _Floats) -> _Floats:
+    """(5,) what the edge of a plane is that ends there."""
+    weights = np.zeros(len(KINDS))
+    steepness = 0.0 if plane.downhill is None else float(np.hypot(*plane.downhill))
+    if plane.downhill is None or steepness == 0.0:
+        # All that surrounds a flat roof is eave; of an unknown one most is.
+        weights[_EAVE] = 0.9 if plane.downhill is not None else 0.6
+    else:
+        across = float(plane.downhill @ outward) / steepness
+        weights[_EAVE] = _logistic((across**2 - 0.5) / _ACROSS_WIDTH)
+    weights[_RAKE] = 1.0 - weights[_EAVE]
+    return weights
+
+
+def _between(outward: _Floats, own: Neighbour, other: Neighbour) -> _Floats:
+    """(5,) what the edge between two planes is."""
+    if own.downhill is None or other.downhill is None:
+        return np.full(len(KINDS), 1 / len(KINDS))
+    difference = own.downhill - other.downhill
+    size = float(np.hypot(*difference))
+    steepest = max(float(np.hypot(*plane.downhill)) for plane in (own, other))  # type: ignore[misc]
+    is_crease = 0.0
+    if size > 0.2 * steepest > 0:
+        across = float(difference @ outward) / size
+        off = math.acos(min(1.0, abs(across)))
+        is_crease = _logistic((_MAX_OFF_CREASE - off) / _CREASE_WIDTH)
+        if own.height_m is not None and other.height_m is not None:
+            gap_m = abs(own.height_m - other.height_m)
+            is_crease *= _logistic((_MAX_GAP_M - gap_m) / _GAP_WIDTH_M)
+    weights = (1.0 - is_crease) * _end_of(own if is_upper(outward, own, other) else other, outward)
+    if is_crease == 0.0:
+        return weights
+    if float(difference @ outward) < 0:
+        along = np.array([-outward[1], outward[0]])
+        rise = abs(float((own.downhill + other.downhill) @ along)) / 2
+        is_level = _logistic((_MAX_RIDGE_SLOPE - rise) / _RIDGE_WIDTH)
+        weights[_RIDGE] = is_crease * is_level
+        weights[_HIP] = is_crease * (1.0 - is_level)
+    elif not own.downhill.any() or not other.downhill.any():
+        # A roof that runs down to a flat one ends there.
+        weights[_EAVE] += is_crease
+    else:
+        weights[_VALLEY] = is_crease
+    return weights
+
+
+def is_upper(outward: _Floats, own: Neighbour, other: Neighbour) -> bool:
+    """Whether of two planes that do not meet in a crease the first ends there, and not the second.
+
+    It is the higher one, or where heights do not say, the one that runs down to the edge.
+    """
+    if own.height_m is not None and other.height_m is not None:
+        return own.height_m >= other.height_m
+    towards = [
+        0.0 if plane.downhill is None else float(plane.downhill @ direction)
+        for plane, direction in ((own, outward), (other, -outward))
+    ]
+    return towards[0] >= towards[1]

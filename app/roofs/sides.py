@@ -1,0 +1,50 @@
+"""The edges of planes as each plane sees them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from app.roofs.coverage import NO_PLANE, Coverage, Edges
+
+_Floats = npt.NDArray[np.float64]
+_Ints = npt.NDArray[np.int64]
+
+
+class Sides(NamedTuple):
+    """The edges of P planes, each once for every plane that it borders; S sides, by plane.
+
+    Attributes:
+        plane: (S,) the plane.
+        other: (S,) the plane across, -1 where there is none.
+        edge: (S,) number of the edge.
+        outward: (S, 2) unit vector east and north that points out of the plane.
+        length: (S,) metres.
+        bounds: (P + 1,) where the sides of each plane begin.
+    """
+
+    plane: _Ints
+    other: _Ints
+    edge: _Ints
+    outward: _Floats
+    length: _Floats
+    bounds: _Ints
+
+
+def find_sides(coverage: Coverage, edges: Edges) -> Sides:
+    """The sides of all planes of a coverage."""
+    step = coverage.points[edges.end] - coverage.points[edges.start]
+    length = np.hypot(*step.T)
+    # The plane is to the left, so what points out is to the right.
+    right = np.stack((step[:, 1], -step[:, 0]), axis=1) / np.maximum(length, 1e-9)[:, None]
+    inner = np.flatnonzero(edges.right != NO_PLANE)
+    numbers = np.arange(len(length))
+    plane = np.concatenate((edges.left, edges.right[inner]))
+    other = np.concatenate((edges.right, edges.left[inner]))
+    edge = np.concatenate((numbers, inner))
+    outward = np.concatenate((right, -right[inner]))
+    order = np.argsort(plane, kind="stable")
+    bounds = np.searchsorted(plane[order], np.arange(coverage.num_planes + 1))
+    return Sides(
+        plane[order], other[order], edge[order], outward[order], length[edge[order]], bounds
+    )

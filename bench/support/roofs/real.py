@@ -1,0 +1,165 @@
+"""Real roofs whose planes are known, as a network without a fault would see them."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyogrio
+import rasterio
+import shapely
+from rasterio import Affine, features
+
+from app.base.azimuth import degrees_to_class
+from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS
+from app.data.own.places import grid_north_deg
+from app.roofs.evidence import RoofEvidence
+from bench.support.environment import SHARED_DATA
+from bench.support.roofs.score import TruePlane
+
+INVERCARGILL: Final = SHARED_DATA / "own_invercargill"
+LIDAR: Final = SHARED_DATA / "ign_lidarhd_50m"
+_GSD_M: Final = 0.1
+_MARGIN_M: Final = 2.0
+_LAMBERT: Final = "EPSG:2154"
+# What a plane of so few returns is, its own fit hardly knows.
+_MIN_POINTS: Final = 400
+_SMOOTH_M: Final = 0.5
+_MIN_STEEPNESS: Final = math.tan(math.radians(5.0))
+
+
+class Known(NamedTuple):
+    """A photo's planes.
+
+    Attributes:
+        evidence: What a network would say.
+        planes: As they are.
+    """
+
+    evidence: RoofEvidence
+    planes: list[TruePlane]
+
+
+def read_invercargill(split: str, limit: int | None = None) -> Iterator[Known]:
+    """Roofs of a split, their planes drawn as classes: nothing else is known of them.
+
+    Args:
+        split: "train", "val" or "test".
+        limit: The first so many.
+    """
+    rows = (line.split(",") for line in (INVERCARGILL / "splits.csv").read_text().split()[1:])
+    photos = [photo for photo, of_split in rows if of_split == split][:limit]
+    meta, _, shapes, columns = pyogrio.raw.read(INVERCARGILL / "roofs.gpkg", layer="planes")
+    crs = meta["crs"]
+    values = dict(zip(meta["fields"], columns, strict=True))
+    polygons = shapely.from_wkb(shapes)
+    names = values["photo"].astype(str)
+    for photo in photos:
+        own = np.flatnonzero(names == photo)
+        own = own[np.argsort(-shapely.area(polygons[own]), kind="stable")]
+        azimuth = values["azimuth_degrees"][own].astype(float)
+        yield _draw(photo, polygons[own], azimuth, crs)
+
+
+def _draw(
+    photo: str, polygons: npt.NDArray[np.object_], azimuth: npt.NDArray[np.float64], crs: str
+) -> Known:
+    west, south, east, north = shapely.total_bounds(polygons)
+    corner = west - _MARGIN_M, north + _MARGIN_M
+    transform = Affine(_GSD_M, 0, corner[0], 0, -_GSD_M, corner[1])
+    size = [math.ceil((length + 2 * _MARGIN_M) / _GSD_M) for length in (north - south, east - west)]
+    # Azimuths are those of the compass; the photo's up is the grid's.
+    up_deg = grid_north_deg(crs, (west, south, east, north))
+    known = np.isfinite(azimuth)
+    labels = np.full(len(azimuth), FLAT_CLASS)
+    labels[known] = degrees_to_class(azimuth[known] - up_deg)
+    # Parts of a pixel count by its centre, and dormers lie on top.
+    classes = features.rasterize(
+        zip(polygons, labels.tolist(), strict=True),
+        out_shape=size,
+        fill=BACKGROUND_CLASS,
+        transform=transform,
+        dtype=np.uint8,
+    )
+    truth = [
+        TruePlane(polygon, degrees) for polygon, degrees in zip(polygons, azimuth, strict=True)
+    ]
+    evidence = RoofEvidence(photo, classes, _GSD_M, transform=transform, crs=crs)
+    return Known(evidence, truth)
+
+
+class LidarPlane(NamedTuple):
+    """A plane that was fitted to LiDAR returns.
+
+    Attributes:
+        centre: Column and row of its middle.
+        azimuth_degrees: From true north.
+        pitch_degrees: Its tilt.
+    """
+
+    centre: tuple[float, float]
+    azimuth_degrees: float
+    pitch_degrees: float
+
+
+class Lidar(NamedTuple):
+    """A row of houses, its heights and its planes.
+
+    Attributes:
+        evidence: Its heights, and the classes that these amount to.
+        planes: Those of 400 returns and more that are not flat.
+        transform: From columns and rows to x and y.
+    """
+
+    evidence: RoofEvidence
+    planes: list[LidarPlane]
+    transform: Affine
+
+
+def read_lidar(folder: Path = LIDAR) -> Lidar:
+    """The sample of LiDAR heights; its classes are the directions of its own heights, smoothed."""
+    with rasterio.open(folder / "ndsm.tif") as source:
+        height_m = source.read(1).astype(np.float32)
+        height_m[height_m == source.nodata] = np.nan
+        transform, bounds = source.transform, source.bounds
+    with rasterio.open(folder / "building.tif") as source:
+        is_roof = source.read(1) == 1
+    up_deg = grid_north_deg(_LAMBERT, tuple(bounds))
+    gsd_m = transform.a
+    evidence = RoofEvidence(
+        photo="lidar",
+        classes=_classes_of(height_m, is_roof, gsd_m),
+        gsd_m=gsd_m,
+        height_m=np.where(is_roof, height_m, np.nan),
+        transform=transform,
+        crs=_LAMBERT,
+    )
+    planes = [
+        LidarPlane(
+            tuple(plane["centroid_px"]),
+            (plane["azimuth_grid_deg"] + up_deg) % 360,
+            plane["slope_deg"],
+        )
+        for plane in json.loads((folder / "planes.json").read_text())["planes"]
+        if plane["n_points"] >= _MIN_POINTS and plane["slope_deg"] > 5
+    ]
+    return Lidar(evidence, planes, transform)
+
+
+def _classes_of(
+    height_m: npt.NDArray[np.float32], is_roof: npt.NDArray[np.bool_], gsd_m: float
+) -> npt.NDArray[np.uint8]:
+    known = (np.isfinite(height_m) & is_roof).astype(np.float32)
+    heights = np.where(known > 0, height_m, 0).astype(np.float32)
+    weight = cv2.GaussianBlur(known, (0, 0), _SMOOTH_M / gsd_m) + 1e-6
+    smooth = cv2.GaussianBlur(heights, (0, 0), _SMOOTH_M / gsd_m) / weight
+    south, east = np.gradient(smooth, gsd_m)
+    azimuth = np.degrees(np.arctan2(-east, south))
+    classes = degrees_to_class(azimuth).astype(np.uint8)
+    classes[np.hypot(east, south) < _MIN_STEEPNESS] = FLAT_CLASS
+    classes[~is_roof] = BACKGROUND_CLASS
+    return classes
