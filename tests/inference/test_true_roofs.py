@@ -237,7 +237,7 @@ def test_rids_masks_are_its_polygons(tmp_path):
     assert values["test/buildings/pq"] > 0.95
     assert values["test/planes/precision"] > 0.95
     assert values["test/planes/iou"] > 0.95
-    assert values["test/planes/boundary_distance_m"] < 0.1
+    assert values["test/planes/boundary_distance_m"] < 0.15
     # Of 22.5 degrees wide classes, 5.6 off on average where azimuths lie evenly.
     assert values["test/planes/azimuth_error_deg"] < 7
     assert values["test/planes/azimuth_within_11_25_deg"] > 0.97
