@@ -31,6 +31,7 @@ from app.data.own.catalogue import (
 )
 from app.data.own.cells import CELL_M, box_of, find_cells, name_window
 from app.data.own.drawing import Roofs
+from app.data.own.exact import shapes_of_window
 from app.data.own.fields import EAVE
 from app.data.own.heights import read_heights
 from app.data.own.layout import PHOTO_REMEDY, TITLE, OwnFiles, find_own_files
@@ -284,7 +285,7 @@ class _Shifted(NamedTuple):
 
     def shapes(self, view: View) -> DrawnShapes:
         """As Drawing.shapes."""
-        return self.roofs.shapes(self._in_photo(view))
+        return shapes_of_window(self.roofs, self._in_photo(view))
 
     def _in_photo(self, view: View) -> View:
         to_photo = view.to_photo.copy()

@@ -8,23 +8,14 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-import shapely
 import torch
-from shapely.geometry.base import BaseGeometry
 from torch import Tensor
 
 from app.base.azimuth import degrees_to_class
-from app.base.tasks import (
-    BACKGROUND_CLASS,
-    FLAT_CLASS,
-    IGNORE_INDEX,
-    LINE_KINDS,
-    SOME_ROOF,
-    TaskName,
-)
+from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, SOME_ROOF, TaskName
 from app.data.lines import lines_from_segments
-from app.data.own.fields import EAVE, UNCLEAR
-from app.data.sample import DrawnShapes, View
+from app.data.own.fields import UNCLEAR
+from app.data.sample import View
 from app.data.shapes import Shapes, Stamp, fill, trace
 
 # Around a window as much is drawn as lines between planes need, to be told from their ends.
@@ -87,35 +78,6 @@ class Roofs:
             "lines": torch.from_numpy(lines[:, *inner].copy()),
         }
 
-    def shapes(self, view: View) -> DrawnShapes:
-        """The shapes of a window, as Drawing.shapes."""
-        canvas = _Canvas.of(view, 0)
-        planes, numbers = canvas.polygons(self.planes)
-        azimuth_deg = self._turn(view, numbers)
-        drawn = self._drawn_lines() if self.has_lines[numbers].all() else {}
-        return DrawnShapes(
-            planes,
-            azimuth_deg,
-            self.pitch_deg[numbers],
-            self.is_flat[numbers],
-            canvas.polygons(self.hidden)[0],
-            None if self.areas is None else canvas.polygons(self.areas)[0],
-            {
-                kind: canvas.length_px(self.lines, chosen) * view.gsd_m
-                for kind, chosen in drawn.items()
-            },
-        )
-
-    def _drawn_lines(self) -> dict[str, _Flags]:
-        """(L,) which lines are of a kind, by the kinds of lengths that the file tells."""
-        chosen = {LINE_KINDS[kind]: self.line_kinds == kind for kind in self.drawn_kinds}
-        outline = chosen.pop(LINE_KINDS[EAVE], None)
-        if outline is not None:
-            chosen["outline"] = outline
-            if self.tells_rakes:
-                chosen |= {"eave": outline & ~self.is_rake, "rake": self.is_rake}
-        return chosen
-
     def _draw_segments(self, canvas: "_Canvas", view: View, planes: npt.NDArray[np.int64]) -> _Mask:
         segments = np.full(canvas.size, IGNORE_INDEX, np.uint8)
         if self.areas is not None:
@@ -131,16 +93,12 @@ class Roofs:
 
     def _labels(self, view: View, planes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(P,) classes of planes in a turned window: turned in degrees, and only then sorted."""
-        turned = self._turn(view, planes)
+        turned = self.azimuth_deg[planes] + view.turn_deg
+        turned = -turned if view.flip else turned
         known = np.isfinite(turned)
         labels = np.where(self.is_flat[planes], FLAT_CLASS, SOME_ROOF)
         labels[known] = degrees_to_class(turned[known])
         return labels
-
-    def _turn(self, view: View, planes: npt.NDArray[np.int64]) -> _Floats:
-        """(P,) azimuths of planes in a turned window."""
-        turned = self.azimuth_deg[planes] + view.turn_deg
-        return -turned if view.flip else turned
 
     def _draw_lines(
         self,
@@ -205,34 +163,9 @@ class _Canvas(NamedTuple):
         (west, north), (east, south) = in_photo.min(axis=0), in_photo.max(axis=0)
         return cls(linear, shift, (height, width), (west, north, east, south))
 
-    def move(self, points: _Floats) -> _Floats:
-        """(P, 2) points of the photo in the canvas."""
-        return np.asarray(points @ self.linear.T + self.shift, np.float64)
-
     def moved(self, shapes: Shapes, shape: int) -> list[_Floats]:
         """A shape's rings or parts in the canvas."""
-        return [self.move(part) for part in shapes.parts(shape)]
-
-    def polygons(self, shapes: Shapes) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.int64]]:
-        """The polygons of a canvas without margin, cut to it, and their numbers."""
-        numbers = shapes.touching(self.box)
-        whole = [shapes.polygon(int(number), self.move) for number in numbers]
-        cut = shapely.intersection(np.array(whole, np.object_), self._frame())
-        kept = shapely.area(cut) > 0
-        polygons = np.array([_areas_of(shape) for shape in cut[kept]], np.object_)
-        return polygons, numbers[kept]
-
-    def length_px(self, shapes: Shapes, chosen: _Flags) -> float:
-        """How long some of the lines are within a canvas without margin."""
-        touching = shapes.touching(self.box)
-        parts = [
-            part for line in touching[chosen[touching]] for part in self.moved(shapes, int(line))
-        ]
-        lines = np.array([shapely.LineString(part) for part in parts], np.object_)
-        return float(shapely.length(shapely.intersection(lines, self._frame())).sum())
-
-    def _frame(self) -> BaseGeometry:
-        return shapely.box(0, 0, self.size[1], self.size[0])
+        return [part @ self.linear.T + self.shift for part in shapes.parts(shape)]
 
     def stamps(self, shapes: Shapes, chosen: Iterable[int]) -> Iterator[Stamp]:
         """The pixels of polygons."""
@@ -240,10 +173,3 @@ class _Canvas(NamedTuple):
             stamp = fill(self.moved(shapes, int(shape)), self.size)
             if stamp is not None:
                 yield stamp
-
-
-def _areas_of(shape: BaseGeometry) -> BaseGeometry:
-    """A polygon, or several, of a shape that may hold lines too, as where a cut grazes an edge."""
-    if shape.geom_type in ("Polygon", "MultiPolygon"):
-        return shape
-    return shapely.union_all([part for part in shape.geoms if part.area > 0])
