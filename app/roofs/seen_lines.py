@@ -73,9 +73,7 @@ class SeenLines:
         """
         samples = self._sample(starts, ends)
         counts = np.maximum(np.bincount(samples.edge, minlength=len(starts)), 1)
-        kinds = [
-            np.bincount(samples.edge, kind.max(axis=1), len(starts)) for kind in samples.shares
-        ]
+        kinds = [np.bincount(samples.edge, kind.max(axis=1), len(starts)) for kind in samples.shares]
         likeliest = np.argmax(np.stack(kinds) / counts, axis=0)[samples.edge]
         share = samples.shares[likeliest, np.arange(len(samples.edge))].astype(np.float64)
         peak = share.max(axis=1)

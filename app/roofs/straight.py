@@ -129,9 +129,7 @@ def _with_neighbours(planes: _Mask, edges: Edges) -> _Mask:
     return grown[:-1]
 
 
-def _cut_arcs(
-    rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, max_off_m: tuple[float, float]
-) -> _Runs:
+def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, max_off_m: tuple[float, float]) -> _Runs:
     points = [(x, y) for x, y in rough.coverage.points.tolist()]
     runs: list[Run] = []
     kept = []
@@ -274,7 +272,9 @@ def _off(angle: _Floats) -> _Floats:
     return np.asarray(angle - _QUARTER * np.round(angle / _QUARTER), np.float64)
 
 
-def _cross(points: _Floats, lines: _Lines, ends: tuple[_Ints, _Ints], is_line: _Floats) -> _Floats:
+def _cross(
+    points: _Floats, lines: _Lines, ends: tuple[_Ints, _Ints], is_line: _Floats
+) -> _Floats:
     """(V, 2) for each point the place nearest to all lines that end in it, in least squares.
 
     Where lines are nearly parallel it stays near its old place along them: each round moves it to
