@@ -41,7 +41,7 @@ _SAME_RAD: Final = math.radians(6.0)
 _SUPPORT_RAD: Final = math.radians(8.0)
 _SURE_RAD: Final = math.radians(22.5)
 _MIN_VOTE: Final = 0.2
-_HEIGHT_RAD: Final = math.radians(8.0)
+_HEIGHT_RAD: Final = math.radians(5.0)
 _SWEEPS: Final = 3
 _MIN_DIFFERENCE: Final = 0.4
 # Of a roof of 35 degrees.

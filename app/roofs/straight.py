@@ -129,7 +129,9 @@ def _with_neighbours(planes: _Mask, edges: Edges) -> _Mask:
     return grown[:-1]
 
 
-def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, max_off_m: tuple[float, float]) -> _Runs:
+def _cut_arcs(
+    rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, max_off_m: tuple[float, float]
+) -> _Runs:
     points = [(x, y) for x, y in rough.coverage.points.tolist()]
     runs: list[Run] = []
     kept = []
@@ -138,9 +140,10 @@ def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, max_off_m: 
         cut = keep_runs(arc) if keep else straight_runs(arc, points, max_off_m)
         runs += cut
         kept += [keep] * len(cut)
-    start, end, moments, left, right = zip(*runs, strict=True)
-    numbers = [np.array(values, np.int64) for values in (start, end, left, right)]
-    return _Runs(*numbers, np.array(moments), np.array(kept))
+    numbers = np.array([(run.start, run.end, run.left, run.right) for run in runs], np.int64)
+    start, end, left, right = numbers.T
+    moments = np.array([run.moments for run in runs])
+    return _Runs(start, end, left, right, moments, np.array(kept))
 
 
 def _place(
@@ -272,9 +275,7 @@ def _off(angle: _Floats) -> _Floats:
     return np.asarray(angle - _QUARTER * np.round(angle / _QUARTER), np.float64)
 
 
-def _cross(
-    points: _Floats, lines: _Lines, ends: tuple[_Ints, _Ints], is_line: _Floats
-) -> _Floats:
+def _cross(points: _Floats, lines: _Lines, ends: tuple[_Ints, _Ints], is_line: _Floats) -> _Floats:
     """(V, 2) for each point the place nearest to all lines that end in it, in least squares.
 
     Where lines are nearly parallel it stays near its old place along them: each round moves it to

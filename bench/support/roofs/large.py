@@ -44,9 +44,9 @@ _TRANSFORM: Final = Affine(_GSD_M, 0, CORNER[0], 0, -_GSD_M, CORNER[1])
 def measure_large(folder: Path) -> dict[str, float]:
     """Write the photo's rasters, find its roofs in a process of its own, and say what it took."""
     _write(folder)
-    environment = os.environ | {
-        name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GDAL_NUM_THREADS")
-    }
+    environment = os.environ | dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GDAL_NUM_THREADS"), "1"
+    )
     command = [sys.executable, "-m", "bench.support.roofs.large", str(folder)]
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
     figures: dict[str, float] = json.loads(done.stdout)
@@ -115,10 +115,11 @@ def _find(folder: Path) -> dict[str, float]:
         for name, (count, _) in _LAYERS.items()
     }
     evidence = RoofEvidence(photo="large", gsd_m=_GSD_M, transform=_TRANSFORM, crs=CRS, **layers)
-    start_s = time.perf_counter()
+    start_s, start_cpu_s = time.perf_counter(), time.process_time()
     roofs = find_roofs(evidence)
     return {
         "vectors_s": time.perf_counter() - start_s,
+        "vectors_cpu_s": time.process_time() - start_cpu_s,
         "vectors_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
         "vectors_planes": len(roofs.planes),
         "vectors_buildings": len(roofs.buildings),

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,10 +26,12 @@ LIDAR: Final = SHARED_DATA / "ign_lidarhd_50m"
 _GSD_M: Final = 0.1
 _MARGIN_M: Final = 2.0
 _LAMBERT: Final = "EPSG:2154"
-# What a plane of so few returns is, its own fit hardly knows.
-_MIN_POINTS: Final = 400
-_SMOOTH_M: Final = 0.5
-_MIN_STEEPNESS: Final = math.tan(math.radians(5.0))
+# Planes of fewer returns are parts of several annexes that happen to lie in one.
+_MIN_POINTS: Final = 1000
+_MIN_PITCH_DEG: Final = 5.0
+_NEAR_M: Final = 1.5
+_MAX_OFF_M: Final = 0.3
+_MEDIAN_PX: Final = 5
 
 
 class Known(NamedTuple):
@@ -110,8 +112,8 @@ class Lidar(NamedTuple):
     """A row of houses, its heights and its planes.
 
     Attributes:
-        evidence: Its heights, and the classes that these amount to.
-        planes: Those of 400 returns and more that are not flat.
+        evidence: Its heights, and the classes of its planes.
+        planes: Those of 1000 returns and more that are not flat.
         transform: From columns and rows to x and y.
     """
 
@@ -121,20 +123,27 @@ class Lidar(NamedTuple):
 
 
 def read_lidar(folder: Path = LIDAR) -> Lidar:
-    """The sample of LiDAR heights; its classes are the directions of its own heights, smoothed."""
+    """The sample of LiDAR heights; its classes say which of its planes each pixel lies on."""
     with rasterio.open(folder / "ndsm.tif") as source:
         height_m = source.read(1).astype(np.float32)
         height_m[height_m == source.nodata] = np.nan
         transform, bounds = source.transform, source.bounds
     with rasterio.open(folder / "building.tif") as source:
-        is_roof = source.read(1) == 1
+        height_m[source.read(1) != 1] = np.nan
     up_deg = grid_north_deg(_LAMBERT, tuple(bounds))
-    gsd_m = transform.a
+    listed = json.loads((folder / "planes.json").read_text())["planes"]
+    nearest = _find_nearest(height_m, listed, transform.a)
+    labels = [
+        FLAT_CLASS
+        if plane["slope_deg"] < _MIN_PITCH_DEG
+        else int(degrees_to_class(plane["azimuth_grid_deg"]))
+        for plane in listed
+    ]
     evidence = RoofEvidence(
         photo="lidar",
-        classes=_classes_of(height_m, is_roof, gsd_m),
-        gsd_m=gsd_m,
-        height_m=np.where(is_roof, height_m, np.nan),
+        classes=np.array([*labels, BACKGROUND_CLASS], np.uint8)[nearest],
+        gsd_m=transform.a,
+        height_m=height_m,
         transform=transform,
         crs=_LAMBERT,
     )
@@ -144,22 +153,32 @@ def read_lidar(folder: Path = LIDAR) -> Lidar:
             (plane["azimuth_grid_deg"] + up_deg) % 360,
             plane["slope_deg"],
         )
-        for plane in json.loads((folder / "planes.json").read_text())["planes"]
-        if plane["n_points"] >= _MIN_POINTS and plane["slope_deg"] > 5
+        for plane in listed
+        if plane["n_points"] >= _MIN_POINTS and plane["slope_deg"] >= _MIN_PITCH_DEG
     ]
     return Lidar(evidence, planes, transform)
 
 
-def _classes_of(
-    height_m: npt.NDArray[np.float32], is_roof: npt.NDArray[np.bool_], gsd_m: float
+def _find_nearest(
+    height_m: npt.NDArray[np.float32], listed: list[dict[str, Any]], gsd_m: float
 ) -> npt.NDArray[np.uint8]:
-    known = (np.isfinite(height_m) & is_roof).astype(np.float32)
-    heights = np.where(known > 0, height_m, 0).astype(np.float32)
-    weight = cv2.GaussianBlur(known, (0, 0), _SMOOTH_M / gsd_m) + 1e-6
-    smooth = cv2.GaussianBlur(heights, (0, 0), _SMOOTH_M / gsd_m) / weight
-    south, east = np.gradient(smooth, gsd_m)
-    azimuth = np.degrees(np.arctan2(-east, south))
-    classes = degrees_to_class(azimuth).astype(np.uint8)
-    classes[np.hypot(east, south) < _MIN_STEEPNESS] = FLAT_CLASS
-    classes[~is_roof] = BACKGROUND_CLASS
-    return classes
+    """(H, W) which plane each height is nearest to; their number where none is near."""
+    row, column = np.indices(height_m.shape) + 0.5
+    off = []
+    for plane in listed:
+        azimuth = math.radians(plane["azimuth_grid_deg"])
+        x, y = (
+            (part - centre) * gsd_m
+            for part, centre in zip((column, row), plane["centroid_px"], strict=True)
+        )
+        fall_m = math.tan(math.radians(plane["slope_deg"])) * (
+            x * math.sin(azimuth) - y * math.cos(azimuth)
+        )
+        # Heights of the planes are above the sea, those of the raster above ground.
+        level_m = height_m + fall_m
+        near = (np.hypot(x, y) <= _NEAR_M) & np.isfinite(level_m)
+        off.append(np.abs(level_m - np.median(level_m[near])) if near.any() else np.inf * level_m)
+    off_m = np.nan_to_num(np.stack(off), nan=np.inf)
+    nearest = off_m.argmin(axis=0).astype(np.uint8)
+    nearest[off_m.min(axis=0) > _MAX_OFF_M] = len(listed)
+    return np.asarray(cv2.medianBlur(nearest, _MEDIAN_PX), np.uint8)
