@@ -28,7 +28,6 @@ _Ints = npt.NDArray[np.int64]
 _Flags = npt.NDArray[np.bool_]
 
 _MAX_AZIMUTH_DEG: Final = 360.0
-_UPRIGHT_DEG: Final = 90.0
 # Azimuths that all lie within a turn of 6.28 and are many are no degrees.
 _MAX_RADIANS: Final = 6.2832
 _MIN_FOR_RADIANS: Final = 20
@@ -108,8 +107,8 @@ def read_planes(layer: Layer) -> Planes:
         bad.append(_bad(layer, int(i), got, f"correct the field {field}"))
     if pitch_deg is None:
         pitch_deg = np.full(num_planes, np.nan)
-    is_pitch = (pitch_deg >= 0) & (pitch_deg < _UPRIGHT_DEG)
-    pitch_deg = np.where(is_pitch, pitch_deg, np.nan)
+    is_tilt = (pitch_deg >= 0) & (pitch_deg < 90)
+    pitch_deg = np.where(is_tilt, pitch_deg, np.nan)
     return Planes(field or "", azimuth_deg, pitch_deg, is_flat, tuple(bad), where)
 
 
