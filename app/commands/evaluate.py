@@ -14,6 +14,11 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     evaluate.add_argument("--model", type=Path, metavar="DIR", required=True, help="model folder")
     add_dataset_dirs(evaluate, "score on this {title} folder")
     evaluate.add_argument("--split", choices=("train", "val", "test", "all"), default="val")
+    evaluate.add_argument(
+        "--vectors",
+        action="store_true",
+        help="score planes, buildings and lines too, found in the predictions as predict does",
+    )
     evaluate.add_argument("--out", type=Path, metavar="FILE.json", required=True)
     add_settings(evaluate)
     evaluate.set_defaults(run=_run)
@@ -28,4 +33,7 @@ def _run(options: argparse.Namespace) -> None:
     folders = dataset_dirs(options)
     if not folders:
         raise ConfigError(f"evaluate: no dataset named; add {dataset_options(' DIR')}")
-    evaluate_model(options.model, folders, options.split, options.out, settings)
+    from app.roofs.scored import find_scored_roofs
+
+    find_roofs = find_scored_roofs if options.vectors else None
+    evaluate_model(options.model, folders, options.split, options.out, settings, find_roofs)

@@ -305,9 +305,17 @@ def open_reader(
     return DATASET_PARTS[name].reader.open(root, split, hyperparameters, scratch_dir)
 
 
-def build_eval_dataset(reader: TrainReader, hyperparameters: Hyperparameters) -> EvalDataset:
-    """At most max_val_samples of the reader's samples, evenly spread, to be scored."""
-    transform = EvalTransform(hyperparameters.gsd_m, hyperparameters.azimuth_bins)
+def build_eval_dataset(
+    reader: TrainReader, hyperparameters: Hyperparameters, with_shapes: bool = False
+) -> EvalDataset:
+    """At most max_val_samples of the reader's samples, evenly spread, to be scored.
+
+    Args:
+        reader: Where the samples come from.
+        hyperparameters: Checked settings.
+        with_shapes: Whether samples keep the shapes that their targets were drawn from.
+    """
+    transform = EvalTransform(hyperparameters.gsd_m, hyperparameters.azimuth_bins, with_shapes)
     limit = hyperparameters.max_val_samples
     view = reader.eval_view(limit)
     chosen = spread(range(len(view)), limit)

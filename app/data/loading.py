@@ -126,7 +126,7 @@ class EvalDataset(Dataset[tuple[Sample | None, BadFiles] | int]):
                 del sample
                 trim_heap()  # reading has freed as much again, of which a thread's heap keeps most
                 return photo, {}
-            return ReadyPhoto(self.transform(sample), sample["sample_id"]), {}
+            return ReadyPhoto.of(self.transform(sample)), {}
         except SampleError as error:
             return None, {self.reader.name: [BadFile.of(error)]}
 
@@ -201,7 +201,7 @@ def read_photos(
                 yield open_photo(item)
                 continue
             sample, bad_files = item
-            yield None if sample is None else ReadyPhoto(sample, sample["sample_id"]), bad_files
+            yield None if sample is None else ReadyPhoto.of(sample), bad_files
 
 
 def _keep_item(item: object) -> object:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import cv2
 import numpy as np
@@ -12,7 +12,16 @@ from torch import Tensor
 from app.base.window import Window
 from app.data.geometry import pixel_ratio, resample_whole, size_at
 from app.data.lines import line_reach_px
-from app.data.sample import PLANES, TARGETS, PlaneName, Planes, Sample, drawn, make_planes
+from app.data.sample import (
+    PLANES,
+    TARGETS,
+    DrawnShapes,
+    PlaneName,
+    Planes,
+    Sample,
+    drawn,
+    make_planes,
+)
 from app.data.transforms import EvalTransform, Targets
 
 
@@ -53,6 +62,14 @@ class Photo(WindowSource, Protocol):
     def sample_id(self) -> str:
         """The name by which a person finds the file."""
 
+    @property
+    def gsd_m(self) -> float:
+        """Metres per pixel."""
+
+    @property
+    def shapes(self) -> DrawnShapes | None:
+        """What the targets are drawn from; None where it was not asked for, or they are pixels."""
+
     def read_targets(self, window: Window) -> Targets:
         """Per task (h, w), of lines (4, h, w), as the metrics take them."""
 
@@ -64,10 +81,19 @@ class ReadyPhoto:
     Attributes:
         planes: Image and targets, (C, H, W) or (H, W).
         sample_id: The name by which a person finds the file.
+        gsd_m: Metres per pixel.
+        shapes: As Photo.
     """
 
     planes: Planes
     sample_id: str
+    gsd_m: float
+    shapes: DrawnShapes | None = None
+
+    @classmethod
+    def of(cls, sample: Sample) -> Self:
+        """The photo of a sample as EvalTransform makes it."""
+        return cls(sample, sample["sample_id"], sample["gsd_m"], sample.get("shapes"))
 
     @property
     def height_px(self) -> int:
@@ -99,12 +125,13 @@ class LargePhoto:
     def __init__(self, sample: Sample, transform: EvalTransform) -> None:
         self._transform = transform
         ratio = pixel_ratio(sample, transform.gsd_m)
-        self._gsd_m = sample["gsd_m"] if ratio == 1 else transform.gsd_m
+        self.gsd_m = sample["gsd_m"] if ratio == 1 else transform.gsd_m
         kept_sample = resample_whole(sample, transform.gsd_m) if ratio > 1 else drawn(sample)
         self._sample: Planes = make_planes(lambda name: _fold_unknown(name, kept_sample[name]))
         height, width = sample["image"].shape[-2:]
         self.sample_id = sample["sample_id"]
         self.height_px, self.width_px = size_at(height, width, ratio)
+        self.shapes = transform.find_shapes(sample, (self.height_px, self.width_px), self.gsd_m)
         kept = self._sample["image"].shape[-2:]
         # Pixels kept per pixel of the photo, at most 1, as cv2.resize has them.
         self._scale = (kept[0] / self.height_px, kept[1] / self.width_px)
@@ -141,12 +168,12 @@ class LargePhoto:
     def read_targets(self, window: Window) -> Targets:
         """As Photo."""
         # Lines reach into a window from centres beyond its edge.
-        reach_px = line_reach_px(self._gsd_m)
+        reach_px = line_reach_px(self.gsd_m)
         top, left = max(0, window.top - reach_px), max(0, window.left - reach_px)
         bottom = min(self.height_px, window.top + window.height + reach_px)
         right = min(self.width_px, window.left + window.width + reach_px)
         targets = self._take_targets(Window(top, left, bottom - top, right - left))
-        finished = self._transform.finish_targets(targets, self._gsd_m)
+        finished = self._transform.finish_targets(targets, self.gsd_m)
         rows = slice(window.top - top, window.top - top + window.height)
         columns = slice(window.left - left, window.left - left + window.width)
         return {name: target[..., rows, columns] for name, target in finished.items()}

@@ -86,6 +86,30 @@ class View(NamedTuple):
     gsd_m: float
 
 
+class DrawnShapes(NamedTuple):
+    """Roofs of a window as shapes, cut to it, in its columns and rows.
+
+    Attributes:
+        planes: (N,) polygons; where two overlap, the later one stands on the other.
+        azimuth_deg: (N,) degrees clockwise from the window's up in which each runs down; NaN where
+            it is flat or nobody knows.
+        pitch_deg: (N,) tilt against the horizontal; NaN where nobody knows.
+        is_flat: (N,).
+        hidden: Polygons of which something is wrong: nothing is known there, but of planes.
+        areas: Polygons in which every roof is labelled; None where nobody said.
+        lengths_m: Metres in plan of the lines that people drew, by kind: outline (eaves and rakes),
+            eave, rake, ridge, hip, valley. Kinds that nobody drew on every roof are absent.
+    """
+
+    planes: npt.NDArray[np.object_]
+    azimuth_deg: npt.NDArray[np.float64]
+    pitch_deg: npt.NDArray[np.float64]
+    is_flat: npt.NDArray[np.bool_]
+    hidden: npt.NDArray[np.object_]
+    areas: npt.NDArray[np.object_] | None
+    lengths_m: Mapping[str, float]
+
+
 class Drawing(Protocol):
     """Labels that are shapes, and become pixels when it is known how a window lies.
 
@@ -95,12 +119,16 @@ class Drawing(Protocol):
     def draw(self, view: View) -> Mapping[TaskName, Tensor]:
         """Some of Sample's targets, of the window's size."""
 
+    def shapes(self, view: View) -> DrawnShapes:
+        """The shapes themselves, which the targets are drawn from."""
+
 
 class Planes(TypedDict):
     """An image and a target for every task; see Sample and Batch.
 
     Attributes:
         drawing: Draws targets; absent where all of them are pixels.
+        shapes: What the targets were drawn from; absent where it was not asked for.
     """
 
     image: Tensor
@@ -109,6 +137,7 @@ class Planes(TypedDict):
     depth: Tensor
     superstructures: Tensor
     drawing: NotRequired[Drawing]
+    shapes: NotRequired[DrawnShapes]
 
 
 class Sample(Planes):

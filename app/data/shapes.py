@@ -4,7 +4,7 @@ A pixel is a polygon's if its middle is. So polygons that share an edge share no
 none between them, at any turn and scale.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
@@ -59,6 +60,11 @@ class Shapes:
         """(K, 2) corners of each ring or part of a shape."""
         first, last = np.searchsorted(self.owners, [shape, shape + 1]).tolist()
         return [self.points[self.starts[i] : self.starts[i + 1]] for i in range(first, last)]
+
+    def polygon(self, shape: int, move: Callable[[_Floats], _Floats]) -> BaseGeometry:
+        """A polygon as one of shapely, with its corners moved; of one part or of several."""
+        rings = shapely.multilinestrings([move(part) for part in self.parts(shape)])
+        return shapely.build_area(rings)
 
     def touching(self, box: tuple[float, float, float, float]) -> _Ints:
         """The shapes whose boxes touch a box, ascending."""

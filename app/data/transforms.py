@@ -16,7 +16,7 @@ from app.data.geometry import cut_window, draw_centre, draw_pose, resample_whole
 from app.data.lines import draw_lines, line_reach_px
 from app.data.photometry import change_light
 from app.data.reader import TrainReader
-from app.data.sample import PLANES, TARGETS, Sample, make_planes
+from app.data.sample import PLANES, TARGETS, DrawnShapes, Sample, View, make_planes
 
 # Where windows of different photos meet, the network sees an edge that is none.
 _SEAM_PX = 4
@@ -119,14 +119,35 @@ class EvalTransform:
     Attributes:
         gsd_m: Metres per pixel.
         azimuth_bins: Directions that segments tell apart.
+        with_shapes: Whether samples keep the shapes that their targets were drawn from.
     """
 
     gsd_m: float
     azimuth_bins: AzimuthBins = 16
+    with_shapes: bool = False
 
     def __call__(self, sample: Sample) -> Sample:
         """A new sample, with its targets as the metrics take them."""
-        return _finish_sample(resample_whole(sample, self.gsd_m), self.azimuth_bins)
+        finished = _finish_sample(resample_whole(sample, self.gsd_m), self.azimuth_bins)
+        height, width = finished["image"].shape[-2:]
+        shapes = self.find_shapes(sample, (height, width), finished["gsd_m"])
+        return finished if shapes is None else {**finished, "shapes": shapes}
+
+    def find_shapes(
+        self, sample: Sample, size: tuple[int, int], gsd_m: float
+    ) -> DrawnShapes | None:
+        """What a whole photo's targets are drawn from; None if not asked for, or all are pixels.
+
+        Args:
+            sample: As a reader gives it.
+            size: Rows and columns that the photo has once it is resampled.
+            gsd_m: Metres per pixel of these.
+        """
+        if not self.with_shapes or "drawing" not in sample:
+            return None
+        scale = np.array(sample["image"].shape[-2:]) / size
+        to_photo = np.array([[scale[1], 0.0, 0.0], [0.0, scale[0], 0.0]])
+        return sample["drawing"].shapes(View(to_photo, size, 0.0, False, gsd_m))
 
     def finish_targets(self, targets: Targets, gsd_m: float) -> Targets:
         """Targets as the metrics take them, of a part of a photo.

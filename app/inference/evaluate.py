@@ -13,6 +13,7 @@ from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
 from app.data.reader import Split
 from app.inference.predictor import Predictor
 from app.inference.scoring import Scores, check_scored, score_datasets
+from app.inference.shape_scores import FindRoofs
 from app.job.paths import check_writable, scratch_folder
 from app.metrics.headlines import headline
 from app.model.class_weights import ClassWeights
@@ -36,6 +37,7 @@ def evaluate_model(
     split: Split,
     output: Path,
     settings: Mapping[str, object],
+    find_roofs: FindRoofs | None = None,
 ) -> None:
     """Write the metrics of the model on one split to a JSON file.
 
@@ -47,6 +49,7 @@ def evaluate_model(
         settings: Hyperparameters given by the user: device, precision, workers, the number of
             samples and the limit on bad files. Sampling distance and classes are the model's own;
             so are the settings that part the datasets into splits, unless they are given here.
+        find_roofs: Finds roofs as shapes, which are scored too; None scores none.
 
     Raises:
         RoofError: If the model or the data cannot be used.
@@ -56,6 +59,11 @@ def evaluate_model(
     check_writable(output.parent)
     model, description = load_exported_model(model_dir)
     trained = trained_tasks(model_dir, model, description)
+    if find_roofs is not None and "segments" not in trained:
+        raise CheckpointError(
+            f"--vectors: the model in {model_dir} has learnt {', '.join(trained)}, expected "
+            "segments, which roofs are found in; take a model that was trained on planes"
+        )
     hyperparameters = _choose_settings(model, description, settings)
     compute = choose_compute(hyperparameters)
     predictor = Predictor(model.to(compute.device), trained, compute, hyperparameters.window_px)
@@ -65,12 +73,14 @@ def evaluate_model(
             for name, path in dataset_dirs.items()
         }
         datasets = {
-            name: build_eval_dataset(reader, hyperparameters) for name, reader in readers.items()
+            name: build_eval_dataset(reader, hyperparameters, with_shapes=find_roofs is not None)
+            for name, reader in readers.items()
         }
         quarantines = {
             name: build_quarantine([reader], hyperparameters) for name, reader in readers.items()
         }
-        scores = Scores(model.tasks, list(datasets), _read_loss(model, description))
+        loss = _read_loss(model, description)
+        scores = Scores(model.tasks, list(datasets), loss, find_roofs)
         # Batches of training, which there are none of here, would leave less room to workers.
         alone = hyperparameters.model_copy(update={"batch_size": 1, "grad_accum_steps": 1})
         num_workers = fit_workers(alone, num_local_processes=1).num_workers

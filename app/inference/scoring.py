@@ -14,10 +14,12 @@ from app.data.loading import BadFiles, EvalDataset, read_photos
 from app.data.order import ALONE, Shard
 from app.data.photos import Photo
 from app.inference.predictor import Predictor
+from app.inference.shape_scores import FindRoofs, ShapeScores, ShapesOfPhoto
 from app.inference.shortage import explained_shortage
 from app.inference.tiles import Block, predict_blocks
 from app.metrics.definitions import MetricValue
 from app.metrics.roof_metrics import ConfusionMatrix, RoofMetrics
+from app.metrics.roofs import ShapeMetrics
 from app.model.losses import RoofLoss, count_known
 
 
@@ -28,13 +30,19 @@ class Scores:
         tasks: Tasks of the network.
         names: Datasets to be scored.
         loss: The losses of training, to be counted too; None counts none.
+        find_roofs: Finds roofs as shapes, to be counted too; None counts none.
     """
 
     def __init__(
-        self, tasks: Sequence[Task], names: Sequence[DatasetName], loss: RoofLoss | None = None
+        self,
+        tasks: Sequence[Task],
+        names: Sequence[DatasetName],
+        loss: RoofLoss | None = None,
+        find_roofs: FindRoofs | None = None,
     ) -> None:
         self._tasks = tasks
         self.loss = loss
+        self.shapes = None if find_roofs is None else ShapeScores(tasks, names, find_roofs)
         self.metrics = {name: RoofMetrics(tasks) for name in names}
         self.num_samples = dict.fromkeys(names, 0)
 
@@ -43,12 +51,9 @@ class Scores:
 
         With several datasets, those of each are added as `<split>/<dataset>/<task>/<metric>`.
         """
-        names = list(self.metrics)
-        values = self._pooled().compute(split, "+".join(names))
-        if len(names) > 1:
-            for name, metrics in self.metrics.items():
-                for key, value in metrics.compute(split, name).items():
-                    values[key.replace(f"{split}/", f"{split}/{name}/", 1)] = value
+        values = _compute(self.metrics, self._pooled(), split)
+        if self.shapes is not None:
+            values |= _compute(self.shapes.metrics, self.shapes.pooled(), split)
         return values
 
     def confusion_matrices(self, split: str) -> dict[str, ConfusionMatrix]:
@@ -69,6 +74,19 @@ class Scores:
         pooled = RoofMetrics(self._tasks)
         pooled.load_state(torch.stack([part.state() for part in self.metrics.values()]).sum(0))
         return pooled
+
+
+def _compute(
+    parts: Mapping[DatasetName, RoofMetrics] | Mapping[DatasetName, ShapeMetrics],
+    pooled: RoofMetrics | ShapeMetrics,
+    split: str,
+) -> dict[str, MetricValue]:
+    values = pooled.compute(split, "+".join(parts))
+    if len(parts) > 1:
+        for name, metrics in parts.items():
+            for key, value in metrics.compute(split, name).items():
+                values[key.replace(f"{split}/", f"{split}/{name}/", 1)] = value
+    return values
 
 
 def score_datasets(
@@ -106,12 +124,27 @@ def score_datasets(
                 if photo is not None:
                     what = f"scoring {photo.sample_id} ({photo.width_px} x {photo.height_px} px)"
                     with explained_shortage(what):
-                        score_photo(
-                            predictor, photo, scores.metrics[name], scores.loss, stop_requested
-                        )
+                        _score(predictor, photo, scores, name, stop_requested)
                     scores.num_samples[name] += 1
                 del photo  # or it would lie beside the next one
                 yield bad_files
+
+
+def _score(
+    predictor: Predictor,
+    photo: Photo,
+    scores: Scores,
+    name: DatasetName,
+    stop_requested: Callable[[], bool],
+) -> None:
+    """Score a network on a photo of a dataset, and the roofs found in its predictions."""
+    metrics, loss = scores.metrics[name], scores.loss
+    if scores.shapes is None:
+        score_photo(predictor, photo, metrics, loss, stop_requested)
+        return
+    of_photo = ShapesOfPhoto(scores.shapes, name, photo)
+    score_photo(predictor, photo, metrics, loss, stop_requested, of_photo.add)
+    of_photo.close()
 
 
 def score_photo(
@@ -120,6 +153,7 @@ def score_photo(
     metrics: RoofMetrics,
     loss: RoofLoss | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
+    see: Callable[[Block], None] = lambda _: None,
 ) -> None:
     """Score a network on a photo of any size.
 
@@ -129,6 +163,7 @@ def score_photo(
         metrics: Where it counts.
         loss: The losses of training; None counts none.
         stop_requested: Asked after every part.
+        see: Is shown every part that is predicted.
 
     Raises:
         ConfigError: If memory does not hold a single window.
@@ -137,6 +172,7 @@ def score_photo(
     whole = Window(0, 0, photo.height_px, photo.width_px)
     of_photo = metrics.open_photo(photo.height_px, photo.width_px)
     for block in predict_blocks(predictor, photo):
+        see(block)
         targets = photo.read_targets(block.window)
         if loss is not None:
             _add_losses(metrics, loss, block, targets)

@@ -3,13 +3,13 @@
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from app.base.tasks import Task, TaskName
+from app.base.tasks import Task
 
-_Best = Literal["high", "low", "near 0", "any"]
+Best = Literal["high", "low", "near 0", "near 0.9", "any"]
 
 # Name of the only metric that is not counted from predictions alone.
 _LOSS: Final = "loss"
@@ -72,7 +72,7 @@ class MetricDefinition:
     """A row of the table; a placeholder in braces makes it stand for several metrics.
 
     Attributes:
-        task: The task that the metric scores.
+        task: The task that the metric scores, or the shapes.
         name: The last part of the full name `<split>/<task>/<name>`.
         unit: Unit of the value; empty for a share in [0, 1].
         best: The good values; "any" where none is better than another.
@@ -81,10 +81,10 @@ class MetricDefinition:
         placeholders: The values of each placeholder in `name` and `text`.
     """
 
-    task: TaskName
+    task: str
     name: str
     unit: str
-    best: _Best
+    best: Best
     support_unit: str
     text: str
     placeholders: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
@@ -284,7 +284,7 @@ def _lines_definitions(task: Task) -> Iterator[MetricDefinition]:
         f"one threshold of the probability ({len(LINE_THRESHOLDS)} from {first} to {last}) for the "
         "whole split"
     )
-    measures: dict[str, tuple[str, _Best, str, str]] = {
+    measures: dict[str, tuple[str, Best, str, str]] = {
         "precision": (
             "",
             "high",
@@ -337,7 +337,7 @@ def _lines_definitions(task: Task) -> Iterator[MetricDefinition]:
 
 
 def _depth_definitions(task: Task) -> Iterator[MetricDefinition]:
-    measures: dict[str, tuple[_Best, str]] = {
+    measures: dict[str, tuple[Best, str]] = {
         "mae_m": ("low", "Mean absolute error"),
         "rmse_m": ("low", "Root of the mean squared error"),
         "bias_m": ("near 0", "Mean of predicted minus true height"),
@@ -378,13 +378,18 @@ def attach_definitions(
         task: The task that the metrics score.
         values: Value and support by name, of every metric that the table has but the loss.
     """
+    return describe([row for row in define_metrics(task) if row.name != _LOSS], values)
+
+
+def describe(
+    rows: Iterable[MetricDefinition], values: Mapping[str, tuple[float | None, int]]
+) -> dict[str, MetricValue]:
+    """The metrics of some rows, of which `values` has exactly these."""
     described: dict[str, MetricValue] = {}
-    for row in define_metrics(task):
-        if row.name == _LOSS:
-            continue
+    for row in rows:
         for name, text in row.expand():
             value, support = values[name]
-            assert value is None or math.isfinite(value), f"{task.name}/{name} is {value}"
+            assert value is None or math.isfinite(value), f"{row.task}/{name} is {value}"
             described[name] = MetricValue(value, support, row.support_unit, row.unit, text)
     assert described.keys() == values.keys()
     return described

@@ -1,17 +1,15 @@
 """Metrics of heights: size, bias and spread of the errors in metres."""
 
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from app.base.tasks import Task
 from app.metrics.definitions import DEPTH_REGIONS, ROOF_REGION, MetricValue, attach_definitions
 from app.metrics.known import known_mask
-from app.metrics.sums import Counts, Sums, ratio, round_for_exact_sum, to_counts
+from app.metrics.sums import Counts, Sums, median, ratio, round_for_exact_sum, to_counts
 
 # Bins of the histogram of errors; errors beyond its ends count in the last bins.
 _BIN_M = 0.01
@@ -130,14 +128,6 @@ def _nmad_m(histogram: Counts) -> float | None:
     if not histogram.any():
         return None
     errors_m = (np.arange(_NUM_BINS) - _LARGEST_BIN) * _BIN_M
-    distances_m = np.abs(errors_m - _median(errors_m, histogram))
+    distances_m = np.abs(errors_m - median(errors_m, histogram))
     order = np.argsort(distances_m)
-    return 1.4826 * _median(distances_m[order], histogram[order])
-
-
-def _median(values: npt.NDArray[np.floating[Any]], counts: Counts) -> float:
-    """Median of ascending values, each as often as its count."""
-    ends = counts.cumsum()
-    num_values = int(ends[-1])
-    middles = np.searchsorted(ends, [(num_values - 1) // 2, num_values // 2], side="right")
-    return float(values[middles].mean())
+    return 1.4826 * median(distances_m[order], histogram[order])

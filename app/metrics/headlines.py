@@ -246,6 +246,18 @@ HEADLINES: Final = (
         in_table=True,
         curve=Curve(_SUPERSTRUCTURES, 1, "of any kind"),
     ),
+    # Of `evaluate --vectors` alone.
+    Headline("val/planes/pq", log=LogWords("plane PQ"), in_cloudwatch=False),
+    Headline(
+        "val/planes/azimuth_error_deg",
+        log=LogWords("azimuth error of found planes", "{:.1f} deg"),
+        in_cloudwatch=False,
+    ),
+    Headline(
+        "val/planes/azimuth_error_pixels_deg",
+        log=LogWords("of their pixels", "{:.1f} deg"),
+        in_cloudwatch=False,
+    ),
     # Beside those of training they tell a network that learns its photos by heart.
     *(Headline(f"val/{task.name}/loss") for task in ALL_TASKS),
     Headline("samples_per_s", log=LogWords("speed", "{:.1f} samples/s")),

@@ -174,10 +174,7 @@ def count_matches(levels: _Mask, target: _Mask, inner: tuple[slice, slice] = _AL
     """
     counts = np.zeros((len(LINE_THRESHOLDS), 2 + 2 * _NUM_TOLERANCES), np.int64)
     line = (target == 1).astype(np.uint8)
-    # The ring of ignored pixels beside a line shields the loss from the annotator's jitter. Here
-    # the tolerance does that, so pixels of the ring count as known: otherwise a line drawn 2 px off
-    # would count as nothing predicted.
-    scored = (target != IGNORE_INDEX).astype(np.uint8) | cv2.dilate(line, _BESIDE)
+    scored = find_scored(target)
     counted = np.zeros_like(scored)
     counted[inner] = 1
     scored &= counted
@@ -201,6 +198,23 @@ def count_matches(levels: _Mask, target: _Mask, inner: tuple[slice, slice] = _AL
         near = np.bitwise_or.reduce(bits[true[:, None] + around], axis=1)
         counts[:, 2 + _NUM_TOLERANCES + i] = _count_bits(near)
     return counts
+
+
+def find_scored(target: _Mask) -> _Mask:
+    """Where lines of a kind may be drawn rightly or wrongly.
+
+    The ring of ignored pixels beside a line shields the loss from the annotator's jitter. Here a
+    tolerance does that, so pixels of the ring count as known: otherwise a line drawn 2 px off would
+    count as nothing predicted.
+
+    Args:
+        target: (H, W) uint8: 1, 0 or 255.
+
+    Returns:
+        (H, W) uint8, 1 or 0.
+    """
+    beside = cv2.dilate((target == 1).astype(np.uint8), _BESIDE)
+    return np.asarray((target != IGNORE_INDEX).astype(np.uint8) | beside, np.uint8)
 
 
 def _pack_masks(levels: _Mask, line: _Mask) -> Bits:

@@ -37,7 +37,7 @@ class SegmentsMetrics:
         # (num_labels, num_classes): row the target, column the prediction.
         self._counts: Counts = np.zeros((task.num_labels, task.num_classes), np.int64)
         self._azimuth_error_sum_deg = 0.0
-        self._centres_deg = _find_centres_deg(task)
+        self._centres_deg = find_centres_deg(task)
         self._planes = PlaneSums(task, self._centres_deg)
         self._image_ious = ImageIous(task)
 
@@ -182,7 +182,7 @@ class SegmentsOfPhoto:
         self._planes.close()
 
 
-def _find_centres_deg(task: Task) -> Tensor:
+def find_centres_deg(task: Task) -> Tensor:
     """(256,) float32: the middle of the directions that a label admits; NaN where it tells none."""
     centres_deg = torch.full((256,), torch.nan)
     for label, classes in enumerate(task.label_sets):

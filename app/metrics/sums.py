@@ -1,5 +1,7 @@
 """Sums that come out the same in whatever order they are added up."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -30,3 +32,11 @@ def to_counts(values: Tensor) -> Counts:
 def ratio(numerator: float, denominator: float) -> float | None:
     """The quotient; None where there was nothing to count."""
     return float(numerator) / float(denominator) if denominator > 0 else None
+
+
+def median(values: npt.NDArray[np.floating[Any]], counts: Counts) -> float:
+    """Median of ascending values, each as often as its count; one of them counts at least."""
+    ends = counts.cumsum()
+    num_values = int(ends[-1])
+    middles = np.searchsorted(ends, [(num_values - 1) // 2, num_values // 2], side="right")
+    return float(values[middles].mean())

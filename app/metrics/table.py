@@ -1,22 +1,26 @@
 """The table of all metrics, as docs/metrics.md has it."""
 
+import itertools
+
 from app.base.tasks import ALL_TASKS
 from app.metrics.definitions import define_metrics
+from app.metrics.roof_definitions import define_shape_metrics
 
 
 def render_metrics_table() -> str:
     """The table of a network of 16 directions as markdown, `val` standing for any split."""
     parts: list[str] = []
-    for task in ALL_TASKS:
-        parts += [f"### {task.name}", ""]
+    rows = [row for task in ALL_TASKS for row in define_metrics(task)]
+    for name, of_name in itertools.groupby((*rows, *define_shape_metrics()), lambda row: row.task):
+        parts += [f"### {name}", ""]
         parts += ["| metric | unit | best | support counts | definition |"]
         parts += ["| --- | --- | --- | --- | --- |"]
-        for row in define_metrics(task):
+        for row in of_name:
             shown = {key: f"<{key}>" for key in row.placeholders}
-            name, text = row.name.format(**shown), row.text.format(**shown)
+            label, text = row.name.format(**shown), row.text.format(**shown)
             text = text.replace("<", "&lt;").replace(">", "&gt;")
             parts.append(
-                f"| `val/{task.name}/{name}` | {row.unit} | {row.best} | {row.support_unit} "
+                f"| `val/{row.task}/{label}` | {row.unit} | {row.best} | {row.support_unit} "
                 f"| {text} |"
             )
         parts.append("")

@@ -244,6 +244,37 @@ def test_a_model_is_scored_on_the_splits_it_was_trained_with(whole, tmp_path, ca
     assert "seed=1, but the model was trained with 0" in "".join(capsys.readouterr())
 
 
+def test_shapes_are_scored_as_far_as_each_dataset_tells(whole, tmp_path, capsys):
+    base_dir, _ = whole(NAMES)
+    folders = [(f"--{name}", str(base_dir / "input/data" / name)) for name in NAMES]
+    settings = [
+        f"--set={each}" for each in ("max_val_samples=3", "precision=fp32", "num_workers=0")
+    ]
+    words = ["evaluate", "--model", str(base_dir / "model"), "--vectors", *settings]
+    arguments = [*itertools.chain(*folders), "--out", str(tmp_path / "val.json")]
+    assert main([*words, *arguments]) == 0
+    scored = json.loads((tmp_path / "val.json").read_text())["metrics"]
+    trained = json.loads((base_dir / "model/metrics.json").read_text())["metrics"]
+    assert {name: scored[name] for name in trained} == trained
+    for name, planes, buildings in (("rid", 1, 1), ("roofline", 0, 0), ("airs", 0, 1)):
+        of_planes, of_buildings = (
+            scored[f"val/{name}/{shapes}/recall"] for shapes in ("planes", "buildings")
+        )
+        assert (of_planes["support"] > 0) == (of_planes["value"] is not None) == bool(planes), name
+        assert (of_buildings["support"] > 0) == bool(buildings), name
+        assert scored[f"val/{name}/lengths/outline_error"]["support"] > 0, name
+        assert scored[f"val/{name}/lengths/rake_error"]["value"] is None, name
+    assert scored["val/airs/lengths/ridge_error"]["value"] is None
+    assert scored["val/roofline/lengths/valley_error"]["value"] is None
+    assert scored["val/roofline/lengths/ridge_error"]["support"] > 0
+    capsys.readouterr()
+    lines_alone = whole(("roofline",))[0] / "model"
+    words[2] = str(lines_alone)
+    assert main([*words, *arguments]) == 2
+    output = "".join(capsys.readouterr())
+    assert f"the model in {lines_alone} has learnt lines, depth, expected segments" in output
+
+
 def test_every_line_of_an_epoch_is_read_by_the_regexes_of_sagemaker(whole):
     base_dir, output = whole(NAMES)
     regexes = {row["Name"]: row["Regex"] for row in metric_definitions()}

@@ -3,6 +3,7 @@
 from app.base.tasks import ALL_TASKS
 from app.metrics.definitions import define_metrics
 from app.metrics.headlines import CHARTS, HEADLINES, cards, curves, headline
+from app.metrics.roof_definitions import define_shape_metrics
 
 
 def test_every_name_is_written_and_stands_once() -> None:
@@ -11,6 +12,9 @@ def test_every_name_is_written_and_stands_once() -> None:
         for task in ALL_TASKS
         for row in define_metrics(task)
         for name, _ in row.expand()
+    }
+    defined |= {
+        f"val/{row.task}/{name}" for row in define_shape_metrics() for name, _ in row.expand()
     }
     names = [one.name for one in HEADLINES]
     assert len(names) == len(set(names))

@@ -42,7 +42,7 @@ class Photos:
         if index in self.bad:
             return None, {}
         image = torch.full((3, 32, 32), 99, dtype=torch.uint8)
-        return ReadyPhoto(with_unknown(image, {}), str(index)), {}
+        return ReadyPhoto(with_unknown(image, {}), str(index), 0.1), {}
 
 
 def drawn(*datasets: Photos) -> list[str]:

@@ -32,7 +32,7 @@ def fill_window(photo: Photo, side_px: int) -> ReadyPhoto:
     planes["image"][:, :height, :width] = photo.read_image(window)
     for name, target in photo.read_targets(window).items():
         planes[name][..., :height, :width] = target
-    return ReadyPhoto(planes, photo.sample_id)
+    return ReadyPhoto(planes, photo.sample_id, photo.gsd_m)
 
 
 def time_scoring(photo: Photo, tasks: Sequence[Task]) -> float:

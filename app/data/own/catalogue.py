@@ -307,12 +307,15 @@ def _label(
     roofs = Roofs(
         planes=Shapes.of(polygons),
         azimuth_deg=np.where(is_flat, np.nan, azimuth_deg - spot.place.north_deg),
+        pitch_deg=source.planes.pitch_deg[ids],
         is_flat=is_flat,
         has_lines=_find_lined(polygons, spot.line_shapes, spot.place.gsd_m),
         hidden=Shapes.of(spot.hidden),
         areas=Shapes.of(spot.areas) if source.has_areas else None,
         lines=Shapes.of(spot.line_shapes),
         line_kinds=source.lines.kinds[spot.lines],
+        is_rake=source.lines.is_rake[spot.lines],
+        tells_rakes=bool(source.lines.is_rake.any()),
         drawn_kinds=source.lines.drawn_kinds,
         azimuth_bins=settings.azimuth_bins,
     )

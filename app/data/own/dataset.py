@@ -33,12 +33,13 @@ from app.data.own.catalogue import (
 )
 from app.data.own.cells import CELL_M, box_of, find_cells, name_window
 from app.data.own.drawing import Roofs
+from app.data.own.exact import shapes_of_window
 from app.data.own.fields import EAVE
 from app.data.own.heights import read_heights
 from app.data.own.layout import PHOTO_DIR, PHOTO_REMEDY, TITLE, OwnFiles, find_own_files
 from app.data.own.split import SPLIT_NAMES, SplitName, Splits, find_splits
 from app.data.reader import Release, Split
-from app.data.sample import BadFile, PhotoPixels, Sample, View, with_unknown
+from app.data.sample import BadFile, DrawnShapes, PhotoPixels, Sample, View, with_unknown
 from app.settings.hyperparameters import Hyperparameters
 
 # Share of a pass that goes to cells with planes, where there are many without.
@@ -292,9 +293,16 @@ class _Shifted(NamedTuple):
 
     def draw(self, view: View) -> Mapping[TaskName, Tensor]:
         """As Drawing.draw."""
+        return self.roofs.draw(self._in_photo(view))
+
+    def shapes(self, view: View) -> DrawnShapes:
+        """As Drawing.shapes."""
+        return shapes_of_window(self.roofs, self._in_photo(view))
+
+    def _in_photo(self, view: View) -> View:
         to_photo = view.to_photo.copy()
         to_photo[:, 2] += self.left, self.top
-        return self.roofs.draw(view._replace(to_photo=to_photo))
+        return view._replace(to_photo=to_photo)
 
 
 def find_labels(catalogue: Catalogue, files: OwnFiles) -> dict[TaskName, tuple[str, ...]]:

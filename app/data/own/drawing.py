@@ -40,12 +40,15 @@ class Roofs:
         planes: N polygons, the larger ones first: a dormer stands on a plane.
         azimuth_deg: (N,) degrees clockwise from the photo's up in which each runs down; NaN where
             it is flat or nobody knows.
+        pitch_deg: (N,) tilt against the horizontal; NaN where nobody knows.
         is_flat: (N,).
         has_lines: (N,) whether somebody drew the lines of its roof.
         hidden: Polygons of which something is wrong: what they cover is not known.
         areas: Polygons in which every roof is labelled; None where nobody said.
         lines: L lines.
         line_kinds: (L,) channel of the lines task; UNCLEAR where the kind is not known.
+        is_rake: (L,) whether it is a rake, of those of the eaves' channel.
+        tells_rakes: Whether the file tells rakes from eaves at all.
         drawn_kinds: Channels of which the file draws any line; the others follow from planes.
         azimuth_bins: Directions that the network tells apart. With fewer than 16 a plane has the
             class in the middle of its coarser direction, found from its degrees: it is never "one
@@ -54,12 +57,15 @@ class Roofs:
 
     planes: Shapes
     azimuth_deg: _Floats
+    pitch_deg: _Floats
     is_flat: _Flags
     has_lines: _Flags
     hidden: Shapes
     areas: Shapes | None
     lines: Shapes
     line_kinds: npt.NDArray[np.int64]
+    is_rake: _Flags
+    tells_rakes: bool
     drawn_kinds: tuple[int, ...] = ()
     azimuth_bins: int = NUM_BINS
 

@@ -13,6 +13,7 @@ from app.data.own.fields import (
     KINDS_SHOWN,
     LINE_KINDS,
     PITCH_FIELDS,
+    RAKES,
     UNCLEAR,
     find_field,
     find_flat,
@@ -40,6 +41,7 @@ class Planes(NamedTuple):
     Attributes:
         azimuth_field: The field of azimuths; empty without one.
         azimuth_deg: (N,) as stored; NaN where there is none or the plane is flat.
+        pitch_deg: (N,) tilt against the horizontal; NaN where there is none.
         is_flat: (N,).
         bad: Planes whose azimuth is none: they become some roof.
         where: File, layer and field, for messages.
@@ -47,6 +49,7 @@ class Planes(NamedTuple):
 
     azimuth_field: str
     azimuth_deg: _Floats
+    pitch_deg: _Floats
     is_flat: _Flags
     bad: tuple[BadFeature, ...]
     where: str
@@ -62,11 +65,13 @@ class Lines(NamedTuple):
 
     Attributes:
         kinds: (L,) channel of the lines task, or UNCLEAR.
+        is_rake: (L,).
         drawn_kinds: Channels of which there is any line.
         bad: Lines of a kind that is not known.
     """
 
     kinds: _Ints
+    is_rake: _Flags
     drawn_kinds: tuple[int, ...]
     bad: tuple[BadFeature, ...]
 
@@ -101,7 +106,11 @@ def read_planes(layer: Layer) -> Planes:
         value = _show(layer.fields[field or ""][i])
         got = f"azimuth {value}, expected degrees from -360 to 360: the plane is taken as some roof"
         bad.append(_bad(layer, int(i), got, f"correct the field {field}"))
-    return Planes(field or "", azimuth_deg, is_flat, tuple(bad), where)
+    if pitch_deg is None:
+        pitch_deg = np.full(num_planes, np.nan)
+    is_tilt = (pitch_deg >= 0) & (pitch_deg < 90)
+    pitch_deg = np.where(is_tilt, pitch_deg, np.nan)
+    return Planes(field or "", azimuth_deg, pitch_deg, is_flat, tuple(bad), where)
 
 
 def _check_degrees(angles: _Floats, what: str, most_radians: float) -> None:
@@ -122,7 +131,7 @@ def read_lines(layer: Layer | None) -> Lines:
         DataError: If the layer has no field of kinds.
     """
     if layer is None:
-        return Lines(np.zeros(0, np.int64), (), ())
+        return Lines(np.zeros(0, np.int64), np.zeros(0, np.bool_), (), ())
     field = find_field(list(layer.fields), KIND_FIELDS)
     if field is None:
         there = ", ".join(layer.fields) or "none"
@@ -144,7 +153,8 @@ def read_lines(layer: Layer | None) -> Lines:
         if name not in LINE_KINDS
     ]
     drawn = tuple(int(kind) for kind in np.unique(kinds) if kind != UNCLEAR)
-    return Lines(kinds, drawn, tuple(bad))
+    is_rake = np.array([name in RAKES for name in names], np.bool_)
+    return Lines(kinds, is_rake, drawn, tuple(bad))
 
 
 def _bad(layer: Layer, i: int, got: str, remedy: str) -> BadFeature:

@@ -43,6 +43,7 @@ LINE_KINDS: Final[Mapping[str, int]] = {
     "valley": VALLEY, "valleys": VALLEY, "kehle": VALLEY,
     "other": UNCLEAR,
 }  # fmt: skip
+RAKES: Final = frozenset({"rake", "rakes", "verge", "gable", "ortgang"})
 KINDS_SHOWN: Final = "eave, rake, ridge, hip, valley or other"
 
 

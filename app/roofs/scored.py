@@ -1,0 +1,53 @@
+"""Roofs found in a network's predictions, as the metrics of shapes take them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from app.inference.shape_scores import PhotoToSearch
+from app.metrics.roofs import FoundRoofs
+from app.roofs.evidence import RoofEvidence
+from app.roofs.find import find_roofs
+from app.roofs.model import Roofs
+
+_Floats = npt.NDArray[np.float64]
+
+
+def find_scored_roofs(photo: PhotoToSearch) -> FoundRoofs:
+    """The roofs of a photo in its columns and rows; azimuths count from its upward axis."""
+    evidence = photo.evidence
+    right, up = evidence.direction
+    roofs = find_roofs(
+        RoofEvidence(
+            photo=photo.name,
+            classes=evidence.classes,
+            gsd_m=photo.gsd_m,
+            num_bins=photo.azimuth_bins,
+            direction_x=right,
+            direction_y=up,
+            roof_probability=evidence.roof,
+            lines=evidence.lines,
+            height_m=evidence.heights,
+        )
+    )
+    return as_found(roofs)
+
+
+def as_found(roofs: Roofs) -> FoundRoofs:
+    """Roofs whose geometries are pixels, as arrays."""
+    planes = roofs.planes
+    return FoundRoofs(
+        np.array([plane.polygon for plane in planes], np.object_),
+        _floats(plane.azimuth_degrees for plane in planes),
+        _floats(plane.azimuth_sd_degrees for plane in planes),
+        _floats(plane.pitch_degrees for plane in planes),
+        _floats(plane.pitch_sd_degrees for plane in planes),
+        np.array([building.polygon for building in roofs.buildings], np.object_),
+        np.array([line.line for line in roofs.lines], np.object_),
+        tuple(line.kind for line in roofs.lines),
+    )
+
+
+def _floats(values: Iterable[float | None]) -> _Floats:
+    return np.array([np.nan if value is None else value for value in values], np.float64)
