@@ -108,7 +108,7 @@ def read_initial_model(path: Path, scratch_dir: Path) -> InitialModel:
         raise
     except OSError as error:
         raise CheckpointError(
-            f"initial_model: {str(path):.200} cannot be read: {error.strerror or error}; give a "
+            f"initial_model: {path!s:.200} cannot be read: {error.strerror or error}; give a "
             "model folder that a run has written, or its model.tar.gz"
         ) from error
     initial = InitialModel(path, sha256, model, description)
