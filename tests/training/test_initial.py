@@ -20,6 +20,7 @@ from app.model.network import HybridRoofModel
 from app.resources.batch_size import PassLimit
 from app.resources.memory_sampler import MemorySampler
 from app.settings.hyperparameters import Hyperparameters
+from app.training import artifacts
 from app.training import train as train_module
 from app.training.build import build_run, build_state
 from app.training.initial import find_initial_model
@@ -61,8 +62,15 @@ def job(small_ml, tmp_path):
     return make
 
 
+NO_LOOKS = {}  # at labels, which others test
+
+
 def build(job):
-    return build_run(job, Compute(CPU), MemorySampler(60.0), PassLimit())
+    return build_run(job, Compute(CPU), MemorySampler(60.0), PassLimit(), NO_LOOKS)
+
+
+def run(job):
+    train(job, PassLimit(), NO_LOOKS)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +183,10 @@ def without_times(rows):
 def test_interrupted_and_resumed_it_ends_as_without_a_break(job, source, tmp_path, monkeypatch):
     """Stopped while step 0 is scored, and again in the first step; then let run to its end."""
     given = {"initial_model": str(source)}
-    train(job("whole", **given), PassLimit())
+    run(job("whole", **given))
+    # Of the others nobody reads the report.
+    monkeypatch.setattr(artifacts, "write_report", lambda *_: None)
+    monkeypatch.setattr(artifacts, "collect_panels", lambda *_: ())
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     rows = read_history(whole)
     assert [(row["epoch"], row["step"]) for row in rows] == [(0, 0), (1, 2)]
@@ -184,14 +195,14 @@ def test_interrupted_and_resumed_it_ends_as_without_a_break(job, source, tmp_pat
     with monkeypatch.context() as patch:
         validate = train_module.validate
         patch.setattr(train_module, "validate", lambda run: asked.append(True) or validate(run))
-        train(job("broken", lambda: bool(asked), **given), PassLimit())
+        run(job("broken", lambda: bool(asked), **given))
     document = read_metrics(broken)
     assert (document["stopped"], document["steps"], document["kept"]["step"]) == (True, 0, 0)
     assert (document["validated"], document["kept"]["score"]) == (None, None)
     assert read_history(broken) == []
 
     scored = broken / "checkpoints/best-00000000.pt"
-    train(job("broken", scored.exists, **given), PassLimit())
+    run(job("broken", scored.exists, **given))
     document = read_metrics(broken)
     assert (document["stopped"], document["steps"], document["kept"]["step"]) == (True, 1, 0)
     assert without_times(read_history(broken)) == without_times(rows[:1])
@@ -199,7 +210,7 @@ def test_interrupted_and_resumed_it_ends_as_without_a_break(job, source, tmp_pat
     original = load_file(source / "model.safetensors")
     assert all(torch.equal(exported[name], value) for name, value in original.items())
 
-    train(job("broken", **given), PassLimit())
+    run(job("broken", **given))
     assert weights(broken) == weights(whole)
     document, expected = read_metrics(broken), read_metrics(whole)
     for name in ("kept", "validated", "metrics", "initial_model"):
