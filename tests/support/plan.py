@@ -23,7 +23,7 @@ HOST = Host(num_cores=2, core_speed=1.2)
 # Of a GPU: 1 GiB, and 2 GiB for each sample of 512 px, half of them with checkpoints.
 TENSORS = tuple((n, side, 1 + 2 * n * (side / 512) ** 2) for side in (256, 512) for n in (1, 2))
 FACTS = Facts(
-    samples_per_epoch=1000,
+    samples_per_pass=1000,
     num_photos={"rid": 1000},
     shares={"rid": 1.0},
     num_val={"rid": 30},

@@ -9,17 +9,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from app.base.errors import CheckpointError
+from app.base.tasks import build_tasks
 from app.inference.evaluate import evaluate_model
 from app.job.job import Job
 from app.job.paths import Paths
 from app.model.devices import Compute
 from app.model.export import describe_model, export_model
+from app.model.initial_model import choose_start, read_initial_model
 from app.model.network import HybridRoofModel
 from app.resources.batch_size import PassLimit
 from app.resources.memory_sampler import MemorySampler
 from app.settings.hyperparameters import Hyperparameters
+from app.training import artifacts
 from app.training import train as train_module
-from app.training.build import build_run
+from app.training.build import build_run, build_state
 from app.training.initial import find_initial_model
 from app.training.train import score_start, train
 from tests.support.initial import all_classes
@@ -59,8 +62,15 @@ def job(small_ml, tmp_path):
     return make
 
 
+NO_LOOKS = {}  # at labels, which others test
+
+
 def build(job):
-    return build_run(job, Compute(CPU), MemorySampler(60.0), PassLimit())
+    return build_run(job, Compute(CPU), MemorySampler(60.0), PassLimit(), NO_LOOKS)
+
+
+def run(job):
+    train(job, PassLimit(), NO_LOOKS)
 
 
 @pytest.mark.parametrize(
@@ -114,33 +124,31 @@ def test_step_0_has_the_scores_of_the_model_itself(job, source, small_ml, tmp_pa
     assert resumed.progress.results.history == [row]
 
 
-def rates(run):
+def rates(source, trained, **settings):
     """Peak rates by part: backbone, pyramid and the tasks of heads."""
+    hyperparameters = Hyperparameters(**settings)
+    tasks = build_tasks(superstructures=True)
+    start = choose_start(read_initial_model(source, source), tasks, all_classes(tasks))
+    state = build_state(hyperparameters, {}, tasks, trained, CPU, start)
     names = {
         id(p): name.removeprefix("heads.").partition(".")[0]
-        for name, p in run.state.model.named_parameters()
+        for name, p in state.model.named_parameters()
     }
-    groups = run.state.optimizer.param_groups
-    return {names[id(p)]: group["peak_lr"] for group in groups for p in group["params"]}
+    groups = state.optimizer.param_groups
+    found = {names[id(p)]: pytest.approx(one["peak_lr"]) for one in groups for p in one["params"]}
+    return found, [len(one["params"]) > 0 for one in groups]
 
 
-def test_what_was_loaded_learns_at_a_tenth_and_new_heads_at_the_full_rate(job, source):
-    found = rates(build(job("a", initial_model=str(source), superstructures_weight=1.0)))
-    slow = pytest.approx(1e-4)
-    assert found.pop("superstructures", None) in (None, 1e-3)  # RID's sample has no such masks
-    assert found == {"backbone": slow, "pyramid": slow, "segments": slow, "lines": slow}
-    found = rates(
-        build(
-            job(
-                "b",
-                initial_model=str(source),
-                initial_model_rate_factor=0.5,
-                backbone_learning_rate=1e-5,
-            )
-        )
-    )
-    half = pytest.approx(5e-4)
-    assert found == {"backbone": 1e-5, "pyramid": half, "segments": half, "lines": half}
+def test_what_was_loaded_learns_at_a_tenth_and_new_heads_at_the_full_rate(source):
+    trained = ("segments", "lines", "superstructures")
+    found, are_filled = rates(source, trained)
+    known = dict.fromkeys(("backbone", "pyramid", "segments", "lines"), 1e-4)
+    assert found == {**known, "superstructures": 1e-3}
+    assert are_filled == [True] * 6
+    given = {"initial_model_rate_factor": 0.5, "backbone_learning_rate": 1e-5}
+    found, are_filled = rates(source, ("segments", "lines"), **given)
+    assert found == {"backbone": 1e-5, "pyramid": 5e-4, "segments": 5e-4, "lines": 5e-4}
+    assert are_filled == [True] * 4
 
 
 def test_an_archive_of_another_number_of_directions(job, source, tmp_path, caplog):
@@ -175,7 +183,10 @@ def without_times(rows):
 def test_interrupted_and_resumed_it_ends_as_without_a_break(job, source, tmp_path, monkeypatch):
     """Stopped while step 0 is scored, and again in the first step; then let run to its end."""
     given = {"initial_model": str(source)}
-    train(job("whole", **given), PassLimit())
+    run(job("whole", **given))
+    # Of the others nobody reads the report.
+    monkeypatch.setattr(artifacts, "write_report", lambda *_: None)
+    monkeypatch.setattr(artifacts, "collect_panels", lambda *_: ())
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     rows = read_history(whole)
     assert [(row["epoch"], row["step"]) for row in rows] == [(0, 0), (1, 2)]
@@ -184,14 +195,14 @@ def test_interrupted_and_resumed_it_ends_as_without_a_break(job, source, tmp_pat
     with monkeypatch.context() as patch:
         validate = train_module.validate
         patch.setattr(train_module, "validate", lambda run: asked.append(True) or validate(run))
-        train(job("broken", lambda: bool(asked), **given), PassLimit())
+        run(job("broken", lambda: bool(asked), **given))
     document = read_metrics(broken)
     assert (document["stopped"], document["steps"], document["kept"]["step"]) == (True, 0, 0)
     assert (document["validated"], document["kept"]["score"]) == (None, None)
     assert read_history(broken) == []
 
     scored = broken / "checkpoints/best-00000000.pt"
-    train(job("broken", scored.exists, **given), PassLimit())
+    run(job("broken", scored.exists, **given))
     document = read_metrics(broken)
     assert (document["stopped"], document["steps"], document["kept"]["step"]) == (True, 1, 0)
     assert without_times(read_history(broken)) == without_times(rows[:1])
@@ -199,7 +210,7 @@ def test_interrupted_and_resumed_it_ends_as_without_a_break(job, source, tmp_pat
     original = load_file(source / "model.safetensors")
     assert all(torch.equal(exported[name], value) for name, value in original.items())
 
-    train(job("broken", **given), PassLimit())
+    run(job("broken", **given))
     assert weights(broken) == weights(whole)
     document, expected = read_metrics(broken), read_metrics(whole)
     for name in ("kept", "validated", "metrics", "initial_model"):

@@ -20,7 +20,7 @@ MEMORY_PHASES: Final = ("load", "train", "val", "export")
 MEMORY_KINDS: Final = (
     "peak_gib", "uss_gib", "pss_gib", "rss_gib", "cuda_allocated_gib", "cuda_reserved_gib",
 )  # fmt: skip
-# Of the last validation: name, and how tables call it.
+# Of the validation of the exported weights: name, and how tables call it.
 METRICS: Final = {one.name: one.column for one in HEADLINES if one.column}
 
 

@@ -173,7 +173,7 @@ def estimate(case: PlanCase) -> Estimate:
         raise ConfigError(_describe_refusal(case, model, settled, largest))
     forecast = model.forecast(settled, facts.shares, num_processes)
     samples_per_step = forecast.samples_per_step * request.num_instances
-    steps_per_epoch = asked.count_epoch_steps(facts.samples_per_epoch, samples_per_step)
+    steps_per_epoch = asked.count_epoch_steps(facts.samples_per_pass, samples_per_step)
     network_s, score_s = (
         sum(seconds) / total_processes
         for seconds in zip(

@@ -41,7 +41,7 @@ class Facts:
     """The child's answer.
 
     Attributes:
-        samples_per_epoch: Samples until the first of the datasets has been seen once.
+        samples_per_pass: Samples until the first of the datasets has been seen once.
         num_photos: Training photos, or parts of large ones, by dataset.
         shares: Shares of the datasets trained on.
         num_val: Validation photos, by dataset.
@@ -51,7 +51,7 @@ class Facts:
         gmac_per_mpx: Arithmetic of a forward pass, per 2**20 pixels of window.
     """
 
-    samples_per_epoch: int
+    samples_per_pass: int
     num_photos: Mapping[str, int]
     shares: Mapping[str, float]
     num_val: Mapping[str, int]

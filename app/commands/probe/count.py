@@ -49,7 +49,7 @@ def count_facts(request: FactsRequest) -> Facts:
     trained = choose_task_weights(hyperparameters, datasets.labelled_classes(tasks))
     num_photos = {source.reader.name: source.num_photos for source in datasets.train.sources}
     num_val = {name: len(dataset) for name, dataset in datasets.val.items()}
-    samples_per_epoch = samples_of_one_pass(datasets.train.sources)
+    samples_per_pass = samples_of_one_pass(datasets.train.sources)
     shares: dict[DatasetName, float] = {
         source.reader.name: source.share for source in datasets.train.sources
     }
@@ -65,12 +65,12 @@ def count_facts(request: FactsRequest) -> Facts:
             name: _at_most(release.num_val, hyperparameters.max_val_samples)
             for name, release in releases.items()
         }
-        samples_per_epoch = min(
+        samples_per_pass = min(
             math.ceil(_num_samples(num, releases[name].span_m, hyperparameters) / shares[name])
             for name, num in num_photos.items()
         )
     return Facts(
-        samples_per_epoch=samples_per_epoch,
+        samples_per_pass=samples_per_pass,
         num_photos={str(name): num for name, num in num_photos.items()},
         shares={str(name): share for name, share in shares.items()},
         num_val={str(name): num for name, num in num_val.items()},

@@ -33,7 +33,7 @@ def test_a_release_counts_in_a_samples_place(three_ml):
     assert facts.shares == {"rid": 0.5, "roofline": 0.25, "airs": 0.25}
     # 0.85 x 512 px of 0.1 m take four of Roofline's crops of 11.2 m side by side: 84 samples are
     # once through it, and a quarter of a step is of it.
-    assert facts.samples_per_epoch == 84 * 4
+    assert facts.samples_per_pass == 84 * 4
     assert facts.num_val == {"rid": 352, "roofline": 170, "airs": 94 * 225}
     # As large as photos of the sample: RID 128 px of 0.099 m, Roofline 112, AIRS one cell a tile.
     assert facts.val_side_px == {"rid": 127, "roofline": 112, "airs": 600}
@@ -41,7 +41,7 @@ def test_a_release_counts_in_a_samples_place(three_ml):
 
 def test_limits_hold_for_a_release(three_ml):
     facts = count_facts(_request(three_ml, ("rid",), max_samples="20", max_val_samples="7"))
-    assert (facts.samples_per_epoch, facts.num_val) == (20, {"rid": 7})
+    assert (facts.samples_per_pass, facts.num_val) == (20, {"rid": 7})
 
 
 def test_folders_are_counted(small_ml, tmp_path):
@@ -49,7 +49,8 @@ def test_folders_are_counted(small_ml, tmp_path):
     facts = count_facts(request)
     hyperparameters = parse_hyperparameters({**request.settings, "batch_size": 1})
     datasets = open_datasets({"rid": small_ml / "input/data/rid"}, hyperparameters, tmp_path)
-    assert facts.samples_per_epoch == datasets.samples_per_epoch == 12
+    assert facts.samples_per_pass == 12
+    assert datasets.samples_per_epoch == hyperparameters.count_epoch_steps(12, 1) == 100
     assert facts.num_val == {"rid": 3}
     assert facts.val_side_px == {"rid": 95}
 
