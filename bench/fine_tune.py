@@ -93,7 +93,8 @@ def _train_villages(folder: Path, settings: Mapping[str, object]) -> Path:
     """The folder of a model of villages, which is trained where it is not there."""
     villages = CACHE / f"villages-{_VILLAGES.num_photos}x{_VILLAGES.size_px}"
     write_own(villages, _VILLAGES)
-    job = TuningJob("villages", 0, ("own", villages), settings)
+    # RID's setting has no effect on villages, but is told apart where their model is scored on RID.
+    job = TuningJob("villages", 0, ("own", villages), {**RID_SETTINGS, **settings})
     job.train(folder / _name(job))
     return folder / _name(job) / "model"
 
