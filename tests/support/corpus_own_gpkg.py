@@ -6,6 +6,7 @@ import sqlite3
 import struct
 from pathlib import Path
 
+import numpy as np
 import shapely
 
 from tests.support.corpus import ANY_FILE, Damage, Variant
@@ -84,7 +85,8 @@ def _ring() -> list[tuple[float, float]]:
 
 def _one_feature() -> list[Variant]:
     ring = _ring()
-    nan = float("nan")
+    with np.errstate(invalid="ignore"):
+        without_number = shapely.Polygon([ring[0], (np.nan, np.nan), *ring[2:]])
     damages: dict[str, Damage] = {
         "no shape": _geometry(None),
         "a shape of random bytes": _geometry(bytes(range(256))),
@@ -94,7 +96,7 @@ def _one_feature() -> list[Variant]:
         "a shape of type 99": _geometry(_HEADER + struct.pack("<BII", 1, 99, 0)),
         "a triangulated surface": _geometry(_HEADER + struct.pack("<BII", 1, 16, 0)),
         "a point": _shape(shapely.Point(ring[0])),
-        "a corner that is no number": _shape(shapely.Polygon([ring[0], (nan, nan), *ring[2:]])),
+        "a corner that is no number": _shape(without_number),
         "a corner far away": _shape(shapely.Polygon([ring[0], (1e300, 1e300), *ring[2:]])),
     }
     place = f"{NAME}: layer planes, feature {_VICTIM}"

@@ -49,6 +49,7 @@ def audit_own(report: AuditReport, scope: AuditScope) -> None:
     report.counts |= {name: len(reader.splits.parts[name]) for name in SPLIT_NAMES}
     report.layout = "; ".join(
         [f"{layer.path.name}, layer {layer.name}" for layer in catalogue.layers]
+        + list(catalogue.contents)
         + [f"azimuths {each.name}, {each.why}" for each in catalogue.conventions]
         + [reader.splits.how]
     )

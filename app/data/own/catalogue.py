@@ -11,6 +11,7 @@ import shapely
 
 from app.base.azimuth import NUM_BINS
 from app.base.errors import DataError, join_problems, printable
+from app.base.tasks import LINE_KINDS as LINE_KIND_NAMES
 from app.data.files.ground import GroundError
 from app.data.files.problems import FileProblem
 from app.data.findings.tools import name_some
@@ -71,6 +72,7 @@ class Catalogue:
         layers: The layers read, for audits.
         outside: Features that no photo shows.
         conventions: What azimuths of each file count from; none where there are none.
+        contents: What each file says of planes and lines, one line each.
         doubts: What is odd about files as a whole, one line each.
     """
 
@@ -80,6 +82,7 @@ class Catalogue:
     layers: tuple[Layer, ...]
     outside: tuple[Outside, ...]
     conventions: tuple[Convention, ...]
+    contents: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 
     @property
@@ -155,6 +158,7 @@ def read_catalogue(files: OwnFiles, settings: LabelSettings) -> Catalogue:
         tuple(layer for source in sources for layer in source.layers),
         tuple(each for source in sources for each in source.outside),
         tuple(conventions),
+        tuple(_describe(source) for source in sources),
         tuple(doubt for doubt in doubts if doubt),
     )
 
@@ -249,6 +253,23 @@ def _settle_convention(source: _Source, settings: LabelSettings) -> Convention |
     evidence = _gather_evidence(source)
     field, where = source.planes.azimuth_field, source.planes.where
     return find_convention(evidence, field, where, settings.convention, settings.north)
+
+
+def _describe(source: _Source) -> str:
+    """How many planes have a direction, and of which kinds lines are."""
+    planes = source.planes
+    is_known = np.isfinite(planes.azimuth_deg) | np.isfinite(source.compass_deg)
+    num_flat = int(planes.is_flat.sum())
+    num_directed = int((is_known & ~planes.is_flat).sum())
+    others = len(is_known) - num_flat - num_directed
+    text = (
+        f"{source.layers[0].path.name}: {num_directed:,} planes with a direction, {num_flat:,} "
+        f"flat, {others:,} some roof"
+    )
+    names = (*LINE_KIND_NAMES, "other")
+    counts = np.bincount(source.lines.kinds, minlength=len(names)).tolist()
+    kinds = [f"{count:,} {name}" for name, count in zip(names, counts, strict=True) if count]
+    return "; ".join([text, *([f"lines: {', '.join(kinds)}"] if kinds else [])])
 
 
 def _why_undirected(source: _Source) -> str:

@@ -28,6 +28,7 @@ def test_a_good_folder_has_no_findings_and_says_what_it_holds(tmp_path, audit):
     assert report.counts == {
         "photos": 6, "planes": 24, "areas": 6, "train": 4, "val": 1, "test": 1, "checked": 6
     }  # fmt: skip
+    assert "roofs.gpkg: 24 planes with a direction, 0 flat, 0 some roof" in report.layout
     assert "azimuths compass, agrees with the outlines of 100% of 24 planes" in report.layout
     assert report.tally.known_shares()["segments"] == 1
 

@@ -203,6 +203,19 @@ def test_heights_of_another_grid_are_laid_on_the_photo(tmp_path):
         dataset[dataset.sample_ids.index("0")]
 
 
+def test_heights_on_the_photo_s_own_grid_are_kept_to_the_number(tmp_path):
+    """A few pixels to the side, and smaller than the photo."""
+    write_village(tmp_path, num_photos=3)
+    with rasterio.open(tmp_path / "photos/0.tif") as photo:
+        crs, transform = photo.crs, photo.transform @ Affine.translation(-7, 12)
+    heights = np.random.default_rng(0).uniform(0, 9, (1, 100, 90)).astype(np.float32)
+    write_raster(tmp_path / "heights/0.tif", heights, crs=crs, transform=transform)
+    dataset = OwnDataset(tmp_path, "all")
+    depth = dataset[dataset.sample_ids.index("0")]["depth"].numpy()
+    assert np.array_equal(depth[12:112, :83], heights[0, :, 7:])
+    assert np.isfinite(depth).sum() == 100 * 83
+
+
 def large_photo(root, side_px=2600, num_roofs=9):
     """One photo of 260 m with roofs along its diagonal."""
     write_photo(root / "photos/big.tif", EAST, NORTH, side_px)
