@@ -8,12 +8,12 @@ from typing import Any
 
 from app.base.dataset_names import DatasetName
 from app.base.errors import CheckpointError, ConfigError, printable
-from app.base.tasks import find_task
+from app.base.tasks import LINE_KINDS, find_task
 from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
 from app.data.reader import Split
 from app.inference.predictor import Predictor
 from app.inference.scoring import Scores, check_scored, score_datasets
-from app.inference.shape_scores import FindRoofs
+from app.inference.shape_scores import FindRoofs, with_taught_lines
 from app.job.paths import check_writable, scratch_folder
 from app.metrics.headlines import headline
 from app.model.class_weights import ClassWeights
@@ -64,6 +64,9 @@ def evaluate_model(
             f"--vectors: the model in {model_dir} has learnt {', '.join(trained)}, expected "
             "segments, which roofs are found in; take a model that was trained on planes"
         )
+    if find_roofs is not None:
+        lines = description["tasks"].get("lines", {})
+        find_roofs = with_taught_lines(find_roofs, lines.get("trained_classes", LINE_KINDS))
     hyperparameters = _choose_settings(model, description, settings)
     compute = choose_compute(hyperparameters)
     predictor = Predictor(model.to(compute.device), trained, compute, hyperparameters.window_px)

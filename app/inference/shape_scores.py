@@ -1,12 +1,12 @@
 """How well roofs as shapes are found from a network's predictions, photo by photo."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, cast
 
 import torch
 
 from app.base.dataset_names import DatasetName
-from app.base.tasks import AzimuthBins, Task, find_task
+from app.base.tasks import IGNORE_INDEX, LINE_KINDS, AzimuthBins, Task, find_task
 from app.base.window import Window
 from app.data.photos import Photo
 from app.inference.evidence_blocks import PhotoEvidence, find_evidence
@@ -33,6 +33,23 @@ class PhotoToSearch(NamedTuple):
 
 
 FindRoofs = Callable[[PhotoToSearch], FoundRoofs]
+
+
+def with_taught_lines(find_roofs: FindRoofs, taught: Collection[str]) -> FindRoofs:
+    """Roofs found without the lines of which a network says something that nobody taught it.
+
+    Args:
+        find_roofs: Finds the roofs.
+        taught: Kinds of lines that the network was trained on.
+    """
+    untaught = [number for number, kind in enumerate(LINE_KINDS) if kind not in taught]
+
+    def find(photo: PhotoToSearch) -> FoundRoofs:
+        if photo.evidence.lines is not None:
+            photo.evidence.lines[untaught] = IGNORE_INDEX
+        return find_roofs(photo)
+
+    return find
 
 
 class ShapeScores:

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import shapely
 
-from app.base.tasks import build_tasks, find_task
+from app.base.tasks import IGNORE_INDEX, build_tasks, find_task
 from app.data.loading import EvalDataset
 from app.data.own.dataset import OwnDataset
 from app.data.transforms import EvalTransform
 from app.inference.predictor import Predictor
 from app.inference.scoring import Scores, score_datasets
+from app.inference.shape_scores import with_taught_lines
 from app.inference.true_roofs import roofs_of_mask
 from app.metrics.roofs import FoundRoofs
 from tests.inference.test_scoring import COMPUTE, TASKS
@@ -84,6 +85,19 @@ def test_workers_hand_shapes_over(village):
     alone = score({"own": dataset_of(village)}, pieces)
     with_workers = score({"own": dataset_of(village)}, pieces, num_workers=1)
     assert with_workers.compute("val") == alone.compute("val")
+
+
+def test_lines_that_nobody_taught_are_no_data(village):
+    seen = []
+
+    def find_roofs(photo):
+        seen.append(photo.evidence.lines)
+        return pieces(photo)
+
+    score({"own": dataset_of(village)}, with_taught_lines(find_roofs, ("eave", "hip")))
+    for lines in seen:
+        assert (lines[[1, 3]] == IGNORE_INDEX).all()
+        assert (lines[[0, 2]] <= 200).all()
 
 
 def test_datasets_are_scored_apart_and_together(village, small_ml):
