@@ -28,7 +28,7 @@ class RoofSettings:
     cut_probability: float = 0.5
     alike_deg: float = 15.0
     simplify_m: float = 0.2
-    straight_m: float = 0.2
+    straight_m: float = 0.45
     snap_m: float = 0.12
     snap_deg: float = 6.0
     merge_m: float = 0.35
