@@ -40,9 +40,10 @@ _MIN_MAIN_SHARE: Final = 0.2
 _MAIN_SPREAD_RAD: Final = math.radians(2.0)
 _QUARTER: Final = math.pi / 2
 _HALF_WAY_SHARE: Final = 0.25
-# Outlines leave their lines by so many times what they do on average; more is a corner.
-_ROUGHNESSES: Final = 5.0
-# A staircase of pixels leaves its line by so much.
+# Ragged outlines leave their lines by so many times what they do on average; more is a corner.
+_RAGGED: Final = 10.0
+# A staircase of pixels leaves its line by so much on average, and at most.
+_STAIRS_PX: Final = 0.4
 _MIN_OFF_PX: Final = 1.3
 
 
@@ -95,9 +96,9 @@ def straighten(
     is_kept = np.zeros(rough.coverage.num_planes + 1, np.bool_)  # the last is outside
     off_m = (_MIN_OFF_PX * pixel_m, max(settings.straight_m, _MIN_OFF_PX * pixel_m))
     runs = _cut_arcs(rough, arcs, is_kept, off_m)
-    most_m = min(_ROUGHNESSES * _roughness_m(runs), settings.ragged_m)
-    if most_m > off_m[1]:
-        off_m = off_m[0], most_m
+    ragged_m = _roughness_m(runs) - _STAIRS_PX * pixel_m
+    if ragged_m > 0:
+        off_m = off_m[0], max(off_m[1], min(off_m[1] + _RAGGED * ragged_m, settings.ragged_m))
         runs = _cut_arcs(rough, arcs, is_kept, off_m)
     for _ in range(_MAX_ATTEMPTS):
         coverage = _place(rough, runs, settings, sum_lines)
