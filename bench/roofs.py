@@ -10,14 +10,18 @@ the repository, and left out where there is none. For speed, a photo of 10000 x 
 
 import math
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import shapely
 
 from app.base.logs import ignore_expected_warnings
+from app.base.tasks import BACKGROUND_CLASS, SOME_ROOF
 from app.data.own.places import grid_north_deg
+from app.roofs.evidence import RoofEvidence
 from app.roofs.find import find_roofs
 from app.roofs.model import Roofs
 from bench.support.environment import describe_machine, load_average
@@ -60,14 +64,22 @@ _NUM_BUILDINGS = 25
 
 def _measure_synthetic() -> dict[str, float]:
     up_deg = grid_north_deg(CRS, (CORNER[0], CORNER[1] - 100, CORNER[0] + 100, CORNER[1]))
-    planes: list[PlaneErrors] = []
+    planes: dict[str, list[PlaneErrors]] = defaultdict(list)
     buildings: list[BuildingErrors] = []
     for seed in range(_NUM_VILLAGES):
         village = draw_village(seed, _NUM_BUILDINGS)
-        roofs = find_roofs(village.evidence())
-        planes.append(compare_planes(roofs.planes, true_planes(village, up_deg)))
-        buildings += compare_buildings(roofs, village)
-    figures = PlaneErrors.all_of(planes).summary()
+        truth = true_planes(village, up_deg)
+        for name, evidence in _less_and_less(village.evidence()).items():
+            roofs = find_roofs(evidence)
+            planes[name].append(compare_planes(roofs.planes, truth))
+            if name == "all":
+                buildings += compare_buildings(roofs, village)
+    summaries = {name: PlaneErrors.all_of(parts).summary() for name, parts in planes.items()}
+    print_table(
+        ["known", *summaries["all"]],
+        [[name, *(f"{value:.2f}" for value in row.values())] for name, row in summaries.items()],
+    )
+    figures = summaries["all"]
     shares = length_shares(buildings)
     print_table(
         ["kind", "buildings", "within 5 %", "error of all"],
@@ -82,6 +94,17 @@ def _measure_synthetic() -> dict[str, float]:
         "lengths_within_percent": 100 * sum(n * s for n, s, _ in shares.values()) / num_pairs,
     }
     return figures
+
+
+def _less_and_less(evidence: RoofEvidence) -> dict[str, RoofEvidence]:
+    """The same photo by all that is known of it, by its classes alone, and without directions."""
+    is_ground = np.asarray(evidence.classes) == BACKGROUND_CLASS
+    roof = np.where(is_ground, BACKGROUND_CLASS, SOME_ROOF).astype(np.uint8)
+    return {
+        "all": evidence,
+        "classes": replace(evidence, lines=None, height_m=None),
+        "roof or not, lines": replace(evidence, classes=roof, height_m=None),
+    }
 
 
 def _measure_invercargill() -> dict[str, float]:

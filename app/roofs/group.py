@@ -11,7 +11,7 @@ from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX
 from app.roofs.blocks import Block
 from app.roofs.coverage import NO_PLANE, Coverage, Edges, trace_pieces
 from app.roofs.directions import Direction, PlaneEvidence, find_directions
-from app.roofs.evidence import RoofEvidence, as_shares, class_table
+from app.roofs.evidence import PROBABILITY_SCALE, RoofEvidence, as_shares, class_table
 from app.roofs.frame import Frame, frame_at
 from app.roofs.pieces import PixelEvidence, find_pieces
 from app.roofs.pitch import Pitch, downhill, find_pitch, find_pitched
@@ -128,7 +128,8 @@ def _cut(evidence: RoofEvidence, block: Block) -> tuple[_Pixels, Frame]:
 def _find_labels(pixels: _Pixels, settings: RoofSettings) -> _Labels:
     line = None
     if pixels.part.lines is not None:
-        line = as_shares(np.asarray(pixels.part.lines)).max(axis=0)
+        kinds = np.asarray(pixels.part.lines)
+        line = as_shares(np.where(kinds > PROBABILITY_SCALE, 0, kinds).max(axis=0))
     votes = pixel_votes(pixels.part, pixels.classes)
     evidence = PixelEvidence(pixels.classes, *votes, line)
     return find_pieces(evidence, settings, pixels.frame.pixel_m)

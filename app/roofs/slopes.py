@@ -3,8 +3,8 @@
 A plane's heights are fitted by iteratively reweighted least squares, with Huber's weights first and
 Tukey's biweight then (Holland and Welsch, Robust regression using iteratively reweighted
 least-squares, 1977), so that chimneys, dormers and a neighbour's pixels do not count. Pixels near
-its edges are left out. Errors of neighbouring pixels are alike, so a square metre counts as one
-measurement and not as a hundred.
+its edges are left out. Errors of neighbouring pixels are alike, so four square metres count as one
+measurement and not as hundreds.
 """
 
 import math
@@ -22,13 +22,13 @@ _Labels = npt.NDArray[np.int32]
 _ERODE_M: Final = 0.3
 _MIN_PIXELS: Final = 12
 _MAX_PIXELS: Final = 600
-_ROUNDS: Final = 7
-_HUBER_ROUNDS: Final = 3
+_ROUNDS: Final = 6
+_HUBER_ROUNDS: Final = 2
 _HUBER: Final = 1.345
 _TUKEY: Final = 4.685
 _MAD_TO_SD: Final = 1.4826
 _MIN_NOISE_M: Final = 0.02
-_INDEPENDENT_M2: Final = 1.0
+_INDEPENDENT_M2: Final = 4.0
 # Of the variances along and across: heights in one row are no plane.
 _MAX_ELONGATION: Final = 1e4
 

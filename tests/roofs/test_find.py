@@ -201,3 +201,21 @@ def test_houses_closer_than_a_hand_are_one_building() -> None:
         other = shapely.transform(roof, lambda xy, step=100 + gap_px: xy + np.array([step, 0]))
         found = find_roofs(evidence_of(classes_of([roof, other], [None, None])))
         assert len(found.buildings) == expected, gap_px
+
+
+def test_groups_that_would_overlap_stay_as_their_pixels_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    planes, azimuths = gable_planes(20.0)
+    classes = classes_of(planes, azimuths)
+    monkeypatch.setattr(
+        "app.roofs.find.find_overlaps", lambda polygons: np.ones(len(polygons), np.bool_)
+    )
+    found = find_roofs(evidence_of(classes))
+    polygons = np.array([plane.polygon for plane in found.planes])
+    assert shapely.coverage_is_valid(polygons)
+    assert shapely.area(polygons).sum() == (classes != GROUND).sum()
+    # Stairs of pixels: every edge runs along a row or a column.
+    for polygon in polygons:
+        step = np.diff(np.array(polygon.exterior.coords), axis=0)
+        assert (np.abs(step).min(axis=1) < 1e-9).all()

@@ -15,6 +15,7 @@ import rasterio
 from rasterio import Affine
 from rasterio.windows import Window
 
+from app.base.logs import ignore_expected_warnings
 from app.resources.process_memory import own_sizes_gib
 from app.roofs.evidence import DIRECTION_SCALE, PROBABILITY_SCALE, RoofEvidence, StoredLayer
 from app.roofs.find import find_roofs
@@ -108,6 +109,7 @@ def _draw_tile(number: int) -> dict[str, npt.NDArray[Any]]:
 
 
 def _find(folder: Path) -> dict[str, float]:
+    ignore_expected_warnings()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     layers = {
         name: StoredLayer(folder / f"{name}.tif", 1 if count == 1 else tuple(range(1, count + 1)))

@@ -142,8 +142,9 @@ def true_building(wings: Sequence[Wing]) -> TrueBuilding:
     for plane, shapes in seen.values():
         # Parts of one plane that overlap or touch are one; hairs that rounding leaves go.
         whole = shapely.union_all(shapes)
-        for step_m in (_HAIR_M, -2 * _HAIR_M, _HAIR_M):
-            whole = whole.buffer(step_m, join_style="mitre")
+        with np.errstate(divide="ignore", invalid="ignore"):  # of GEOS, at the hairs' ends
+            for step_m in (_HAIR_M, -2 * _HAIR_M, _HAIR_M):
+                whole = whole.buffer(step_m, join_style="mitre")
         for polygon in shapely.get_parts(whole):
             if polygon.area >= _MIN_PART_M2:
                 facets.append(TrueFacet(plane, shapely.simplify(polygon, 1e-3)))
