@@ -18,6 +18,8 @@ from app.roofs.evidence import Layer
 # Wider than planes of one building stand apart, and than all corners together move.
 _CELL_M: Final = 0.5
 _CELLS_AT_ONCE: Final = 128
+# Two tiles of a file, whose unpacked blocks GDAL keeps.
+_SQUARE_PX: Final = 1024
 # Around a group, so that its roofs have an outside.
 _MARGIN_PX: Final = 2
 
@@ -46,11 +48,14 @@ class Block(NamedTuple):
             self.cell_px
         )
         padded = np.pad(self.cells, 1 + _MARGIN_PX)
-        return padded[(row + 1 + _MARGIN_PX)[:, None], (column + 1 + _MARGIN_PX)[None]]
+        mask: npt.NDArray[np.bool_] = padded[
+            (row + 1 + _MARGIN_PX)[:, None], (column + 1 + _MARGIN_PX)[None]
+        ]
+        return mask
 
 
 def find_blocks(classes: Layer, is_roof: npt.NDArray[np.bool_], gsd_m: float) -> Iterator[Block]:
-    """The groups of roofs of a photo, from north to south.
+    """The groups of roofs of a photo, square by square, so that files are read in order.
 
     Args:
         classes: (H, W) uint8.
@@ -59,9 +64,10 @@ def find_blocks(classes: Layer, is_roof: npt.NDArray[np.bool_], gsd_m: float) ->
     """
     cell_px = max(1, math.ceil(_CELL_M / gsd_m))
     cells = _find_cells(classes, is_roof, cell_px)
-    num_groups, groups, boxes, _ = cv2.connectedComponentsWithStats(cells, connectivity=8)
+    _, groups, boxes, _ = cv2.connectedComponentsWithStats(cells, connectivity=8)
     height, width = classes.shape
-    for group in range(1, num_groups):
+    squares = boxes[1:, [cv2.CC_STAT_TOP, cv2.CC_STAT_LEFT]] * cell_px // _SQUARE_PX
+    for group in 1 + np.lexsort(squares.T[::-1]):
         x, y, w, h = (int(value) for value in boxes[group][:4])
         yield Block(
             _span(y * cell_px, (y + h) * cell_px, height),

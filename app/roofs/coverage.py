@@ -142,7 +142,10 @@ def trace_pieces(labels: npt.NDArray[np.int32], frame: Frame, simplify_m: float)
 
 def _polygonize(labels: npt.NDArray[np.int32]) -> tuple[_Geometries, _Ints]:
     """The outlines of pieces in columns and rows, with a point wherever three pieces meet."""
-    coordinates, sizes, owners, names = [], [], [], []
+    coordinates: list[_Ints] = []
+    sizes: list[int] = []
+    owners: list[int] = []
+    names: list[int] = []
     for shape, name in features.shapes(labels, mask=labels > 0, connectivity=4):
         for ring in shape["coordinates"]:
             coordinates.append(np.array(ring, np.int64))
@@ -206,7 +209,7 @@ def _outline_moments(
     """
     width, frame = grid
     num_points = len(coverage.points)
-    start, end, owner = _half_edges(coverage.rings, coverage.owners)
+    start, _, owner = _half_edges(coverage.rings, coverage.owners)
     kept = np.unique(owner * num_points + start)
     found_keys, found_moments = [], []
     for ring, plane in zip(raw[0], raw[1].tolist(), strict=True):

@@ -7,7 +7,6 @@ from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 from rasterio import Affine
 from rasterio.windows import Window
 
@@ -18,10 +17,13 @@ from app.base.tasks import (
     SOME_ROOF,
     AzimuthBins,
 )
+from app.data.files.opening import open_source
 
 # Probabilities are stored as whole numbers of half a percent; 255 is no data.
 PROBABILITY_SCALE: Final = 200
 DIRECTION_SCALE: Final = 127
+
+_REMEDY: Final = "predict the photo again"
 
 _Array = npt.NDArray[Any]
 _Floats = npt.NDArray[np.float32]
@@ -49,9 +51,9 @@ class StoredLayer:
             bands: One band, from 1, for (H, W); several for (C, H, W).
 
         Raises:
-            rasterio.errors.RasterioIOError: If it cannot be read.
+            app.data.files.problems.FileProblem: If it is no raster file.
         """
-        self._source = rasterio.open(path)
+        self._source = open_source(path, path.parent, _REMEDY, with_georeference=False)
         self._bands = bands
         size = self._source.height, self._source.width
         self.shape: tuple[int, ...] = size if isinstance(bands, int) else (len(bands), *size)
@@ -93,8 +95,8 @@ class RoofEvidence:
         gsd_m: Metres per pixel on the ground.
         num_bins: Directions that the classes tell apart.
         direction_x: (H, W), how far the probabilities of the directions point right: the mean of
-            their unit vectors, as a fraction in float or 127 times that in int8; None where only
-            the classes are known.
+            their unit vectors, in -1..1, as float, as int8 of 127 times that, or as uint8 of 100
+            times 1 more than that with 255 for no data; None where only the classes are known.
         direction_y: The same, upwards.
         roof_probability: (H, W) uint8, 200 times the probability of any roof, 255 no data; or None.
         lines: (4, H, W) uint8, 200 times the probability of eaves (with rakes), ridges, hips and

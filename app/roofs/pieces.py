@@ -82,9 +82,11 @@ def find_pieces(evidence: PixelEvidence, settings: RoofSettings, pixel_m: float)
     pieces = _join_alike(pieces, gaps, evidence, settings)
     if evidence.line is not None:
         strong = evidence.line >= settings.cut_probability
-        pieces = _cut(pieces, strong, min_px, pixel_m)
-        pieces = _merge_small(equal_components(pieces), min_px)
-    return equal_components(pieces)
+        if (cut := _cut(pieces, strong, min_px, pixel_m)) is not None:
+            pieces = _merge_small(equal_components(cut), min_px)
+    present = np.bincount(pieces.ravel()) > 0
+    present[0] = False
+    return np.where(present, np.cumsum(present), 0).astype(np.int32)[pieces]
 
 
 def equal_components(values: _Labels) -> _Labels:
@@ -271,13 +273,13 @@ def _join_alike(
     return _rename(pieces, target)
 
 
-def _cut(pieces: _Labels, strong: _Mask, min_px: int, pixel_m: float) -> _Labels:
-    """Pieces parted along lines that run through them."""
+def _cut(pieces: _Labels, strong: _Mask, min_px: int, pixel_m: float) -> _Labels | None:
+    """Pieces parted along lines that run through them; None where no line does."""
     inside = strong & inner_pixels(pieces, _INSIDE_M, pixel_m)
     num_inside = np.bincount(pieces[inside])
     crossed = np.flatnonzero(num_inside * pixel_m >= _MIN_CUT_M)
     if not len(crossed):
-        return pieces
+        return None
     gap_px = max(1, round(_LINE_GAP_M / pixel_m / 2))
     barrier = cv2.dilate(strong.view(np.uint8), np.ones((2 * gap_px + 1,) * 2, np.uint8))
     pieces = pieces.copy()

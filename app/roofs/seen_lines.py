@@ -72,11 +72,10 @@ class SeenLines:
             weight: What a metre of line of probability 1 counts.
         """
         samples = self._sample(starts, ends)
-        counts = np.maximum(np.bincount(samples.edge, minlength=len(starts)), 1)
         kinds = [
             np.bincount(samples.edge, kind.max(axis=1), len(starts)) for kind in samples.shares
         ]
-        likeliest = np.argmax(np.stack(kinds) / counts, axis=0)[samples.edge]
+        likeliest = np.argmax(np.stack(kinds), axis=0)[samples.edge]
         share = samples.shares[likeliest, np.arange(len(samples.edge))].astype(np.float64)
         peak = share.max(axis=1)
         # The flanks of the line on the edge, and not what else is near.

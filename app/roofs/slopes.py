@@ -29,6 +29,8 @@ _TUKEY: Final = 4.685
 _MAD_TO_SD: Final = 1.4826
 _MIN_NOISE_M: Final = 0.02
 _INDEPENDENT_M2: Final = 1.0
+# Of the variances along and across: heights in one row are no plane.
+_MAX_ELONGATION: Final = 1e4
 
 
 class Slope(NamedTuple):
@@ -111,15 +113,18 @@ def fit_slopes(
 
 def _fit(points: _Floats, heights: _Floats, area_m2: float) -> Slope | None:
     middle = points.mean(axis=0)
+    if np.linalg.cond(np.cov(points.T)) > _MAX_ELONGATION:
+        return None
     design = np.column_stack((np.ones(len(points)), points - middle))
     weights = np.ones(len(points))
     noise_m = _MIN_NOISE_M
     for number in range(_ROUNDS):
         weighted = design * weights[:, None]
         normal = weighted.T @ design
-        if np.linalg.cond(normal) > 1e9:
+        try:
+            fitted = np.linalg.solve(normal, weighted.T @ heights)
+        except np.linalg.LinAlgError:
             return None
-        fitted = np.linalg.solve(normal, weighted.T @ heights)
         off = np.abs(heights - design @ fitted)
         noise_m = max(_MAD_TO_SD * float(np.median(off)), _MIN_NOISE_M)
         ratio = off / noise_m

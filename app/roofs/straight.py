@@ -141,8 +141,8 @@ def _cut_arcs(
         runs += cut
         kept += [keep] * len(cut)
     start, end, moments, left, right = zip(*runs, strict=True)
-    numbers = [np.array(values, np.int64) for values in (start, end, left, right)]
-    return _Runs(*numbers, np.array(moments), np.array(kept))
+    start, end, left, right = (np.array(v, np.int64) for v in (start, end, left, right))
+    return _Runs(start, end, left, right, np.array(moments), np.array(kept))
 
 
 def _place(

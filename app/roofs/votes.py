@@ -1,13 +1,13 @@
 """Which way the network says that each pixel and each plane runs down."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from app.base.azimuth import class_to_degrees
 from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS
-from app.roofs.evidence import DIRECTION_SCALE, RoofEvidence
+from app.roofs.evidence import DIRECTION_SCALE, PROBABILITY_SCALE, RoofEvidence, as_shares
 
 _Floats = npt.NDArray[np.float64]
 _Labels = npt.NDArray[np.int32]
@@ -69,7 +69,7 @@ def sum_votes(
     plane, class_id = labels.ravel()[inside] - 1, classes.ravel()[inside]
 
     def add(values: npt.NDArray[np.float32] | npt.NDArray[np.bool_]) -> _Floats:
-        return np.bincount(plane, values, num_planes)
+        return np.bincount(plane, values, num_planes).astype(np.float64)
 
     votes = [add(image.ravel()[inside]) for image in pixel_votes(part, classes)]
     flat, pitched = add(class_id == FLAT_CLASS), add(class_id < FLAT_CLASS)
@@ -78,14 +78,16 @@ def sum_votes(
         flat_share = flat / (flat + pitched)
     roof_share = np.ones(num_planes)
     if part.roof_probability is not None:
-        shares = np.minimum(np.asarray(part.roof_probability).ravel()[inside], 200) / 200
-        roof_share = add(shares.astype(np.float32)) / size
+        roof_share = add(as_shares(np.asarray(part.roof_probability).ravel()[inside])) / size
     mean = np.stack(votes, axis=1) / np.maximum(pitched, 1)[:, None]
     has_vectors = part.direction_x is not None
     half_width = np.pi / part.num_bins * (0.5 if has_vectors else 1.0)
     return Votes(mean, flat_share, roof_share, half_width)
 
 
-def _as_fraction(layer: npt.NDArray[np.int8] | npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+def _as_fraction(layer: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    if layer.dtype == np.uint8:
+        steps = np.float32(PROBABILITY_SCALE / 2)
+        return np.where(layer > PROBABILITY_SCALE, np.float32(0), layer / steps - np.float32(1))
     scale = DIRECTION_SCALE if np.issubdtype(layer.dtype, np.integer) else 1
     return np.asarray(layer, np.float32) / np.float32(scale)

@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
-import rasterio
 import shapely
 from pyproj import Geod
 from rasterio import Affine
 
+from app.data.files.problems import FileProblem
 from app.data.own.places import grid_north_deg
 from app.roofs.evidence import RoofEvidence, StoredLayer
 from app.roofs.find import find_roofs
@@ -191,13 +191,13 @@ def test_layers_on_disk_give_the_same_roofs(village: Village, roofs: Roofs, tmp_
         crs=evidence.crs,
     )
     assert find_roofs(stored) == roofs
-    with pytest.raises(rasterio.errors.RasterioIOError):
+    with pytest.raises(FileProblem):
         StoredLayer(tmp_path / "nothing.tif")
 
 
 def test_houses_closer_than_a_hand_are_one_building() -> None:
     roof = shapely.box(50, 50, 150, 150)
     for gap_px, expected in ((2, 1), (6, 2), (40, 2)):
-        other = shapely.transform(roof, lambda xy, step=100 + gap_px: xy + (step, 0))
+        other = shapely.transform(roof, lambda xy, step=100 + gap_px: xy + np.array([step, 0]))
         found = find_roofs(evidence_of(classes_of([roof, other], [None, None])))
         assert len(found.buildings) == expected, gap_px

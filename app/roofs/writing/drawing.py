@@ -31,6 +31,9 @@ _MAX_BAR_SHARE: Final = 0.22
 _MIN_LABELLED_SHARE: Final = 0.11
 # A building smaller than this share of the photo would hide below its own number.
 _MIN_NUMBERED_SHARE: Final = 0.02
+# Lines over the whole photo are as wide as elsewhere where the usual building has this share of it.
+_FULL_STROKE_SHARE: Final = 0.08
+_MIN_STROKE: Final = 0.25
 
 _Points = npt.NDArray[np.float64]
 
@@ -159,12 +162,14 @@ class Drawing:
         photo: Data URI.
         whole: All of the photo.
         north: Where true north is, degrees clockwise from up, as SVG writes it.
+        stroke: Width of lines over all of the photo, of their width elsewhere.
         buildings: In the order of their ids.
     """
 
     photo: str
     whole: Frame
     north: str
+    stroke: str
     buildings: Sequence[BuildingDrawing]
 
 
@@ -188,6 +193,7 @@ def draw(roofs: Roofs, view: PhotoView, describe: Callable[[Plane], str]) -> Dra
         photo=encode_photo(view.image, MAX_PHOTO_SIDE_PX),
         whole=drawer.frame(0.0, 0.0, float(width), float(height)),
         north=f"{find_north_deg(roofs.crs, view):.1f}",
+        stroke=f"{drawer.find_stroke(roofs.buildings):.2f}",
         buildings=[
             drawer.draw(building, planes[building.building_id], lines[building.building_id])
             for building in roofs.buildings
@@ -242,6 +248,15 @@ class _Drawer:
             bar_text=f"{bar_m:g} m",
             text_size=round(_TEXT_SHARE * width, 2),
         )
+
+    def find_stroke(self, buildings: Sequence[Building]) -> float:
+        """Width of lines over all of the photo, of their width elsewhere."""
+        if not buildings:
+            return 1.0
+        corners = shapely.bounds([self._to_px(building.polygon) for building in buildings])
+        sides = (corners[:, 2:] - corners[:, :2]).max(axis=1)
+        share = np.median(sides) / max(self._view.image.shape[:2])
+        return float(np.clip(share / _FULL_STROKE_SHARE, _MIN_STROKE, 1.0))
 
     def draw(
         self, building: Building, planes: Sequence[Plane], lines: Sequence[RoofLine]

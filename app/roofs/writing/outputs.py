@@ -54,25 +54,3 @@ def write_outputs(
     written.append(folder / f"{roofs.photo}_takeoff.html")
     write_page(written[-1], roofs, view, origin)
     return tuple(written)
-
-
-def name_outputs(photo: str, formats: Collection[Format], *, has_crs: bool) -> tuple[str, ...]:
-    """Names of the files that `write_outputs` writes, in its order.
-
-    Args:
-        photo: As Roofs.photo.
-        formats: Of the shapes.
-        has_crs: Whether the photo has a reference system.
-    """
-    shapes = (
-        ("buildings.geojson", "planes.geojson", "lines.geojson")
-        if has_crs
-        else ("roofs_pixels.json",)
-    )
-    ends = (
-        *(("roofs.gpkg",) if "gpkg" in formats else ()),
-        *(shapes if "geojson" in formats else ()),
-        "takeoff.json",
-        "takeoff.html",
-    )
-    return tuple(f"{photo}_{end}" for end in ends)

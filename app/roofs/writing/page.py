@@ -161,8 +161,10 @@ def _cards(sums: Sums) -> list[Card]:
     if not sums.roof_facets:
         return []
     unknown_m2 = sums.unknown_pitch_ground_area_m2
-    rest = f" Without {number(unknown_m2)} m² in plan, of unknown pitch." if unknown_m2 else ""
-    commonest = max(sums.pitch, key=lambda one: one.area_m2, default=None)
+    is_part = sums.area_m2 is not None and unknown_m2
+    rest = f" Without {number(unknown_m2)} m² in plan, of unknown pitch." if is_part else ""
+    pitched = [one for one in sums.pitch if one.rise_per_12] or sums.pitch
+    commonest = max(pitched, key=lambda one: one.area_m2, default=None)
     return [
         Card("Roof area", number(sums.area_m2), "m²", f"On the slope.{rest}"),
         Card("Area in plan", number(sums.ground_area_m2), "m²", "As seen from above."),

@@ -115,10 +115,11 @@ def _find(folder: Path) -> dict[str, float]:
         for name, (count, _) in _LAYERS.items()
     }
     evidence = RoofEvidence(photo="large", gsd_m=_GSD_M, transform=_TRANSFORM, crs=CRS, **layers)
-    start_s = time.perf_counter()
+    start_s, start_cpu_s = time.perf_counter(), time.process_time()
     roofs = find_roofs(evidence)
     return {
         "vectors_s": time.perf_counter() - start_s,
+        "vectors_cpu_s": time.process_time() - start_cpu_s,
         "vectors_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
         "vectors_planes": len(roofs.planes),
         "vectors_buildings": len(roofs.buildings),

@@ -1,5 +1,6 @@
 """Synthetic roofs with the shapes that they have exactly, and what a perfect network would say."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -200,7 +201,7 @@ def _describe(facet: TrueFacet, other: TrueFacet | None, shared: BaseGeometry) -
         if shapely.get_dimensions(part) != 1:
             continue
         points = shapely.get_coordinates(part)
-        for start, end in zip(points[:-1], points[1:], strict=True):
+        for start, end in itertools.pairwise(points):
             length_m = math.dist(start, end)
             if length_m >= _MIN_LINE_M:
                 lines.append(_name(facet, other, (start, end), length_m))

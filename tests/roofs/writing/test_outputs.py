@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.roofs.model import Roofs
-from app.roofs.writing.outputs import FORMATS, Format, name_outputs, write_outputs
+from app.roofs.writing.outputs import FORMATS, Format, write_outputs
 from tests.support.roof_outputs import ORIGIN, make_roofs, make_view
 
 
@@ -29,9 +29,6 @@ def test_files_and_their_names(
     paths = write_outputs(tmp_path, roofs, make_view(crs), ORIGIN, formats)
     assert [path.name for path in paths] == [f"a.b_{name}" for name in names]
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths}
-    assert [path.name for path in paths] == list(
-        name_outputs("a.b", formats, has_crs=crs is not None)
-    )
 
 
 def test_written_again_every_file_is_the_same(tmp_path: Path) -> None:
