@@ -163,18 +163,31 @@ def _turn_to_corner(arc: Arc, points: Sequence[Point]) -> Arc:
     return arc._replace(points=[*ring, ring[0]], moments=arc.moments[first:] + arc.moments[:first])
 
 
+def _add(one: Moments, other: Moments) -> Moments:
+    a, b, c, d, e, f = one
+    u, v, w, x, y, z = other
+    return a + u, b + v, c + w, d + x, e + y, f + z
+
+
 def _join(one: Run, other: Run) -> Run:
-    moments = tuple(a + b for a, b in zip(one.moments, other.moments, strict=True))
-    return Run(one.start, other.end, moments, one.left, one.right)
+    return Run(one.start, other.end, _add(one.moments, other.moments), one.left, one.right)
 
 
 def _cost(
     pair: Sequence[Run], within: Sequence[Sequence[Point]], max_off_m: tuple[float, float]
 ) -> float:
     """How far the corners of two runs are off the line of both, as a share of what they may be."""
-    moments = _join(*pair).moments
+    moments = _add(pair[0].moments, pair[1].moments)
     x, y, dx, dy = fit_line(moments)
-    off_m = max(abs((px - x) * dy - (py - y) * dx) for corners in within for px, py in corners)
+    level = x * dy - y * dx
+    off_m = 0.0
+    for corners in within:  # no generator: this is where most of the time of arcs goes
+        for px, py in corners:
+            off = px * dy - py * dx - level
+            if off > off_m:
+                off_m = off
+            elif -off > off_m:
+                off_m = -off
     return off_m / max(max_off_m[0], min(max_off_m[1], _OFF_PER_LENGTH * moments[0]))
 
 

@@ -47,10 +47,10 @@ _MIN_DIFFERENCE: Final = 0.4
 # Of a roof of 35 degrees.
 _USUAL_STEEPNESS: Final = 0.7
 # What an edge's direction, the heights' and the votes' are worth at best.
-_EDGE_SD_RAD: Final = math.radians(1.2)
+_EDGE_SD_RAD: Final = math.radians(1.8)
 _HEIGHT_SD_RAD: Final = math.radians(1.0)
 _VOTE_SD_RAD: Final = math.radians(5.0)
-_EDGE_ENDS_M: Final = 0.1
+_EDGE_ENDS_M: Final = 0.2
 
 
 class Direction(NamedTuple):

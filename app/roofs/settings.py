@@ -15,6 +15,7 @@ class RoofSettings:
         simplify_m: Of the outlines' first simplification: the side of a square of the area that a
             corner must cut off to stay.
         straight_m: How far an edge may leave the straight line that stands for it.
+        ragged_m: The same at most, where outlines are ragged.
         snap_m: How far an end of an edge may move for the edge to take a main direction.
         snap_deg: And how far it may turn.
         merge_m: Corners so close together are one.
@@ -29,6 +30,7 @@ class RoofSettings:
     alike_deg: float = 15.0
     simplify_m: float = 0.2
     straight_m: float = 0.2
+    ragged_m: float = 0.5
     snap_m: float = 0.12
     snap_deg: float = 6.0
     merge_m: float = 0.35

@@ -3,8 +3,8 @@
 A plane's heights are fitted by iteratively reweighted least squares, with Huber's weights first and
 Tukey's biweight then (Holland and Welsch, Robust regression using iteratively reweighted
 least-squares, 1977), so that chimneys, dormers and a neighbour's pixels do not count. Pixels near
-its edges are left out. Errors of neighbouring pixels are alike, so a square metre counts as one
-measurement and not as a hundred.
+its edges are left out. Errors of neighbouring pixels are alike, so four square metres count as one
+measurement and not as hundreds.
 """
 
 import math
@@ -21,14 +21,14 @@ _Labels = npt.NDArray[np.int32]
 
 _ERODE_M: Final = 0.3
 _MIN_PIXELS: Final = 12
-_MAX_PIXELS: Final = 1000
+_MAX_PIXELS: Final = 600
 _ROUNDS: Final = 7
 _HUBER_ROUNDS: Final = 3
 _HUBER: Final = 1.345
 _TUKEY: Final = 4.685
 _MAD_TO_SD: Final = 1.4826
 _MIN_NOISE_M: Final = 0.02
-_INDEPENDENT_M2: Final = 1.0
+_INDEPENDENT_M2: Final = 4.0
 # Of the variances along and across: heights in one row are no plane.
 _MAX_ELONGATION: Final = 1e4
 
@@ -117,7 +117,7 @@ def _fit(points: _Floats, heights: _Floats, area_m2: float) -> Slope | None:
         return None
     design = np.column_stack((np.ones(len(points)), points - middle))
     weights = np.ones(len(points))
-    noise_m = _MIN_NOISE_M
+    noise_m, half = _MIN_NOISE_M, len(points) // 2
     for number in range(_ROUNDS):
         weighted = design * weights[:, None]
         normal = weighted.T @ design
@@ -126,7 +126,7 @@ def _fit(points: _Floats, heights: _Floats, area_m2: float) -> Slope | None:
         except np.linalg.LinAlgError:
             return None
         off = np.abs(heights - design @ fitted)
-        noise_m = max(_MAD_TO_SD * float(np.median(off)), _MIN_NOISE_M)
+        noise_m = max(_MAD_TO_SD * float(np.partition(off, half)[half]), _MIN_NOISE_M)
         ratio = off / noise_m
         if number < _HUBER_ROUNDS:
             weights = np.minimum(1.0, _HUBER / np.maximum(ratio, 1e-9))

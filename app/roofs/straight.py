@@ -40,7 +40,10 @@ _MIN_MAIN_SHARE: Final = 0.2
 _MAIN_SPREAD_RAD: Final = math.radians(2.0)
 _QUARTER: Final = math.pi / 2
 _HALF_WAY_SHARE: Final = 0.25
-# A staircase of pixels leaves its line by so much.
+# Ragged outlines leave their lines by so many times what they do on average; more is a corner.
+_RAGGED: Final = 10.0
+# A staircase of pixels leaves its line by so much on average, and at most.
+_STAIRS_PX: Final = 0.4
 _MIN_OFF_PX: Final = 1.3
 
 
@@ -91,9 +94,13 @@ def straighten(
     """
     arcs, edges = find_arcs(rough), rough.edges
     is_kept = np.zeros(rough.coverage.num_planes + 1, np.bool_)  # the last is outside
+    off_m = (_MIN_OFF_PX * pixel_m, max(settings.straight_m, _MIN_OFF_PX * pixel_m))
+    runs = _cut_arcs(rough, arcs, is_kept, off_m)
+    ragged_m = _roughness_m(runs) - _STAIRS_PX * pixel_m
+    if ragged_m > 0:
+        off_m = off_m[0], max(off_m[1], min(off_m[1] + _RAGGED * ragged_m, settings.ragged_m))
+        runs = _cut_arcs(rough, arcs, is_kept, off_m)
     for _ in range(_MAX_ATTEMPTS):
-        least_m = _MIN_OFF_PX * pixel_m
-        runs = _cut_arcs(rough, arcs, is_kept, (least_m, max(settings.straight_m, least_m)))
         coverage = _place(rough, runs, settings, sum_lines)
         spoilt = find_spoilt(coverage)
         if not spoilt.any():
@@ -101,7 +108,19 @@ def straighten(
         if (spoilt <= is_kept[:-1]).all():
             spoilt = _with_neighbours(spoilt | is_kept[:-1], edges)
         is_kept[:-1] |= spoilt
+        runs = _cut_arcs(rough, arcs, is_kept, off_m)
     return rough.coverage
+
+
+def _roughness_m(runs: _Runs) -> float:
+    """How far the pixels' outline is off its lines: the root mean square of half of all length."""
+    length = np.maximum(runs.moments[:, 0], 1e-12)
+    x, y, xx, xy, yy = (runs.moments[:, 1:] / length[:, None]).T
+    a, b, c = xx - x * x, xy - x * y, yy - y * y
+    across = (a + c - np.hypot(a - c, 2 * b)) / 2  # the smaller eigenvalue
+    order = np.argsort(across)
+    half = np.searchsorted(np.cumsum(length[order]), length.sum() / 2)
+    return math.sqrt(max(float(across[order][half]), 0.0))
 
 
 def find_spoilt(coverage: Coverage) -> _Mask:
@@ -140,9 +159,10 @@ def _cut_arcs(
         cut = keep_runs(arc) if keep else straight_runs(arc, points, max_off_m)
         runs += cut
         kept += [keep] * len(cut)
-    start, end, moments, left, right = zip(*runs, strict=True)
-    start, end, left, right = (np.array(v, np.int64) for v in (start, end, left, right))
-    return _Runs(start, end, left, right, np.array(moments), np.array(kept))
+    numbers = np.array([(run.start, run.end, run.left, run.right) for run in runs], np.int64)
+    start, end, left, right = numbers.T
+    moments = np.array([run.moments for run in runs])
+    return _Runs(start, end, left, right, moments, np.array(kept))
 
 
 def _place(

@@ -43,8 +43,8 @@ def test_noise_is_told_by_the_standard_deviation() -> None:
     errors, stated = [], []
     for _ in range(30):
         height_m, labels = roof()
-        # Blobs of a metre, as a network's errors are.
-        noise = rng.normal(0, 0.3, (8, 8)).repeat(10, axis=0).repeat(10, axis=1)
+        # Blobs of two metres, as a network's errors are.
+        noise = rng.normal(0, 0.3, (4, 4)).repeat(20, axis=0).repeat(20, axis=1)
         slope = fit_slopes(height_m + noise, labels, FRAME, 1)[0]
         assert slope is not None
         steepness, sd = slope.down(np.pi)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import rasterio
 from rasterio import Affine
 from rasterio.windows import Window
 
-from app.base.units import GIB
+from app.resources.process_memory import own_sizes_gib
 from app.roofs.evidence import DIRECTION_SCALE, PROBABILITY_SCALE, RoofEvidence, StoredLayer
 from app.roofs.find import find_roofs
 from app.synthetic.labels import lines_from, segments_from
@@ -120,7 +119,7 @@ def _find(folder: Path) -> dict[str, float]:
     return {
         "vectors_s": time.perf_counter() - start_s,
         "vectors_cpu_s": time.process_time() - start_cpu_s,
-        "vectors_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
+        "vectors_gib": own_sizes_gib()[0],
         "vectors_planes": len(roofs.planes),
         "vectors_buildings": len(roofs.buildings),
         "vectors_lines": len(roofs.lines),
