@@ -6,8 +6,8 @@
 A model learns on villages in the layout of own roofs. Then the same number of steps on RID's
 training photos starts from it, from its backbone alone, and from random weights, and is scored on
 RID's photos for validation and test. Every job is `app train` with its defaults; steps are as many
-as the seconds hold, by the pace of a short job. Results are kept in local/bench: an interrupted
-comparison resumes.
+as the seconds hold, by the pace of a short job, or by --step-s where others use the machine, too.
+Results are kept in local/bench: an interrupted comparison resumes.
 """
 
 import argparse
@@ -111,8 +111,8 @@ def _digest(start: Path) -> str:
 
 
 def _tune(options: argparse.Namespace, folder: Path, rid: Path) -> Results:
-    step_s = _measure_pace(folder, rid)
-    print(f"a step takes {step_s:.2f} s", flush=True)
+    step_s = options.step_s or _measure_pace(folder, rid)
+    print(f"a step is taken as {step_s:.2f} s", flush=True)
     model_dir = options.village
     if model_dir is None:
         model_dir = _train_villages(folder, _settings(options.village_s, step_s))
@@ -144,6 +144,9 @@ def main() -> None:
     parser.add_argument("--village-s", type=float, default=300, help="default: %(default)s")
     parser.add_argument("--tune-s", type=float, default=90, help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument(
+        "--step-s", type=float, metavar="S", help="seconds of a step, in place of measuring them"
+    )
     parser.add_argument(
         "--village", type=Path, metavar="DIR", help="a model folder, in place of one trained here"
     )

@@ -59,6 +59,9 @@ if [ -n "${own_settings:-}" ]; then
     cp "$own_settings" "$base_dir/input/config/"
 fi
 
+# For the log and model.json, as an image has it.
+revision=$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
+export ROOF_MODEL_REVISION=${ROOF_MODEL_REVISION:-$revision}
 arguments=(--base-dir "$base_dir" ${datasets[@]+"${datasets[@]}"} ${initial_model[@]+"${initial_model[@]}"})
 for setting in ${settings[@]+"${settings[@]}"}; do arguments+=(--set "$setting"); done
 exec "$python" -m app train "${arguments[@]}"
