@@ -3,7 +3,7 @@
     python -m bench.predict [--model DIR] [--only speed|memory|seams] [--json FILE]
 
 Everything is measured from the photo's file to the rasters on disk, networks loaded before. Ours
-writes four rasters with overviews, the loop one of classes, without overlap and without overviews.
+writes four rasters with overviews, the loop one of classes, without blending and without overviews.
 They take turns, so that other work on the machine slows both. Seams need a trained network:
 --model, or the one of `make train`. The first run makes .venv-peers.
 """
@@ -46,7 +46,7 @@ _TARGETS: Final = {
     "seams": (Target("seam_percent", "<=", 0.5),),
 }
 _NUM_THREADS: Final = 2
-_SPEED_PX: Final = 3072
+_VILLAGE_PX: Final = 3072
 _LARGE_PX, _SPARSE_PX, _PLACES_PX = 10_000, 50_000, (0, 17_000, 40_000)
 # What lies nearer to the edge of a cut photo has lost some of what the network sees around it.
 _EDGE_PX: Final = 320
@@ -69,10 +69,10 @@ def _predict(worker: Worker, photo: Path, scratch: Path) -> dict[str, float]:
     return worker.ask(f"{photo}\t{out}")
 
 
-def _measure_speed(model: Path, scratch: Path, num_rounds: int) -> dict[str, float]:
+def _measure_speed(model: Path, scratch: Path, side_px: int, num_rounds: int) -> dict[str, float]:
     folder = scratch / "speed"
     folder.mkdir()
-    photo = write_photo(folder / "village.tif", draw_village(_SPEED_PX), _SPEED_PX)
+    photo = write_photo(folder / "village.tif", draw_village(side_px), side_px)
     python = prepare_peers_python()
     kinds = ("ours", "torchgeo", "torchgeo_same")
     times: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
@@ -89,14 +89,14 @@ def _measure_speed(model: Path, scratch: Path, num_rounds: int) -> dict[str, flo
         for kind, runs in times.items()
     }
     rows = [
-        [kind, f"{median:.1f}", f"{_SPEED_PX**2 / median / 1e6:.2f}",
+        [kind, f"{median:.1f}", f"{side_px**2 / median / 1e6:.2f}",
          f"{max(figures['peak_gib'] for figures in times[kind]):.2f}"]
         for kind, median in medians.items()
     ]  # fmt: skip
     print_table(["loop", "s", "million px/s", "peak GiB"], rows)
     shares = [run["blending_s"] / run["asking_s"] for run in times["ours"]]
     return {
-        "ours_mpx_per_s": _SPEED_PX**2 / medians["ours"] / 1e6,
+        "ours_mpx_per_s": side_px**2 / medians["ours"] / 1e6,
         "ratio_torchgeo": medians["torchgeo"] / medians["ours"],
         "ratio_torchgeo_same": medians["torchgeo_same"] / medians["ours"],
         "blend_overhead_percent": 100 * statistics.median(shares),
@@ -104,7 +104,7 @@ def _measure_speed(model: Path, scratch: Path, num_rounds: int) -> dict[str, flo
 
 
 def _measure_memory(model: Path, scratch: Path) -> dict[str, float]:
-    village = draw_village(_SPEED_PX)
+    village = draw_village(_VILLAGE_PX)
     large = write_photo(scratch / "large.tif", village, _LARGE_PX)
     places = list(zip(_PLACES_PX, reversed(_PLACES_PX), strict=True))
     sparse = write_photo(scratch / "sparse.tif", village, _SPARSE_PX, places)
@@ -123,8 +123,8 @@ def _measure_memory(model: Path, scratch: Path) -> dict[str, float]:
 
 def _measure_seams(model: Path, scratch: Path) -> dict[str, float]:
     """How many roof pixels change their class when the photo begins half a window later."""
-    village = draw_village(_SPEED_PX)
-    whole = write_photo(scratch / "whole.tif", village, _SPEED_PX)
+    village = draw_village(_VILLAGE_PX)
+    whole = write_photo(scratch / "whole.tif", village, _VILLAGE_PX)
     cut = village[:, _SHIFT_PX:, _SHIFT_PX:]
     later = write_photo(scratch / "later.tif", np.ascontiguousarray(cut), cut.shape[1])
     classes = []
@@ -132,7 +132,7 @@ def _measure_seams(model: Path, scratch: Path) -> dict[str, float]:
         for photo, first in ((whole, _SHIFT_PX + _EDGE_PX), (later, _EDGE_PX)):
             out = Path(tempfile.mkdtemp(dir=scratch))
             worker.ask(f"{photo}\t{out}")
-            side = _SPEED_PX - _SHIFT_PX - _EDGE_PX
+            side = _VILLAGE_PX - _SHIFT_PX - _EDGE_PX
             with rasterio.open(out / f"{photo.stem}_segments.tif") as file:
                 classes.append(file.read(1, window=Window(first, first, side, side)))
                 (background,) = (
@@ -159,6 +159,7 @@ def main() -> None:
     parser = build_parser(__doc__)
     parser.add_argument("--model", type=Path, default=ROOT / "local/ml/model", metavar="DIR")
     parser.add_argument("--only", choices=tuple(_TARGETS), action="append")
+    parser.add_argument("--side-px", type=int, default=3072, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     options = parser.parse_args()
     parts = options.only or list(_TARGETS)
@@ -170,7 +171,7 @@ def main() -> None:
         is_trained = (options.model / MODEL_FILE).exists()
         model = options.model if is_trained else _untrained(scratch / "model")
         if "speed" in parts:
-            figures |= _measure_speed(model, scratch, options.rounds)
+            figures |= _measure_speed(model, scratch, options.side_px, options.rounds)
         if "memory" in parts:
             figures |= _measure_memory(model, scratch)
         if "seams" in parts:

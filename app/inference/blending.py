@@ -35,6 +35,7 @@ class Span:
         used_end: One after the last pixel with a weight.
         finished_end: Pixels from used_start to here need no later window.
         weights: (used_end - used_start,) float32; 1 but for the ramps.
+        num_rising: How many of the used pixels, the first of them, are a ramp.
     """
 
     start: int
@@ -42,6 +43,7 @@ class Span:
     used_end: int
     finished_end: int
     weights: Tensor
+    num_rising: int = 0
 
     @property
     def used(self) -> slice:
@@ -52,6 +54,12 @@ class Span:
     def num_finished(self) -> int:
         """How many of the used pixels, the first of them, need no later window."""
         return self.finished_end - self.used_start
+
+    def weigh_ramps(self, values: Tensor) -> None:
+        """Multiply the used pixels, the last axis of values, by their weights, in place."""
+        weights = self.weights.to(values.device)
+        for ramp in (slice(self.num_rising), slice(self.num_finished, None)):
+            values[..., ramp] *= weights[ramp]
 
 
 def spread_windows(length_px: int, window_px: int, ramp_px: int | None = None) -> list[Span]:
@@ -84,7 +92,9 @@ def spread_windows(length_px: int, window_px: int, ramp_px: int | None = None) -
             weights[:ramp_px] = rising
         if not is_last:
             weights[-ramp_px:] = 1 - rising
-        spans.append(Span(start, used_start, used_end, length_px if is_last else ramps[i], weights))
+        finished_end = length_px if is_last else ramps[i]
+        num_rising = 0 if is_first else ramp_px
+        spans.append(Span(start, used_start, used_end, finished_end, weights, num_rising))
     return spans
 
 
@@ -155,9 +165,12 @@ class Blender:
         return window, finished
 
     def _add_task(self, name: TaskName, values: Tensor, row: Span, column: Span) -> Tensor:
-        part = to_averages(name, values[:, row.used, column.used])
-        part = part * row.weights.to(part.device)[:, None]
-        part *= column.weights.to(part.device)
+        values = values[:, row.used, column.used]
+        part = to_averages(name, values)
+        if part is values:
+            part = part.clone()
+        row.weigh_ramps(part.transpose(1, 2))
+        column.weigh_ramps(part)
         if (beside := self._beside.pop(name, None)) is not None:
             part[:, :, : beside.shape[2]] += beside
         done = column.num_finished

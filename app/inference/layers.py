@@ -131,7 +131,7 @@ class LayerMaker:
                     variance = averages[1] - averages[0].square()
                     doubts.append(_to_bytes(variance.clamp(min=0).sqrt(), _SPREAD_M))
             else:
-                values["superstructures"] = averages.argmax(0).byte()[None]
+                values["superstructures"] = averages.max(0).indices.byte()[None]
         if doubts:
             values["uncertainty"] = torch.stack(doubts)
         return {layer.name: self._hide(layer, values[layer.name], block) for layer in self.layers}

@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
@@ -141,7 +142,7 @@ def finish(scratch: TiledRaster, grid: Grid, path: Path, tags: Mapping[str, str]
 
 @contextlib.contextmanager
 def explained_writes(folder: Path) -> Iterator[None]:
-    """Turns errors of writing rasters to a folder into one line.
+    """Turns errors of writing to a folder into one line.
 
     Raises:
         StorageError: In place of such an error.
@@ -150,12 +151,14 @@ def explained_writes(folder: Path) -> Iterator[None]:
         yield
     except StorageError:
         raise
-    except (RasterioError, OSError) as error:
-        reason = first_line(error.__cause__ or error)
+    # GDAL's own errors reach us as they are where a file is closed.
+    except (RasterioError, CPLE_BaseError, OSError) as error:
+        cause = error.__cause__ or error
+        reason = getattr(cause, "strerror", None) or first_line(cause)
         free_gib = read_free_gib(folder)
         free = "" if free_gib is None else f" ({find_lack(folder) or f'{free_gib:.2f} GiB free'})"
         raise StorageError(
-            f"{folder}: a raster cannot be written: {reason}{free}; give it more space or mount it "
+            f"{folder}: a file cannot be written: {reason}{free}; give it more space or mount it "
             "writable, then run the command again: it goes on with the photos that are missing"
         ) from error
 

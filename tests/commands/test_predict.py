@@ -57,7 +57,7 @@ def test_a_stopped_command_ends_well_and_started_again_does_the_rest(tmp_path, m
     assert "Traceback" not in output
     finished = files_of(out)
     assert all(finished[name] == data for name, data in stopped.items() if name != RECORD)
-    assert len(finished) == 4 * 5 + 1
+    assert len(finished) == 4 * 8 + 1
 
 
 def run(*arguments):

@@ -28,8 +28,9 @@ from app.model.devices import Compute, autocast, choose_autocast_dtype
 from bench.support.networks.designs import SMP_FPN
 
 _CPU = torch.device("cpu")
-# Windows of the loop, and how many are computed at once.
-_WINDOW_PX, _BATCH_SIZE = 512, 4
+# Windows of the loop, how many are computed at once, and from one to the next: "slightly smaller"
+# than their size, as the documentation of GridGeoSampler has it.
+_WINDOW_PX, _BATCH_SIZE, _STRIDE_PX = 512, 4, 448
 
 
 class _Clock:
@@ -100,7 +101,7 @@ def _torchgeo(is_tuned: bool) -> Callable[[Path, Path], dict[str, float]]:
     @torch.inference_mode()
     def predict(photo: Path, out: Path) -> dict[str, float]:
         dataset = Photos(str(photo.parent))
-        sampler = GridGeoSampler(dataset, size=_WINDOW_PX, stride=_WINDOW_PX)
+        sampler = GridGeoSampler(dataset, size=_WINDOW_PX, stride=_STRIDE_PX)
         loader = DataLoader(
             dataset, batch_size=_BATCH_SIZE, sampler=sampler, collate_fn=stack_samples
         )
@@ -111,24 +112,16 @@ def _torchgeo(is_tuned: bool) -> Callable[[Path, Path], dict[str, float]]:
         for batch in loader:
             with autocast(_CPU, dtype):
                 found = classes_of(batch["image"])
-            for classes, west, north in zip(found.numpy(), *_corners(batch), strict=True):
-                column, row = (round(value) for value in to_px @ (west, north))
-                rows, columns = (
-                    min(side, length - first)
-                    for side, length, first in zip(classes.shape, shape, (row, column), strict=True)
-                )
-                whole[row : row + rows, column : column + columns] = classes[:rows, :columns]
+            for classes, (x, y, _) in zip(found.numpy(), batch["bounds"], strict=True):
+                column, row = (round(value) for value in to_px @ (x.start, y.stop))
+                top, left = max(0, row), max(0, column)
+                classes = classes[top - row : shape[0] - row, left - column : shape[1] - column]
+                whole[top : top + len(classes), left : left + classes.shape[1]] = classes
         with rasterio.open(out / f"{photo.stem}_classes.tif", "w", **profile) as file:
             file.write(whole, 1, window=Window(0, 0, shape[1], shape[0]))
         return {}
 
     return predict
-
-
-def _corners(batch: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """West and north of each sample."""
-    bounds = torch.as_tensor(batch["bounds"]).reshape(len(batch["image"]), -1)
-    return bounds[:, 0].tolist(), bounds[:, 4].tolist()
 
 
 def _peak_gib() -> float:
