@@ -35,6 +35,12 @@ def class_to_degrees(class_id: npt.ArrayLike, num_bins: int = NUM_BINS) -> npt.N
     return np.asarray(class_id, np.float64) % num_bins * (360.0 / num_bins)
 
 
+def class_vectors(num_bins: int = NUM_BINS) -> npt.NDArray[np.float64]:
+    """(num_bins, 2) unit vectors, east and north, of the centres of all classes."""
+    azimuth_rad = np.radians(class_to_degrees(np.arange(num_bins), num_bins))
+    return np.stack((np.sin(azimuth_rad), np.cos(azimuth_rad)), axis=1)
+
+
 def bins_of_class(class_id: int, num_bins: int) -> tuple[int, ...]:
     """The coarser bins that hold part of a 16-bin class: one, or two where an edge cuts it in half.
 

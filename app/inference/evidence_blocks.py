@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.base.azimuth import class_to_degrees
+from app.base.azimuth import class_vectors
 from app.base.tasks import IGNORE_INDEX, Task
 from app.base.window import Window
 from app.inference.tiles import Block
@@ -118,9 +118,8 @@ def _find_direction(probabilities: Tensor, num_bins: int) -> Tensor:
     """(2, h, w) int8, right and up."""
     if num_bins == 0:
         return probabilities.new_zeros((2, *probabilities.shape[1:]), dtype=torch.int8)
-    centres = torch.deg2rad(torch.from_numpy(class_to_degrees(np.arange(num_bins), num_bins)))
-    vectors = torch.stack([centres.sin(), centres.cos()]).to(probabilities)
-    expected = torch.einsum("dc,chw->dhw", vectors, probabilities[:num_bins])
+    vectors = torch.from_numpy(class_vectors(num_bins)).to(probabilities)
+    expected = torch.einsum("cd,chw->dhw", vectors, probabilities[:num_bins])
     return _pack(expected, DIRECTION_SCALE).char()
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.base.azimuth import class_to_degrees
+from app.base.azimuth import class_vectors
 from app.base.tasks import IGNORE_INDEX, Task, TaskName
 from app.inference.tiles import SeenBlock
 
@@ -148,10 +148,9 @@ class LayerMaker:
         num_bins = segments.azimuth_bins
         if not num_bins:
             return []
-        angles = torch.from_numpy(np.radians(class_to_degrees(np.arange(num_bins), num_bins)))
-        parts = torch.stack((angles.sin(), angles.cos())).to(averages)
+        vectors = torch.from_numpy(class_vectors(num_bins)).to(averages)
         directions = averages[:num_bins]
-        east, north = torch.einsum("kb,bhw->khw", parts, directions)
+        east, north = torch.einsum("bk,bhw->khw", vectors, directions)
         total = directions.sum(0).clamp(min=torch.finfo(torch.float32).tiny)
         agreement = _to_bytes(torch.hypot(east, north) / total, 0.01 * _PERCENT)
         return [

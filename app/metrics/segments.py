@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.base.azimuth import class_to_degrees
+from app.base.azimuth import class_to_degrees, class_vectors
 from app.base.tasks import Task
 from app.base.window import Window
 from app.metrics.confusion import (
@@ -204,9 +204,7 @@ def _expect_directions(logits: Tensor) -> Tensor:
         return logits.new_zeros(0, 2, dtype=torch.float64)
     # A softmax over all classes would scale those of directions alike, which turns no direction.
     probabilities = torch.softmax(logits.float(), dim=1).double()
-    centres_deg = torch.from_numpy(class_to_degrees(np.arange(num_bins), num_bins))
-    centres = torch.deg2rad(centres_deg.to(probabilities))
-    return probabilities @ torch.stack([centres.sin(), centres.cos()], dim=1)
+    return probabilities @ torch.from_numpy(class_vectors(num_bins)).to(probabilities)
 
 
 def _azimuth_errors_deg(directions: Tensor, target_deg: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from app.base.azimuth import class_to_degrees
+from app.base.azimuth import class_vectors
 from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS
 from app.roofs.evidence import DIRECTION_SCALE, PROBABILITY_SCALE, RoofEvidence, as_shares
 
@@ -47,10 +47,9 @@ def pixel_votes(
             for layer in (part.direction_x, part.direction_y)
         )
         return x, y
-    angle = np.radians(class_to_degrees(np.arange(part.num_bins), part.num_bins))
     table = np.zeros((2, 256), np.float32)
     if part.num_bins > 1:
-        table[:, : part.num_bins] = np.sin(angle), np.cos(angle)
+        table[:, : part.num_bins] = class_vectors(part.num_bins).T
     return table[0][classes], table[1][classes]
 
 

@@ -34,7 +34,6 @@ SMALL = {
     "batch_size": "4",
     "crop_size_px": "96",
     "num_workers": "0",
-    "checkpoint_every_steps": "1",
     "max_val_samples": "3",
     "precision": "fp32",
 }
@@ -87,7 +86,7 @@ def run(base_dir, *arguments):
 
 
 def kill_after_a_checkpoint(base_dir):
-    process = start(base_dir)
+    process = start(base_dir, "--set", "checkpoint_every_steps=1")
     deadline = time.monotonic() + 240
     while not list((base_dir / "checkpoints").glob("step-*.pt")):
         assert process.poll() is None, f"ended before its time:\n{process.communicate()[0]}"
