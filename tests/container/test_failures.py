@@ -125,9 +125,9 @@ def test_a_disk_too_small_is_found_before_training(run: Run, tmp_path, folder, s
 
 
 def test_a_disk_that_fills_up_ends_the_job_and_leaves_its_checkpoints(image, tmp_path):
-    # 300 MB each, three at a time while the oldest is replaced.
+    # 400 MB each, three at a time while the oldest is replaced, and 100 MB of best weights to each.
     job = write_job(tmp_path, TINY | {"epochs": "10000", "checkpoint_every_steps": "1"})
-    options = [*job, "--tmpfs", "/opt/ml/checkpoints:size=1400m"]
+    options = [*job, "--tmpfs", "/opt/ml/checkpoints:size=1700m"]
     with running(image, "train", options=options) as container:
         container.wait_for_line("metric epoch=1 ")
         docker("exec", container.name, "bash", "-c", "cat /dev/zero >/opt/ml/checkpoints/other")
