@@ -118,7 +118,7 @@ def _write_config(config_dir: Path, channels: Sequence[str]) -> None:
     """Write the files that SageMaker writes; one that is there already is left unchanged."""
     contents: dict[str, dict[str, object]] = {
         # Texts, as SageMaker writes them. Enough to show that the sample teaches, in minutes.
-        "hyperparameters.json": {"epochs": "5", "batch_size": "4"},
+        "hyperparameters.json": {"epochs": "5", "steps_per_epoch": "60", "batch_size": "4"},
         _CHANNELS_FILE: dict.fromkeys(channels, _CHANNEL),
         "resourceconfig.json": {
             "current_host": "algo-1",
