@@ -14,3 +14,16 @@ METRES_PER_UNIT: Final[Mapping[HeightUnit, float]] = {
     "centimetres": 0.01,
     "millimetres": 0.001,
 }
+
+# What azimuths in a file may count from: 0 is what the name says; clockwise, or counter-clockwise.
+AzimuthConvention = Literal[
+    "compass",
+    "south0",
+    "east0",
+    "west0",
+    "compass_ccw",
+    "south0_ccw",
+    "east0_ccw",
+    "west0_ccw",
+]
+AzimuthNorth = Literal["true", "grid"]

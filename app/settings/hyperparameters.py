@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.base.units import HeightUnit
+from app.base.units import AzimuthConvention, AzimuthNorth, HeightUnit
 from app.settings.checks import check_batch_size, read_dataset_names, read_dataset_weights
 from app.settings.fields import changes_weights, setting
 from app.settings.presets import PRESETS
@@ -102,22 +102,12 @@ class Hyperparameters(BaseModel):
     upside down or heights in another unit. The findings are logged and stand in metrics.json either
     way."""
 
-    own_azimuth: Literal[
-        "auto",
-        "compass",
-        "south0",
-        "east0",
-        "west0",
-        "compass_ccw",
-        "south0_ccw",
-        "east0_ccw",
-        "west0_ccw",
-    ] = setting("auto", "Data")
+    own_azimuth: Literal["auto", AzimuthConvention] = setting("auto", "Data")
     """What azimuths of own roofs count from: "compass" is 0 = north, 90 = east, "south0" is 0 =
     south, 90 = west, which uphill directions are, too; _ccw counts the other way round. "auto"
     takes the one that outlines agree with, and stops with the rates where none does."""
 
-    own_north: Literal["auto", "true", "grid"] = setting("auto", "Data")
+    own_north: Literal["auto", AzimuthNorth] = setting("auto", "Data")
     """Whether azimuths of own roofs count from true north or from the grid of their file's
     reference system, which may be degrees apart. "auto" takes the one nearer to the outlines."""
 

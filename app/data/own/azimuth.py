@@ -7,31 +7,20 @@ not, downhill or uphill (which is 0 = south again), from true north or from the 
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from app.base.errors import DataError
+from app.base.units import AzimuthConvention, AzimuthNorth
 from app.data.own.fields import find_field
 from app.data.own.layout import TITLE
 
 _Floats = npt.NDArray[np.float64]
 
-ConventionName = Literal[
-    "compass",
-    "south0",
-    "east0",
-    "west0",
-    "compass_ccw",
-    "south0_ccw",
-    "east0_ccw",
-    "west0_ccw",
-]
-North = Literal["true", "grid"]
-
 # Compass azimuth = sign * azimuth + degrees. In the order of preference.
-_CONVENTIONS: Final[Mapping[ConventionName, tuple[int, int]]] = {
+_CONVENTIONS: Final[Mapping[AzimuthConvention, tuple[int, int]]] = {
     "compass": (1, 0),
     "south0": (1, 180),
     "east0": (1, 90),
@@ -64,8 +53,8 @@ class Convention(NamedTuple):
         doubt: Why it may be wrong; empty where nothing speaks against it.
     """
 
-    name: ConventionName
-    north: North
+    name: AzimuthConvention
+    north: AzimuthNorth
     why: str
     doubt: str = ""
 
@@ -96,13 +85,13 @@ class Evidence:
     grid_north_deg: _Floats
 
     @functools.cached_property
-    def rates(self) -> dict[ConventionName, float]:
+    def rates(self) -> dict[AzimuthConvention, float]:
         """Share of the planes on which each convention agrees with the outlines."""
         return {
             name: float((np.abs(self.off_deg(name)) <= _AGREES_DEG).mean()) for name in _CONVENTIONS
         }
 
-    def off_deg(self, name: ConventionName) -> _Floats:
+    def off_deg(self, name: AzimuthConvention) -> _Floats:
         """(N,) by how much a convention's directions differ from the outlines'."""
         compass = Convention(name, "true", "").to_true(self.stored_deg, self.grid_north_deg)
         return turn_between(compass, self.facing_deg)
@@ -123,7 +112,7 @@ def find_convention(
     Raises:
         DataError: If it is to be found and none agrees with the outlines; shows the rates.
     """
-    known: ConventionName | None = next((each for each in _CONVENTIONS if each == name), None)
+    known: AzimuthConvention | None = next((each for each in _CONVENTIONS if each == name), None)
     doubt = ""
     if known is not None:
         why, doubt = f"by own_azimuth={name}", _doubt(evidence, where, known)
@@ -143,9 +132,9 @@ def turn_between(first: _Floats, second: _Floats) -> _Floats:
     return np.asarray((first - second + 180) % 360 - 180, np.float64)
 
 
-def _choose(evidence: Evidence, where: str) -> ConventionName:
+def _choose(evidence: Evidence, where: str) -> AzimuthConvention:
     num_planes = len(evidence.stored_deg)
-    names = ", ".join(get_args(ConventionName))
+    names = ", ".join(get_args(AzimuthConvention))
     remedy = f"set own_azimuth to one of {names} (docs/datasets.md)"
     if num_planes < _MIN_PLANES:
         raise DataError(
@@ -166,7 +155,7 @@ def _choose(evidence: Evidence, where: str) -> ConventionName:
     return best
 
 
-def _doubt(evidence: Evidence, where: str, name: ConventionName) -> str:
+def _doubt(evidence: Evidence, where: str, name: AzimuthConvention) -> str:
     """What outlines say against a convention that the user has set; empty if nothing."""
     num_planes = len(evidence.stored_deg)
     if num_planes < _MIN_PLANES:
@@ -181,13 +170,13 @@ def _doubt(evidence: Evidence, where: str, name: ConventionName) -> str:
     )
 
 
-def _say_the_same(evidence: Evidence, first: ConventionName, second: ConventionName) -> bool:
+def _say_the_same(evidence: Evidence, first: AzimuthConvention, second: AzimuthConvention) -> bool:
     """Whether two conventions differ on no plane by more than a bin."""
     between = turn_between(evidence.off_deg(first), evidence.off_deg(second))
     return bool((np.abs(between) <= _AGREES_DEG).all())
 
 
-def _find_north(evidence: Evidence, name: ConventionName) -> North:
+def _find_north(evidence: Evidence, name: AzimuthConvention) -> AzimuthNorth:
     """The north by which azimuths lie evenly around the outlines' directions."""
     off = evidence.off_deg(name)
     near = np.abs(off) <= _AGREES_DEG
@@ -198,5 +187,5 @@ def _find_north(evidence: Evidence, name: ConventionName) -> North:
     return "grid" if abs(from_grid) < abs(from_true) else "true"
 
 
-def _sorted(rates: Mapping[ConventionName, float]) -> Sequence[tuple[ConventionName, float]]:
+def _sorted(rates: Mapping[AzimuthConvention, float]) -> Sequence[tuple[AzimuthConvention, float]]:
     return sorted(rates.items(), key=lambda item: -item[1])
