@@ -45,7 +45,9 @@ def main_azimuth_degrees(planes: Sequence[Plane]) -> float | None:
     if not azimuths:
         return None
     angle, area = np.array(azimuths), np.array(areas)
-    near = np.cos(angle[:, None] - angle[None]) >= math.cos(math.radians(_SAME_SIDE_DEG)) - 1e-9
-    side = near[np.argmax(near @ area)]
+    least_cos = math.cos(math.radians(_SAME_SIDE_DEG)) - 1e-9
+    # One by one: all pairs of a photo's planes would not fit beside its rasters.
+    areas_near = [area[np.cos(angle - one) >= least_cos].sum() for one in angle]
+    side = np.cos(angle - angle[np.argmax(areas_near)]) >= least_cos
     mean = math.atan2((area * np.sin(angle))[side].sum(), (area * np.cos(angle))[side].sum())
     return math.degrees(mean) % 360.0

@@ -1,7 +1,9 @@
 """Roofs as people use them: planes, lines and buildings of one photo."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import shapely
 
@@ -67,6 +69,17 @@ class RoofLine:
     building_id: int
     confidence: float
     kind_confidence: float
+
+
+Part = TypeVar("Part", Plane, RoofLine)
+
+
+def by_building(parts: Iterable[Part]) -> defaultdict[int, list[Part]]:
+    """Planes or lines by the id of their building, in their order; none where it has none."""
+    found: defaultdict[int, list[Part]] = defaultdict(list)
+    for part in parts:
+        found[part.building_id].append(part)
+    return found
 
 
 @dataclass(frozen=True)

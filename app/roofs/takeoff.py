@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.roofs.buildings import main_azimuth_degrees
-from app.roofs.model import LineKind, Plane, RoofLine, Roofs
+from app.roofs.model import LineKind, Plane, RoofLine, Roofs, by_building
 
 _RUN: Final = 12
 
@@ -108,12 +108,7 @@ class TakeOff:
 
 def take_off(roofs: Roofs) -> TakeOff:
     """The sums of a photo's roofs."""
-    planes: dict[int, list[Plane]] = defaultdict(list)
-    lines: dict[int, list[RoofLine]] = defaultdict(list)
-    for plane in roofs.planes:
-        planes[plane.building_id].append(plane)
-    for line in roofs.lines:
-        lines[line.building_id].append(line)
+    planes, lines = by_building(roofs.planes), by_building(roofs.lines)
     buildings = tuple(
         BuildingSums(number, _add_up(planes[number], lines[number]))
         for number in (building.building_id for building in roofs.buildings)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +14,7 @@ from rasterio import Affine
 from app.data.files.ground import find_system
 from app.report.legend import css
 from app.report.pictures import encode_photo
-from app.roofs.model import Building, LineKind, Plane, RoofLine, Roofs
+from app.roofs.model import Building, LineKind, Plane, RoofLine, Roofs, by_building
 from app.roofs.writing.colours import direction_colours, name_direction
 from app.roofs.writing.lengths import find_pitched, is_on_slope
 
@@ -182,12 +181,7 @@ def draw(roofs: Roofs, view: PhotoView, describe: Callable[[Plane], str]) -> Dra
         describe: A plane in a few words.
     """
     height, width = view.image.shape[:2]
-    planes: defaultdict[int, list[Plane]] = defaultdict(list)
-    lines: defaultdict[int, list[RoofLine]] = defaultdict(list)
-    for plane in roofs.planes:
-        planes[plane.building_id].append(plane)
-    for line in roofs.lines:
-        lines[line.building_id].append(line)
+    planes, lines = by_building(roofs.planes), by_building(roofs.lines)
     drawer = _Drawer(view, describe, find_pitched(roofs.planes))
     return Drawing(
         photo=encode_photo(view.image, MAX_PHOTO_SIDE_PX),

@@ -1,12 +1,11 @@
 """Lengths of lines by kind, and how much of them is on the slope and not only in plan."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from app.roofs.model import LineKind, Plane, RoofLine, Roofs
+from app.roofs.model import LineKind, Plane, RoofLine, Roofs, by_building
 
 LINE_KINDS: Final[tuple[LineKind, ...]] = get_args(LineKind)
 # They are level, so that their length in plan is that on the slope.
@@ -46,9 +45,7 @@ def add_lengths(lines: Sequence[RoofLine], pitched: frozenset[int]) -> Lengths:
 
 def add_lengths_of_buildings(roofs: Roofs) -> dict[int, Lengths]:
     """The lengths of each building, by its id."""
-    lines: defaultdict[int, list[RoofLine]] = defaultdict(list)
-    for line in roofs.lines:
-        lines[line.building_id].append(line)
+    lines = by_building(roofs.lines)
     pitched = find_pitched(roofs.planes)
     return {
         building.building_id: add_lengths(lines[building.building_id], pitched)
