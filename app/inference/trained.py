@@ -1,6 +1,5 @@
 """A trained network on the device that computes, and what its rasters say of it."""
 
-import hashlib
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from app.inference.fused import fuse_norms
 from app.inference.layers import LayerMaker
 from app.inference.poses import NumPoses, PosesPredictor
 from app.model.devices import Compute
-from app.model.export import MODEL_FILE, load_exported_model, trained_tasks
+from app.model.export import digest_weights, load_exported_model, trained_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +76,7 @@ def load_network(folder: Path, num_poses: NumPoses, compute: Compute) -> Trained
     for task in trained:
         _warn_of_untaught(task, taught[task.name])
     maker = LayerMaker(trained, taught.get("lines", ()), num_poses)
-    with (folder / MODEL_FILE).open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = digest_weights(folder)
     version = str(description.get("versions", {}).get("roof-model", "unknown"))
     return TrainedNetwork(predictor, maker, float(gsd_m), sha256, version, description)
 

@@ -1,5 +1,6 @@
 """The trained model as files that anyone can read: safetensors and JSON."""
 
+import hashlib
 import json
 import platform
 from collections.abc import Collection, Mapping, Sequence
@@ -59,6 +60,12 @@ def export_model(directory: Path, model: HybridRoofModel, description: Mapping[s
     text = json.dumps({"format_version": _MODEL_FORMAT, **description}, indent=2) + "\n"
     with replacing(directory / DESCRIPTION_FILE) as file:
         file.write(text.encode())
+
+
+def digest_weights(folder: Path) -> str:
+    """SHA-256 of the weights in a model folder, by which a model is known."""
+    with (folder / MODEL_FILE).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_exported_model(directory: Path) -> tuple[HybridRoofModel, dict[str, Any]]:

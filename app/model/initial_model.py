@@ -8,7 +8,6 @@ whose logarithm is no linear map of features. It begins as the tangent of that l
 classes are as frequent as their priors say; `app.model.fitting` then fits it on features.
 """
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from app.base.errors import CheckpointError, RoofError, join_problems
 from app.base.tasks import Task, TaskName
 from app.model.archive import opened_model
 from app.model.class_shares import Shares, share_classes
-from app.model.export import MODEL_FILE, load_exported_model
+from app.model.export import digest_weights, load_exported_model
 from app.model.network import DECODER_CHANNELS, HybridRoofModel, build_classifier, class_priors
 
 # Parts of a network; its heads have the names of their tasks.
@@ -100,8 +99,7 @@ def read_initial_model(path: Path, scratch_dir: Path) -> InitialModel:
                 model, description = load_exported_model(folder)
             except CheckpointError as error:  # names the folder that an archive was unpacked to
                 raise CheckpointError(str(error).replace(str(folder), str(path))) from error
-            with (folder / MODEL_FILE).open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = digest_weights(folder)
     except CheckpointError as error:
         raise CheckpointError(f"initial_model: {error}") from error
     except RoofError:
