@@ -21,6 +21,7 @@ from app.base.errors import (
     join_problems,
     printable,
 )
+from app.data.files.names import PHOTO_ENDINGS
 from app.data.files.problems import FileProblem
 from app.inference.photo_rasters import (
     GridChoice,
@@ -37,7 +38,6 @@ from app.inference.unlike import Likeness
 
 logger = logging.getLogger(__name__)
 
-_PHOTO_ENDS: Final = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 # On the same mount as the outputs, so that these can be moved.
 _SCRATCH: Final = ".unfinished"
 
@@ -82,7 +82,7 @@ def find_photos(paths: Sequence[Path], out: Path) -> dict[str, Path]:
         if path.is_dir():
             files = [file for file in sorted(path.iterdir()) if _is_photo(file)]
             if not files:
-                problems.append(f"{path}: got a folder without photos ({', '.join(_PHOTO_ENDS)})")
+                problems.append(f"{path}: got a folder without photos ({', '.join(PHOTO_ENDINGS)})")
             if path.resolve() == out.resolve():
                 problems.append(f"{path}: got the folder of the outputs; give --out another one")
         for file in files:
@@ -230,7 +230,7 @@ class _Run:
 
 
 def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in _PHOTO_ENDS and not path.name.startswith(".")
+    return path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith(".")
 
 
 @contextlib.contextmanager

@@ -9,8 +9,12 @@ Source: Unicode Standard Annex 15, normalization form C.
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PureWindowsPath
+from typing import Final
 
 from app.base.errors import printable
+
+# Of files that photos may be, and of names in lists of photos.
+PHOTO_ENDINGS: Final = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 
 
 def without_ending(file_name: str, endings: Sequence[str]) -> str | None:

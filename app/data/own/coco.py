@@ -21,12 +21,12 @@ import shapely
 
 from app.base.azimuth import BIN_NAMES, NUM_BINS
 from app.base.errors import first_line, join_problems, printable
-from app.data.files.names import listed_name
+from app.data.files.names import PHOTO_ENDINGS, listed_name
 from app.data.files.problems import FileProblem
 from app.data.own.export_names import match_photos
 from app.data.own.fields import AZIMUTH_FIELDS, FLAT_FIELDS, find_field, read_flags
 from app.data.own.layers import Layer, Stored, check_layer
-from app.data.own.layout import PHOTO_ENDINGS, LayerName
+from app.data.own.layout import LayerName
 from app.data.own.masks import mask_to_polygons
 
 _REMEDY: Final = "export it again as COCO 1.0, with polygons"

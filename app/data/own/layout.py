@@ -7,13 +7,12 @@ from typing import Final, Literal, NamedTuple
 from app.base.dataset_names import DATASET_TITLES
 from app.base.errors import DataError, join_problems, printable
 from app.data.files.listing import Listings
-from app.data.files.names import index_by_name, without_ending
+from app.data.files.names import PHOTO_ENDINGS, index_by_name, without_ending
 from app.data.files.problems import FileProblem, check_inside
 from app.data.findings.tools import name_some
 
 TITLE: Final = DATASET_TITLES["own"]
 PHOTO_REMEDY: Final = "export the photo again"
-PHOTO_ENDINGS: Final = (".tif", ".tiff", ".jpg", ".jpeg", ".png")
 HEIGHT_ENDINGS: Final = (".tif", ".tiff")
 # Rasters that are left unread.
 _OTHER_ENDINGS: Final = frozenset(

@@ -14,10 +14,10 @@ import shapely
 from app.base.errors import DataError, join_problems, printable
 from app.data.files.ground import GroundError
 from app.data.files.listing import read_list
-from app.data.files.names import listed_name
+from app.data.files.names import PHOTO_ENDINGS, listed_name
 from app.data.own.catalogue import PhotoRoofs
 from app.data.own.clusters import find_clusters
-from app.data.own.layout import PHOTO_ENDINGS, TITLE, OwnFiles
+from app.data.own.layout import TITLE, OwnFiles
 from app.data.own.places import PhotoPlace, move
 
 SplitName = Literal["train", "val", "test"]

@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 
 from app.base.errors import DataError, join_problems, printable
 from app.data.files.listing import Listings, read_list, shorten
-from app.data.files.names import index_by_name, listed_name, without_ending
+from app.data.files.names import PHOTO_ENDINGS, index_by_name, listed_name, without_ending
 from app.data.sample import BadFile
 
 ListName = Literal["train", "val", "test"]
@@ -24,8 +24,6 @@ _SUPERSTRUCTURES_DIRS: Final = {
     "masks_superstructures_reviewed": (".png",),
     "masks_superstructures": (".png",),
 }
-# A list may name a photo, a mask, or a photo as it was before it was converted.
-_LISTED_ENDINGS: Final = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _LIST_DIR: Final = "filenames_train_val_test_split"
 _KEEP_NAMES: Final = "keep the folder names of the release"
 
@@ -179,7 +177,8 @@ def _read_ids(
 
 def _listed_id(line: str) -> str:
     """The sample that a line of a list means."""
-    return _normalise_id(listed_name(line, _LISTED_ENDINGS))
+    # A list may name a photo, a mask, or a photo as it was before it was converted.
+    return _normalise_id(listed_name(line, PHOTO_ENDINGS))
 
 
 def _find_id(file_name: str, endings: Sequence[str]) -> str | None:
