@@ -78,7 +78,7 @@ def _measure_pace(folder: Path, rid: Path) -> float:
     path = folder / "pace.json"
     if not path.exists():
         settings = {**RID_SETTINGS, "epochs": 1, "steps_per_epoch": _PACE_STEPS, "keep": "last"}
-        metrics = TuningJob("pace", 0, ("rid", rid), settings).train(folder / "pace")
+        metrics = TuningJob("pace", 0, {"rid": rid}, settings).train(folder / "pace")
         path.write_text(json.dumps({"step_s": metrics["step_time"]["step_s"]}) + "\n")
     step_s: float = json.loads(path.read_text())["step_s"]
     return step_s
@@ -94,7 +94,7 @@ def _train_villages(folder: Path, settings: Mapping[str, object]) -> Path:
     villages = CACHE / f"villages-{_VILLAGES.num_photos}x{_VILLAGES.size_px}"
     write_own(villages, _VILLAGES)
     # RID's setting has no effect on villages, but is told apart where their model is scored on RID.
-    job = TuningJob("villages", 0, ("own", villages), {**RID_SETTINGS, **settings})
+    job = TuningJob("villages", 0, {"own": villages}, {**RID_SETTINGS, **settings})
     job.train(folder / _name(job))
     return folder / _name(job) / "model"
 
@@ -127,7 +127,7 @@ def _tune(options: argparse.Namespace, folder: Path, rid: Path) -> Results:
     # Seed by seed, so that a change of the machine's pace affects all starts.
     for seed in range(options.seeds):
         for label, start in starts.items():
-            job = TuningJob(label, seed, ("rid", rid), settings, start)
+            job = TuningJob(label, seed, {"rid": rid}, settings, start)
             result = run_job(job, rid, folder / f"{_name(job)}.json")
             results.setdefault(label, []).append(result)
             print(f"{label}, seed {seed}: {result['scores']['roof_iou']:.3f}", flush=True)

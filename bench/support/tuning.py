@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from app.base.children import stopping_with_parent
+from app.base.dataset_names import DatasetName
 from bench.support.environment import ROOT, describe_machine
 
 SPLITS: Final = ("val", "test")
@@ -29,23 +30,23 @@ class TuningJob:
     Attributes:
         label: Names it in tables and files.
         seed: Its hyperparameter `seed`.
-        dataset: Name and folder of what it trains on.
+        data: Folders of what it trains on, by dataset.
         settings: Its other hyperparameters.
         start: What it starts from, as a hyperparameter and a path.
     """
 
     label: str
     seed: int
-    dataset: tuple[str, Path]
+    data: Mapping[DatasetName, Path]
     settings: Mapping[str, object]
     start: Mapping[str, Path] = field(default_factory=dict)
 
     def train(self, base_dir: Path) -> dict[str, Any]:
         """Train in a folder, or resume there; returns its metrics.json."""
-        name, folder = self.dataset
-        words = ["train", "--base-dir", str(base_dir), f"--{name}", str(folder)]
+        words = ["train", "--base-dir", str(base_dir)]
+        words += [f"--{name}={folder}" for name, folder in self.data.items()]
         settings = {"seed": self.seed, **self.settings, **self.start}
-        _run_app([*words, *(f"--set={key}={value}" for key, value in settings.items())])
+        run_app([*words, *(f"--set={key}={value}" for key, value in settings.items())])
         metrics: dict[str, Any] = json.loads((base_dir / _METRICS).read_text())
         return metrics
 
@@ -57,7 +58,7 @@ def score_on_rid(model_dir: Path, rid: Path, scratch_dir: Path) -> dict[str, flo
         out = scratch_dir / f"scores-{split}.json"
         words = ["evaluate", "--model", str(model_dir), "--rid", str(rid), "--split", split]
         settings = [f"--set={key}={value}" for key, value in RID_SETTINGS.items()]
-        _run_app([*words, "--out", str(out), *settings])
+        run_app([*words, "--out", str(out), *settings])
         matrix = json.loads(out.read_text())["confusion_matrix"][f"{split}/segments"]
         counts.append(np.array(matrix["counts"], np.int64))
     scores = {
@@ -108,7 +109,8 @@ def _read_start(base_dir: Path) -> float | None:
     return score
 
 
-def _run_app(arguments: Sequence[str]) -> None:
+def run_app(arguments: Sequence[str]) -> None:
+    """Run a command of `app`; the benchmark ends where it fails."""
     command = [sys.executable, "-m", "app", *arguments]
     done = subprocess.run(command, cwd=ROOT, check=False, preexec_fn=stopping_with_parent())
     if done.returncode:

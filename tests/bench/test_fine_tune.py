@@ -40,7 +40,7 @@ def test_a_job_is_known_by_its_settings_and_what_it_starts_from(tmp_path):
         path.write_text(path.name)
 
     def name(epochs=1, **start):
-        return _name(TuningJob("label", 3, ("rid", tmp_path), {"epochs": epochs}, start))
+        return _name(TuningJob("label", 3, {"rid": tmp_path}, {"epochs": epochs}, start))
 
     names = {name(), name(2), *(name(backbone_weights=path) for path in weights)}
     assert len(names) == 4
