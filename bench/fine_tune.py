@@ -26,6 +26,7 @@ from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.learning.runs import (
     CACHE,
     KEPT_HELP,
+    Spread,
     describe_machines,
     read_runs,
     results_folder,
@@ -68,9 +69,11 @@ def _print_scores(results: Results) -> None:
     for label, runs in results.items():
         spreads = [spread_of(runs, score) for score in _SCORES]
         cells = ["-" if spread is None else spread.cell(3) for spread in spreads]
+        chosen = [run["score"] for run in runs if "score" in run]
+        cells.append(Spread(chosen).cell(3) if chosen else "-")
         steps = " or ".join(sorted({str(run["steps"]) for run in runs}))
         rows.append([label, str(len(runs)), steps, f"{runs[0]['train_s']:.0f}", *cells])
-    print_table(["start", "seeds", "steps", "seconds", *_SCORES], rows)
+    print_table(["start", "seeds", "steps", "seconds", *_SCORES, "val_score"], rows)
 
 
 def _measure_pace(folder: Path, rid: Path) -> float:
