@@ -10,6 +10,7 @@ from app.base.errors import DataError
 from app.data.datasets import DATASET_PARTS, open_reader
 from app.data.findings.report import AuditReport
 from app.data.findings.scope import AuditScope
+from app.data.findings.tools import split_remedy
 from app.data.label_looks import check_looks
 from app.data.plausibility.look import look_at_labels
 from app.data.quarantine import Quarantine
@@ -33,8 +34,7 @@ def audit_dataset(name: DatasetName, root: Path, scope: AuditScope) -> AuditRepo
         DATASET_PARTS[name].audit(report, scope)
         reader = _open_as_training_does(report, scope.hyperparameters, scope.scratch_dir)
     except DataError as error:
-        what, _, remedy = str(error).rpartition("; ")
-        report.add("error", "cannot be used", root, what, remedy)
+        report.add("error", "cannot be used", root, *split_remedy(str(error)))
         report.unusable = str(error)
     else:
         # Its errors are among the findings already.

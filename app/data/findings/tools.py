@@ -34,6 +34,15 @@ def name_some(names: Sequence[str]) -> str:
     return f"{shown} and {num_hidden} more" if num_hidden > 0 else shown
 
 
+def split_remedy(text: str) -> tuple[str, str]:
+    """What is wrong and what to do about it, of a line that says both of one problem.
+
+    A line that joins several problems, or names no remedy, stays whole: its last part is none.
+    """
+    parts = text.split("; ")
+    return (parts[0], parts[1]) if len(parts) == 2 else (text, "")
+
+
 def natural_order(name: str) -> list[tuple[int, int, str]]:
     """Sort key by which 2.tif stands before 10.tif."""
     parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
