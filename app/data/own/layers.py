@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from app.base.errors import DataError, first_line, join_problems, printable
 from app.data.files.problems import FileProblem, check_inside
+from app.data.own.databases import LOG_ENDS, put_away
 from app.data.own.layout import LAYER_NAMES, TITLE, LayerName, OwnFiles
 from app.data.sample import BadFeature
 
@@ -36,14 +38,14 @@ _DRIVERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 # What GDAL opens beside a file: of its name without ending, or of all of it.
 _BESIDE: Final[Mapping[str, tuple[str, ...]]] = {
-    ".gpkg": ("-journal", "-wal", "-shm"),
+    ".gpkg": (*LOG_ENDS, "-shm"),
     ".shp": (".dbf", ".shx", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".ind", ".idm"),
 }
 # In any unit.
 _BEYOND_THE_EARTH: Final = 1e10
 _MAX_REASON_CHARS: Final = 200
 _MAX_LAYERS: Final = 10
-_READ_REMEDY: Final = "export it again as GeoPackage"
+_READ_REMEDY: Final = "export it again as a GeoPackage of polygons and lines"
 _REPAIR: Final = "repair the feature (QGIS: Fix geometries), or remove it"
 
 logger = logging.getLogger(__name__)
@@ -138,8 +140,10 @@ def read_layers(files: OwnFiles) -> dict[LayerName, Layer]:
                 f"`ogr2ogr -a_srs EPSG:CODE {name}.gpkg {found.path.name}`"
             )
     if files.vectors and "planes" not in stored and not problems:
-        paths = join_problems([str(path) for path in files.vectors])
-        problems.append(f"no layer of planes in {paths}; call the layer of roof planes planes")
+        held = [f"{path} (layers {_list_names(path)})" for path in files.vectors]
+        problems.append(
+            f"no layer of planes in {', '.join(held)}; call the layer of roof planes planes"
+        )
     if problems:
         raise DataError(f"{TITLE}: {join_problems(problems)}")
     return {name: check_layer(found, name) for name, found in stored.items()}
@@ -156,23 +160,49 @@ def _read_file(path: Path, root: Path, names: Sequence[LayerName]) -> dict[Layer
 
     _check_name(path)
     _check_parts(path, root)
-    with _problems_of(path):
+    with put_away(path) as source, _problems_of(path, source):
         # Tables without shapes, such as QGIS's layer_styles, are no layers.
-        listed = pyogrio.list_layers(path)
+        listed = pyogrio.list_layers(source)
         there = [str(name) for name, kind in listed if kind is not None]
-        by_name = {layer.lower(): layer for layer in there}
-        if len(there) == 1 and len(names) == 1:
-            return {names[0]: _read_stored(path, there[0])}
-        is_named = path.suffix.lower() == ".gpkg" and by_name.keys() & set(LAYER_NAMES)
-        if len(there) == 1 and not is_named:
-            return _split(_read_stored(path, there[0]))
-        found = {name: _read_stored(path, by_name[name]) for name in names if name in by_name}
+        # A layer whatever its name, where there is no choice.
+        is_named = path.suffix.lower() == ".gpkg" and not {*LAYER_NAMES}.isdisjoint(
+            layer.lower() for layer in there
+        )
+        if len(there) == 1 and (len(names) == 1 or not is_named):
+            stored = _read_stored(source, there[0], path)
+            return {names[0]: stored} if len(names) == 1 else _split(stored)
+        chosen = _find_layers(there, names)
+        found = {name: _read_stored(source, layer, path) for name, layer in chosen.items()}
     if not found:
         if not len(listed):
             raise FileProblem(path, "no layers", "a whole file", _READ_REMEDY)
-        shown = [name if name in there else f"{name} (without shapes)" for name, _ in listed]
-        got = f"the layers {printable(', '.join(shown[:_MAX_LAYERS]))}"
-        raise FileProblem(path, got, "one called planes", "rename it")
+        got = f"the layers {_name_layers(listed)}"
+        raise FileProblem(path, got, f"one called {names[0]}", "rename it")
+    return found
+
+
+def _list_names(path: Path) -> str:
+    """Names of the layers of a file that could be read, for messages."""
+    import pyogrio
+
+    with put_away(path) as source, _problems_of(path, source):
+        return _name_layers(pyogrio.list_layers(source))
+
+
+def _name_layers(listed: npt.NDArray[np.object_]) -> str:
+    """Names of layers as pyogrio lists them, for messages."""
+    shown = [name if kind is not None else f"{name} (without shapes)" for name, kind in listed]
+    return printable(", ".join(shown[:_MAX_LAYERS]))
+
+
+def _find_layers(there: Sequence[str], names: Sequence[LayerName]) -> dict[LayerName, str]:
+    """The layers that are called so, or the only ones with such a word, as roof_planes has it."""
+    found: dict[LayerName, str] = {}
+    for name in names:
+        exact = [layer for layer in there if layer.lower() == name]
+        alike = [layer for layer in there if name in re.split(r"[^a-z]+", layer.lower())]
+        if exact or len(alike) == 1:
+            found[name] = (exact or alike)[0]
     return found
 
 
@@ -203,15 +233,20 @@ def _check_parts(path: Path, root: Path) -> None:
 
 
 @contextlib.contextmanager
-def _problems_of(path: Path) -> Iterator[None]:
-    """Turns errors of reading shapes into a FileProblem, and doubts of GDAL into log lines."""
+def _problems_of(path: Path, source: Path) -> Iterator[None]:
+    """Turns errors of reading shapes into a FileProblem, and doubts of GDAL into log lines.
+
+    Args:
+        path: The file.
+        source: What is read in its place.
+    """
     with warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always")
         try:
             yield
         # RuntimeError: what all errors of pyogrio are. MemoryError: a lying header.
         except (RuntimeError, ValueError, OSError, MemoryError) as error:
-            reason = first_line(error)[:_MAX_REASON_CHARS]
+            reason = first_line(error).replace(str(source), path.name)[:_MAX_REASON_CHARS]
             got = f"a file of shapes that cannot be read ({reason})"
             raise FileProblem(path, got, "a whole file", _READ_REMEDY) from error
     texts = dict.fromkeys(str(doubt.message)[:_MAX_REASON_CHARS] for doubt in doubts)
@@ -219,15 +254,24 @@ def _problems_of(path: Path) -> Iterator[None]:
         logger.warning("%s: %s", path, printable(join_problems(list(texts))))
 
 
-def _read_stored(path: Path, layer: str) -> Stored:
+def _read_stored(source: Path, layer: str, path: Path) -> Stored:
+    """A layer as it is stored.
+
+    Args:
+        source: What to read.
+        layer: Its layer.
+        path: The file that this stands for.
+    """
     import pyogrio
 
-    info = pyogrio.read_info(path, layer=layer, force_feature_count=True)
+    info = pyogrio.read_info(source, layer=layer, force_feature_count=True)
     # GDAL goes by content: an SQLite database may have views of other files.
     if info["driver"] not in _DRIVERS[path.suffix.lower()]:
         got, expected = f"a file of the format {info['driver']}", path.suffix.lower()[1:]
         raise FileProblem(path, got, f"one of the format {expected}", _READ_REMEDY)
-    meta, fids, wkb, columns = pyogrio.raw.read(path, layer=layer, return_fids=True, force_2d=True)
+    meta, fids, wkb, columns = pyogrio.raw.read(
+        source, layer=layer, return_fids=True, force_2d=True
+    )
     # GDAL takes a file that ends between two features for a whole one.
     if len(fids) != info["features"]:
         got = f"{len(fids)} of the {info['features']} features that layer {layer} should have"

@@ -17,7 +17,10 @@ def explain_nowhere(layer: Layer, places: Sequence[PhotoPlace]) -> str:
     """One line: what, where, got, expected, how to fix."""
     where = f"{layer.path}: layer {layer.name}: no plane lies on any of {len(places)} photos"
     if not len(layer.geometries):
-        return f"{where}: none of its {layer.num_features} features can be used; export it again"
+        why = f", such as {layer.bad[0].fid}: {layer.bad[0].got}" if layer.bad else ""
+        return (
+            f"{where}: none of its {layer.num_features} features can be used{why}; export it again"
+        )
     swapped = shapely.transform(layer.geometries, lambda points: points[:, ::-1])
     if _meet(swapped, layer.crs, places):
         return (
