@@ -35,6 +35,8 @@ _NUM_ASKED: Final = 300
 _ROOF_GAP_M: Final = 0.3
 _LINE_REACH_M: Final = 0.5
 _STAIRS_PX: Final = 1.0
+# Features, and photos, mostly fail alike; metrics.json and the audit have all of them.
+_MAX_DESCRIBED: Final = 3
 
 _Geometries = npt.NDArray[np.object_]
 _Floats = npt.NDArray[np.float64]
@@ -134,8 +136,10 @@ def read_catalogue(files: OwnFiles, settings: LabelSettings) -> Catalogue:
     usual_crs = layers["planes"].crs if layers else None
     places, bad_photos = find_places(files.photos, files.root, usual_crs, by_pixels)
     if not places:
-        reasons = join_problems([bad.reason for bad in bad_photos])
-        raise DataError(f"{TITLE}: none of {len(bad_photos)} photos can be used: {reasons}")
+        reasons = [bad.reason.removeprefix(f"{TITLE}: ") for bad in bad_photos[:_MAX_DESCRIBED]]
+        raise DataError(
+            f"{TITLE}: none of {len(bad_photos)} photos can be used, such as: {'; '.join(reasons)}"
+        )
     sources = []
     if layers:
         sources.append(_lay_vectors(layers, [p for p in places if p.name not in by_pixels]))
@@ -148,7 +152,8 @@ def read_catalogue(files: OwnFiles, settings: LabelSettings) -> Catalogue:
         convention = _settle_convention(source, settings)
         photos += [_label(spot, source, convention, settings) for spot in source.spots]
         conventions += [convention] if convention is not None else []
-        doubts += [*source.doubts, _why_undirected(source), convention.doubt if convention else ""]
+        doubts += [*source.doubts, *source.planes.doubts, _why_undirected(source)]
+        doubts += [convention.doubt if convention else ""]
     order = {place.name: number for number, place in enumerate(places)}
     photos.sort(key=lambda photo: order[photo.place.name])
     return Catalogue(
@@ -252,7 +257,17 @@ def _settle_convention(source: _Source, settings: LabelSettings) -> Convention |
         return None
     evidence = _gather_evidence(source)
     field, where = source.planes.azimuth_field, source.planes.where
-    return find_convention(evidence, field, where, settings.convention, settings.north)
+    try:
+        return find_convention(evidence, field, where, settings.convention, settings.north)
+    except DataError as error:
+        bad = source.planes.bad
+        if not bad:
+            raise
+        others = str(error).removeprefix(f"{TITLE}: ")
+        raise DataError(
+            f"{TITLE}: {len(bad)} planes have an azimuth that is none ({bad[0].reason}), and of "
+            f"the others: {others}"
+        ) from error
 
 
 def _describe(source: _Source) -> str:
@@ -358,4 +373,7 @@ def describe_bad(features: Sequence[BadFeature]) -> str:
     """Features that are not drawn, by layer, for the log."""
     counts = Counter(feature.layer for feature in features)
     found = ", ".join(f"{count} of layer {layer}" for layer, count in counts.items())
-    return f"{found}: {join_problems([feature.reason for feature in features])}"
+    more = len(features) - _MAX_DESCRIBED
+    reasons = [feature.reason for feature in features[:_MAX_DESCRIBED]]
+    hidden = [f"and {more} more, which check-data --own lists"] if more > 0 else []
+    return f"{found}: {'; '.join([*reasons, *hidden])}"

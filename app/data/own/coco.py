@@ -23,18 +23,20 @@ from app.base.azimuth import BIN_NAMES, NUM_BINS
 from app.base.errors import first_line, join_problems, printable
 from app.data.files.names import PHOTO_ENDINGS, listed_name
 from app.data.files.problems import FileProblem
-from app.data.own.export_names import match_photos
-from app.data.own.fields import AZIMUTH_FIELDS, FLAT_FIELDS, find_field, read_flags
+from app.data.own.export_names import match_photos, without_address
+from app.data.own.fields import (
+    FLAT_FIELDS,
+    POINT_WORDS,
+    find_azimuth_field,
+    find_field,
+    read_flags,
+)
 from app.data.own.layers import Layer, Stored, check_layer
 from app.data.own.layout import LayerName
 from app.data.own.masks import mask_to_polygons
 
 _REMEDY: Final = "export it again as COCO 1.0, with polygons"
 _FEATURE_REMEDY: Final = "draw it again as a polygon, or remove it"
-_WORDS: Final = {
-    "north": "N", "northeast": "NE", "east": "E", "southeast": "SE",
-    "south": "S", "southwest": "SW", "west": "W", "northwest": "NW",
-}  # fmt: skip
 _ROOF_WORDS: Final = frozenset({"roof", "roofs", "plane", "planes", "facet", "segment"})
 _AREA_WORDS: Final = frozenset({"area", "areas"})
 _EXPECTED: Final = "a direction (N, NNE .. NNW), flat, roof or area"
@@ -140,7 +142,8 @@ def _read_document(path: Path) -> dict[str, Any]:
             isinstance(row, dict) and needed <= row.keys() for row in rows
         ):
             expected = f"COCO's list of {name}, each with {' and '.join(sorted(needed))}"
-            raise FileProblem(path, "a JSON file of another kind", expected, _REMEDY)
+            remedy = f"move it away, or {_REMEDY}"
+            raise FileProblem(path, "a JSON file of another kind", expected, remedy)
     return dict(document)
 
 
@@ -154,7 +157,8 @@ def _key(identifier: object) -> str:
 def _read_names(path: Path, images: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The names of photos, by id."""
     names = {
-        _key(image["id"]): listed_name(str(image["file_name"]), PHOTO_ENDINGS) for image in images
+        _key(image["id"]): listed_name(without_address(str(image["file_name"])), PHOTO_ENDINGS)
+        for image in images
     }
     twice = [printable(name) for name, count in Counter(names.values()).items() if count > 1]
     if twice or len(names) < len(images):
@@ -192,7 +196,8 @@ def _read_category(name: str) -> str:
         if word.upper() in BIN_NAMES:
             return word.upper()
     words = {word.lower() for word in re.split(r"[^A-Za-z]+", name)}
-    found = next((_WORDS[each] for each in sorted(_WORDS, key=len)[::-1] if each in joined), "")
+    longest = sorted(POINT_WORDS, key=len, reverse=True)
+    found = next((POINT_WORDS[word] for word in longest if word in joined), "")
     if found or "flat" in words:
         return found or "flat"
     if words & _AREA_WORDS:
@@ -218,9 +223,12 @@ def _read_annotation(
     meaning = meanings[_key(annotation.get("category_id"))]
     attributes = annotation.get("attributes")
     attributes = attributes if isinstance(attributes, dict) else {}
-    azimuth_field = find_field(list(attributes), AZIMUTH_FIELDS)
+    azimuth_field = find_azimuth_field(list(attributes))
     flat_field = find_field(list(attributes), FLAT_FIELDS)
-    is_flat = flat_field is not None and bool(read_flags(_objects([attributes[flat_field]]))[0])
+    is_flat = False
+    if flat_field is not None:
+        flags, _ = read_flags(_objects([attributes[flat_field]]))
+        is_flat = bool(flags[0])
     image = images.get(_key(annotation["image_id"]))
     shape, trouble = None, "an image_id that is of no image"
     if image is not None:

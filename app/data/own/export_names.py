@@ -2,17 +2,32 @@
 
 Label Studio puts eight letters before a name (1a2b3c4d-photo.jpg). Roboflow writes the ending into
 the name and a checksum behind it (photo_jpg.rf.0123abcd.jpg), and gives several copies where it
-changed the photo.
+changed the photo. Where photos were read from a server, the name is an address, in which letters
+may be percent signs with codes. Behind its question mark is a signature, or, with the server of
+Label Studio (/data/local-files/?d=photos/photo.jpg), the whole path.
 """
 
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
 
+_ADDRESS: Final = re.compile(r"^([a-z][a-z0-9+.-]+://|/data/(local-files|upload)/)", re.IGNORECASE)
 _UPLOAD: Final = re.compile(r"^[0-9a-f]{8}-(?=.)")
 _CHECKSUM: Final = re.compile(r"\.rf\.[0-9A-Za-z]+$")
 _WRITTEN_ENDING: Final = re.compile(r"_(jpe?g|png|tiff?|webp|bmp|heic)$", re.IGNORECASE)
+
+
+def without_address(name: str) -> str:
+    """The path of a file that an export names by an address; any other name unchanged."""
+    if not _ADDRESS.match(name):
+        return name
+    try:
+        address = urlsplit(name)
+        return parse_qs(address.query).get("d", [unquote(address.path)])[0]
+    except ValueError:  # of brackets that are none of an address
+        return name
 
 
 def match_photos(names: Sequence[str], photos: Collection[str]) -> dict[str, str]:

@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from app.base.errors import DataError, printable
 from app.data.own.fields import (
-    AZIMUTH_FIELDS,
     FLAT_FIELDS,
     KIND_FIELDS,
     KINDS_SHOWN,
@@ -15,6 +14,7 @@ from app.data.own.fields import (
     PITCH_FIELDS,
     RAKES,
     UNCLEAR,
+    find_azimuth_field,
     find_field,
     find_flat,
     read_degrees,
@@ -33,6 +33,7 @@ _MAX_AZIMUTH_DEG: Final = 360.0
 _MAX_AZIMUTH_RADIANS: Final = 6.2832
 _MAX_PITCH_RADIANS: Final = 1.5708
 _MIN_FOR_RADIANS: Final = 20
+_AZIMUTHS_SHOWN: Final = "degrees from -360 to 360, or N, NNE .. NNW"
 
 
 class Planes(NamedTuple):
@@ -45,6 +46,7 @@ class Planes(NamedTuple):
         is_flat: (N,).
         bad: Planes whose azimuth is none: they become some roof.
         where: File, layer and field, for messages.
+        doubts: What is odd about its other fields, one line each.
     """
 
     azimuth_field: str
@@ -53,6 +55,7 @@ class Planes(NamedTuple):
     is_flat: _Flags
     bad: tuple[BadFeature, ...]
     where: str
+    doubts: tuple[str, ...] = ()
 
     @property
     def has_azimuth(self) -> bool:
@@ -83,34 +86,76 @@ def read_planes(layer: Layer) -> Planes:
         DataError: If azimuths or pitches are in radians.
     """
     num_planes = len(layer.geometries)
-    field = find_field(list(layer.fields), AZIMUTH_FIELDS)
+    field = find_azimuth_field(list(layer.fields))
     azimuth_deg, is_wrong = np.full(num_planes, np.nan), np.zeros(num_planes, np.bool_)
     if field is not None:
         azimuth_deg, is_wrong = read_degrees(layer.fields[field])
         is_wrong |= np.abs(np.nan_to_num(azimuth_deg)) > _MAX_AZIMUTH_DEG
     azimuth_deg = np.where(is_wrong, np.nan, azimuth_deg)
-    where = printable(f"{layer.path}: layer {layer.name}, field {field}")
+    where = _where(layer, field)
     _check_degrees(azimuth_deg, f"{where}: azimuths", _MAX_AZIMUTH_RADIANS)
-    pitch_field, pitch_deg = find_field(list(layer.fields), PITCH_FIELDS), None
-    if pitch_field is not None:
-        pitch_deg, _ = read_degrees(layer.fields[pitch_field])
-        # A town without a steep roof has no azimuths either.
-        is_steep = np.isfinite(azimuth_deg) & (pitch_deg != 0)
-        what = printable(f"{layer.path}: layer {layer.name}, field {pitch_field}: pitches")
-        _check_degrees(pitch_deg[is_steep], what, _MAX_PITCH_RADIANS)
-    flat_field = find_field(list(layer.fields), FLAT_FIELDS)
-    flags = None if flat_field is None else read_flags(layer.fields[flat_field])
-    azimuth_deg, is_flat = find_flat(azimuth_deg, pitch_deg, flags)
+    pitch_deg, doubts = _read_pitches(layer, azimuth_deg)
+    flags, flag_doubts = _read_flat(layer)
+    directed_deg, is_flat = find_flat(azimuth_deg, pitch_deg, flags)
+    doubts += flag_doubts
+    if len(np.unique(azimuth_deg[np.isfinite(azimuth_deg)])) > 1 and is_flat.all():
+        doubts.append(
+            f"{layer.path}: layer {layer.name}: every plane is flat by a pitch of 0 to 3 degrees "
+            "or by its flag, although azimuths differ; empty these fields where nobody knows"
+        )
     bad = []
     for i in np.flatnonzero(is_wrong):
         value = _show(layer.fields[field or ""][i])
-        got = f"azimuth {value}, expected degrees from -360 to 360: the plane is taken as some roof"
-        bad.append(_bad(layer, int(i), got, f"correct the field {field}"))
+        got = f"azimuth {value}, expected {_AZIMUTHS_SHOWN}: the plane is taken as some roof"
+        remedy = f"correct the field {field}, or empty it where nobody knows"
+        bad.append(_bad(layer, int(i), got, remedy))
     if pitch_deg is None:
         pitch_deg = np.full(num_planes, np.nan)
     is_tilt = (pitch_deg >= 0) & (pitch_deg < 90)
     pitch_deg = np.where(is_tilt, pitch_deg, np.nan)
-    return Planes(field or "", azimuth_deg, pitch_deg, is_flat, tuple(bad), where)
+    shown = tuple(map(printable, doubts))
+    return Planes(field or "", directed_deg, pitch_deg, is_flat, tuple(bad), where, shown)
+
+
+def _read_pitches(layer: Layer, azimuth_deg: _Floats) -> tuple[_Floats | None, list[str]]:
+    """(N,) pitches as stored, None without a field; and what is odd about them.
+
+    Raises:
+        DataError: If they are in radians.
+    """
+    field = find_field(list(layer.fields), PITCH_FIELDS)
+    if field is None:
+        return None, []
+    pitch_deg, is_wrong = read_degrees(layer.fields[field])
+    # A town without a steep roof has no azimuths either.
+    is_steep = np.isfinite(azimuth_deg) & (pitch_deg != 0)
+    _check_degrees(pitch_deg[is_steep], f"{_where(layer, field)}: pitches", _MAX_PITCH_RADIANS)
+    return pitch_deg, _describe_odd(layer, field, is_wrong, "no degrees", "write degrees")
+
+
+def _read_flat(layer: Layer) -> tuple[_Flags | None, list[str]]:
+    """(N,) whether a plane is said to be flat, None without a field; and what is odd about it."""
+    field = find_field(list(layer.fields), FLAT_FIELDS)
+    if field is None:
+        return None, []
+    flags, is_unknown = read_flags(layer.fields[field])
+    what = "neither true nor false"
+    return flags, _describe_odd(layer, field, is_unknown, what, "write true or false")
+
+
+def _describe_odd(layer: Layer, field: str, is_odd: _Flags, what: str, remedy: str) -> list[str]:
+    """A line on values of a field that mean nothing; none if all do."""
+    if not is_odd.any():
+        return []
+    value = _show(layer.fields[field][np.flatnonzero(is_odd)[0]])
+    return [
+        f"{_where(layer, field)}: {is_odd.sum()} of {len(is_odd)} values are {what}, such as "
+        f"{value}, and are not used; {remedy}"
+    ]
+
+
+def _where(layer: Layer, field: str | None) -> str:
+    return printable(f"{layer.path}: layer {layer.name}, field {field}")
 
 
 def _check_degrees(angles: _Floats, what: str, most_radians: float) -> None:
