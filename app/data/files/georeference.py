@@ -128,7 +128,8 @@ def _locate(transform: Affine, crs: str | None, width: int, height: int) -> Geor
     column_m, row_m = math.hypot(*column), math.hypot(*row)
     if not 0 < max(column_m, row_m) <= _MAX_ASPECT * min(column_m, row_m):
         got = f"a georeference of {column_m:.6g} x {row_m:.6g} m per pixel"
-        raise _ImpossibleError(got, "pixels as wide as high, to a tenth")
+        cure = "`gdalwarp -r cubic -t_srs EPSG:CODE {name} square.tif`, CODE of a system in metres"
+        raise _ImpossibleError(got, "pixels as wide as high, to a tenth", cure)
     _check_turn(transform, axes)
     turn = _turn(column, row)
     upright = transform

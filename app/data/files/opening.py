@@ -139,14 +139,28 @@ def texts_beside(path: Path, root: Path, remedy: str) -> tuple[str | None, str |
         FileProblem: If one is there and cannot be read.
     """
     names = {name.lower(): name for name in _names_beside(path)}
-    ending = path.suffix[1:].lower()
-    world_ends = (f"{ending[:1]}{ending[-1:]}w", f"{ending}w", "wld")
-    world = [f"{path.stem}.{end}".lower() for end in world_ends]
+    world = [name.lower() for name in world_names(path)]
     texts: list[str | None] = []
     for candidates in ([f"{path.name}{_TEXT_END}".lower()], world):
         found = [path.with_name(names[name]) for name in candidates if name in names]
         texts.append(_read_text(found[0], root, remedy) if found else None)
     return texts[0], texts[1]
+
+
+def world_names(path: Path) -> list[str]:
+    """What a world file of a raster may be called, in any case."""
+    ending = path.suffix[1:].lower()
+    return [f"{path.stem}.{end}" for end in (f"{ending[:1]}{ending[-1:]}w", f"{ending}w", "wld")]
+
+
+def find_misnamed(path: Path) -> list[str]:
+    """Files beside a raster without georeference that seem to be meant as its world file."""
+    stems = (path.stem.lower(), path.name.lower())
+    return sorted(
+        name
+        for name in _names_beside(path)
+        if name.lower().rpartition(".")[0] in stems and name.lower().endswith(("w", ".wld"))
+    )
 
 
 def _read_text(path: Path, root: Path, remedy: str) -> str:

@@ -72,8 +72,8 @@ class OwnFiles(NamedTuple):
             return ""
         names = name_some([str(path.relative_to(self.root)) for path in self.unread])
         return printable(
-            f"{names} not read: expected .tif, .jpg or .png in photos/, and .tif of a photo's name "
-            "in heights/; convert, rename or move them away"
+            f"{names} not read: expected .tif, .jpg or .png in photos/ itself, and .tif of a "
+            "photo's name in heights/; convert, rename or move them"
         )
 
 
@@ -86,15 +86,19 @@ def find_own_files(root: Path) -> OwnFiles:
     listings = Listings(TITLE)
     problems: list[str] = []
     if not listings.is_folder(root):
-        raise DataError(f"{TITLE}: folder not found: {root}; correct the path")
+        what = (
+            "name the folder that this file is in" if listings.is_file(root) else "correct the path"
+        )
+        raise DataError(f"{TITLE}: folder not found: {root}; {what}")
     photos = _find_rasters(listings, root / PHOTO_DIR, PHOTO_ENDINGS, "photo", problems)
     heights = _find_rasters(listings, root / HEIGHT_DIR, HEIGHT_ENDINGS, "heights of", problems)
     unread = _find_unread(listings, root, photos, heights)
     if not photos and not problems:
-        there = ""
-        if listings.is_folder(root / PHOTO_DIR):
-            there = f", which holds {listings.describe(root / PHOTO_DIR)}"
-        problems.append(f"no photos in {root / PHOTO_DIR} (.tif, .jpg, .png){there}")
+        folder = root / PHOTO_DIR if listings.is_folder(root / PHOTO_DIR) else root
+        problems.append(
+            f"no photos in {root / PHOTO_DIR}: got {listings.describe(folder)} in {folder}, "
+            f"expected .tif, .jpg or .png files in {PHOTO_DIR}/ itself; move them there"
+        )
     vectors: dict[Path, tuple[LayerName, ...]] = {}
     pixel_labels = []
     for name in listings.names(root):

@@ -9,11 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from rasterio import Affine
+from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from app.data.files.georeference import MAX_GSD_M, MIN_GSD_M
 from app.data.files.ground import GroundError, find_system, find_transformer
-from app.data.files.header import RasterHeader, read_header
+from app.data.files.header import RasterHeader, open_raster
+from app.data.files.meaning import check_seen, photo_meaning
+from app.data.files.opening import find_misnamed, world_names
 from app.data.files.problems import FileProblem
 from app.data.files.rasters import StoredRaster
 from app.data.files.threads import run_in_threads
@@ -25,6 +28,8 @@ _Geometries = npt.NDArray[np.object_]
 
 _NUM_HEADERS_AT_ONCE: Final = 8
 _REACH_PX: Final = 500
+# Of what a photo calls alpha, so much shows whether it is.
+_MIDDLE_PX: Final = 256
 
 
 class PhotoPlace(NamedTuple):
@@ -81,7 +86,7 @@ def find_places(
     def find(number: int) -> PhotoPlace | BadFile:
         name, path = names[number], photos[names[number]]
         try:
-            header = read_header(path, root, PHOTO_REMEDY)
+            header = _read_checked(path, root)
             return _place(name, header, usual_crs, assumed_gsd_m.get(name))
         except FileProblem as problem:
             return BadFile(name, path, str(problem.to_sample_error(TITLE, name)))
@@ -89,6 +94,21 @@ def find_places(
     found = list(run_in_threads(find, len(names), _NUM_HEADERS_AT_ONCE))
     places = [place for place in found if isinstance(place, PhotoPlace)]
     return places, [bad for bad in found if isinstance(bad, BadFile)]
+
+
+def _read_checked(path: Path, root: Path) -> RasterHeader:
+    """A photo's header; its bands are looked at now, not when a run has trained for hours.
+
+    Raises:
+        FileProblem: If it is no photo, or what it calls alpha is another band.
+    """
+    with open_raster(path, root, PHOTO_REMEDY) as (header, source):
+        alpha = photo_meaning(header, source, PHOTO_REMEDY).alpha
+        if alpha is not None:
+            side = min(_MIDDLE_PX, source.height, source.width)
+            middle = Window((source.width - side) // 2, (source.height - side) // 2, side, side)
+            check_seen(path, source.read(alpha, window=middle), None, PHOTO_REMEDY)
+    return header
 
 
 def _place(
@@ -100,15 +120,21 @@ def _place(
     raster = StoredRaster(header.path, header.height_px, header.width_px, turn, size_bytes=-1)
     if georeference is None:
         if assumed_gsd_m is None:
-            remedy = "export it with one or with a world file, or label its pixels in a COCO file"
-            raise FileProblem(header.path, "a photo without georeference", "one", remedy)
+            raise _unplaced(header.path)
         assumed = f"no georeference, taken as {assumed_gsd_m} m per pixel"
         return PhotoPlace(name, raster, assumed_gsd_m, assumed=assumed)
     crs = georeference.crs or usual_crs
     if crs is None:
         remedy = f"name it: `gdal_edit.py -a_srs EPSG:CODE {header.path.name}`"
         raise FileProblem(header.path, "no coordinate reference system", "one", remedy)
-    gsd_m, north_deg, is_near = _look_at_ground(header.path, crs, georeference.transform, raster)
+    try:
+        gsd_m, north_deg, is_near = _look_at_ground(crs, georeference.transform, raster)
+    except GroundError as error:
+        got = str(error)
+        if not georeference.crs:
+            got = f"no coordinate reference system, and in {crs}, that of the shapes, {error}"
+        remedy = f"name the right one: `gdal_edit.py -a_srs EPSG:CODE {header.path.name}`"
+        raise FileProblem(header.path, got, "one that lies on the ground", remedy) from error
     assumed = "" if georeference.crs else f"no coordinate reference system, taken as {crs}"
     if not is_near:
         assumed = f"a place far from all that {crs} is made for, taken at its nominal scale"
@@ -118,17 +144,23 @@ def _place(
     return PhotoPlace(name, raster, gsd_m, crs, georeference.transform, north_deg, assumed)
 
 
-def _look_at_ground(
-    path: Path, crs: str, transform: Affine, raster: StoredRaster
-) -> tuple[float, float, bool]:
-    """Metres per pixel, where up points, and whether the place is one the system is made for."""
+def _unplaced(path: Path) -> FileProblem:
+    remedy = "export it with one or with a world file, or label its pixels in a COCO file"
+    misnamed = find_misnamed(path)
+    if misnamed:
+        remedy = f"if {misnamed[0]} is its world file, call it {' or '.join(world_names(path))}"
+    return FileProblem(path, "a photo without georeference", "one", remedy)
+
+
+def _look_at_ground(crs: str, transform: Affine, raster: StoredRaster) -> tuple[float, float, bool]:
+    """Metres per pixel, where up points, and whether the place is one the system is made for.
+
+    Raises:
+        GroundError: If it does not lie on the ground.
+    """
     x, y = transform @ (raster.width_px / 2, raster.height_px / 2)
     reach = abs(transform.a) * min(_REACH_PX, max(raster.width_px, raster.height_px) / 2)
-    try:
-        axes, is_near = find_system(crs).axes(x, y, reach, reach)
-    except GroundError as error:
-        remedy = f"name the right one: `gdal_edit.py -a_srs EPSG:CODE {path.name}`"
-        raise FileProblem(path, str(error), "one that lies on the ground", remedy) from error
+    axes, is_near = find_system(crs).axes(x, y, reach, reach)
     column_m = math.hypot(*axes.of_step(transform.a, transform.d))
     east, north = axes.of_step(-transform.b, -transform.e)
     return (column_m + math.hypot(east, north)) / 2, _bearing_deg(east, north), is_near

@@ -70,8 +70,8 @@ def test_every_kind_of_bad_feature_is_set_aside_by_layer_id_photo_and_reason(vil
         27: "a Point, expected a polygon",
         28: "an invalid Polygon",
         29: "a shape without extent in plan, such as a wall",
-        6: "azimuth 9783740757026710.0, expected degrees from -360 to 360: the plane is taken as "
-        "some roof",
+        6: "azimuth 9783740757026710.0, expected degrees from -360 to 360, or N, NNE .. NNW: the "
+        "plane is taken as some roof",
     }
     assert "Self-intersection" in bad[28].got
     assert bad[28].reason.startswith(
@@ -145,8 +145,8 @@ def test_missing_parts_are_said(tmp_path):
     assert "folder not found" in message_of(tmp_path / "nowhere")
     (tmp_path / "photos").mkdir()
     assert (
-        f"no photos in {tmp_path}/photos (.tif, .jpg, .png), which holds nothing; no"
-        in message_of(tmp_path)
+        f"no photos in {tmp_path}/photos: got nothing in {tmp_path}/photos, expected .tif, .jpg or "
+        ".png files in photos/ itself; move them there; no shapes in" in message_of(tmp_path)
     )
     write_photo(tmp_path / "photos/1.tif", *place_of(0))
     write_layer(tmp_path / "roofs.gpkg", roofs_of()[0], layer="roof_polygons")

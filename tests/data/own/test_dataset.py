@@ -312,7 +312,7 @@ def test_photos_and_files_that_are_not_used_are_said(tmp_path, caplog):
     assert "2 of 8 photos show no plane and no area, and are not used: alone, empty" in caplog.text
     assert (
         "heights/seven.tif, photos/7.jp2, photos/more not read: expected .tif, .jpg or .png in "
-        "photos/, and .tif of a photo's name in heights/; convert, rename or move them away"
+        "photos/ itself, and .tif of a photo's name in heights/; convert, rename or move them"
     ) in caplog.text
 
 
