@@ -38,6 +38,7 @@ FEW: Final[Mapping[DatasetName, Writer]] = {
     "rid": partial(write_rid, parameters=SplitParameters(12, 1, 1)),
     "roofline": partial(write_roofline, parameters=CropParameters(30)),
     "airs": partial(write_airs, parameters=SplitParameters(1, 1, 1, size_px=1024)),
+    "own": partial(write_own, parameters=SplitParameters(2, 1, 1, size_px=1024)),
 }
 
 logger = logging.getLogger(__name__)

@@ -25,6 +25,8 @@ from app.resources.forecast import USABLE_SHARE
 
 # Cores that other work took; less is normal on any machine.
 _NOTABLE_CORES = 0.2
+# Of datasets that nobody has published.
+_SAMPLE_SOURCES = {"own": "of a folder of a hundred photos, assumed"}
 # Its CUDA is the last that knows older ones.
 _OLDEST_CAPABILITY = (7, 5)
 
@@ -306,16 +308,18 @@ def _gpu_rules(request: Request, facts: Facts) -> Iterator[Rule]:
 
 
 def _data_rules(request: Request, facts: Facts) -> Iterator[Rule]:
-    source = "as published" if request.is_sample else "counted in the folders"
     for name, num_photos in facts.num_photos.items():
         share = facts.shares[name]
+        source = "counted in the folders"
+        if request.is_sample:
+            source = _SAMPLE_SOURCES.get(name, "as published")
         yield Rule(
             f"{name}_train",
             num_photos,
             f"photos or parts of tiles, {source}; {100 * share:.0f} % of every step",
         )
-    if request.is_sample and "rid" in facts.num_photos:
-        if request.hyperparameters.rid_split == "disjoint":
+    if request.is_sample:
+        if "rid" in facts.num_photos and request.hyperparameters.rid_split == "disjoint":
             yield Rule("rid_split", "disjoint", "leaves out of them what overlaps val or test")
         yield Rule(
             "sample", "synthetic", "photos were read in measuring; give folders to read yours"

@@ -28,7 +28,7 @@ from app.resources.measuring import measure
 from app.settings.checks import read_dataset_names
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters, parse_settings
-from app.synthetic.sample import FEW, make_sample
+from app.synthetic.sample import FEW, SAMPLE, make_sample
 
 # For plans that measure only reading and count the step.
 _TINY_POINTS: Final = ((1, 64), (2, 64))
@@ -154,17 +154,11 @@ def write_sample(folder: Path, hyperparameters: Hyperparameters) -> dict[Dataset
 
     Args:
         folder: To write it to.
-        hyperparameters: Say which datasets.
-
-    Raises:
-        ConfigError: If nobody published any of these.
+        hyperparameters: Say which datasets. "all" are those that are published: own roofs, of which
+            nobody knows how many there are, count only where they are named.
     """
-    names = [name for name in read_dataset_names(hyperparameters.datasets) if name in FEW]
-    if not names:
-        raise ConfigError(
-            f"plan: datasets={hyperparameters.datasets} is of no published dataset; name the "
-            "folder, as --own DIR"
-        )
+    is_all = hyperparameters.datasets == "all"
+    names = tuple(SAMPLE) if is_all else read_dataset_names(hyperparameters.datasets)
     make_sample(folder, {name: FEW[name] for name in names})
     return {name: folder / "input/data" / name for name in names}
 

@@ -290,6 +290,34 @@ def test_a_sample_holds_the_datasets_asked_for(tmp_path):
     assert not (tmp_path / "input/data/airs").exists()
 
 
-def test_datasets_that_nobody_published_are_planned_for_by_their_folder(tmp_path):
-    with pytest.raises(ConfigError, match=r"datasets=own is of no published dataset.*--own DIR"):
-        write_sample(tmp_path, parse_hyperparameters({"datasets": "own"}))
+@pytest.mark.parametrize(
+    ("datasets", "expected"),
+    [("all", ["rid", "roofline", "airs"]), ("own", ["own"]), ("rid,own", ["rid", "own"])],
+)
+def test_own_roofs_are_in_a_sample_where_they_are_named(tmp_path, monkeypatch, datasets, expected):
+    written = {}
+    monkeypatch.setattr(
+        "app.commands.plan.plan.make_sample", lambda _, writers: written.update(writers)
+    )
+    channels = write_sample(tmp_path, parse_hyperparameters({"datasets": datasets}))
+    assert channels == {name: tmp_path / "input/data" / name for name in expected}
+    assert list(written) == expected
+
+
+def test_a_sample_of_own_roofs_is_no_published_release(tmp_path):
+    path = tmp_path / "plan.json"
+    facts = replace(
+        FACTS, num_photos={"own": 80}, shares={"own": 1.0}, num_val={"own": 10},
+        val_side_px={"own": 512},
+    )  # fmt: skip
+    measured = replace(
+        MEASURED, loading=replace(MEASURED.loading, sample_s={"own": 0.1}), score_s={"own": 0.1}
+    )
+    _run(_options(channels={}, json=path), facts, measured)
+    rules = json.loads(path.read_text())["rules"]
+    assert rules["own_train"] == {
+        "value": 80,
+        "text": "photos or parts of tiles, of a folder of a hundred photos, assumed; 100 % of "
+        "every step",
+    }
+    assert rules["sample"]["value"] == "synthetic"

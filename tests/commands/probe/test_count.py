@@ -8,6 +8,7 @@ from app.commands.plan.facts import Facts, FactsRequest, ask_facts
 from app.commands.probe.count import count_facts, count_gmac
 from app.data.datasets import open_datasets
 from app.settings.texts import parse_hyperparameters
+from tests.support.own import write_village
 
 
 def _request(base_dir, names, is_sample=True, sides_px=(), **settings):
@@ -37,6 +38,16 @@ def test_a_release_counts_in_a_samples_place(three_ml):
     assert facts.num_val == {"rid": 352, "roofline": 170, "airs": 94 * 225}
     # As large as photos of the sample: RID 128 px of 0.099 m, Roofline 112, AIRS one cell a tile.
     assert facts.val_side_px == {"rid": 127, "roofline": 112, "airs": 600}
+
+
+@pytest.mark.parametrize(("is_sample", "num_train", "num_val"), [(True, 80, 10), (False, 4, 1)])
+def test_own_roofs_are_a_hundred_photos_or_those_of_their_folder(
+    tmp_path, is_sample, num_train, num_val
+):
+    write_village(tmp_path / "input/data/own", num_photos=6)
+    facts = count_facts(_request(tmp_path, ("own",), is_sample=is_sample))
+    assert (facts.num_photos, facts.num_val) == ({"own": num_train}, {"own": num_val})
+    assert facts.val_side_px == {"own": 240}
 
 
 def test_limits_hold_for_a_release(three_ml):
