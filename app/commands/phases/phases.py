@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from app import __version__
 from app.base.children import own_command, start_stopping_with_parent
+from app.base.dataset_names import DATASET_NAMES, DATASET_TITLES, DatasetName
 from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, RoofError
 from app.base.storage import move_aside, replacing, writing_to
 from app.commands.phases.prediction import Forecaster, digest_code
@@ -26,6 +27,7 @@ from app.job.folder_locks import check_free
 from app.job.paths import Paths
 from app.job.signals import StopRequests
 from app.resources.gpus import read_gpus
+from app.settings.presets import PRESETS
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class Phase:
         name: Name of its folder and in tables.
         preset: Number of its preset, as the hyperparameter `phase` has it.
         settings: What differs from the preset.
-        what: What the phase tries, in a few words.
+        what: What the phase tries, in a few words; {title} stands for the dataset of the trials.
     """
 
     name: str
@@ -61,7 +63,7 @@ class Phase:
 
 
 PHASES: Final = (
-    Phase("1a", 1, {}, "ten samples of RID on the CPU"),
+    Phase("1a", 1, {}, "ten samples of {title} on the CPU"),
     Phase("1b", 1, {"max_samples": "20"}, "twenty samples"),
     Phase("2", 2, {}, "larger batches: passes of four, two of them a step"),
     Phase("3", 3, {}, "four data workers, four batches ready in each"),
@@ -89,8 +91,23 @@ class PhaseSeries:
     train: Sequence[str] = _TRAIN
 
     def settings_of(self, phase: Phase) -> dict[str, str]:
-        """All hyperparameters of a phase that are not defaults of its preset."""
-        return {"phase": str(phase.preset), **phase.settings, **self.settings}
+        """All hyperparameters of a phase that are not defaults of its preset.
+
+        Trials of one dataset, which is RID in the presets, are of the first one that there is.
+        """
+        usual = str(PRESETS[phase.preset]["datasets"])
+        trial = self._trial_dataset
+        other = {} if trial is None or usual in ("all", trial) else {"datasets": trial}
+        return {"phase": str(phase.preset), **other, **phase.settings, **self.settings}
+
+    def what_of(self, phase: Phase) -> str:
+        """What a phase tries, in a few words."""
+        usual = DATASET_TITLES[self._trial_dataset or "rid"]
+        return phase.what.format(title=self.settings.get("datasets", usual))
+
+    @property
+    def _trial_dataset(self) -> DatasetName | None:
+        return next((name for name in DATASET_NAMES if name in self.channels), None)
 
     def folder_of(self, phase: Phase) -> Path:
         """Where its job has its tree."""
@@ -201,7 +218,7 @@ def read_rows(base_dir: Path) -> list[Row]:
 def _run_phase(
     series: PhaseSeries, phase: Phase, requests: StopRequests, forecast: Forecaster | None
 ) -> Row:
-    row: Row = {"name": phase.name, "phase": phase.preset, "what": phase.what}
+    row: Row = {"name": phase.name, "phase": phase.preset, "what": series.what_of(phase)}
     if phase.preset == _GPU_PHASE and not read_gpus().names:
         logger.info("phase %s: not run, there is no GPU here", phase.name)
         return {**row, "status": "not run", "reason": "no GPU here"}
@@ -214,7 +231,7 @@ def _run_phase(
     if _is_done(folder):
         logger.info("phase %s: done before", phase.name)
         return {**row, "status": "done", **_measured(folder, state)}
-    logger.info("phase %s: %s (its log: %s)", phase.name, phase.what, folder / LOG_FILE)
+    logger.info("phase %s: %s (its log: %s)", phase.name, row["what"], folder / LOG_FILE)
     begun_s = time.monotonic()
     exit_code = _run_job(series, phase, row["settings"], requests)
     taken_s = time.monotonic() - begun_s

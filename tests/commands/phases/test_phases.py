@@ -68,6 +68,24 @@ def test_phases_are_in_the_order_of_their_presets():
         parse_hyperparameters({"phase": str(phase.preset), **phase.settings})
 
 
+@pytest.mark.parametrize(
+    ("names", "trial", "what"),
+    [
+        (("own", "rid"), None, "ten samples of RID on the CPU"),
+        (("own",), "own", "ten samples of Own roofs on the CPU"),
+        (("own", "airs"), "airs", "ten samples of AIRS on the CPU"),
+    ],
+)
+def test_trials_are_of_a_dataset_that_is_there_and_the_fourth_of_all(tmp_path, names, trial, what):
+    series = PhaseSeries(tmp_path, dict.fromkeys(names, tmp_path), {})
+    chosen = [series.settings_of(phase).get("datasets") for phase in PHASES]
+    assert chosen == [trial] * 4 + [None] * 2  # as the presets have it: all
+    assert series.what_of(PHASES[0]) == what
+    named = PhaseSeries(tmp_path, dict.fromkeys(names, tmp_path), {"datasets": "own"})
+    assert {named.settings_of(phase)["datasets"] for phase in PHASES} == {"own"}
+    assert named.what_of(PHASES[0]) == "ten samples of own on the CPU"
+
+
 @pytest.mark.slow
 def test_every_phase_is_a_row(finished):
     series, asked = finished
