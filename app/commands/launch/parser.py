@@ -94,7 +94,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     for name in DATASET_CHANNELS:
         title = DATASET_TITLES[name]
         group.add_argument(
-            f"--{name}", metavar="S3-URI", help=f"{title}, at least one of the three"
+            f"--{name}", metavar="S3-URI", help=f"{title}; at least one dataset is needed"
         )
     group.add_argument(
         f"--{PRETRAINED_CHANNEL}", metavar="S3-URI", help="weights that the backbone starts from"
