@@ -18,8 +18,8 @@ from app.model.devices import Compute
 from app.model.losses import RoofLoss, count_known
 from app.training.ranks import distributed
 from tests.metrics.test_roof_metrics import LOGITS, TARGETS
+from tests.support.ranks import ask_two_ranks
 from tests.support.steps import CPU
-from tests.training.ranks.test_distributed import ask_two_ranks
 
 # Which of the images of test_metrics each dataset holds; image 4 is one of which nothing is known.
 IMAGES = {"rid": (0, 1, 2, 3, 4), "roofline": (1, 0, 2)}

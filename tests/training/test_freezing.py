@@ -10,8 +10,8 @@ from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
 from app.training.state import StepSettings, TrainingState, build_ema
 from app.training.step import train_steps
+from tests.support.ranks import ask_two_ranks
 from tests.support.steps import CPU, batch
-from tests.training.ranks.test_distributed import ask_two_ranks
 
 SIDE_PX = 32
 

@@ -8,8 +8,8 @@ from app.base.tasks import ALL_TASKS, BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF,
 from app.model.losses import RoofLoss
 from app.training.ranks.distributed import wrap_model
 from app.training.state import TrainingState, build_ema, unwrap
+from tests.support.ranks import ask_two_ranks
 from tests.support.steps import CPU, build, run
-from tests.training.ranks.test_distributed import ask_two_ranks
 
 # Largest error, as a share of the largest entry in the gradient of the same parameter.
 LIMIT = 1e-6

@@ -14,9 +14,7 @@ from app.inference.evaluate import evaluate_model
 from app.job.job import Job
 from app.job.paths import Paths
 from app.model.devices import Compute
-from app.model.export import describe_model, export_model
 from app.model.initial_model import choose_start, read_initial_model
-from app.model.network import HybridRoofModel
 from app.resources.batch_size import PassLimit
 from app.resources.memory_sampler import MemorySampler
 from app.settings.hyperparameters import Hyperparameters
@@ -25,7 +23,7 @@ from app.training import train as train_module
 from app.training.build import build_run, build_state
 from app.training.initial import find_initial_model
 from app.training.train import score_start, train
-from tests.support.initial import all_classes
+from tests.support.initial import all_classes, write_model
 from tests.support.runs import read_history, read_metrics, weights
 
 CPU = torch.device("cpu")
@@ -37,15 +35,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A model whose predictions are anything but even."""
-    torch.manual_seed(7)
-    model = HybridRoofModel()
-    with torch.no_grad():
-        model.heads["segments"].weight.mul_(30)
-        model.heads["lines"].classify.weight.mul_(100)
-    folder = tmp_path_factory.mktemp("source") / "model"
-    export_model(folder, model, describe_model(model, Hyperparameters(), all_classes(model.tasks)))
-    return folder
+    return write_model(tmp_path_factory.mktemp("source") / "model")
 
 
 @pytest.fixture

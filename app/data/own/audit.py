@@ -11,7 +11,7 @@ from app.base.errors import SampleError, join_problems
 from app.data.files.identical import find_identical_files
 from app.data.findings.report import AuditReport, Kind, Tally, is_constant, tally_sample
 from app.data.findings.scope import AuditScope
-from app.data.findings.tools import name_some
+from app.data.findings.tools import name_some, split_remedy
 from app.data.own.dataset import OwnDataset
 from app.data.own.layers import Layer
 from app.data.own.layout import PHOTO_DIR, PHOTO_REMEDY
@@ -70,8 +70,7 @@ def audit_own(report: AuditReport, scope: AuditScope) -> None:
 def _check_features(report: AuditReport, reader: OwnDataset) -> None:
     """Features set aside, features on no photo, photos without any, and doubts about files."""
     for doubt in reader.doubts:
-        what, _, remedy = doubt.rpartition("; ")
-        report.add("warning", "doubtful", report.root, what or doubt, remedy if what else "")
+        report.add("warning", "doubtful", report.root, *split_remedy(doubt))
     if empty := reader.catalogue.empty_photos:
         what = (
             f"{len(empty)} photos show no plane and no area, and are not used: {name_some(empty)}"

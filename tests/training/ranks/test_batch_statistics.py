@@ -8,8 +8,8 @@ from app.base.tasks import build_tasks
 from app.model.network import HybridRoofModel
 from app.training.ranks.batch_statistics import BatchStatistics
 from app.training.state import build_ema
+from tests.support.ranks import ask_two_ranks
 from tests.support.steps import OUT_OF_MEMORY, batch, build, part, run, unlabelled
-from tests.training.ranks.test_distributed import ask_two_ranks
 
 NUM_MICRO_BATCHES = 2
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from app.training.watch.gradient_norms import find_uneven, measure_norms, shared_feature
+from tests.support.ranks import ask_two_ranks
 from tests.support.steps import batch
-from tests.training.ranks.test_distributed import ask_two_ranks
 from tests.training.test_freezing import SIDE_PX, build, changed, run, snapshot
 
 NO_SCALER = torch.amp.GradScaler("cpu", enabled=False)
