@@ -10,7 +10,7 @@ import tempfile
 
 from tests.support.paths import ROOT
 
-LIMIT_S = 180
+LIMIT_S = 300
 
 
 def run_two_ranks(code, *arguments):
