@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from app.base.errors import ConfigError, DataError
+from app.base.logs import ignore_expected_warnings
 from app.base.tasks import TaskName, find_task
 from app.base.window import Window
 from app.data.files.georeference import MAX_GSD_M, MIN_GSD_M
@@ -179,6 +180,7 @@ def load_model(path: str | Path, device: str = "auto") -> RoofModel:
     """
     if device not in _DEVICES:
         raise ConfigError(f"device is {device!r}, expected {', '.join(_DEVICES)}")
+    ignore_expected_warnings()  # in a program of somebody's own nothing else has done it
     place = choose_device(device)
     compute = Compute(place, choose_autocast_dtype("auto", place))
     return RoofModel(load_network(Path(path), 1, compute))

@@ -1,6 +1,7 @@
 """A trained model in Python: what it takes, what it returns, and README's own lines."""
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -187,7 +188,10 @@ def test_the_lines_of_readme_run(folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "local/ml/model").symlink_to(folder)
     geotiff(tmp_path / "photo.tif", photo_of(48, 48))
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        exec(compile(code, "README.md", "exec"), {})
+    assert not warned
     assert re.fullmatch(
         r"[\d.e-]+ [\d.e-]+ at 0\.09999\d* metres per pixel\n", capsys.readouterr().out
     )

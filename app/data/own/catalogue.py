@@ -282,8 +282,13 @@ def _describe(source: _Source) -> str:
         f"flat, {others:,} some roof"
     )
     names = (*LINE_KIND_NAMES, "other")
-    counts = np.bincount(source.lines.kinds, minlength=len(names)).tolist()
-    kinds = [f"{count:,} {name}" for name, count in zip(names, counts, strict=True) if count]
+    counts = dict(
+        zip(names, np.bincount(source.lines.kinds, minlength=len(names)).tolist(), strict=True)
+    )
+    # They train the channel of eaves, but a person drew them as rakes.
+    num_rakes = int(source.lines.is_rake.sum())
+    counts = {"eave": counts.pop("eave") - num_rakes, "rake": num_rakes, **counts}
+    kinds = [f"{count:,} {name}" for name, count in counts.items() if count]
     return "; ".join([text, *([f"lines: {', '.join(kinds)}"] if kinds else [])])
 
 

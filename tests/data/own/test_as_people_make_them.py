@@ -54,6 +54,7 @@ def test_layers_may_say_what_they_hold_in_a_part_of_their_names(village, roofs):
     ]  # fmt: skip
     assert not catalogue.bad_features
     assert all(photo.roofs.is_rake.all() for photo in catalogue.photos)
+    assert catalogue.contents[0].endswith("; lines: 24 rake")
     write_layer(path, planes, layer="old planes", append=True)
     assert f"no layer of planes in {path} (layers Roof_Planes, roof lines, old planes)" in (
         message_of(village)
