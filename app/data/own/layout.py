@@ -97,7 +97,7 @@ def find_own_files(root: Path) -> OwnFiles:
         folder = root / PHOTO_DIR if listings.is_folder(root / PHOTO_DIR) else root
         problems.append(
             f"no photos in {root / PHOTO_DIR}: got {listings.describe(folder)} in {folder}, "
-            f"expected .tif, .jpg or .png files in {PHOTO_DIR}/ itself; move them there"
+            f"expected .tif, .jpg or .png files in {PHOTO_DIR}/ itself; move or convert them"
         )
     vectors: dict[Path, tuple[LayerName, ...]] = {}
     pixel_labels = []

@@ -146,7 +146,7 @@ def test_missing_parts_are_said(tmp_path):
     (tmp_path / "photos").mkdir()
     assert (
         f"no photos in {tmp_path}/photos: got nothing in {tmp_path}/photos, expected .tif, .jpg or "
-        ".png files in photos/ itself; move them there; no shapes in" in message_of(tmp_path)
+        ".png files in photos/ itself; move or convert them; no shapes in" in message_of(tmp_path)
     )
     write_photo(tmp_path / "photos/1.tif", *place_of(0))
     write_layer(tmp_path / "roofs.gpkg", roofs_of()[0], layer="roof_polygons")
