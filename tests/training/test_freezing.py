@@ -10,6 +10,7 @@ from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
 from app.training.state import StepSettings, TrainingState, build_ema
 from app.training.step import train_steps
+from tests.support.models import shallow_backbones
 from tests.support.steps import CPU, batch
 
 SIDE_PX = 32
@@ -23,7 +24,8 @@ def build(
     **overrides,
 ):
     torch.manual_seed(0)
-    model = HybridRoofModel(decoder_channels=32, checkpoint_activations=checkpoint_activations)
+    with shallow_backbones():
+        model = HybridRoofModel(decoder_channels=32, checkpoint_activations=checkpoint_activations)
     model.heads["depth"].requires_grad_(False)
     # In the decoder groups instead of the batch: any split of a step then gives the same.
     for part in (model.pyramid, model.heads):
@@ -114,7 +116,7 @@ def test_nothing_of_a_frozen_backbone_is_kept_for_a_backward_pass(checkpoint_act
     frozen, thawed = (
         count_kept_bytes(*build(num_frozen, checkpoint_activations)) for num_frozen in (1, 0)
     )
-    assert frozen < (0.9 if checkpoint_activations else 0.3) * thawed
+    assert frozen < (0.9 if checkpoint_activations else 0.5) * thawed
 
 
 @pytest.mark.parametrize("num_before", [1, 2, 3])

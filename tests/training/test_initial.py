@@ -26,6 +26,7 @@ from app.training.build import build_run, build_state
 from app.training.initial import find_initial_model
 from app.training.train import score_start, train
 from tests.support.initial import all_classes
+from tests.support.models import shallow_backbones
 from tests.support.runs import read_history, read_metrics, weights
 
 CPU = torch.device("cpu")
@@ -35,14 +36,21 @@ SETTINGS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def shallow():
+    """How a run begins does not depend on the number of blocks."""
+    with shallow_backbones():
+        yield
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A model whose predictions are anything but even."""
     torch.manual_seed(7)
     model = HybridRoofModel()
     with torch.no_grad():
-        model.heads["segments"].weight.mul_(30)
-        model.heads["lines"].classify.weight.mul_(100)
+        model.heads["segments"].weight.mul_(300)
+        model.heads["lines"].classify.weight.mul_(1000)
     folder = tmp_path_factory.mktemp("source") / "model"
     export_model(folder, model, describe_model(model, Hyperparameters(), all_classes(model.tasks)))
     return folder
