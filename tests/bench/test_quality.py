@@ -177,11 +177,12 @@ def test_a_run_is_kept_and_another_one_is_trained(tmp_path):
         }
         return Run("ours", "ours", 0, arguments, Path(sys.executable))
 
-    (first,) = run_all([run(2)], tmp_path / "results")["ours"]
-    assert [mark["steps"] for mark in first["curve"]] == [1, 2]
-    assert 0 <= first["scores"]["line_f1"] <= 1
-    (kept,) = (tmp_path / "results").iterdir()
-    kept.write_text(json.dumps({**first, "design": "kept"}))
-    again, other = run_all([run(2), run(1)], tmp_path / "results")["ours"]
-    assert again["design"] == "kept"
-    assert other["steps"] == 1
+    results = tmp_path / "results"
+    results.mkdir()
+    kept = results / run(1).file_name()
+    kept.write_text('{"design": "kept"}')
+    first, trained = run_all([run(1), run(2)], results)["ours"]
+    assert first == {"design": "kept"}
+    assert [mark["steps"] for mark in trained["curve"]] == [1, 2]
+    assert 0 <= trained["scores"]["line_f1"] <= 1
+    assert {path.name for path in results.iterdir()} == {kept.name, run(2).file_name()}

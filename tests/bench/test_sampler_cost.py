@@ -2,9 +2,22 @@
 
 import pytest
 
+from bench.support.jobs import sampler_cost
 from bench.support.jobs.sampler_cost import TimedSampler, measure_costs, measure_sampler_cost
 
-SHORT = {"steps_per_epoch": "2", "crop_size_px": "64", "max_val_samples": "1"}
+SHORT = {
+    "steps_per_epoch": "1",
+    "crop_size_px": "64",
+    "max_val_samples": "1",
+    "num_workers": "0",
+    "precision": "fp32",
+}
+
+
+@pytest.fixture(autouse=True)
+def few_scenes(monkeypatch):
+    for name in ("_NUM_TRAIN", "_NUM_VAL", "_NUM_TEST"):
+        monkeypatch.setattr(sampler_cost, name, 1)
 
 
 def test_cpu_time_of_all_samples_is_counted() -> None:

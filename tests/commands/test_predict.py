@@ -34,7 +34,7 @@ def start(*arguments):
 
 
 @pytest.mark.slow
-def test_a_stopped_command_ends_well_and_started_again_does_the_rest(tmp_path, model_dir):
+def test_a_stopped_command_ends_well_and_started_again_does_the_rest(tmp_path, model_dir, capsys):
     photos, out = tmp_path / "photos", tmp_path / "out"
     for number in range(4):
         write_photo(photos / f"p{number}.tif", photo_of(number, 200))
@@ -48,9 +48,9 @@ def test_a_stopped_command_ends_well_and_started_again_does_the_rest(tmp_path, m
     assert "of 5 photos done; the same command goes on" in output
     stopped = files_of(out)
     assert not any(name.startswith((".", "p3")) for name in stopped)
-    process = start(*arguments)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 2, output
+    exit_code = run(*arguments)
+    output = "".join(capsys.readouterr())
+    assert exit_code == 2, output
     assert "photos are done already" in output
     (error,) = [line for line in output.splitlines() if " ERROR " in line]
     assert "q.tif: got 1 band of uint8 (gray), expected 3 bands" in error

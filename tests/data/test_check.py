@@ -51,12 +51,12 @@ def test_a_clean_folder_ends_with_0_and_a_summary(rid):
     assert "RID: read 4 of 8" in result.stdout
 
 
-def test_a_folder_that_cannot_be_used_ends_with_2_and_no_traceback(tmp_path):
-    result = run("--rid", tmp_path / "nowhere")
-    assert result.returncode == 2
-    assert "cannot be used: 1 error" in result.stdout
-    assert "ERROR app.data.check: RID: folder not found" in result.stdout
-    assert "Traceback" not in result.stdout + result.stderr
+def test_a_folder_that_cannot_be_used_ends_with_2_and_no_traceback(tmp_path, capsys):
+    assert main(["check-data", "--rid", str(tmp_path / "nowhere")]) == 2
+    output, errors = capsys.readouterr()
+    assert "cannot be used: 1 error" in output
+    assert "ERROR app.data.check: RID: folder not found" in output
+    assert "Traceback" not in output + errors
 
 
 def test_findings_that_training_survives_end_with_1(rid, tmp_path, capsys):

@@ -19,8 +19,8 @@ from app.job.signals import STOP_SIGNALS
 # In this process: a wrong input is found before the first step, or in it.
 TRAIN = ("train", "--in-process", "--base-dir")
 QUICK = (
-    "--set", "epochs=1", "--set", "crop_size_px=64", "--set", "batch_size=2",
-    "--set", "max_samples=1000",
+    "--set", "epochs=1", "--set", "steps_per_epoch=1", "--set", "crop_size_px=64",
+    "--set", "batch_size=2", "--set", "precision=fp32",
 )  # fmt: skip
 QUICK_SERIAL = (*QUICK, "--set", "num_workers=0", "--set", "memory_interval_s=60")
 
@@ -192,19 +192,18 @@ def test_memory_that_runs_out_in_validation_is_a_line_and_costs_no_epoch(ml, cap
     def fill(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 12.50 GiB")
 
-    one_step = ("--set", "steps_per_epoch=1")
     with monkeypatch.context() as patched:
         patched.setattr("app.inference.predictor.Predictor._run", fill)
-        assert_refused(ml, capsys, "out of memory with a single window", settings=one_step)
+        assert_refused(ml, capsys, "out of memory with a single window")
     with monkeypatch.context() as patched:
         patched.setattr("app.metrics.roof_metrics.RoofMetrics.update", fill)
         name = sample_ids(ml, "val")[0]
         what = f"out of memory while scoring {name} (96 x 96 px): CUDA out of memory."
-        assert_refused(ml, capsys, what, settings=one_step)
+        assert_refused(ml, capsys, what)
     assert [path.name for path in (ml / "checkpoints").glob("*.pt")] == ["step-00000001.pt"]
     # Nothing is trained again.
     monkeypatch.setattr("app.training.step.accumulate_gradients", fill)
-    assert run(ml, *one_step) == 0
+    assert run(ml) == 0
     metrics = json.loads((ml / "model/metrics.json").read_text())
     assert metrics["steps"] == 1
     assert metrics["metrics"]["val/segments/loss"]["value"] > 0

@@ -4,12 +4,7 @@ import functools
 import itertools
 import json
 import re
-import shutil
-import subprocess
-import sys
-import time
 
-import psutil
 import pytest
 from safetensors import safe_open
 
@@ -17,10 +12,22 @@ from app.__main__ import main
 from app.commands.launch.metric_names import metric_definitions
 from app.data.datasets import TrainBatches, open_datasets
 from app.settings.texts import parse_hyperparameters
+from app.synthetic.sample import make_sample
+from app.synthetic.staging import SplitParameters
+from app.synthetic.write_roofline import CropParameters
 from tests.support.own import write_village
-from tests.support.paths import ROOT
+from tests.support.runs import (
+    copy_tree,
+    killed_after,
+    read_history,
+    read_metrics,
+    run,
+    run_here,
+    weights,
+)
 from tests.support.steps import build
 from tests.support.steps import run as run_steps
+from tests.support.synthetic import all_three
 
 pytestmark = pytest.mark.slow
 
@@ -29,14 +36,16 @@ NAMES = ("rid", "roofline", "airs", "own")
 SUBSETS = [*((name,) for name in NAMES), tuple(NAMES)]
 ALL_SUBSETS = [subset for size in range(1, 5) for subset in itertools.combinations(NAMES, size)]
 SMALL = {
-    "epochs": "2",
-    "steps_per_epoch": "3",
+    "epochs": "1",
+    "steps_per_epoch": "2",
     "batch_size": "4",
     "crop_size_px": "96",
     "num_workers": "0",
     "max_val_samples": "3",
     "precision": "fp32",
 }
+# Four steps, with a checkpoint of each.
+LONG = {**SMALL, "epochs": "2", "checkpoint_every_steps": "1", "keep_checkpoints": "4"}
 # What each dataset labels, and so which tasks a job on it trains.
 TASKS = {
     "rid": {"segments", "lines"},
@@ -47,9 +56,15 @@ TASKS = {
 
 
 @pytest.fixture(scope="module")
-def all_ml(three_ml, tmp_path_factory):
-    """The tree with own roofs beside. Copy it before writing into it."""
-    base_dir = shutil.copytree(three_ml, tmp_path_factory.mktemp("all") / "ml")
+def all_ml(tmp_path_factory):
+    """A tree with a little of all four datasets. Copy it before writing into it."""
+    base_dir = tmp_path_factory.mktemp("all") / "ml"
+    writers = all_three(
+        SplitParameters(12, 3, 3, seed=3, size_px=128),
+        CropParameters(40, seed=3),
+        SplitParameters(3, 1, 1, seed=3, size_px=400),
+    )
+    make_sample(base_dir, writers)
     write_village(base_dir / "input/data/own")
     path = base_dir / "input/config/inputdataconfig.json"
     channels = json.loads(path.read_text())
@@ -57,51 +72,13 @@ def all_ml(three_ml, tmp_path_factory):
     return base_dir
 
 
-def prepare(all_ml, tmp_path, subset):
+def prepare(all_ml, tmp_path, subset, hyperparameters=SMALL):
     """A job's tree with these channels alone."""
-    base_dir = shutil.copytree(all_ml, tmp_path / "ml")
-    config = base_dir / "input/config"
-    (config / "hyperparameters.json").write_text(json.dumps(SMALL))
-    channels = json.loads((config / "inputdataconfig.json").read_text())
-    kept = {name: channels[name] for name in subset}
-    (config / "inputdataconfig.json").write_text(json.dumps(kept))
+    base_dir = copy_tree(all_ml, tmp_path / "ml", hyperparameters)
+    path = base_dir / "input/config/inputdataconfig.json"
+    channels = json.loads(path.read_text())
+    path.write_text(json.dumps({name: channels[name] for name in subset}))
     return base_dir
-
-
-def start(base_dir, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "app", "train", "--base-dir", str(base_dir), *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def run(base_dir, *arguments):
-    process = start(base_dir, *arguments)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
-
-
-def kill_after_a_checkpoint(base_dir):
-    process = start(base_dir, "--set", "checkpoint_every_steps=1")
-    deadline = time.monotonic() + 240
-    while not list((base_dir / "checkpoints").glob("step-*.pt")):
-        assert process.poll() is None, f"ended before its time:\n{process.communicate()[0]}"
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    child = psutil.Process(process.pid).children()[0]
-    process.kill()
-    process.communicate()
-    # The training process dies with the one that was killed: two runs never share checkpoints.
-    child.wait(timeout=30)
-    assert not (base_dir / "model/model.safetensors").exists()
-
-
-def weights(base_dir):
-    return (base_dir / "model/model.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -110,27 +87,38 @@ def whole(all_ml, tmp_path_factory):
 
     @functools.cache
     def train(subset):
-        base_dir = prepare(all_ml, tmp_path_factory.mktemp("whole"), subset)
-        return base_dir, run(base_dir)
+        # One as users start it, the others here.
+        settings, start = (LONG, run) if subset == NAMES else (SMALL, run_here)
+        base_dir = prepare(all_ml, tmp_path_factory.mktemp("whole"), subset, settings)
+        exit_code, output = start(base_dir)
+        assert exit_code == 0, output
+        remove_checkpoints(base_dir, but="step-00000001.pt")
+        return base_dir, output
 
     return train
 
 
-def test_a_run_on_all_datasets_resumes_alike(all_ml, tmp_path, whole):
-    base_dir = prepare(all_ml, tmp_path, NAMES)
-    kill_after_a_checkpoint(base_dir)
-    assert "resuming from" in run(base_dir)
+def remove_checkpoints(base_dir, but):
+    """They are 0.4 GB each, and few are read again."""
+    for path in (base_dir / "checkpoints").glob("*.pt"):
+        if path.name != but:
+            path.unlink()
+
+
+def test_a_run_on_all_datasets_resumes_alike(tmp_path, whole):
     whole_dir, _ = whole(NAMES)
+    base_dir = killed_after(1, whole_dir, tmp_path / "ml")
+    exit_code, output = run_here(base_dir)
+    assert exit_code == 0, output
+    assert "resuming from" in output
     assert weights(base_dir) == weights(whole_dir)
-    document = json.loads((whole_dir / "model/metrics.json").read_text())
-    resumed = json.loads((base_dir / "model/metrics.json").read_text())
-    assert document["metrics"] == resumed["metrics"]
+    assert read_metrics(base_dir)["metrics"] == read_metrics(whole_dir)["metrics"]
 
 
 @pytest.mark.parametrize("subset", SUBSETS, ids="+".join)
 def test_every_subset_trains_and_says_what_it_did_not_learn(whole, subset):
     whole_dir, output = whole(subset)
-    document = json.loads((whole_dir / "model/metrics.json").read_text())
+    document = read_metrics(whole_dir)
     trained = set().union(*(TASKS[name] for name in subset))
     assert set(document["trained_tasks"]) == trained
     assert set(document["datasets"]) == set(subset)
@@ -196,12 +184,12 @@ def test_heads_of_untrained_tasks_keep_their_first_weights(whole):
 
 def test_fewer_directions_and_superstructures(all_ml, tmp_path):
     base_dir = prepare(all_ml, tmp_path, ("rid", "airs"))
-    settings = ("azimuth_bins=8", "superstructures_weight=1", "epochs=1")
-    run(base_dir, *itertools.chain(*(("--set", setting) for setting in settings)))
+    exit_code, output = run_here(base_dir, "--set=azimuth_bins=8", "--set=superstructures_weight=1")
+    assert exit_code == 0, output
     description = json.loads((base_dir / "model/model.json").read_text())
     assert len(description["tasks"]["segments"]["class_names"]) == 10
     assert description["tasks"]["superstructures"]["trained"]
-    metrics = json.loads((base_dir / "model/metrics.json").read_text())
+    metrics = read_metrics(base_dir)
     counts = metrics["confusion_matrix"]["val/segments"]["counts"]
     assert len(counts) == 10
     assert metrics["metrics"]["val/superstructures/miou"]["value"] is not None
@@ -210,9 +198,8 @@ def test_fewer_directions_and_superstructures(all_ml, tmp_path):
 
 def test_shares_of_nothing_are_refused(all_ml, tmp_path):
     base_dir = prepare(all_ml, tmp_path, ("airs",))
-    process = start(base_dir, "--set", "dataset_weights=rid=1")
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 2, output
+    exit_code, output = run_here(base_dir, "--set=dataset_weights=rid=1")
+    assert exit_code == 2, output
     assert "nothing to train on: dataset_weights=rid=1, but the channels are airs" in output
 
 
@@ -228,32 +215,30 @@ def test_nothing_is_written_into_the_channels(all_ml, whole):
     assert not (base_dir / "output/failure").exists()
 
 
-def test_a_model_is_scored_on_the_splits_it_was_trained_with(whole, tmp_path, capsys):
-    base_dir, _ = whole(NAMES)
-    folders = [(f"--{name}", str(base_dir / "input/data" / name)) for name in NAMES]
-    arguments = [*itertools.chain(*folders), "--set=max_val_samples=3", "--set=precision=fp32"]
-    command = ["evaluate", "--model", str(base_dir / "model"), "--set=num_workers=0"]
-    assert main([*command, "--out", str(tmp_path / "val.json"), *arguments]) == 0
-    scored = json.loads((tmp_path / "val.json").read_text())
-    trained = json.loads((base_dir / "model/metrics.json").read_text())
-    assert scored["num_samples"] == {"rid": 3, "roofline": 3, "airs": 1, "own": 1}
-    assert scored["metrics"] == trained["metrics"]
-    capsys.readouterr()
-    assert main([*command, "--out", str(tmp_path / "other.json"), *folders[2], "--set=seed=1"]) == 0
-    assert "seed=1, but the model was trained with 0" in "".join(capsys.readouterr())
+@pytest.fixture
+def evaluate(all_ml, tmp_path):
+    """The command; gives its exit code and what it has written."""
+    output = tmp_path / "val.json"
+    words = ["evaluate", "--out", str(output)]
+    words += [f"--set={name}={SMALL[name]}" for name in ("precision", "num_workers")]
+
+    def evaluate(model_dir, names, *arguments):
+        channels = [f"--{name}={all_ml / 'input/data' / name}" for name in names]
+        exit_code = main([*words, *channels, "--model", str(model_dir), *arguments])
+        return exit_code, json.loads(output.read_text()) if exit_code == 0 else None
+
+    return evaluate
 
 
-def test_shapes_are_scored_as_far_as_each_dataset_tells(whole, tmp_path, capsys):
+def test_a_model_is_scored_on_the_splits_it_was_trained_with(whole, evaluate):
+    """Its shapes, too, as far as each dataset tells."""
     base_dir, _ = whole(NAMES)
-    folders = [(f"--{name}", str(base_dir / "input/data" / name)) for name in NAMES]
-    settings = [
-        f"--set={each}" for each in ("max_val_samples=3", "precision=fp32", "num_workers=0")
-    ]
-    words = ["evaluate", "--model", str(base_dir / "model"), "--vectors", *settings]
-    arguments = [*itertools.chain(*folders), "--out", str(tmp_path / "val.json")]
-    assert main([*words, *arguments]) == 0
-    scored = json.loads((tmp_path / "val.json").read_text())["metrics"]
-    trained = json.loads((base_dir / "model/metrics.json").read_text())["metrics"]
+    arguments = ("--vectors", "--set=max_val_samples=3")
+    exit_code, document = evaluate(base_dir / "model", NAMES, *arguments)
+    assert exit_code == 0
+    assert document["num_samples"] == {"rid": 3, "roofline": 3, "airs": 1, "own": 1}
+    scored = document["metrics"]
+    trained = read_metrics(base_dir)["metrics"]
     assert {name: scored[name] for name in trained} == trained
     for name, planes, buildings in (("rid", 1, 1), ("roofline", 0, 0), ("airs", 0, 1)):
         of_planes, of_buildings = (
@@ -266,10 +251,14 @@ def test_shapes_are_scored_as_far_as_each_dataset_tells(whole, tmp_path, capsys)
     assert scored["val/airs/lengths/ridge_error"]["value"] is None
     assert scored["val/roofline/lengths/valley_error"]["value"] is None
     assert scored["val/roofline/lengths/ridge_error"]["support"] > 0
-    capsys.readouterr()
+
+
+def test_other_splits_are_said_and_shapes_of_untaught_tasks_refused(whole, evaluate, capsys):
+    exit_code, _ = evaluate(whole(NAMES)[0] / "model", ("airs",), "--set=seed=1")
+    assert exit_code == 0
+    assert "seed=1, but the model was trained with 0" in "".join(capsys.readouterr())
     lines_alone = whole(("roofline",))[0] / "model"
-    words[2] = str(lines_alone)
-    assert main([*words, *arguments]) == 2
+    assert evaluate(lines_alone, NAMES, "--vectors") == (2, None)
     output = "".join(capsys.readouterr())
     assert f"the model in {lines_alone} has learnt lines, depth, expected segments" in output
 
@@ -278,9 +267,7 @@ def test_every_line_of_an_epoch_is_read_by_the_regexes_of_sagemaker(whole):
     base_dir, output = whole(NAMES)
     regexes = {row["Name"]: row["Regex"] for row in metric_definitions()}
     lines = [line for line in output.splitlines() if re.search(regexes["epoch"], line)]
-    rows = [
-        json.loads(line) for line in (base_dir / "model/metrics.jsonl").read_text().splitlines()
-    ]
+    rows = read_history(base_dir)
     assert len(lines) == len(rows) == 2
     for line, row in zip(lines, rows, strict=True):
         for name, regex in regexes.items():
@@ -291,12 +278,11 @@ def test_every_line_of_an_epoch_is_read_by_the_regexes_of_sagemaker(whole):
 
 
 def test_a_run_resumes_with_one_dataset_fewer_where_it_is_forced_to(tmp_path, whole):
-    base_dir = shutil.copytree(whole(NAMES)[0], tmp_path / "ml")
-    *_, newest = sorted((base_dir / "checkpoints").glob("step-*.pt"))
-    newest.unlink()
+    base_dir = killed_after(1, whole(NAMES)[0], tmp_path / "ml")
     (base_dir / "input/config/inputdataconfig.json").write_text('{"rid": {}, "roofline": {}}')
-    process = start(base_dir)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 2
+    exit_code, output = run_here(base_dir)
+    assert exit_code == 2
     assert "airs_train" in output
-    assert "resuming from" in run(base_dir, "--set", "resume=force")
+    exit_code, output = run_here(base_dir, "--set=resume=force", "--set=epochs=1")
+    assert exit_code == 0, output
+    assert "resuming from" in output

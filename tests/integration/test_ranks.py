@@ -17,6 +17,7 @@ from tests.support.runs import (
     read_history,
     read_metrics,
     run,
+    run_here,
     start,
     wait_for,
 )
@@ -34,14 +35,14 @@ PORTS = (7777, 7778)
 @pytest.fixture(scope="module")
 def one_process(small_ml, tmp_path_factory):
     base_dir = copy_tree(small_ml, tmp_path_factory.mktemp("one") / "ml", SMALL)
-    exit_code, output = run(base_dir)
+    exit_code, output = run_here(base_dir, "--set=checkpoint_every_steps=100")
     assert exit_code == 0, output
     return base_dir
 
 
 @pytest.fixture
 def two_processes(small_ml, tmp_path):
-    return copy_tree(small_ml, tmp_path / "ml", {**TWO, **LONG, "num_workers": "1"})
+    return copy_tree(small_ml, tmp_path / "ml", {**TWO, **LONG})
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_two_processes_train_as_one_does(small_ml, one_process, tmp_path):
     assert output.count("epoch 2/2") == 1
     # What two began, one ends: the batch of a step is the same.
     (base_dir / "checkpoints/step-00000006.pt").unlink()
-    exit_code, output = run(
+    exit_code, output = run_here(
         base_dir, "--set", "processes_per_host=1", "--set", "grad_accum_steps=2"
     )
     assert exit_code == 0, output
@@ -121,7 +122,7 @@ def test_two_processes_stop_at_the_same_step(two_processes):
 
 def test_a_stop_is_heard_while_the_data_of_one_process_stalls(two_processes):
     """Both leave after the same step, and what they have learnt is saved."""
-    process = start(two_processes)
+    process = start(two_processes, "--set", "num_workers=1")
     wait_for(lambda: checkpoints(two_processes), process)
     members = family(process)
     workers = [child for child in ranks(process)[1].children(recursive=True) if is_worker(child)]

@@ -4,10 +4,7 @@ import csv
 import json
 import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import psutil
@@ -20,9 +17,11 @@ from tests.support.runs import (
     checkpoints,
     copy_tree,
     failure,
+    killed_after,
     read_history,
     read_metrics,
     run,
+    run_here,
     start,
     wait_for,
     weights,
@@ -111,7 +110,7 @@ def test_every_step_has_a_row(uninterrupted):
 def test_watching_and_saving_memory_change_no_bit_of_the_weights(ml, uninterrupted):
     settings = {"memory_profile": "1", "checkpoint_activations": "true"}
     arguments = [f"--set={name}={value}" for name, value in settings.items()]
-    exit_code, output = run(ml, *arguments)
+    exit_code, output = run_here(ml, *arguments)
     assert exit_code == 0, output
     assert weights(ml) == weights(uninterrupted[0])
     profile = read_metrics(ml)["memory_profile"]
@@ -141,14 +140,17 @@ def test_two_ranks_watch_memory_and_agree_on_a_batch_size(ml):
 
 
 def test_an_automatic_batch_size_makes_up_the_global_batch(ml):
-    given = {"batch_size": "auto", "grad_accum_steps": "1", "global_batch_size": "4", "epochs": "1"}
+    given = {
+        "batch_size": "auto", "grad_accum_steps": "1", "global_batch_size": "4", "epochs": "1",
+        "steps_per_epoch": "1",
+    }  # fmt: skip
     arguments = [f"--set={name}={value}" for name, value in given.items()]
-    exit_code, output = run(ml, *arguments)
+    exit_code, output = run_here(ml, *arguments)
     assert exit_code == 0, output
     assert "batch_size=auto: 4 samples a pass, 1 passes a step: 4 samples a step" in output
     settled = read_metrics(ml)["hyperparameters"]
     assert (settled["batch_size"], settled["grad_accum_steps"]) == (4, 1)
-    exit_code, output = run(ml, *arguments)
+    exit_code, output = run_here(ml, *arguments)
     assert exit_code == 0, output
     assert "at most 4 samples a pass, as in the run that goes on here" in output
 
@@ -190,7 +192,7 @@ def test_stopped_saves_and_a_later_run_ends_with_the_same_weights(ml, uninterrup
     assert process.returncode == 0, output
     assert read_metrics(ml)["stopped"] is True
     assert {path.name for path in (ml / "model").iterdir()} == ARTIFACTS
-    exit_code, output = run(ml)
+    exit_code, output = run_here(ml)
     assert exit_code == 0, output
     assert read_metrics(ml)["stopped"] is False
     assert weights(ml) == weights(uninterrupted[0])
@@ -218,9 +220,8 @@ def test_a_second_ctrl_c_does_not_wait(ml):
 
 
 def test_a_finished_run_is_not_trained_again(uninterrupted, tmp_path):
-    base_dir = shutil.copytree(uninterrupted[0], tmp_path / "ml")
-    shutil.rmtree(base_dir / "model")
-    exit_code, output = run(base_dir)
+    base_dir = killed_after(6, uninterrupted[0], tmp_path / "ml")
+    exit_code, output = run_here(base_dir)
     assert exit_code == 0, output
     assert "epoch 2/2" not in output
     assert weights(base_dir) == weights(uninterrupted[0])
@@ -229,7 +230,7 @@ def test_a_finished_run_is_not_trained_again(uninterrupted, tmp_path):
 
 def test_other_hyperparameters_are_refused_with_the_difference(uninterrupted):
     base_dir, _ = uninterrupted
-    exit_code, output = run(base_dir, "--set", "epochs=3")
+    exit_code, output = run_here(base_dir, "--set", "epochs=3")
     assert exit_code == 2, output
     assert "belongs to another run: epochs was 2, now 3" in failure(base_dir)
 
@@ -248,6 +249,16 @@ def test_a_training_process_killed_from_outside_is_not_out_of_memory(ml):
     assert "batch_size" not in message
 
 
+def test_training_does_not_outlive_the_process_that_supervises_it(ml):
+    """Two runs never share checkpoints."""
+    process = start(ml, "--set", "epochs=10000")
+    wait_for(lambda: psutil.Process(process.pid).children(), process)
+    [child] = psutil.Process(process.pid).children()
+    process.kill()
+    process.communicate()
+    child.wait(timeout=30)
+
+
 def evaluation(base_dir, output_file, *arguments):
     """The words of a command."""
     words = ["evaluate", "--model", str(base_dir / "model"), "--out", str(output_file)]
@@ -258,16 +269,7 @@ def test_evaluate_gives_what_training_gave(uninterrupted, tmp_path):
     base_dir, _ = uninterrupted
     rid_dir = base_dir / "input/data/rid"
     arguments = ("--rid", str(rid_dir), "--set", "precision=fp32")
-    words = evaluation(base_dir, tmp_path / "out/val.json", *arguments)
-    result = subprocess.run(
-        [sys.executable, "-m", "app", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stdout
+    assert main(evaluation(base_dir, tmp_path / "out/val.json", *arguments)) == 0
     scored = json.loads((tmp_path / "out/val.json").read_text())
     assert scored["num_samples"] == {"rid": 3}
     assert scored["metrics"] == read_metrics(base_dir)["metrics"]

@@ -10,7 +10,7 @@ from tests.support.runs import (
     SMALL,
     copy_tree,
     failure,
-    run,
+    run_here,
 )
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ def test_a_training_whose_gradients_are_no_numbers_ends_with_its_samples(small_m
     torch.save(backbone.state_dict(), tmp_path / "backbone.pth")
     settings = {**SMALL, "epochs": "3", "backbone_weights": str(tmp_path / "backbone.pth")}
     base_dir = copy_tree(small_ml, tmp_path / "ml", settings)
-    exit_code, output = run(base_dir)
+    exit_code, output = run_here(base_dir)
     assert exit_code == 1, output
     assert output.count("gradient is not finite: step skipped; samples: ") == 6
     assert "Traceback" not in output

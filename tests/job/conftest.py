@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from app.job.paths import Paths
@@ -8,3 +10,9 @@ def paths(tmp_path):
     paths = Paths(tmp_path / "ml")
     paths.hyperparameters.parent.mkdir(parents=True)
     return paths
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor() as pool:
+        yield pool

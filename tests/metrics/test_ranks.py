@@ -18,7 +18,6 @@ from app.model.devices import Compute
 from app.model.losses import RoofLoss, count_known
 from app.training.ranks import distributed
 from tests.metrics.test_roof_metrics import LOGITS, TARGETS
-from tests.support.ranks import ask_two_ranks
 from tests.support.steps import CPU
 
 # Which of the images of test_metrics each dataset holds; image 4 is one of which nothing is known.
@@ -153,50 +152,3 @@ def test_the_metrics_of_all_datasets_are_those_of_their_samples_in_one():
     one = score({"rid": [(0, 1, 2, 3, 4), (1, 0, 2)]}).compute("val")
     for key, value in one.items():
         assert pooled[key] == dataclasses.replace(value, dataset="rid+roofline")
-
-
-TWO_RANKS = """
-import json
-import sys
-import torch
-from app.training.ranks import distributed as d
-from app.job.signals import end_rank
-from tests.metrics.test_ranks import AZIMUTH_BINS, OVER_RANKS, describe, score, score_rid
-
-found = {}
-with d.joined_ranks(torch.device("cpu")):
-    for name, plans in OVER_RANKS.items():
-        for azimuth_bins in AZIMUTH_BINS:
-            scores = score(plans[d.rank()], azimuth_bins)
-            scores.add_other_ranks(d.all_reduce_sum)
-            found[f"{name} {azimuth_bins}"] = describe(scores)
-    found["own images"], found["RID"] = score_rid(sys.argv[1])
-print(json.dumps(found))
-end_rank(0)
-"""
-
-
-@pytest.fixture(scope="module")
-def of_ranks(small_ml):
-    """What each of two ranks found."""
-    return ask_two_ranks(TWO_RANKS, str(small_ml / "input/data"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("azimuth_bins", AZIMUTH_BINS)
-@pytest.mark.parametrize("name", OVER_RANKS)
-def test_two_ranks_score_as_one_does(of_ranks, name, azimuth_bins):
-    expected = describe(score(WHOLE, azimuth_bins))
-    for rank in of_ranks:
-        assert rank[f"{name} {azimuth_bins}"] == expected
-
-
-@pytest.mark.slow
-def test_two_ranks_read_each_image_once_and_score_as_one_does(of_ranks, small_ml):
-    """Of three images the first rank gets two."""
-    assert [rank["own images"] for rank in of_ranks] == [{"rid": 2}, {"rid": 1}]
-    own, expected = score_rid(small_ml / "input/data")
-    assert own == expected["num_samples"] == {"rid": 3}
-    assert [rank["RID"] for rank in of_ranks] == [expected] * 2
-    for name in ("segments/miou", "lines/f1_3px"):
-        assert expected["values"][f"val/{name}"]["support"] > 0

@@ -1,6 +1,9 @@
 """Runs as users start them: real processes on small data."""
 
+import contextlib
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from app.__main__ import main
 from tests.support.paths import ROOT
 
 # 12 samples, 3 steps an epoch, two of them with accumulated gradients.
@@ -50,6 +54,25 @@ def run(base_dir: Path, *arguments: str) -> tuple[int, str]:
     process = start(base_dir, *arguments)
     output, _ = process.communicate(timeout=300)
     return process.returncode, output
+
+
+def run_here(base_dir: Path, *arguments: str) -> tuple[int, str]:
+    """The same in this process, whose torch is imported: for what a process's start changes not."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exit_code = main(["train", "--in-process", "--base-dir", str(base_dir), *arguments])
+    return exit_code, output.getvalue()
+
+
+def killed_after(step: int, base_dir: Path, target: Path) -> Path:
+    """A copy of a run's tree as it was when the checkpoint of a step was the last file written."""
+    shutil.copytree(base_dir / "input", target / "input")
+    (target / "checkpoints").mkdir()
+    for path in (base_dir / "checkpoints").glob("*-*.pt"):
+        kind, _, number = path.stem.partition("-")
+        if int(number) == step or (kind == "best" and int(number) < step):
+            os.link(path, target / "checkpoints" / path.name)  # 0.4 GB, which nobody writes into
+    return target
 
 
 def wait_for(

@@ -17,6 +17,7 @@ from app.training import build as build_module
 from app.training.build import build_run, build_state, choose_task_weights, settle_settings
 from app.training.resume import save_run
 from app.training.train import train
+from tests.support.models import shallow_backbones
 
 CPU = torch.device("cpu")
 TASKS = build_tasks()
@@ -200,7 +201,8 @@ def start(small_ml, tmp_path):
             folder.mkdir(exist_ok=True)
         channels = {"rid": small_ml / "input/data/rid"}
         job = Job(paths, Hyperparameters(**given), channels, lambda: False, identifier)
-        return build_run(job, Compute(CPU), MemorySampler(60.0), PassLimit(found=found))
+        with shallow_backbones():
+            return build_run(job, Compute(CPU), MemorySampler(60.0), PassLimit(found=found))
 
     return build_small
 

@@ -1,4 +1,4 @@
-"""The backbone's modes, in one process and in two."""
+"""The backbone's modes."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
 from app.training.state import StepSettings, TrainingState, build_ema
 from app.training.step import train_steps
-from tests.support.ranks import ask_two_ranks
+from tests.support.models import shallow_backbones
 from tests.support.steps import CPU, batch
 
 SIDE_PX = 32
@@ -24,7 +24,8 @@ def build(
     **overrides,
 ):
     torch.manual_seed(0)
-    model = HybridRoofModel(decoder_channels=32, checkpoint_activations=checkpoint_activations)
+    with shallow_backbones():
+        model = HybridRoofModel(decoder_channels=32, checkpoint_activations=checkpoint_activations)
     model.heads["depth"].requires_grad_(False)
     # In the decoder groups instead of the batch: any split of a step then gives the same.
     for part in (model.pyramid, model.heads):
@@ -115,7 +116,7 @@ def test_nothing_of_a_frozen_backbone_is_kept_for_a_backward_pass(checkpoint_act
     frozen, thawed = (
         count_kept_bytes(*build(num_frozen, checkpoint_activations)) for num_frozen in (1, 0)
     )
-    assert frozen < (0.9 if checkpoint_activations else 0.3) * thawed
+    assert frozen < (0.9 if checkpoint_activations else 0.5) * thawed
 
 
 @pytest.mark.parametrize("num_before", [1, 2, 3])
@@ -146,50 +147,3 @@ def distances(module, before):
     """How far each parameter has moved."""
     with torch.no_grad():
         return [(p - before[name]).norm().item() for name, p in module.named_parameters()]
-
-
-TWO_RANKS = """
-import json
-import torch
-from app.training.ranks import distributed as d
-from app.training.step import train_steps
-from app.job.signals import end_rank
-from tests.support.steps import batch
-from tests.training.test_freezing import DESCENT, SIDE_PX, build, changed, distances, snapshot
-
-with d.joined_ranks(torch.device("cpu")):
-    state, settings = build(**DESCENT)
-    state.model = d.wrap_model(state.model, torch.device("cpu"))
-    network = state.model.module
-    before = snapshot(network)
-    backbone_before = snapshot(network.backbone)
-    found = {"wrappers": [], "changed": [], "distances": []}
-    part = [slice(0, 1), slice(1, 4)][d.rank()]
-    for seed in range(4):
-        whole = batch(4, seed, SIDE_PX)
-        own = {k: v[part] for k, v in whole.items() if k != "bad_files"} | {"bad_files": {}}
-        list(train_steps(state, iter([own]), 1, settings, lambda: False))
-        found["wrappers"].append(id(state.model))
-        found["changed"].append(len(changed(network.backbone, backbone_before)))
-        found["distances"].append(distances(network, before))
-print(json.dumps(found))
-end_rank(0)
-"""
-
-
-@pytest.mark.slow
-def test_two_ranks_thaw_together_and_train_as_one_does():
-    first, second = ask_two_ranks(TWO_RANKS)
-    state, settings = build(**DESCENT)
-    num_weights = len(list(state.model.backbone.parameters()))
-    for rank in (first, second):
-        assert rank["changed"] == [0, 0, num_weights, num_weights]
-        # Wrapped again for the step in which it thaws.
-        same, thawed = {*rank["wrappers"][:2]}, {*rank["wrappers"][2:]}
-        assert len(same) == len(thawed) == 1
-        assert same != thawed
-    assert first["distances"] == second["distances"]
-    before = snapshot(state.model)
-    for seed, expected in enumerate(first["distances"]):
-        run(state, settings, 1, first=seed)
-        assert distances(state.model, before) == pytest.approx(expected, rel=0.01, abs=1e-7)

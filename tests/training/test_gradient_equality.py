@@ -8,7 +8,6 @@ from app.base.tasks import ALL_TASKS, BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF,
 from app.model.losses import RoofLoss
 from app.training.ranks.distributed import wrap_model
 from app.training.state import TrainingState, build_ema, unwrap
-from tests.support.ranks import ask_two_ranks
 from tests.support.steps import CPU, build, run
 
 # Largest error, as a share of the largest entry in the gradient of the same parameter.
@@ -174,37 +173,3 @@ RANK_SPLITS = {
         [(0, 1, 2, 3, 4), (1, 2, 3, 5, 6, 7)],
     ),
 }
-TWO_RANKS = """
-import json
-import torch
-from app.training.ranks import distributed as d
-from app.job.signals import end_rank
-from tests.training.test_gradient_equality import RANK_SPLITS, step_gradients
-
-found = {}
-with d.joined_ranks(torch.device("cpu")):
-    for name, (passes, grad_accum_steps, _) in RANK_SPLITS.items():
-        steps = step_gradients(passes[d.rank()], grad_accum_steps)
-        found[name] = [{key: grad.tolist() for key, grad in step.items()} for step in steps]
-print(json.dumps(found))
-end_rank(0)
-"""
-
-
-@pytest.fixture(scope="module")
-def of_ranks():
-    """Gradients that each of two ranks found, by the name of the split."""
-    return ask_two_ranks(TWO_RANKS)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RANK_SPLITS)
-def test_two_ranks_have_the_gradient_of_one(of_ranks, name):
-    _, _, steps = RANK_SPLITS[name]
-    first, second = (rank[name] for rank in of_ranks)
-    assert first == second
-    for gradients, indices in zip(first, steps, strict=True):
-        as_tensors = {
-            key: torch.tensor(values, dtype=torch.float64) for key, values in gradients.items()
-        }
-        assert_alike(as_tensors, whole_gradients(indices))

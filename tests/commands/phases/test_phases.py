@@ -1,10 +1,5 @@
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -34,12 +29,11 @@ def rid(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(rid, tmp_path_factory):
-    """Two phases that are done, one that cannot be, and one that needs a GPU."""
+    """A phase that is done, one that cannot be, and one that needs a GPU."""
     base_dir = tmp_path_factory.mktemp("finished")
     phases = (
-        PHASES[0],
-        Phase("bad", 1, {"max_samples": "zero"}, "what cannot be read"),
         Phase("1b", 1, {"max_samples": "3"}, "three samples"),
+        Phase("bad", 1, {"max_samples": "zero"}, "what cannot be read"),
         PHASES[5],
     )
     series = PhaseSeries(base_dir, {"rid": rid}, SMALL, phases)
@@ -89,9 +83,9 @@ def test_trials_are_of_a_dataset_that_is_there_and_the_fourth_of_all(tmp_path, n
 @pytest.mark.slow
 def test_every_phase_is_a_row(finished):
     series, asked = finished
-    first, bad, second, gpu = read_rows(series.base_dir)
-    assert (first["status"], second["status"]) == ("done", "done")
-    assert first["settings"] == {"phase": "1", **SMALL}
+    first, bad, gpu = read_rows(series.base_dir)
+    assert first["status"] == "done"
+    assert first["settings"] == {"phase": "1", "max_samples": "3", **SMALL}
     assert first["samples_per_step"] == 2
     parts = sum(first[f"{name}_s"] for name in ("wait", "transfer", "forward", "backward"))
     assert 0 < parts + first["optimizer_s"] + first["rest_s"] == pytest.approx(first["step_s"])
@@ -103,11 +97,10 @@ def test_every_phase_is_a_row(finished):
     assert first["converging"] == "too short to say"
     assert len(first["losses"]["values"]) == 3
     assert first["metrics"]["val/depth/rmse_m"] is None
-    assert second["settings"]["max_samples"] == "3"
     assert bad["status"] == "failed"
     assert bad["reason"].startswith("max_samples: Input should be a valid integer")
     assert (gpu["status"], gpu["reason"]) == ("not run", "no GPU here")
-    assert [settings.get("max_samples") for settings in asked] == [None, "zero", "3"]
+    assert [settings["max_samples"] for settings in asked] == ["3", "zero"]
 
 
 @pytest.mark.slow
@@ -118,7 +111,7 @@ def test_what_is_done_is_not_run_again(finished, caplog):
     caplog.set_level("INFO")
     assert run_phases(series, StopRequests(), None) == 0
     assert (series.folder_of(series.phases[0]) / "model/metrics.json").stat().st_mtime_ns == stamp
-    assert "phase 1a: done before" in caplog.text
+    assert "phase 1b: done before" in caplog.text
     rows = read_rows(series.base_dir)
     assert rows[0] == before[0]
     assert len(asked) == num_asked
@@ -145,13 +138,12 @@ def test_other_settings_begin_fresh(tmp_path, rid, monkeypatch):
 
 
 @pytest.mark.slow
-def test_tables_show_ratios_and_reasons(finished):
+def test_tables_show_reasons(finished):
     series, _ = finished
     text = "\n".join(render_tables(read_rows(series.base_dir)))
     failed = r"\| bad +\| what cannot be read +\| failed: max_samples: Input should be a valid"
     assert re.search(failed, text)
     assert "not run: no GPU here" in text
-    assert "(x " in text
 
 
 @pytest.mark.slow
@@ -179,36 +171,3 @@ def test_a_page_without_a_place_is_said_before_anything_runs(tmp_path, content):
         page.write_text(content)
     with pytest.raises(ConfigError, match=r"^--docs: .*page.md has no place for the tables; expec"):
         check_page(page)
-
-
-@pytest.mark.slow
-def test_it_stops_on_request_and_goes_on(rid, tmp_path):
-    settings = {**SMALL, "epochs": "100000", "num_workers": "0"}
-    script = (
-        "import sys; from pathlib import Path; from app.commands.phases.phases import *; "
-        "from app.job.signals import StopRequests; from app.base.logs import configure_logging; "
-        "configure_logging(); requests = StopRequests(); requests.listen(); "
-        f"channels = {{'rid': Path({str(rid)!r})}}; "
-        f"series = PhaseSeries(Path({str(tmp_path)!r}), channels, {settings!r}, PHASES[:2]); "
-        "sys.exit(run_phases(series, requests))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    log = tmp_path / "1a/log.txt"
-    deadline_s = time.monotonic() + 120
-    while not (log.exists() and "epoch 2/" in log.read_text()):
-        assert process.poll() is None
-        assert time.monotonic() < deadline_s
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, output
-    assert "stopped; the same command goes on from here" in output
-    [row] = read_rows(tmp_path)
-    assert row["status"] == "stopped"
-    assert list((tmp_path / "1a/checkpoints").glob("step-*.pt"))

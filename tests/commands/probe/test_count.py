@@ -8,6 +8,7 @@ from app.commands.plan.facts import Facts, FactsRequest, ask_facts
 from app.commands.probe.count import count_facts, count_gmac
 from app.data.datasets import open_datasets
 from app.settings.texts import parse_hyperparameters
+from tests.support.models import shallow_backbones
 from tests.support.own import write_village
 
 
@@ -67,7 +68,8 @@ def test_folders_are_counted(small_ml, tmp_path):
 
 
 def test_tensors_grow_with_the_pass_and_less_with_checkpoints(small_ml):
-    facts = count_facts(_request(small_ml, ("rid",), sides_px=(64, 128)))
+    with shallow_backbones():
+        facts = count_facts(_request(small_ml, ("rid",), sides_px=(64, 128)))
     gib = {(size, side_px): value for size, side_px, value in facts.tensors_gib}
     assert list(gib) == [(1, 64), (2, 64), (1, 128), (2, 128)]
     assert gib[1, 64] < gib[2, 64] < gib[2, 128]

@@ -8,7 +8,15 @@ from app.base.tasks import build_tasks
 from app.commands.probe.step_memory import count_step_memory
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
+from tests.support.models import shallow_backbones
 from tests.training.watch.test_tensor_memory import NAMES, TASKS, train_real
+
+
+@pytest.fixture
+def shallow():
+    """For what does not depend on the number of blocks."""
+    with shallow_backbones():
+        yield
 
 
 def count(size, side_px, dtype=None, recompute=False, names=NAMES, tasks=TASKS):
@@ -22,6 +30,7 @@ def test_equals_what_a_real_step_takes(dtype):
     assert count(2, 96, dtype).peak_gib == pytest.approx(taken_gib, rel=1e-3)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_what_stays_between_steps():
     model = HybridRoofModel(TASKS)
     num_parameters = sum(p.numel() for p in model.parameters())
@@ -31,6 +40,7 @@ def test_what_stays_between_steps():
         assert count(size, 64).persistent_gib == pytest.approx(expected_gib, rel=2e-3)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_grows_with_the_batch_and_with_the_area():
     base = count(4, 512).peak_gib
     more, larger = count(8, 512).peak_gib, count(4, 1024).peak_gib
@@ -46,6 +56,7 @@ def test_less_precision_and_recomputation_take_less():
     assert count(4, 512, recompute=True).peak_gib < 0.8 * whole
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_task_that_is_not_trained_takes_nothing_for_its_moments():
     everything, without = count(1, 64), count(1, 64, names=["segments", "lines"])
     head = HybridRoofModel(TASKS).heads["depth"]
@@ -54,6 +65,7 @@ def test_a_task_that_is_not_trained_takes_nothing_for_its_moments():
     assert saved_gib == pytest.approx(num_bytes / 2**30, rel=0.01)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_losses_compute_as_before():
     tasks = build_tasks(4)
     count(1, 64, tasks=tasks)

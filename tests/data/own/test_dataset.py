@@ -1,4 +1,4 @@
-"""Folders of own roofs as people have them: formats, photos, heights, sizes, splits."""
+"""Folders of own roofs as people have them: formats, photos, heights, scales."""
 
 import pickle
 import shutil
@@ -10,16 +10,11 @@ import shapely
 import torch
 from rasterio import Affine
 
-from app.base.errors import DataError, SampleError
-from app.base.window import Window
+from app.base.errors import SampleError
 from app.data.datasets import TrainBatches, open_datasets
 from app.data.geometry import resample_whole
-from app.data.loading import EvalDataset
-from app.data.own.catalogue import LabelSettings
 from app.data.own.dataset import OwnDataset
-from app.data.photos import LargePhoto
 from app.data.sample import drawn
-from app.data.transforms import EvalTransform
 from app.settings.texts import parse_hyperparameters
 from tests.support.fakes import write_raster
 from tests.support.own import (
@@ -216,39 +211,6 @@ def test_heights_on_the_photo_s_own_grid_are_kept_to_the_number(tmp_path):
     assert np.isfinite(depth).sum() == 100 * 83
 
 
-def large_photo(root, side_px=2600, num_roofs=9):
-    """One photo of 260 m with roofs along its diagonal."""
-    write_photo(root / "photos/big.tif", EAST, NORTH, side_px)
-    planes, bearings = [], []
-    for number in range(num_roofs):
-        at = 25.0 * (number - num_roofs // 2)
-        shapes, of_planes = hip_roof(EAST + at, NORTH + at, 20.0 * number)
-        planes += shapes
-        bearings += of_planes
-    write_layer(root / "planes.gpkg", planes, azimuth=bearings)
-
-
-def test_a_large_photo_is_read_by_cells_near_planes_and_cut_into_splits_apart(tmp_path):
-    large_photo(tmp_path)
-    splits = {name: OwnDataset(tmp_path, name) for name in ("train", "val", "test")}
-    columns = {}
-    for name, dataset in splits.items():
-        rng = np.random.default_rng(0)
-        seen = []
-        for i in range(len(dataset)):
-            sample = dataset.draw(i, 30.0, rng)
-            left = int(sample["sample_id"].split(",")[1])
-            seen += [left, left + sample["image"].shape[2]]
-            assert (drawn(sample)["segments"] < 19).any()
-        columns[name] = min(seen), max(seen)
-    assert columns["train"][1] + 200 <= columns["val"][0] + 1
-    assert columns["val"][1] + 200 <= columns["test"][0] + 1
-    # Cells without a plane are not among the samples.
-    train = splits["train"]
-    assert 3 < len(train) < 5 * 4
-    assert all("@" in sample_id for sample_id in train.sample_ids)
-
-
 def test_draws_depend_on_their_seed_alone_also_in_another_process(tmp_path):
     write_village(tmp_path)
     dataset = OwnDataset(tmp_path, "train")
@@ -316,59 +278,6 @@ def test_photos_and_files_that_are_not_used_are_said(tmp_path, caplog):
     ) in caplog.text
 
 
-def test_splits_by_place_are_apart_stable_and_of_the_seed(tmp_path):
-    write_village(tmp_path, num_photos=20)
-    ids = {name: set(OwnDataset(tmp_path, name).sample_ids) for name in ("train", "val", "test")}
-    assert {name: len(of_split) for name, of_split in ids.items()} == {
-        "train": 16, "val": 2, "test": 2
-    }  # fmt: skip
-    assert set().union(*ids.values()) == {str(number) for number in range(20)}
-    again = {name: set(OwnDataset(tmp_path, name, seed=1).sample_ids) for name in ids}
-    assert again != ids
-
-
-def test_photos_that_stand_close_stay_in_one_split(tmp_path):
-    planes, bearings = [], []
-    for number in range(12):
-        # Pairs with 6 m between them, pairs 70 m apart.
-        east = EAST + 100 * (number // 2) + 30 * (number % 2)
-        write_photo(tmp_path / f"photos/{number}.tif", east, NORTH)
-        shapes, of_planes = hip_roof(east, NORTH, 25.0 * number)
-        planes += shapes
-        bearings += of_planes
-    write_layer(tmp_path / "planes.gpkg", planes, azimuth=bearings)
-    for name in ("train", "val", "test"):
-        numbers = {int(id_) for id_ in OwnDataset(tmp_path, name).sample_ids}
-        assert numbers
-        assert {number ^ 1 for number in numbers} == numbers
-
-
-def test_a_list_of_splits_is_kept_and_closeness_said(tmp_path, caplog):
-    write_village(tmp_path)
-    write_photo(tmp_path / "photos/near.tif", EAST + 30, NORTH)
-    (tmp_path / "splits.csv").write_text(
-        "\ufeffphoto,split\r\n0.tif,train\r\n1,train\r\n2,val\r\nnear,val\r\ngone,val\r\n"
-    )
-    dataset = OwnDataset(tmp_path, "train")
-    assert set(dataset.sample_ids) == {"0", "1"}
-    val = OwnDataset(tmp_path, "val")
-    assert [bad.sample_id for bad in val.missing] == ["gone"]
-    dataset.tell()
-    assert "splits train and val share ground or stand closer than 20 m, such as" in caplog.text
-    assert "splits.csv does not name photos 3; 4; 5" in caplog.text
-    (tmp_path / "splits.csv").write_text("photo,split\n0,training\n1;val\n2,val\n2,test\n")
-    with pytest.raises(DataError) as error:
-        OwnDataset(tmp_path, "train")
-    assert "row 1: got 0,training, expected photo,train or val or test" in str(error.value)
-    assert "row 4: photo 2 is in two splits" in str(error.value)
-
-
-def test_too_little_ground_is_said(tmp_path):
-    write_village(tmp_path, num_photos=1)
-    with pytest.raises(DataError, match="too little ground to split by place"):
-        OwnDataset(tmp_path, "train", LabelSettings("compass", "grid"))
-
-
 def test_planes_without_a_field_of_azimuths_are_said(tmp_path, caplog):
     write_village(tmp_path)
     (tmp_path / "roofs.gpkg").unlink()
@@ -379,18 +288,6 @@ def test_planes_without_a_field_of_azimuths_are_said(tmp_path, caplog):
         "no plane has a direction, all are some roof: got richtung, expected a field" in caplog.text
     )
     assert set(np.unique(drawn(dataset[0])["segments"]).tolist()) == {18, 255}
-
-
-def test_a_cell_larger_than_a_window_is_validated_in_parts_with_the_same_labels(tmp_path):
-    large_photo(tmp_path)
-    reader = OwnDataset(tmp_path, "val")
-    transform = EvalTransform(gsd_m=0.1)
-    whole = transform(reader[0])
-    photo, _ = EvalDataset(reader, transform, window_px=64).open_photo(0)
-    assert isinstance(photo, LargePhoto)
-    part = photo.read_targets(Window(3, 5, 60, 70))
-    for name in ("segments", "lines"):
-        assert torch.equal(part[name], whole[name][..., 3:63, 5:75]), name
 
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="no real roofs at ../shared/data")

@@ -1,14 +1,10 @@
-"""What batch normalisations gather: undone with a step that is not taken, alike on all ranks."""
+"""What batch normalisations gather: undone with a step that is not taken."""
 
-import pytest
 import torch
 from torch import nn
 
-from app.base.tasks import build_tasks
-from app.model.network import HybridRoofModel
 from app.training.ranks.batch_statistics import BatchStatistics
 from app.training.state import build_ema
-from tests.support.ranks import ask_two_ranks
 from tests.support.steps import OUT_OF_MEMORY, batch, build, part, run, unlabelled
 
 NUM_MICRO_BATCHES = 2
@@ -102,84 +98,3 @@ def test_alone_the_mean_is_ones_own():
     norm.running_mean.fill_(3.0)
     BatchStatistics(norm).average_over_ranks()
     assert norm.running_mean.item() == 3.0
-
-
-def build_frozen():
-    """The real network, whose backbone keeps its statistics while the decoder gathers its own."""
-    torch.manual_seed(0)
-    state, settings = build(keeps_statistics=True)
-    state.model = HybridRoofModel(decoder_channels=32)
-    state.model.heads["depth"].requires_grad_(False)
-    state.ema = build_ema(state.model, 0.9)
-    state.optimizer.param_groups[0]["params"] = [
-        p for p in state.model.parameters() if p.requires_grad
-    ]
-    return state, settings
-
-
-TWO_RANKS = """
-import json
-import torch
-from torch import nn
-from app.training.ranks import distributed as d
-from app.training.ranks.batch_statistics import BatchStatistics
-from app.job.signals import end_rank
-from tests.training.ranks.test_batch_statistics import build_frozen
-from tests.support.steps import batch, run
-
-found = {}
-with d.joined_ranks(torch.device("cpu")):
-    rank = d.rank()
-    # Three layers, so that what belongs to which is seen; the statistics of rank 0 and rank 1:
-    model = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(1), nn.BatchNorm1d(1).eval())
-    model[0].running_mean.copy_(torch.tensor([[0.0, 4.0], [1.0, -2.0]][rank]))
-    model[0].running_var.copy_(torch.tensor([[1.0, 2.0], [3.0, 2.5]][rank]))
-    model[1].running_mean.fill_([10.0, 20.0][rank])
-    model[1].num_batches_tracked.fill_(5 + rank)
-    model[2].running_mean.fill_(7.0 + rank)
-    BatchStatistics(model).average_over_ranks()
-    found["buffers"] = {name: buffer.tolist() for name, buffer in model.named_buffers()}
-
-    state, settings = build_frozen()
-    network = state.model
-    state.model = d.wrap_model(network, torch.device("cpu"))
-    run(state, settings, [batch(2, 10 + rank, 32), batch(2, 20 + rank, 32)])
-    found["sums"] = {
-        name: [buffer.double().sum().item(), buffer.double().square().sum().item()]
-        for name, buffer in network.named_buffers()
-    }
-print(json.dumps(found))
-end_rank(0)
-"""
-
-
-@pytest.fixture(scope="module")
-def found():
-    """What each of two ranks found in TWO_RANKS."""
-    return ask_two_ranks(TWO_RANKS)
-
-
-@pytest.mark.slow
-def test_statistics_that_change_become_the_mean(found):
-    first, second = (rank["buffers"] for rank in found)
-    assert first["0.running_mean"] == [0.5, 1.0]
-    assert first["0.running_var"] == [2.0, 2.25]
-    assert first["1.running_mean"] == [15.0]
-    assert [first["1.num_batches_tracked"], second["1.num_batches_tracked"]] == [5, 6]
-    assert [first["2.running_mean"], second["2.running_mean"]] == [[7.0], [8.0]]
-    alike = [name for name in first if name.startswith(("0.", "1.running"))]
-    assert {name: first[name] for name in alike} == {name: second[name] for name in alike}
-
-
-@pytest.mark.slow
-def test_a_decoder_beside_a_frozen_backbone_has_the_statistics_of_all_samples(found):
-    first, second = (rank["sums"] for rank in found)
-    assert first == second
-    untouched = HybridRoofModel(build_tasks(), decoder_channels=32)
-    changed = {
-        name
-        for name, buffer in untouched.named_buffers()
-        if first[name][0] != pytest.approx(buffer.double().sum().item(), abs=1e-9)
-    }
-    assert not [name for name in changed if name.startswith("backbone.")]
-    assert [name for name in changed if name.startswith("pyramid.")]

@@ -1,4 +1,4 @@
-"""One process without others, and two real ones that meet over gloo."""
+"""One process without others, two of which one is killed, and the errors of those that meet."""
 
 import signal
 
@@ -10,42 +10,9 @@ from app.base.errors import CommunicationError, ConfigError, PeerLostError
 from app.model.devices import local_rank
 from app.training.ranks import distributed
 from app.training.ranks.distributed import joined_ranks
-from tests.support.ranks import ask_two_ranks, run_two_ranks
+from tests.support.ranks import run_two_ranks
 
 CPU = torch.device("cpu")
-ALL_CALLS = """
-import json
-import torch
-from torch import nn
-from app.model.devices import local_rank
-from app.training.ranks import distributed as d
-from app.job.signals import end_rank
-
-found = {}
-with d.joined_ranks(torch.device("cpu")):
-    rank = d.rank()
-    found["place"] = [rank, d.world_size(), local_rank()]
-    # The sum has more digits than a float64.
-    found["sums"] = d.all_reduce_sum(torch.tensor([2**53 + rank, -3])).tolist()
-    found["is_any"] = [d.is_any(value) for value in (False, rank == 0, rank == 1, True)]
-    long = {"names": ["\\u00fc" * 1000, None], "rank": rank}
-    found["gathered"] = [
-        d.gather_json(value) for value in ((0, long)[rank], (long, 0)[rank], ("", [])[rank])
-    ]
-    contents = (bytes(range(256)), b"the second one's is not sent")
-    found["content"] = d.broadcast_bytes(contents[rank]).hex()
-    found["no content"] = d.broadcast_bytes((b"", b"not sent")[rank]).hex()
-
-    layer = nn.Linear(1, 1, bias=False)
-    nn.init.constant_(layer.weight, 5.0 + rank)  # they begin with the first one's
-    wrapped = d.wrap_model(layer, torch.device("cpu"))
-    wrapped(torch.tensor([[1.0 + 2 * rank]])).sum().backward()
-    found["weight"] = layer.weight.item()
-    found["gradient"] = layer.weight.grad.item()
-found["place afterwards"] = [d.rank(), d.world_size()]
-print(json.dumps(found))
-end_rank(0)
-"""
 ONE_IS_KILLED = """
 import os, signal, sys
 import torch
@@ -78,12 +45,6 @@ SHM_FULL = (
     "memory segment /dev/shm/nccl-yXZv6P (size 9637888), error: No space left on device (28)"
 )
 OWN = "NCCL error in: ProcessGroupNCCL.cpp:94, unhandled cuda error (run with NCCL_DEBUG=INFO)"
-
-
-@pytest.fixture(scope="module")
-def found():
-    """What each of two ranks found in ALL_CALLS."""
-    return ask_two_ranks(ALL_CALLS)
 
 
 @pytest.fixture
@@ -152,34 +113,9 @@ def test_an_interface_that_is_not_there_is_the_users(monkeypatch):
 
 
 @pytest.mark.slow
-class TestTwoProcesses:
-    def test_places(self, found):
-        assert [rank["place"] for rank in found] == [[0, 2, 0], [1, 2, 1]]
-        assert [rank["place afterwards"] for rank in found] == [[0, 1], [0, 1]]
-
-    def test_sums_are_exact(self, found):
-        assert [rank["sums"] for rank in found] == [[18014398509481985, -6]] * 2
-
-    def test_any_rank_is_enough(self, found):
-        assert [rank["is_any"] for rank in found] == [[False, True, True, True]] * 2
-
-    def test_json_of_any_lengths_comes_by_rank(self, found):
-        long = [{"names": ["ü" * 1000, None], "rank": rank} for rank in (0, 1)]
-        expected = [[0, long[1]], [long[0], 0], ["", []]]
-        assert [rank["gathered"] for rank in found] == [expected] * 2
-
-    def test_the_first_ranks_content_counts(self, found):
-        assert [rank["content"] for rank in found] == [bytes(range(256)).hex()] * 2
-        assert [rank["no content"] for rank in found] == ["", ""]
-
-    def test_gradients_become_the_mean(self, found):
-        # The gradients by the weight are the inputs, 1 and 3.
-        assert [rank["weight"] for rank in found] == [5.0, 5.0]
-        assert [rank["gradient"] for rank in found] == [2.0, 2.0]
-
-    @pytest.mark.parametrize("killed", [0, 1])
-    def test_the_other_one_learns_that_a_rank_was_killed(self, killed):
-        exit_codes, outputs = run_two_ranks(ONE_IS_KILLED, str(killed))
-        assert exit_codes[killed] == -signal.SIGKILL
-        assert exit_codes[1 - killed] == 0
-        assert outputs[1 - killed].startswith("another training process seems to be gone: ")
+@pytest.mark.parametrize("killed", [0, 1])
+def test_the_other_one_learns_that_a_rank_was_killed(killed):
+    exit_codes, outputs = run_two_ranks(ONE_IS_KILLED, str(killed))
+    assert exit_codes[killed] == -signal.SIGKILL
+    assert exit_codes[1 - killed] == 0
+    assert outputs[1 - killed].startswith("another training process seems to be gone: ")

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from app.training.watch.gradient_norms import find_uneven, measure_norms, shared_feature
-from tests.support.ranks import ask_two_ranks
 from tests.support.steps import batch
 from tests.training.test_freezing import SIDE_PX, build, changed, run, snapshot
 
@@ -131,33 +130,3 @@ def test_a_compiled_network_is_measured_uncompiled():
     got = run(state, settings, 2)
     assert got[0].gradient_norms == pytest.approx(expected[0].gradient_norms, rel=1e-3)
     assert compiled  # in the second step
-
-
-TWO_RANKS = """
-import json
-import torch
-from app.training.ranks import distributed as d
-from app.job.signals import end_rank
-from tests.support.steps import batch
-from tests.training.test_freezing import SIDE_PX, build, run
-
-with d.joined_ranks(torch.device("cpu")):
-    state, settings = build(0, True, norm_interval_steps=2, grad_accum_steps=2)
-    state.model = d.wrap_model(state.model, torch.device("cpu"))
-    batches = [batch(2, 10 * d.rank() + seed, SIDE_PX) for seed in range(6)]
-    results = run(state, settings, 6, batches=batches)
-print(json.dumps([result.gradient_norms for result in results]))
-end_rank(0)
-"""
-
-
-@pytest.mark.slow
-def test_of_two_ranks_the_first_one_measures():
-    first, second = ask_two_ranks(TWO_RANKS)
-    assert second == [None] * 3
-    assert first[1] is None
-    assert first[0].keys() == first[2].keys() == {"segments", "lines"}
-    batches = [batch(2, seed, SIDE_PX) for seed in range(2)]
-    state, settings = build(0, norm_interval_steps=2, grad_accum_steps=2)
-    [alone] = run(state, settings, 2, batches=batches)
-    assert first[0] == pytest.approx(alone.gradient_norms, rel=1e-4)
