@@ -140,6 +140,9 @@ class Blender:
         self._beside: dict[TaskName, Tensor] = {}
         # First row and column of the window that goes on where the one before ends.
         self._next = (0, 0)
+        # By task, the averages of the window under way: taking memory from the system for each
+        # window costs as much as half of the arithmetic.
+        self._averages: dict[TaskName, Tensor] = {}
 
     def add(
         self, logits: Mapping[TaskName, Tensor], row: Span, column: Span
@@ -165,10 +168,10 @@ class Blender:
         return window, finished
 
     def _add_task(self, name: TaskName, values: Tensor, row: Span, column: Span) -> Tensor:
-        values = values[:, row.used, column.used]
-        part = to_averages(name, values)
-        if part is values:
-            part = part.clone()
+        if name not in self._averages or self._averages[name].shape != values.shape:
+            self._averages[name] = torch.empty_like(values)
+        # Of the whole window: only its outermost pixels, if any, are not used.
+        part = to_averages(name, values, self._averages[name])[:, row.used, column.used]
         row.weigh_ramps(part.transpose(1, 2))
         column.weigh_ramps(part)
         if (beside := self._beside.pop(name, None)) is not None:
@@ -190,12 +193,20 @@ class Blender:
         return part[:, : row.num_finished]
 
 
-def to_averages(name: TaskName, logits: Tensor) -> Tensor:
-    """What may be averaged of a task's (..., C, H, W): probabilities, or metres."""
+def to_averages(name: TaskName, logits: Tensor, out: Tensor | None = None) -> Tensor:
+    """What may be averaged of a task's logits: probabilities, or metres.
+
+    Args:
+        name: The task.
+        logits: (..., C, H, W).
+        out: Where it goes, of the same shape; by default new memory, or that of the logits.
+    """
     kind = find_task(name, ALL_TASKS).kind
     if kind == "classes":
-        return logits.softmax(-3)
-    return logits.sigmoid() if kind == "multilabel" else logits
+        return torch.softmax(logits, -3, out=out)
+    if kind == "multilabel":
+        return torch.sigmoid(logits, out=out)
+    return logits if out is None else out.copy_(logits)
 
 
 def to_logits(name: TaskName, averages: Tensor) -> Tensor:
