@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import rasterio
-from rasterio.windows import Window
 
 from app.base.tasks import TASK_NAMES, build_tasks
 from app.model.export import MODEL_FILE, describe_model, export_model
@@ -50,7 +50,8 @@ _VILLAGE_PX: Final = 3072
 _LARGE_PX, _SPARSE_PX, _PLACES_PX = 10_000, 50_000, (0, 17_000, 40_000)
 # What lies nearer to the edge of a cut photo has lost some of what the network sees around it.
 _EDGE_PX: Final = 320
-_SHIFT_PX: Final = 432  # half of a window of a photo of 3072 px
+# Half of a window of a photo of 3072 px, and half of what a network shrinks photos by besides.
+_SHIFT_PX, _PHASE_PX = 544, 16
 
 
 @contextlib.contextmanager
@@ -122,27 +123,44 @@ def _measure_memory(model: Path, scratch: Path) -> dict[str, float]:
 
 
 def _measure_seams(model: Path, scratch: Path) -> dict[str, float]:
-    """How many roof pixels change their class when the photo begins half a window later."""
+    """How many roof pixels change their class when the photo begins later.
+
+    By half a window, and by half a window and half of the network's stride. The network itself says
+    something else after half of its stride, wherever windows lie.
+    """
     village = draw_village(_VILLAGE_PX)
-    whole = write_photo(scratch / "whole.tif", village, _VILLAGE_PX)
-    cut = village[:, _SHIFT_PX:, _SHIFT_PX:]
-    later = write_photo(scratch / "later.tif", np.ascontiguousarray(cut), cut.shape[1])
-    classes = []
+    figures = {}
     with _worker(Path(sys.executable), "ours", model) as worker:
-        for photo, first in ((whole, _SHIFT_PX + _EDGE_PX), (later, _EDGE_PX)):
-            out = Path(tempfile.mkdtemp(dir=scratch))
-            worker.ask(f"{photo}\t{out}")
-            side = _VILLAGE_PX - _SHIFT_PX - _EDGE_PX
-            with rasterio.open(out / f"{photo.stem}_segments.tif") as file:
-                classes.append(file.read(1, window=Window(first, first, side, side)))
-                (background,) = (
-                    int(key.removeprefix("CLASS_"))
-                    for key, name in file.tags().items()
-                    if key.startswith("CLASS_") and name == "background"
-                )
-    is_roof = (classes[0] != background) | (classes[1] != background)
-    print(f"roof: {is_roof.mean():.1%} of {classes[0].size / 1e6:.1f} million px")
-    return {"seam_percent": 100 * float((classes[0] != classes[1])[is_roof].mean())}
+        whole, background = _predict_classes(worker, village, scratch / "whole.tif")
+        for name, shift_px in (
+            ("seam_percent", _SHIFT_PX),
+            ("phase_percent", _SHIFT_PX + _PHASE_PX),
+        ):
+            cut = np.ascontiguousarray(village[:, shift_px:, shift_px:])
+            later, _ = _predict_classes(worker, cut, scratch / f"{name}.tif")
+            first = whole[shift_px + _EDGE_PX :, shift_px + _EDGE_PX :]
+            second = later[_EDGE_PX:, _EDGE_PX:]
+            is_roof = (first != background) | (second != background)
+            figures[name] = 100 * float((first != second)[is_roof].mean())
+    print(f"roof: {is_roof.mean():.1%} of {first.size / 1e6:.1f} million px")
+    return figures
+
+
+def _predict_classes(
+    worker: Worker, photo: npt.NDArray[np.uint8], path: Path
+) -> tuple[npt.NDArray[np.uint8], int]:
+    """(H, W) classes of a photo (3, H, W), which is written to a path; and that of background."""
+    write_photo(path, photo, photo.shape[1])
+    out = Path(tempfile.mkdtemp(dir=path.parent))
+    worker.ask(f"{path}\t{out}")
+    with rasterio.open(out / f"{path.stem}_segments.tif") as file:
+        tags = file.tags()
+        (background,) = (
+            int(key.removeprefix("CLASS_"))
+            for key, name in tags.items()
+            if key.startswith("CLASS_") and name == "background"
+        )
+        return file.read(1), background
 
 
 def _untrained(folder: Path) -> Path:

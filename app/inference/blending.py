@@ -9,6 +9,7 @@ Memory is that of one window, and of the ramps below a row of windows over the p
 """
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,10 +18,8 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import ALL_TASKS, TaskName, find_task
-from app.base.window import Window, count_windows, find_ramp_px
+from app.base.window import STRIDE_PX, Window, count_windows, find_ramp_px, find_step_px
 
-# Of the network: other sides would be padded.
-_STRIDE_PX: Final = 32
 # Smallest probability that a logit is made of: float32 has no smaller normal number.
 _TINY: Final = torch.finfo(torch.float32).tiny
 
@@ -65,6 +64,9 @@ class Span:
 def spread_windows(length_px: int, window_px: int, ramp_px: int | None = None) -> list[Span]:
     """Windows along an axis, evenly spread, each overlapping the next by a ramp at least.
 
+    They begin at multiples of STRIDE_PX, so that two windows say the same where both see enough.
+    The last one may therefore reach beyond the photo by less than that.
+
     Args:
         length_px: Side of the photo.
         window_px: Side of a window; one window as long as the photo where that is no longer.
@@ -74,8 +76,9 @@ def spread_windows(length_px: int, window_px: int, ramp_px: int | None = None) -
         return [Span(0, 0, length_px, length_px, torch.ones(length_px))]
     ramp_px = ramp_px or find_ramp_px(window_px)
     num_windows = count_windows(length_px, window_px, ramp_px)
-    last = length_px - window_px
-    starts = [round(i * last / (num_windows - 1)) for i in range(num_windows)]
+    unit_px = math.gcd(STRIDE_PX, find_step_px(window_px, ramp_px))
+    num_units = -(-(length_px - window_px) // unit_px)
+    starts = [i * num_units // (num_windows - 1) * unit_px for i in range(num_windows)]
     # The first pixel of each ramp, in the middle of what two windows share.
     ramps = [
         (following + start + window_px - ramp_px) // 2
@@ -115,7 +118,7 @@ def fit_window(length_px: int, most_px: int, ramp_px: int) -> int:
     sides = {}
     for number in (fewest, fewest + 1):
         shared_px = (number - 1) * ramp_px
-        side_px = -(-(length_px + shared_px) // (number * _STRIDE_PX)) * _STRIDE_PX
+        side_px = -(-(length_px + shared_px) // (number * STRIDE_PX)) * STRIDE_PX
         sides[number] = min(side_px, most_px)
     return min(sides.items(), key=lambda item: item[0] * item[1])[1]
 
