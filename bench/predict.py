@@ -21,18 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 
-from app.base.tasks import TASK_NAMES, build_tasks
-from app.model.export import MODEL_FILE, describe_model, export_model
-from app.model.network import HybridRoofModel
-from app.settings.hyperparameters import Hyperparameters
 from bench.support.environment import (
-    ROOT,
     describe_machine,
     load_average,
     peer_versions,
     prepare_peers_python,
 )
 from bench.support.figures import Target, build_parser, print_table, report
+from bench.support.predicting.models import DEFAULT_MODEL, choose_model
 from bench.support.predicting.photos import draw_village, write_photo
 from bench.support.workers import Worker
 
@@ -163,19 +159,10 @@ def _predict_classes(
         return file.read(1), background
 
 
-def _untrained(folder: Path) -> Path:
-    """A model folder with random weights, which take as long as trained ones."""
-    tasks = build_tasks()
-    classes = {task.name: task.class_names for task in tasks if task.name in TASK_NAMES}
-    model = HybridRoofModel(tasks).eval()
-    export_model(folder, model, describe_model(model, Hyperparameters(), classes))
-    return folder
-
-
 def main() -> None:
     """Measure, print, write."""
     parser = build_parser(__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "local/ml/model", metavar="DIR")
+    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, metavar="DIR")
     parser.add_argument("--only", choices=tuple(_TARGETS), action="append")
     parser.add_argument("--side-px", type=int, default=3072, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
@@ -186,8 +173,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="roof-bench-") as name:
         scratch = Path(name)
-        is_trained = (options.model / MODEL_FILE).exists()
-        model = options.model if is_trained else _untrained(scratch / "model")
+        model, is_trained = choose_model(options.model, scratch)
         if "speed" in parts:
             figures |= _measure_speed(model, scratch, options.side_px, options.rounds)
         if "memory" in parts:
