@@ -18,21 +18,17 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import rasterio
-from rasterio.windows import Window
 
-from app.base.tasks import TASK_NAMES, build_tasks
-from app.model.export import MODEL_FILE, describe_model, export_model
-from app.model.network import HybridRoofModel
-from app.settings.hyperparameters import Hyperparameters
 from bench.support.environment import (
-    ROOT,
     describe_machine,
     load_average,
     peer_versions,
     prepare_peers_python,
 )
 from bench.support.figures import Target, build_parser, print_table, report
+from bench.support.predicting.models import DEFAULT_MODEL, choose_model
 from bench.support.predicting.photos import draw_village, write_photo
 from bench.support.workers import Worker
 
@@ -50,7 +46,8 @@ _VILLAGE_PX: Final = 3072
 _LARGE_PX, _SPARSE_PX, _PLACES_PX = 10_000, 50_000, (0, 17_000, 40_000)
 # What lies nearer to the edge of a cut photo has lost some of what the network sees around it.
 _EDGE_PX: Final = 320
-_SHIFT_PX: Final = 432  # half of a window of a photo of 3072 px
+# Half of a window of a photo of 3072 px, and half of what a network shrinks photos by besides.
+_SHIFT_PX, _PHASE_PX = 544, 16
 
 
 @contextlib.contextmanager
@@ -122,42 +119,50 @@ def _measure_memory(model: Path, scratch: Path) -> dict[str, float]:
 
 
 def _measure_seams(model: Path, scratch: Path) -> dict[str, float]:
-    """How many roof pixels change their class when the photo begins half a window later."""
+    """How many roof pixels change their class when the photo begins later.
+
+    By half a window, and by half a window and half of the network's stride. The network itself says
+    something else after half of its stride, wherever windows lie.
+    """
     village = draw_village(_VILLAGE_PX)
-    whole = write_photo(scratch / "whole.tif", village, _VILLAGE_PX)
-    cut = village[:, _SHIFT_PX:, _SHIFT_PX:]
-    later = write_photo(scratch / "later.tif", np.ascontiguousarray(cut), cut.shape[1])
-    classes = []
+    figures = {}
     with _worker(Path(sys.executable), "ours", model) as worker:
-        for photo, first in ((whole, _SHIFT_PX + _EDGE_PX), (later, _EDGE_PX)):
-            out = Path(tempfile.mkdtemp(dir=scratch))
-            worker.ask(f"{photo}\t{out}")
-            side = _VILLAGE_PX - _SHIFT_PX - _EDGE_PX
-            with rasterio.open(out / f"{photo.stem}_segments.tif") as file:
-                classes.append(file.read(1, window=Window(first, first, side, side)))
-                (background,) = (
-                    int(key.removeprefix("CLASS_"))
-                    for key, name in file.tags().items()
-                    if key.startswith("CLASS_") and name == "background"
-                )
-    is_roof = (classes[0] != background) | (classes[1] != background)
-    print(f"roof: {is_roof.mean():.1%} of {classes[0].size / 1e6:.1f} million px")
-    return {"seam_percent": 100 * float((classes[0] != classes[1])[is_roof].mean())}
+        whole, background = _predict_classes(worker, village, scratch / "whole.tif")
+        for name, shift_px in (
+            ("seam_percent", _SHIFT_PX),
+            ("phase_percent", _SHIFT_PX + _PHASE_PX),
+        ):
+            cut = np.ascontiguousarray(village[:, shift_px:, shift_px:])
+            later, _ = _predict_classes(worker, cut, scratch / f"{name}.tif")
+            first = whole[shift_px + _EDGE_PX :, shift_px + _EDGE_PX :]
+            second = later[_EDGE_PX:, _EDGE_PX:]
+            is_roof = (first != background) | (second != background)
+            figures[name] = 100 * float((first != second)[is_roof].mean())
+    print(f"roof: {is_roof.mean():.1%} of {first.size / 1e6:.1f} million px")
+    return figures
 
 
-def _untrained(folder: Path) -> Path:
-    """A model folder with random weights, which take as long as trained ones."""
-    tasks = build_tasks()
-    classes = {task.name: task.class_names for task in tasks if task.name in TASK_NAMES}
-    model = HybridRoofModel(tasks).eval()
-    export_model(folder, model, describe_model(model, Hyperparameters(), classes))
-    return folder
+def _predict_classes(
+    worker: Worker, photo: npt.NDArray[np.uint8], path: Path
+) -> tuple[npt.NDArray[np.uint8], int]:
+    """(H, W) classes of a photo (3, H, W), which is written to a path; and that of background."""
+    write_photo(path, photo, photo.shape[1])
+    out = Path(tempfile.mkdtemp(dir=path.parent))
+    worker.ask(f"{path}\t{out}")
+    with rasterio.open(out / f"{path.stem}_segments.tif") as file:
+        tags = file.tags()
+        (background,) = (
+            int(key.removeprefix("CLASS_"))
+            for key, name in tags.items()
+            if key.startswith("CLASS_") and name == "background"
+        )
+        return file.read(1), background
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = build_parser(__doc__)
-    parser.add_argument("--model", type=Path, default=ROOT / "local/ml/model", metavar="DIR")
+    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, metavar="DIR")
     parser.add_argument("--only", choices=tuple(_TARGETS), action="append")
     parser.add_argument("--side-px", type=int, default=3072, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
@@ -168,8 +173,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="roof-bench-") as name:
         scratch = Path(name)
-        is_trained = (options.model / MODEL_FILE).exists()
-        model = options.model if is_trained else _untrained(scratch / "model")
+        model, is_trained = choose_model(options.model, scratch)
         if "speed" in parts:
             figures |= _measure_speed(model, scratch, options.side_px, options.rounds)
         if "memory" in parts:

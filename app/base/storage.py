@@ -72,7 +72,7 @@ def move_whole(source: Path, path: Path) -> None:
     _sync_folder(path.parent)
 
 
-def remove_unfinished(folder: Path, pattern: str) -> None:
+def remove_unfinished(folder: Path, pattern: str, beginnings: tuple[str, ...] = ("",)) -> None:
     """Remove what `replacing` began to write, for a process that was killed meanwhile.
 
     Only for who holds the folder's lock: others may be writing.
@@ -80,10 +80,12 @@ def remove_unfinished(folder: Path, pattern: str) -> None:
     Args:
         folder: May be missing.
         pattern: Of the names of the files that were to be replaced.
+        beginnings: One of these is how such a name begins.
     """
     for unfinished in folder.glob(pattern + _UNFINISHED):
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+        if unfinished.name.startswith(beginnings):
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
 
 
 def move_aside(paths: Sequence[Path]) -> Path:

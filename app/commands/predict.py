@@ -1,7 +1,7 @@
 """`predict`: what a trained model says of photos of any size."""
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,7 +12,9 @@ from app.job.signals import StopFlag
 
 if TYPE_CHECKING:
     from app.inference.photo_rasters import PhotoRasters
-    from app.roofs.writing.outputs import Format
+    from app.roofs.model import Roofs
+    from app.roofs.writing.drawing import PhotoView
+    from app.roofs.writing.origin import Origin
 
 # As app.roofs.writing.outputs has them, whose import takes a while.
 _FORMATS: Final = ("gpkg", "geojson")
@@ -71,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     stop_flag = StopFlag()
     stop_flag.listen()
     from app.job.folder_locks import FolderLocks
-    from app.job.paths import check_writable
+    from app.job.paths import check_writable, scratch_folder
     from app.settings.texts import parse_hyperparameters
 
     check_writable(options.out)
@@ -83,48 +85,53 @@ def _run(options: argparse.Namespace) -> int:
     from app.inference.predict import Request, find_photos, predict_photos
     from app.inference.trained import load_network
     from app.model.devices import choose_compute
+    from app.roofs.writing.outputs import write_outputs
 
     photos = find_photos(options.photos, options.out)
     network = load_network(options.model, options.tta, choose_compute(hyperparameters))
     further = None
     if options.format:
         model_name = f"{options.model.name}, SHA-256 {network.sha256}"
+        scratch = options.held.enter_context(scratch_folder(options.out))
 
         def further(rasters: "PhotoRasters", name: str) -> Sequence[Path]:
-            return _write_roofs(rasters, name, options.out, model_name, options.format)
+            roofs = _find_roofs(rasters, name, model_name)
+            return (
+                () if roofs is None else write_outputs(options.out, *roofs, options.format, scratch)
+            )
 
     request = Request(options.out, options.gsd_m, options.grid, options.format, further)
     return predict_photos(network, photos, request, stop_flag)
 
 
-def _write_roofs(
-    rasters: "PhotoRasters",
-    name: str,
-    out: Path,
-    model_name: str,
-    formats: "Collection[Format]",
-) -> Sequence[Path]:
-    """Find the roofs in what was predicted of a photo, and write them; returns the files.
+def _find_roofs(
+    rasters: "PhotoRasters", name: str, model_name: str
+) -> "tuple[Roofs, PhotoView, Origin] | None":
+    """The roofs in what was predicted of a photo, the photo below them, and where they come from.
+
+    None where the network was not taught planes.
 
     Raises:
         DataError: If the photo does not lie in its reference system.
         FileProblem: If the photo cannot be read again.
-        OSError: If a file cannot be written.
+        OSError: If the rasters cannot be read.
     """
     from app.roofs.predicted import find_predicted_roofs
     from app.roofs.writing.origin import Origin
-    from app.roofs.writing.outputs import write_outputs
     from app.roofs.writing.view import read_view
 
     roofs = find_predicted_roofs(rasters, name)
     if roofs is None:
-        return ()
+        return None
     photo = rasters.photo
     no_heights = "" if "height" in rasters.layers else "the model was not trained on heights"
     # Of the photo: what is made of it again is to have the same bytes.
     stamp = datetime.fromtimestamp(photo.facts.modified_ns // 10**9, UTC)
-    origin = Origin(model_name, f"roof-model {__version__}", stamp, no_heights)
-    return write_outputs(out, roofs, read_view(photo), origin, formats)
+    return (
+        roofs,
+        read_view(photo),
+        Origin(model_name, f"roof-model {__version__}", stamp, no_heights),
+    )
 
 
 def _formats(text: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ Memory is that of one window, and of the ramps below a row of windows over the p
 """
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,10 +18,8 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import ALL_TASKS, TaskName, find_task
-from app.base.window import Window, count_windows, find_ramp_px
+from app.base.window import STRIDE_PX, Window, count_windows, find_ramp_px, find_step_px
 
-# Of the network: other sides would be padded.
-_STRIDE_PX: Final = 32
 # Smallest probability that a logit is made of: float32 has no smaller normal number.
 _TINY: Final = torch.finfo(torch.float32).tiny
 
@@ -65,6 +64,9 @@ class Span:
 def spread_windows(length_px: int, window_px: int, ramp_px: int | None = None) -> list[Span]:
     """Windows along an axis, evenly spread, each overlapping the next by a ramp at least.
 
+    They begin at multiples of STRIDE_PX, so that two windows say the same where both see enough.
+    The last one may therefore reach beyond the photo by less than that.
+
     Args:
         length_px: Side of the photo.
         window_px: Side of a window; one window as long as the photo where that is no longer.
@@ -74,8 +76,9 @@ def spread_windows(length_px: int, window_px: int, ramp_px: int | None = None) -
         return [Span(0, 0, length_px, length_px, torch.ones(length_px))]
     ramp_px = ramp_px or find_ramp_px(window_px)
     num_windows = count_windows(length_px, window_px, ramp_px)
-    last = length_px - window_px
-    starts = [round(i * last / (num_windows - 1)) for i in range(num_windows)]
+    unit_px = math.gcd(STRIDE_PX, find_step_px(window_px, ramp_px))
+    num_units = -(-(length_px - window_px) // unit_px)
+    starts = [i * num_units // (num_windows - 1) * unit_px for i in range(num_windows)]
     # The first pixel of each ramp, in the middle of what two windows share.
     ramps = [
         (following + start + window_px - ramp_px) // 2
@@ -115,7 +118,7 @@ def fit_window(length_px: int, most_px: int, ramp_px: int) -> int:
     sides = {}
     for number in (fewest, fewest + 1):
         shared_px = (number - 1) * ramp_px
-        side_px = -(-(length_px + shared_px) // (number * _STRIDE_PX)) * _STRIDE_PX
+        side_px = -(-(length_px + shared_px) // (number * STRIDE_PX)) * STRIDE_PX
         sides[number] = min(side_px, most_px)
     return min(sides.items(), key=lambda item: item[0] * item[1])[1]
 
@@ -140,6 +143,9 @@ class Blender:
         self._beside: dict[TaskName, Tensor] = {}
         # First row and column of the window that goes on where the one before ends.
         self._next = (0, 0)
+        # By task, the averages of the window under way: taking memory from the system for each
+        # window costs as much as half of the arithmetic.
+        self._averages: dict[TaskName, Tensor] = {}
 
     def add(
         self, logits: Mapping[TaskName, Tensor], row: Span, column: Span
@@ -165,10 +171,10 @@ class Blender:
         return window, finished
 
     def _add_task(self, name: TaskName, values: Tensor, row: Span, column: Span) -> Tensor:
-        values = values[:, row.used, column.used]
-        part = to_averages(name, values)
-        if part is values:
-            part = part.clone()
+        if name not in self._averages or self._averages[name].shape != values.shape:
+            self._averages[name] = torch.empty_like(values)
+        # Of the whole window: only its outermost pixels, if any, are not used.
+        part = to_averages(name, values, self._averages[name])[:, row.used, column.used]
         row.weigh_ramps(part.transpose(1, 2))
         column.weigh_ramps(part)
         if (beside := self._beside.pop(name, None)) is not None:
@@ -190,12 +196,20 @@ class Blender:
         return part[:, : row.num_finished]
 
 
-def to_averages(name: TaskName, logits: Tensor) -> Tensor:
-    """What may be averaged of a task's (..., C, H, W): probabilities, or metres."""
+def to_averages(name: TaskName, logits: Tensor, out: Tensor | None = None) -> Tensor:
+    """What may be averaged of a task's logits: probabilities, or metres.
+
+    Args:
+        name: The task.
+        logits: (..., C, H, W).
+        out: Where it goes, of the same shape; by default new memory, or that of the logits.
+    """
     kind = find_task(name, ALL_TASKS).kind
     if kind == "classes":
-        return logits.softmax(-3)
-    return logits.sigmoid() if kind == "multilabel" else logits
+        return torch.softmax(logits, -3, out=out)
+    if kind == "multilabel":
+        return torch.sigmoid(logits, out=out)
+    return logits if out is None else out.copy_(logits)
 
 
 def to_logits(name: TaskName, averages: Tensor) -> Tensor:

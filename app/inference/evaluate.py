@@ -11,9 +11,10 @@ from app.base.errors import CheckpointError, ConfigError, printable
 from app.base.tasks import LINE_KINDS, find_task
 from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
 from app.data.reader import Split
+from app.inference.layers import LayerMaker
 from app.inference.predictor import Predictor
 from app.inference.scoring import Scores, check_scored, score_datasets
-from app.inference.shape_scores import FindRoofs, with_taught_lines
+from app.inference.shape_scores import FindRoofs, RoofSearch
 from app.job.paths import check_writable, scratch_folder
 from app.metrics.headlines import headline
 from app.model.class_weights import ClassWeights
@@ -64,9 +65,12 @@ def evaluate_model(
             f"--vectors: the model in {model_dir} has learnt {', '.join(trained)}, expected "
             "segments, which roofs are found in; take a model that was trained on planes"
         )
+    search = None
     if find_roofs is not None:
         lines = description["tasks"].get("lines", {})
-        find_roofs = with_taught_lines(find_roofs, lines.get("trained_classes", LINE_KINDS))
+        asked = [find_task(name, model.tasks) for name in trained]
+        maker = LayerMaker(asked, lines.get("trained_classes", LINE_KINDS), num_poses=1)
+        search = RoofSearch(maker, find_roofs)
     hyperparameters = _choose_settings(model, description, settings)
     compute = choose_compute(hyperparameters)
     predictor = Predictor(model.to(compute.device), trained, compute, hyperparameters.window_px)
@@ -83,7 +87,7 @@ def evaluate_model(
             name: build_quarantine([reader], hyperparameters) for name, reader in readers.items()
         }
         loss = _read_loss(model, description)
-        scores = Scores(model.tasks, list(datasets), loss, find_roofs)
+        scores = Scores(model.tasks, list(datasets), loss, search)
         # Batches of training, which there are none of here, would leave less room to workers.
         alone = hyperparameters.model_copy(update={"batch_size": 1, "grad_accum_steps": 1})
         num_workers = fit_workers(alone, num_local_processes=1).num_workers

@@ -208,7 +208,9 @@ def _read_array(photo: npt.NDArray[np.uint8] | Tensor) -> npt.NDArray[np.uint8]:
 
 @torch.inference_mode()
 def _hide(values: Tensor, block: SeenBlock) -> _Floats:
-    """(C, h, w) on the CPU, NaN where the photo shows nothing."""
-    if block.seen is not None:
+    """(C, h, w) on the CPU, in memory of its own, NaN where the photo shows nothing."""
+    if block.seen is None:
+        values = values.clone()
+    else:
         values = values.masked_fill(~block.seen.to(values.device), float("nan"))
     return np.asarray(values.float().cpu().numpy(), np.float32)

@@ -12,7 +12,8 @@ from torch import Tensor
 from app.base.tasks import LINE_KINDS, TaskName
 from app.data.sample import DrawnShapes
 from app.data.shapes import fill
-from app.inference.evidence_blocks import PhotoEvidence
+from app.inference.evidence import PhotoEvidence
+from app.inference.layers import NODATA, RIGHT, UP, Band
 from app.metrics.lines import find_scored
 from app.metrics.matching import Polygons
 from app.metrics.roof_definitions import LENGTH_KINDS
@@ -105,18 +106,32 @@ def find_pixel_errors_deg(true: TrueRoofs, evidence: PhotoEvidence, num_bins: in
         directions; NaN where there is no such pixel.
     """
     errors = np.full((2, len(true.planes)), np.nan)
+    if "direction_x" not in evidence.bands:
+        return errors
     for number in np.flatnonzero(np.isfinite(true.azimuth_deg)).tolist():
         stamp = fill(_rings(true.planes[number : number + 1]), evidence.classes.shape)
         if stamp is None:
             continue
         chosen = stamp.inside & (evidence.classes[stamp.rows, stamp.columns] < num_bins)
-        directions = evidence.direction[:, stamp.rows, stamp.columns][:, chosen].astype(np.float64)
+        directions = np.stack(
+            [
+                _read_direction(evidence.bands[field][stamp.rows, stamp.columns][chosen], band)
+                for field, band in (("direction_x", RIGHT), ("direction_y", UP))
+            ]
+        )
         directions = directions[:, directions.any(axis=0)]
         if directions.size:
             together = directions.sum(axis=1, keepdims=True)
             errors[0, number] = _off_deg(directions, true.azimuth_deg[number]).mean()
             errors[1, number] = _off_deg(together, true.azimuth_deg[number]).item()
     return errors
+
+
+def _read_direction(stored: npt.NDArray[np.uint8], band: Band) -> _Floats:
+    """A part of a direction, in steps; 0 where there is no data."""
+    steps = stored.astype(np.float64) + round(band.offset / band.scale)
+    steps[stored == NODATA] = 0
+    return steps
 
 
 def _rings(polygons: Polygons) -> list[_Floats]:

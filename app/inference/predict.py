@@ -4,7 +4,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from app.base.errors import (
     join_problems,
     printable,
 )
+from app.base.storage import remove_unfinished
 from app.data.files.names import PHOTO_ENDINGS
 from app.data.files.problems import FileProblem
 from app.inference.photo_rasters import (
@@ -31,7 +32,7 @@ from app.inference.photo_rasters import (
 )
 from app.inference.photo_source import FilePhoto, open_photo
 from app.inference.rasters import explained_writes
-from app.inference.record import Record
+from app.inference.record import RECORD_FILE, Record
 from app.inference.tiles import count_blocks
 from app.inference.trained import TrainedNetwork
 from app.inference.unlike import Likeness
@@ -120,6 +121,7 @@ def predict_photos(
         StorageError: If the folder cannot be written to; what is finished stays.
     """
     run = _Run(network, request, Record.read(request.out), stop_requested)
+    _remove_unfinished(request.out, photos)
     waiting = []
     num_done = num_failed = 0
     for name, path in photos.items():
@@ -204,7 +206,6 @@ class _Run:
                 "crs": grid.crs,
                 "device": predictor.compute.device.type,
                 "precision": predictor.compute.precision,
-                "seconds": round(seconds, 1),
                 "warnings": doubts,
             }
             self.record.finish(name, made_of, outputs, facts)
@@ -229,13 +230,24 @@ class _Run:
         }
 
 
+def _remove_unfinished(out: Path, names: Collection[str]) -> None:
+    """Remove what a process that was killed has left half written.
+
+    Args:
+        out: The folder of the outputs.
+        names: How those of the photos begin.
+    """
+    shutil.rmtree(out / _SCRATCH, ignore_errors=True)
+    remove_unfinished(out, "*", (RECORD_FILE, *(f"{name}_" for name in names)))
+
+
 def _is_photo(path: Path) -> bool:
     return path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith(".")
 
 
 @contextlib.contextmanager
 def _scratch_folder(out: Path) -> Iterator[Path]:
-    """An empty folder for what is not finished; removed at the end, or when next one is made."""
+    """An empty folder for what is not finished; removed at the end, or by the next run."""
     folder = out / _SCRATCH
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -23,13 +23,15 @@ from app.base.storage import move_whole, read_free_gib
 from app.base.window import Window
 from app.inference.layers import NODATA, Layer, Values
 from app.inference.photo_source import Grid
+from app.resources.cores import num_cores
 
 TILE_PX: Final = 512
 # Read once more and removed: quick.
 _SCRATCH: Final = {"compress": "deflate", "zlevel": 1, "sparse_ok": True, "bigtiff": "IF_SAFER"}
+# Level 3 takes half of the time of the default, 6, and 8 % more space.
 _FINAL: Final = {
-    "compress": "DEFLATE", "predictor": "YES", "blocksize": TILE_PX, "bigtiff": "IF_SAFER",
-    "statistics": "NO",
+    "compress": "DEFLATE", "level": 3, "predictor": "YES", "blocksize": TILE_PX,
+    "bigtiff": "IF_SAFER", "statistics": "NO",
 }  # fmt: skip
 _SIDECAR_END: Final = ".aux.xml"
 
@@ -126,7 +128,12 @@ def finish(scratch: TiledRaster, grid: Grid, path: Path, tags: Mapping[str, str]
     finished = scratch.path.with_name(path.name)
     resampling = "MODE" if scratch.layer.classes else "AVERAGE"
     rasterio.shutil.copy(
-        scratch.path, finished, driver="COG", overview_resampling=resampling, **_FINAL
+        scratch.path,
+        finished,
+        driver="COG",
+        overview_resampling=resampling,
+        num_threads=num_cores(),  # which change no byte
+        **_FINAL,
     )
     # GDAL does not tell of every write that a full disk refuses.
     _check(finished, scratch)

@@ -58,12 +58,16 @@ class Record:
         return False
 
     def begin(self, name: str) -> None:
-        """Forget a photo, and remove the outputs that it had."""
-        entry = self._photos.pop(name, {})
-        if not entry:
+        """Remove the outputs that a photo had.
+
+        Their names stay until it is finished: a run that is killed meanwhile leaves some of them.
+        """
+        outputs = self._photos.get(name, {}).get("outputs")
+        if not outputs:
             return
+        self._photos[name] = {"outputs": outputs}
         self._write()
-        for file in entry.get("outputs") or ():
+        for file in outputs:
             if Path(file).name == file:  # somebody may have written another path there
                 (self._folder / file).unlink(missing_ok=True)
 

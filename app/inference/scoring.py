@@ -14,7 +14,7 @@ from app.data.loading import BadFiles, EvalDataset, read_photos
 from app.data.order import ALONE, Shard
 from app.data.photos import Photo
 from app.inference.predictor import Predictor
-from app.inference.shape_scores import FindRoofs, ShapeScores, ShapesOfPhoto
+from app.inference.shape_scores import RoofSearch, ShapeScores, ShapesOfPhoto
 from app.inference.shortage import explained_shortage
 from app.inference.tiles import Block, predict_blocks
 from app.metrics.definitions import MetricValue
@@ -30,7 +30,7 @@ class Scores:
         tasks: Tasks of the network.
         names: Datasets to be scored.
         loss: The losses of training, to be counted too; None counts none.
-        find_roofs: Finds roofs as shapes, to be counted too; None counts none.
+        search: Finds roofs as shapes, to be counted too; None counts none.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Scores:
         tasks: Sequence[Task],
         names: Sequence[DatasetName],
         loss: RoofLoss | None = None,
-        find_roofs: FindRoofs | None = None,
+        search: RoofSearch | None = None,
     ) -> None:
         self._tasks = tasks
         self.loss = loss
-        self.shapes = None if find_roofs is None else ShapeScores(tasks, names, find_roofs)
+        self.shapes = None if search is None else ShapeScores(tasks, names, search)
         self.metrics = {name: RoofMetrics(tasks) for name in names}
         self.num_samples = dict.fromkeys(names, 0)
 

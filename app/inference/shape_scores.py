@@ -1,17 +1,19 @@
 """How well roofs as shapes are found from a network's predictions, photo by photo."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import torch
 
 from app.base.dataset_names import DatasetName
-from app.base.tasks import IGNORE_INDEX, LINE_KINDS, AzimuthBins, Task, find_task
+from app.base.tasks import AzimuthBins, Task, find_task
 from app.base.window import Window
 from app.data.photos import Photo
-from app.inference.evidence_blocks import PhotoEvidence, find_evidence
+from app.inference.blending import to_averages
+from app.inference.evidence import PhotoEvidence
+from app.inference.layers import LayerMaker
 from app.inference.pixel_measures import find_pixel_errors_deg, measure_lengths_m
-from app.inference.tiles import Block
+from app.inference.tiles import Block, SeenBlock
 from app.inference.true_roofs import roofs_of_mask, roofs_of_shapes
 from app.metrics.roofs import FoundRoofs, PhotoMeasures, ShapeMetrics
 
@@ -35,21 +37,16 @@ class PhotoToSearch(NamedTuple):
 FindRoofs = Callable[[PhotoToSearch], FoundRoofs]
 
 
-def with_taught_lines(find_roofs: FindRoofs, taught: Collection[str]) -> FindRoofs:
-    """Roofs found without the lines of which a network says something that nobody taught it.
+class RoofSearch(NamedTuple):
+    """How the roofs of a photo are found.
 
-    Args:
-        find_roofs: Finds the roofs.
-        taught: Kinds of lines that the network was trained on.
+    Attributes:
+        maker: Makes of predictions what rasters hold, and so what roofs are found in.
+        find: Finds them there.
     """
-    untaught = [number for number, kind in enumerate(LINE_KINDS) if kind not in taught]
 
-    def find(photo: PhotoToSearch) -> FoundRoofs:
-        if photo.evidence.lines is not None:
-            photo.evidence.lines[untaught] = IGNORE_INDEX
-        return find_roofs(photo)
-
-    return find
+    maker: LayerMaker
+    find: FindRoofs
 
 
 class ShapeScores:
@@ -58,15 +55,15 @@ class ShapeScores:
     Args:
         tasks: Tasks of the network.
         names: Datasets to be scored.
-        find_roofs: Finds the roofs of a photo.
+        search: Finds the roofs of a photo.
     """
 
     def __init__(
-        self, tasks: Sequence[Task], names: Sequence[DatasetName], find_roofs: FindRoofs
+        self, tasks: Sequence[Task], names: Sequence[DatasetName], search: RoofSearch
     ) -> None:
         self.segments = find_task("segments", tasks)
         self.azimuth_bins = cast("AzimuthBins", max(1, self.segments.azimuth_bins))
-        self.find_roofs = find_roofs
+        self.search = search
         self.metrics = {name: ShapeMetrics() for name in names}
 
     def pooled(self) -> ShapeMetrics:
@@ -89,22 +86,21 @@ class ShapesOfPhoto:
         self._scores = scores
         self._metrics = scores.metrics[name]
         self._photo = photo
-        self._evidence: PhotoEvidence | None = None
+        self._evidence = PhotoEvidence.empty(
+            (photo.height_px, photo.width_px), scores.search.maker.layers
+        )
 
     def add(self, block: Block) -> None:
         """Take in a rectangle."""
-        packed = find_evidence(block, self._scores.segments)
-        if self._evidence is None:
-            size = self._photo.height_px, self._photo.width_px
-            self._evidence = PhotoEvidence.empty(size, packed)
-        self._evidence.put(packed)
+        averages = {name: to_averages(name, logits) for name, logits in block.logits.items()}
+        made = self._scores.search.maker.make(SeenBlock(block.window, averages, None))
+        self._evidence.put(block.window, made)
 
     def close(self) -> None:
         """Find the roofs and count them."""
-        assert self._evidence is not None
         photo, segments = self._photo, self._scores.segments
         size = photo.height_px, photo.width_px
-        found = self._scores.find_roofs(
+        found = self._scores.search.find(
             PhotoToSearch(photo.sample_id, self._evidence, photo.gsd_m, self._scores.azimuth_bins)
         )
         targets = photo.read_targets(Window(0, 0, *size))

@@ -56,7 +56,8 @@ class _Place(NamedTuple):
     Attributes:
         row: Its rows.
         column: Its columns.
-        image: (3, h, w) uint8; None where the photo shows nothing.
+        image: (3, h, w) uint8, of the size that all windows of a photo have; None where the photo
+            shows nothing.
         seen: (h, w) bool; None where all is seen.
     """
 
@@ -80,11 +81,11 @@ def predict_blocks(predictor: Predictor, photo: WindowSource) -> Iterator[Block]
     Raises:
         ConfigError: If memory does not hold a single window.
     """
+    window_px = predictor.window_px
+    size = min(photo.height_px, window_px), min(photo.width_px, window_px)
     places = (
-        _Place(row, column, photo.read_image(window))
-        for row, column, window in _spread(
-            predictor, photo, predictor.window_px, predictor.window_px
-        )
+        _Place(row, column, _reflected(photo.read_image(window), size))
+        for row, column, window in _spread(photo, size, predictor.ramp_px)
     )
     blender = Blender(photo.width_px)
     for place, logits in _predict(predictor, places):
@@ -136,33 +137,45 @@ def predict_averages(predictor: Predictor, photo: SeenSource) -> Generator[SeenB
 
 def count_blocks(predictor: Predictor, photo: SeenSource) -> int:
     """How many blocks `predict_averages` will give."""
-    return sum(1 for _ in _spread_fitting(predictor, photo))
+    return sum(1 for _ in _spread(photo, _fit_windows(predictor, photo), predictor.ramp_px))
 
 
-def _spread_fitting(predictor: Predictor, photo: SeenSource) -> Iterator[tuple[Span, Span, Window]]:
+def _fit_windows(predictor: Predictor, photo: SeenSource) -> tuple[int, int]:
+    """Rows and columns of the windows of a photo."""
     window_px, ramp_px = predictor.window_px, predictor.ramp_px
     height_px, width_px = (
         fit_window(side_px, window_px, ramp_px) for side_px in (photo.height_px, photo.width_px)
     )
-    return _spread(predictor, photo, height_px, width_px)
+    return height_px, width_px
 
 
 def _spread(
-    predictor: Predictor, photo: WindowSource | SeenSource, height_px: int, width_px: int
+    photo: WindowSource | SeenSource, size: tuple[int, int], ramp_px: int
 ) -> Iterator[tuple[Span, Span, Window]]:
     """Rows, columns and place of every window of a photo, row by row.
 
     Args:
-        predictor: Its ramp is how much they share at least.
         photo: The photo.
-        height_px: Of a window, in a photo that is higher.
-        width_px: Of a window, in a photo that is wider.
+        size: Rows and columns of a window; what lies beyond the photo is left out.
+        ramp_px: How much they share at least.
     """
-    columns = spread_windows(photo.width_px, width_px, predictor.ramp_px)
-    size = (min(photo.height_px, height_px), min(photo.width_px, width_px))
-    for row in spread_windows(photo.height_px, height_px, predictor.ramp_px):
+    columns = spread_windows(photo.width_px, size[1], ramp_px)
+    for row in spread_windows(photo.height_px, size[0], ramp_px):
+        height_px = min(size[0], photo.height_px - row.start)
         for column in columns:
-            yield row, column, Window(row.start, column.start, *size)
+            width_px = min(size[1], photo.width_px - column.start)
+            yield row, column, Window(row.start, column.start, height_px, width_px)
+
+
+def _reflected(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """(3, *size), with the photo's reflection beyond its lower and right edge."""
+    for axis, side_px in zip((1, 2), size, strict=True):
+        own_px = image.shape[axis]
+        if own_px < side_px:
+            places = torch.arange(side_px)
+            beyond = (2 * (own_px - 1) - places).clamp(min=0)
+            image = image.index_select(axis, torch.where(places < own_px, places, beyond))
+    return image
 
 
 def _is_whole(photo: WindowSource | SeenSource, place: _Place) -> bool:
@@ -172,12 +185,13 @@ def _is_whole(photo: WindowSource | SeenSource, place: _Place) -> bool:
 
 
 def _read_seen(predictor: Predictor, photo: SeenSource) -> Iterator[_Place]:
-    for row, column, window in _spread_fitting(predictor, photo):
+    size = _fit_windows(predictor, photo)
+    for row, column, window in _spread(photo, size, predictor.ramp_px):
         image, seen = photo.read(window)
         if seen is not None and not seen.any():
             yield _Place(row, column, None)
         else:
-            yield _Place(row, column, image, seen)
+            yield _Place(row, column, _reflected(image, size), seen)
 
 
 def _predict(

@@ -18,7 +18,7 @@ from app.model.export import digest_weights, load_exported_model, trained_tasks
 logger = logging.getLogger(__name__)
 
 # Larger than in training: less is predicted twice.
-_WINDOW_PX: Final = 1024
+_WINDOW_PX: Final = 1152
 _RAMP_PX: Final = 96
 
 

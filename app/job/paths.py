@@ -5,7 +5,10 @@ Training Output", Amazon SageMaker Developer Guide.
 """
 
 import contextlib
+import hashlib
 import json
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -158,18 +161,30 @@ def check_writable(*folders: Path) -> None:
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
+def scratch_folder(owner: Path | None = None) -> Iterator[Path]:
     """A folder for files that can be made again; deleted after the with block.
+
+    Args:
+        owner: A folder that this process has locked. What another one that had it left behind when
+            it was killed is deleted, too.
 
     Raises:
         ConfigError: If none can be made.
     """
     try:
-        folder = tempfile.TemporaryDirectory(prefix="roof-model-", ignore_cleanup_errors=True)
+        if owner is None:
+            path = Path(tempfile.mkdtemp(prefix="roof-model-"))
+        else:
+            digest = hashlib.sha256(os.fsencode(owner.resolve())).hexdigest()[:16]
+            path = Path(tempfile.gettempdir(), f"roof-model-{os.getuid()}-{digest}")
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(mode=0o700)
     except OSError as error:
         raise ConfigError(
             f"no temporary folder can be made: {error.strerror or error}; set TMPDIR to a folder "
             "that can be written to"
         ) from error
-    with folder as path:
-        yield Path(path)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -21,7 +21,6 @@ from app.data.files.opening import open_source
 
 # Probabilities are stored as whole numbers of half a percent; 255 is no data.
 PROBABILITY_SCALE: Final = 200
-DIRECTION_SCALE: Final = 127
 
 _REMEDY: Final = "predict the photo again"
 
@@ -95,8 +94,8 @@ class RoofEvidence:
         gsd_m: Metres per pixel on the ground.
         num_bins: Directions that the classes tell apart.
         direction_x: (H, W), how far the probabilities of the directions point right: the mean of
-            their unit vectors, in -1..1, as float, as int8 of 127 times that, or as uint8 of 100
-            times 1 more than that with 255 for no data; None where only the classes are known.
+            their unit vectors, in -1..1, as float, or as uint8 of 100 times 1 more than that with
+            255 for no data; None where only the classes are known.
         direction_y: The same, upwards.
         roof_probability: (H, W) uint8, 200 times the probability of any roof, 255 no data; or None.
         lines: (4, H, W) uint8, 200 times the probability of eaves (with rakes), ridges, hips and

@@ -3,18 +3,17 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
 from app.base.errors import DataError
 from app.base.tasks import AzimuthBins
 from app.data.files.ground import GroundError
-from app.inference.layers import NODATA, RIGHT, ROOF, UP, Band, LayerName
+from app.inference.evidence import find_bands
 from app.inference.photo_rasters import PhotoRasters
-from app.roofs.evidence import Layer, RoofEvidence, StoredLayer
+from app.roofs.evidence import RoofEvidence, StoredLayer
 from app.roofs.find import find_roofs
 from app.roofs.model import Roofs
 
@@ -52,21 +51,6 @@ def find_predicted_roofs(rasters: PhotoRasters, name: str) -> Roofs | None:
     return _scaled(roofs, own.width_px / grid.width_px, own.height_px / grid.height_px)
 
 
-class _Fractions:
-    """A band of bytes as the fractions that they stand for; no data is 0."""
-
-    def __init__(self, stored: StoredLayer, band: Band) -> None:
-        self._stored = stored
-        self._table = np.arange(256, dtype=np.float32) * np.float32(band.scale)
-        self._table += np.float32(band.offset)
-        self._table[NODATA] = 0
-        self.shape = stored.shape
-
-    def __getitem__(self, key: Any) -> npt.NDArray[np.float32]:  # noqa: ANN401 (as numpy has it)
-        fractions: npt.NDArray[np.float32] = self._table[self._stored[key]]
-        return fractions
-
-
 @contextlib.contextmanager
 def _open_evidence(rasters: PhotoRasters, name: str) -> Iterator[RoofEvidence | None]:
     """What the rasters say, read during the block; None where they say nothing of roofs."""
@@ -75,34 +59,27 @@ def _open_evidence(rasters: PhotoRasters, name: str) -> Iterator[RoofEvidence | 
         yield None
         return
     with contextlib.ExitStack() as stack:
-
-        def stored(layer: LayerName, bands: int | tuple[int, ...] = 1) -> StoredLayer:
-            return stack.enter_context(StoredLayer(layers[layer].path, bands))
-
-        doubts = layers["uncertainty"].layer.bands
-
-        def direction(band: Band) -> Layer | None:
-            if band not in doubts:
-                return None
-            return _Fractions(stored("uncertainty", doubts.index(band) + 1), band)
-
         segments = layers["segments"].layer.classes
         assert segments is not None
         num_bins: AzimuthBins = segments.azimuth_bins or 1  # type: ignore[assignment]
         yield RoofEvidence(
             photo=name,
-            classes=stored("segments"),
             gsd_m=grid.gsd_m,
             num_bins=num_bins,
-            direction_x=direction(RIGHT),
-            direction_y=direction(UP),
-            roof_probability=stored("uncertainty", doubts.index(ROOF) + 1),
-            lines=stored("lines", (1, 2, 3, 4)) if "lines" in layers else None,
-            height_m=stored("height") if "height" in layers else None,
             # A place in no reference system is none: such roofs are given in pixels.
             transform=None if grid.crs is None else grid.transform,
             crs=grid.crs,
+            **{field: stack.enter_context(layer) for field, layer in _open_bands(rasters)},
         )
+
+
+def _open_bands(rasters: PhotoRasters) -> Iterator[tuple[str, StoredLayer]]:
+    """The fields of RoofEvidence that the rasters tell of."""
+    layers = [raster.layer for raster in rasters.layers.values()]
+    for field, (name, numbers) in find_bands(layers).items():
+        # Files count their bands from 1.
+        bands = numbers + 1 if isinstance(numbers, int) else tuple(n + 1 for n in numbers)
+        yield field, StoredLayer(rasters.layers[name].path, bands)
 
 
 def _scaled(roofs: Roofs, scale_x: float, scale_y: float) -> Roofs:

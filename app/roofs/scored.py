@@ -16,19 +16,14 @@ _Floats = npt.NDArray[np.float64]
 
 def find_scored_roofs(photo: PhotoToSearch) -> FoundRoofs:
     """The roofs of a photo in its columns and rows; azimuths count from its upward axis."""
-    evidence = photo.evidence
-    right, up = evidence.direction
     roofs = find_roofs(
         RoofEvidence(
             photo=photo.name,
-            classes=evidence.classes,
             gsd_m=photo.gsd_m,
             num_bins=photo.azimuth_bins,
-            direction_x=right,
-            direction_y=up,
-            roof_probability=evidence.roof,
-            lines=evidence.lines,
-            height_m=evidence.heights,
+            transform=None,
+            crs=None,
+            **photo.evidence.bands,
         )
     )
     return as_found(roofs)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from app.base.azimuth import class_vectors
 from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS
-from app.roofs.evidence import DIRECTION_SCALE, PROBABILITY_SCALE, RoofEvidence, as_shares
+from app.roofs.evidence import PROBABILITY_SCALE, RoofEvidence, as_shares
 
 _Floats = npt.NDArray[np.float64]
 _Labels = npt.NDArray[np.int32]
@@ -88,5 +88,4 @@ def _as_fraction(layer: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     if layer.dtype == np.uint8:
         steps = np.float32(PROBABILITY_SCALE / 2)
         return np.where(layer > PROBABILITY_SCALE, np.float32(0), layer / steps - np.float32(1))
-    scale = DIRECTION_SCALE if np.issubdtype(layer.dtype, np.integer) else 1
-    return np.asarray(layer, np.float32) / np.float32(scale)
+    return np.asarray(layer, np.float32)

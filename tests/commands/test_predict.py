@@ -1,5 +1,6 @@
 """`python -m app predict` as people start it, stop it and start it again."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -23,10 +24,11 @@ def model_dir(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("model"))
 
 
-def start(*arguments):
+def start(*arguments, **environment):
     return subprocess.Popen(
         [sys.executable, "-m", "app", "predict", *map(str, arguments)],
         cwd=ROOT,
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -58,6 +60,34 @@ def test_a_stopped_command_ends_well_and_started_again_does_the_rest(tmp_path, m
     finished = files_of(out)
     assert all(finished[name] == data for name, data in stopped.items() if name != RECORD)
     assert len(finished) == 4 * 8 + 1
+
+
+@pytest.mark.slow
+def test_after_kills_the_files_are_those_of_a_run_without(tmp_path, model_dir):
+    photos = tmp_path / "photos"
+    for number in range(3):
+        write_photo(photos / f"p{number}.tif", photo_of(number, 120))
+    outputs = {}
+    for name in ("whole", "killed"):
+        out, temporary = tmp_path / name, tmp_path / f"tmp_{name}"
+        temporary.mkdir()
+        arguments = (photos, "--model", model_dir, "--out", out, "--format", "gpkg,geojson")
+        if name == "killed":
+            # As soon as the first photo has begun, and while the outputs of the second are written.
+            for begun in (".unfinished", "p1_segments.tif"):
+                process = start(*arguments, TMPDIR=str(temporary))
+                wait_for((out / begun).exists, process)
+                process.kill()
+                process.communicate()
+        process = start(*arguments, TMPDIR=str(temporary))
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output
+        assert list(temporary.iterdir()) == []
+        outputs[name] = files_of(out)
+    assert len(outputs["whole"]) == 3 * 11 + 1
+    assert outputs["killed"].keys() == outputs["whole"].keys()
+    for name, content in outputs["whole"].items():
+        assert outputs["killed"][name] == content, name
 
 
 def run(*arguments):

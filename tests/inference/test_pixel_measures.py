@@ -11,7 +11,7 @@ import torch
 from app.base.tasks import IGNORE_INDEX
 from app.data.lines import draw_lines
 from app.data.sample import DrawnShapes
-from app.inference.evidence_blocks import PhotoEvidence
+from app.inference.evidence import PhotoEvidence
 from app.inference.pixel_measures import find_pixel_errors_deg, length_px, measure_lengths_m
 from app.metrics.roof_definitions import LENGTH_KINDS
 from app.metrics.roofs import FoundRoofs, TrueRoofs
@@ -119,11 +119,10 @@ def test_lines_beyond_the_photo_count_nothing():
 def test_pixels_of_a_plane_and_their_vote():
     """A plane of four columns: two say N surely, one E hardly, and one is not pitched."""
     classes = np.array([[0, 0, 4, 17, 0]] * 4, np.uint8)
-    right = np.array([[0, 0, 40, 0, 0]] * 4)
-    up = np.array([[100, 100, 0, 20, -100]] * 4)
-    direction = np.stack((right, up)).astype(np.int8)
-    roof = np.zeros_like(classes)
-    evidence = PhotoEvidence(classes, direction, roof, None, None)
+    # In steps of a hundredth, from 100 on; 255 is no data.
+    right = np.array([[100, 100, 140, 100, 100]] * 3 + [[100, 100, 140, 100, 255]], np.uint8)
+    up = np.array([[200, 200, 100, 120, 0]] * 3 + [[200, 200, 100, 120, 255]], np.uint8)
+    evidence = PhotoEvidence({"classes": classes, "direction_x": right, "direction_y": up})
     planes = np.array([shapely.box(0, 0, 4, 4), shapely.box(3, 0, 4, 4), shapely.box(4, 0, 5, 4)])
     nothing = np.zeros(3, np.bool_)
     true = TrueRoofs(
@@ -133,3 +132,5 @@ def test_pixels_of_a_plane_and_their_vote():
     vote_deg = math.degrees(math.atan2(40, 200)) + 10
     assert errors[:, 0] == pytest.approx([(10 + 10 + 100) / 3, vote_deg])
     assert np.isnan(errors[:, 1:]).all()
+    # A network that tells no directions.
+    assert np.isnan(find_pixel_errors_deg(true, PhotoEvidence({"classes": classes}), 0)).all()

@@ -117,7 +117,7 @@ def test_what_shows_nothing_is_no_data_in_every_raster(tmp_path, network):
 def test_windows_without_data_are_not_computed(tmp_path, model_dir):
     network = load_network(model_dir, 1, COMPUTE)
     predictor = network.predictor
-    predictor.window_px, predictor.ramp_px = 64, 16
+    predictor.window_px, predictor.ramp_px = 96, 32
     pixels = np.zeros((3, 300, 400), np.uint8)
     pixels[:, 200:260, 30:90] = 90
     asked = []
@@ -169,7 +169,40 @@ def test_a_stop_ends_after_the_window_and_the_next_run_makes_the_same_files(tmp_
     assert predict(network, photos, out) == 0
     got = files_of(out)
     assert got.keys() == expected.keys()
-    assert all(got[name] == expected[name] for name in got if name != RECORD_FILE)
+    assert got == expected
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path, network):
+    photo, out = write_photo(tmp_path / "house.tif"), tmp_path / "out"
+    assert predict(network, [photo], out) == 0
+    whole = files_of(out)
+    (out / ".unfinished").mkdir()
+    for name in (".unfinished/lines.tif", "house_roofs.gpkg.tmp", f"{RECORD_FILE}.tmp"):
+        (out / name).write_bytes(b"half")
+    (out / "notes.tmp").write_bytes(b"of somebody else")
+    assert predict(network, [photo], out) == 0  # though nothing is missing
+    assert files_of(out) == {**whole, "notes.tmp": b"of somebody else"}
+    assert not (out / ".unfinished").exists()
+
+
+def test_a_kill_while_outputs_are_replaced_forgets_none_of_them(tmp_path, network, monkeypatch):
+    photo, out = write_photo(tmp_path / "house.tif"), tmp_path / "out"
+    further = lambda *_: [write_raster(out / "house_more.png", photo_of())]  # noqa: E731
+    assert predict(network, [photo], out, further=further, formats=("gpkg",)) == 0
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_, **__):
+        raise Killed
+
+    monkeypatch.setattr("pathlib.Path.unlink", kill)
+    with pytest.raises(Killed):
+        predict(network, [photo], out)  # without further files
+    monkeypatch.undo()
+    assert (out / "house_more.png").exists()
+    assert predict(network, [photo], out) == 0
+    assert not (out / "house_more.png").exists()
 
 
 def test_a_photo_that_fails_is_named_and_the_others_are_done(tmp_path, network, caplog):

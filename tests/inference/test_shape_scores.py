@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import shapely
 
-from app.base.tasks import IGNORE_INDEX, build_tasks, find_task
+from app.base.tasks import IGNORE_INDEX, LINE_KINDS, build_tasks, find_task
 from app.data.loading import EvalDataset
 from app.data.own.dataset import OwnDataset
 from app.data.transforms import EvalTransform
+from app.inference.layers import LayerMaker
 from app.inference.predictor import Predictor
 from app.inference.scoring import Scores, score_datasets
-from app.inference.shape_scores import with_taught_lines
+from app.inference.shape_scores import RoofSearch
 from app.inference.true_roofs import roofs_of_mask
 from app.metrics.roofs import FoundRoofs
 from tests.inference.test_scoring import COMPUTE, TASKS
@@ -30,8 +31,11 @@ def pieces(photo):
     )  # fmt: skip
 
 
-def score(datasets, find_roofs, num_workers=0):
-    scores = Scores(build_tasks(), list(datasets), None, find_roofs)
+def score(datasets, find_roofs, num_workers=0, taught=LINE_KINDS):
+    tasks = build_tasks()
+    maker = LayerMaker([find_task(name, tasks) for name in TASKS], taught, 1)
+    search = None if find_roofs is None else RoofSearch(maker, find_roofs)
+    scores = Scores(tasks, list(datasets), None, search)
     (window_px,) = {dataset.window_px for dataset in datasets.values()}
     predictor = Predictor(PointWise(), TASKS, COMPUTE, window_px)
     assert not any(score_datasets(predictor, datasets, scores, num_workers))
@@ -59,7 +63,7 @@ def test_shapes_stand_beside_pixels_and_change_none(village):
     both = score({"own": dataset_of(village)}, find_roofs).compute("val")
     assert [photo.name for photo in seen] == village.sample_ids
     assert {photo.evidence.classes.shape for photo in seen} == {(240, 240)}
-    assert {photo.evidence.heights for photo in seen} == {None}  # not predicted
+    assert not any("height_m" in photo.evidence.bands for photo in seen)  # not predicted
     assert all(photo.gsd_m == pytest.approx(0.1, rel=1e-3) for photo in seen)
     assert {name: both[name] for name in plain} == plain
     new = both.keys() - plain.keys()
@@ -91,10 +95,10 @@ def test_lines_that_nobody_taught_are_no_data(village):
     seen = []
 
     def find_roofs(photo):
-        seen.append(photo.evidence.lines)
+        seen.append(photo.evidence.bands["lines"])
         return pieces(photo)
 
-    score({"own": dataset_of(village)}, with_taught_lines(find_roofs, ("eave", "hip")))
+    score({"own": dataset_of(village)}, find_roofs, taught=("eave", "hip"))
     for lines in seen:
         assert (lines[[1, 3]] == IGNORE_INDEX).all()
         assert (lines[[0, 2]] <= 200).all()

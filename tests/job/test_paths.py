@@ -1,4 +1,5 @@
 import re
+import shutil
 
 import pytest
 
@@ -79,6 +80,20 @@ def test_a_scratch_folder_is_gone_afterwards():
     with scratch_folder() as folder:
         (folder / "index.json").write_text("{}")
     assert not folder.exists()
+
+
+def test_a_scratch_folder_of_an_owner_takes_over_from_a_killed_process(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    out = tmp_path / "out"
+    with scratch_folder(out) as folder, scratch_folder(tmp_path / "other") as other:
+        assert folder != other
+        kept = shutil.copytree(folder, tmp_path / "kept")
+        (kept / "file").write_text("content")
+    kept.rename(folder)  # as a killed process leaves it
+    with scratch_folder(out) as again:
+        assert again == folder
+        assert list(again.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_scratch_folder_that_cannot_be_made_names_the_setting(monkeypatch, tmp_path):

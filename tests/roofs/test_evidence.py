@@ -31,7 +31,6 @@ def test_probabilities_are_steps_of_half_a_percent() -> None:
 @pytest.mark.parametrize(
     ("stored", "expected"),
     [
-        (np.array([[127, -127]], np.int8), [1.0, -1.0]),
         (np.array([[0.5, -0.25]], np.float16), [0.5, -0.25]),
         (np.array([[200, 0]], np.uint8), [1.0, -1.0]),
         (np.array([[100, 255]], np.uint8), [0.0, 0.0]),

@@ -45,7 +45,7 @@ CREATE TABLE layer_styles (
 """
 
 
-def write_geopackage(path: Path, roofs: Roofs, origin: Origin) -> None:
+def write_geopackage(path: Path, roofs: Roofs, origin: Origin, scratch: Path | None = None) -> None:
     """Write the layers; equal input makes equal bytes.
 
     Where a photo has no reference system, x is the column and y minus the row, so that QGIS, which
@@ -55,13 +55,15 @@ def write_geopackage(path: Path, roofs: Roofs, origin: Origin) -> None:
         path: The file; it is replaced as a whole.
         roofs: What to write.
         origin: Goes into the file's metadata.
+        scratch: A folder on a disk of this machine, for what is not finished; by default that of
+            temporary files.
 
     Raises:
         OSError: If it cannot be written.
     """
     # SQLite needs a disk that can be written in any order and locked, which the folder of results
     # may not be, as where it is a bucket.
-    with tempfile.TemporaryDirectory(prefix="roofs-") as folder:
+    with tempfile.TemporaryDirectory(prefix="roofs-", dir=scratch) as folder:
         unfinished = Path(folder) / "roofs.gpkg"
         with _disk_errors(unfinished):
             for layer in build_layers(roofs):

@@ -23,6 +23,7 @@ def write_outputs(
     view: PhotoView,
     origin: Origin,
     formats: Collection[Format] = DEFAULT_FORMATS,
+    scratch: Path | None = None,
 ) -> tuple[Path, ...]:
     """Write the take-off as page and JSON, and the shapes in each of the formats.
 
@@ -35,6 +36,8 @@ def write_outputs(
         view: The photo below them on the page.
         origin: Where they come from.
         formats: Of the shapes.
+        scratch: A folder on a disk of this machine, for what is not finished; by default that of
+            temporary files.
 
     Returns:
         The files, in the order in which they were written.
@@ -46,7 +49,7 @@ def write_outputs(
     written: list[Path] = []
     if "gpkg" in formats:
         written.append(folder / f"{roofs.photo}_roofs.gpkg")
-        write_geopackage(written[-1], roofs, origin)
+        write_geopackage(written[-1], roofs, origin, scratch)
     if "geojson" in formats:
         written.extend(write_geojson(folder, roofs, origin))
     written.append(folder / f"{roofs.photo}_takeoff.json")

@@ -17,7 +17,7 @@ from rasterio.windows import Window
 
 from app.base.logs import ignore_expected_warnings
 from app.resources.process_memory import own_sizes_gib
-from app.roofs.evidence import DIRECTION_SCALE, PROBABILITY_SCALE, RoofEvidence, StoredLayer
+from app.roofs.evidence import PROBABILITY_SCALE, RoofEvidence, StoredLayer
 from app.roofs.find import find_roofs
 from app.synthetic.labels import lines_from, segments_from
 from bench.support.environment import ROOT
@@ -32,8 +32,8 @@ _WRONG_SHARE: Final = 0.02
 _BLOB_PX: Final = 5
 _LAYERS: Final[dict[str, tuple[int, str]]] = {
     "classes": (1, "uint8"),
-    "direction_x": (1, "int8"),
-    "direction_y": (1, "int8"),
+    "direction_x": (1, "uint8"),
+    "direction_y": (1, "uint8"),
     "roof_probability": (1, "uint8"),
     "lines": (4, "uint8"),
     "height_m": (1, "float32"),
@@ -93,9 +93,9 @@ def _draw_tile(number: int) -> dict[str, npt.NDArray[Any]]:
     is_wrong = small.repeat(_BLOB_PX, axis=0).repeat(_BLOB_PX, axis=1) & (classes < 17)
     classes[is_wrong] = rng.integers(0, 18, int(is_wrong.sum()))
     angle = np.radians(np.arange(16) * 22.5)
-    east, north = np.zeros((2, 256), np.int8)
-    east[:16] = np.rint(np.sin(angle) * DIRECTION_SCALE)
-    north[:16] = np.rint(np.cos(angle) * DIRECTION_SCALE)
+    east, north = np.full((2, 256), PROBABILITY_SCALE // 2, np.uint8)
+    east[:16] = np.rint((1 + np.sin(angle)) * PROBABILITY_SCALE / 2)
+    north[:16] = np.rint((1 + np.cos(angle)) * PROBABILITY_SCALE / 2)
     is_roof = (classes < 17).astype(np.uint8)
     noise = rng.normal(0, 0.1, classes.shape).astype(np.float32)
     return {
