@@ -252,7 +252,7 @@ def _snap(lines: _Lines, runs: _Runs, groups: _Ints, settings: RoofSettings) -> 
     max_turn = np.minimum(max_turn, math.radians(settings.snap_deg))
     order = np.argsort(group, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        mains = _main_directions(lines.angle[members], lines.length[members])
+        mains = _main_directions(lines.angle[members], lines.length[members], ~inner[members])
         best = np.zeros(len(members))
         least = np.full(len(members), np.inf)
         for main in mains:
@@ -267,19 +267,23 @@ def _snap(lines: _Lines, runs: _Runs, groups: _Ints, settings: RoofSettings) -> 
     return lines._replace(angle=angle)
 
 
-def _main_directions(angle: _Floats, length: _Floats) -> list[float]:
-    """The directions in which, or at right angles to which, most of the length lies; at most 3."""
+def _main_directions(angle: _Floats, length: _Floats, is_outer: _Mask) -> list[float]:
+    """The directions in which, or at right angles to which, most of the outline lies; at most 3.
+
+    Hips run where they do because of the pitches of two planes, and are no direction to turn to.
+    """
     mains: list[float] = []
     left = np.ones(len(angle), np.bool_)
-    total = length.sum()
+    outline = length * is_outer
+    total = outline.sum()
     while left.any() and len(mains) < _MAX_MAIN_DIRECTIONS:
         angles, lengths = angle[left], length[left]
         apart = _off(angles[:, None] - angles[None])
-        votes = np.exp(-0.5 * (apart / _MAIN_SPREAD_RAD) ** 2) @ lengths
+        votes = np.exp(-0.5 * (apart / _MAIN_SPREAD_RAD) ** 2) @ outline[left]
         peak = angles[np.argmax(votes)]
         off = _off(angles - peak)
         near = np.abs(off) <= 2 * _MAIN_SPREAD_RAD
-        if lengths[near].sum() < _MIN_MAIN_SHARE * total:
+        if outline[left][near].sum() < _MIN_MAIN_SHARE * total:
             break
         # Long edges tell directions better, as the cube of their length.
         weights = lengths[near] ** 3 + 1e-9
