@@ -158,9 +158,7 @@ def _with_neighbours(planes: _Mask, edges: Edges) -> _Mask:
     return grown[:-1]
 
 
-def _cut_arcs(
-    rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, limits: Limits
-) -> _Runs:
+def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, limits: Limits) -> _Runs:
     points = [(x, y) for x, y in rough.coverage.points.tolist()]
     runs: list[Run] = []
     kept = []
