@@ -83,9 +83,8 @@ def find_pieces(evidence: PixelEvidence, settings: RoofSettings, pixel_m: float)
     least_px = min_px, max(1, math.ceil(settings.min_outlined_m2 / pixel_m**2))
     pieces = _merge_small(pieces, least_px, strong)
     pieces = _join_alike(pieces, gaps, evidence, settings)
-    if strong is not None:
-        if (cut := _cut(pieces, strong, min_px, pixel_m)) is not None:
-            pieces = _merge_small(equal_components(cut), least_px, strong)
+    if strong is not None and (cut := _cut(pieces, strong, min_px, pixel_m)) is not None:
+        pieces = _merge_small(equal_components(cut), least_px, strong)
     present = np.bincount(pieces.ravel()) > 0
     present[0] = False
     return np.where(present, np.cumsum(present), 0).astype(np.int32)[pieces]
