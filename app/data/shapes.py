@@ -63,8 +63,8 @@ class Shapes:
 
     def polygon(self, shape: int, move: Callable[[_Floats], _Floats]) -> BaseGeometry:
         """A polygon as one of shapely, with its corners moved; of one part or of several."""
-        rings = shapely.multilinestrings([move(part) for part in self.parts(shape)])
-        return shapely.build_area(rings)
+        rings = [shapely.linestrings(move(part)) for part in self.parts(shape)]
+        return shapely.build_area(shapely.multilinestrings(rings))
 
     def touching(self, box: tuple[float, float, float, float]) -> _Ints:
         """The shapes whose boxes touch a box, ascending."""

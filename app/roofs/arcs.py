@@ -4,6 +4,8 @@ An arc is a chain of edges from one corner where three planes or more meet to th
 sides are the same all along. Its edges are joined from the bottom up (Keogh, Chu, Hart and Pazzani,
 An online algorithm for segmenting time series, 2001): the two whose common line, fitted to the
 pixels' outline, leaves their corners least apart come first, until a corner would be too far off.
+A short edge at the end of a long one, such as the eave of a dormer at its valley, moves no corner
+far; that it is there shows in the outline, which leaves the common line by more than pixels do.
 """
 
 import math
@@ -23,6 +25,8 @@ _CHAMFER_FACTOR: Final = 1.5
 # How far the corners of a run may be off its line, as a share of its length.
 _OFF_PER_LENGTH: Final = 0.07
 _MIN_CORNER_SINE: Final = math.sin(math.radians(20.0))
+# Only of edges so short it is asked whether they bend away: jogs of long walls are straightened.
+_SHORT_EDGE_M: Final = 0.8
 
 
 class Arc(NamedTuple):
@@ -39,6 +43,21 @@ class Arc(NamedTuple):
     moments: list[Moments]
     left: int
     right: int
+
+
+class Limits(NamedTuple):
+    """How far corners and outline may leave the straight line that stands for them.
+
+    Attributes:
+        short_m: Corners within a short run.
+        long_m: Corners within a long one.
+        bend_m3: What two runs as one may add to the squared distances of the outline, summed along
+            it, where one of them is short.
+    """
+
+    short_m: float
+    long_m: float
+    bend_m3: float
 
 
 class Run(NamedTuple):
@@ -101,14 +120,13 @@ def find_arcs(rough: RoughCoverage) -> list[Arc]:
     return arcs
 
 
-def straight_runs(arc: Arc, points: Sequence[Point], max_off_m: tuple[float, float]) -> list[Run]:
+def straight_runs(arc: Arc, points: Sequence[Point], limits: Limits) -> list[Run]:
     """The straight runs of an arc, in its order.
 
     Args:
         arc: The chain.
         points: (x, y) by number.
-        max_off_m: How far the corners within a run may lie from its line: within a short one, and
-            within a long one.
+        limits: What is straight.
     """
     if arc.points[0] == arc.points[-1]:
         arc = _turn_to_corner(arc, points)
@@ -119,7 +137,7 @@ def straight_runs(arc: Arc, points: Sequence[Point], max_off_m: tuple[float, flo
     within = [[points[number] for number in run[:2]] for run in runs]
 
     def cost(i: int) -> float:
-        return _cost(runs[i : i + 2], within[i : i + 2], max_off_m)
+        return _cost(runs[i : i + 2], within[i : i + 2], limits)
 
     costs = [cost(i) for i in range(len(runs) - 1)]
     while costs and min(costs) <= 1.0:
@@ -130,7 +148,7 @@ def straight_runs(arc: Arc, points: Sequence[Point], max_off_m: tuple[float, flo
         for j in (i - 1, i):
             if 0 <= j < len(costs):
                 costs[j] = cost(j)
-    return _close_chamfers(runs, points, _CHAMFER_FACTOR * max(max_off_m))
+    return _close_chamfers(runs, points, _CHAMFER_FACTOR * limits.long_m)
 
 
 def keep_runs(arc: Arc) -> list[Run]:
@@ -173,11 +191,10 @@ def _join(one: Run, other: Run) -> Run:
     return Run(one.start, other.end, _add(one.moments, other.moments), one.left, one.right)
 
 
-def _cost(
-    pair: Sequence[Run], within: Sequence[Sequence[Point]], max_off_m: tuple[float, float]
-) -> float:
-    """How far the corners of two runs are off the line of both, as a share of what they may be."""
-    moments = _add(pair[0].moments, pair[1].moments)
+def _cost(pair: Sequence[Run], within: Sequence[Sequence[Point]], limits: Limits) -> float:
+    """How far two runs are from being one, as a share of what is allowed."""
+    one, other = pair[0].moments, pair[1].moments
+    moments = _add(one, other)
     x, y, dx, dy = fit_line(moments)
     level = x * dy - y * dx
     off_m = 0.0
@@ -188,7 +205,20 @@ def _cost(
                 off_m = off
             elif -off > off_m:
                 off_m = -off
-    return off_m / max(max_off_m[0], min(max_off_m[1], _OFF_PER_LENGTH * moments[0]))
+    cost = off_m / max(limits.short_m, min(limits.long_m, _OFF_PER_LENGTH * moments[0]))
+    if cost <= 1.0 and min(one[0], other[0]) < _SHORT_EDGE_M:
+        added_m3 = _scatter_m3(moments) - _scatter_m3(one) - _scatter_m3(other)
+        cost = max(cost, added_m3 / limits.bend_m3)
+    return cost
+
+
+def _scatter_m3(moments: Moments) -> float:
+    """The squared distances of an outline from its own line, summed along it."""
+    length, x, y, xx, xy, yy = moments
+    if length <= 0.0:
+        return 0.0
+    across_x, across_y, both = xx - x * x / length, yy - y * y / length, xy - x * y / length
+    return (across_x + across_y - math.hypot(across_x - across_y, 2 * both)) / 2
 
 
 def _close_chamfers(runs: list[Run], points: Sequence[Point], max_m: float) -> list[Run]:

@@ -20,8 +20,8 @@ _CELL_M: Final = 0.5
 _CELLS_AT_ONCE: Final = 128
 # Two tiles of a file, whose unpacked blocks GDAL keeps.
 _SQUARE_PX: Final = 1024
-# Around a group, so that its roofs have an outside.
-_MARGIN_PX: Final = 2
+# Cells around a group, so that its roofs have an outside.
+_MARGIN: Final = 1
 
 
 class Block(NamedTuple):
@@ -47,10 +47,8 @@ class Block(NamedTuple):
         column = (np.arange(self.columns.start, self.columns.stop) - self.corner_px[1]) // (
             self.cell_px
         )
-        padded = np.pad(self.cells, 1 + _MARGIN_PX)
-        mask: npt.NDArray[np.bool_] = padded[
-            (row + 1 + _MARGIN_PX)[:, None], (column + 1 + _MARGIN_PX)[None]
-        ]
+        padded = np.pad(self.cells, _MARGIN)
+        mask: npt.NDArray[np.bool_] = padded[(row + _MARGIN)[:, None], (column + _MARGIN)[None]]
         return mask
 
 
@@ -70,16 +68,17 @@ def find_blocks(classes: Layer, is_roof: npt.NDArray[np.bool_], gsd_m: float) ->
     for group in 1 + np.lexsort(squares.T[::-1]):
         x, y, w, h = (int(value) for value in boxes[group][:4])
         yield Block(
-            _span(y * cell_px, (y + h) * cell_px, height),
-            _span(x * cell_px, (x + w) * cell_px, width),
+            _span(y, h, cell_px, height),
+            _span(x, w, cell_px, width),
             groups[y : y + h, x : x + w] == group,
             (y * cell_px, x * cell_px),
             cell_px,
         )
 
 
-def _span(start_px: int, stop_px: int, length_px: int) -> slice:
-    return slice(max(0, start_px - _MARGIN_PX), min(length_px, stop_px + _MARGIN_PX))
+def _span(start: int, num_cells: int, cell_px: int, length_px: int) -> slice:
+    stop = start + num_cells + _MARGIN
+    return slice(max(0, start - _MARGIN) * cell_px, min(length_px, stop * cell_px))
 
 
 def _find_cells(

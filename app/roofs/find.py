@@ -1,7 +1,7 @@
 """From what is known of each pixel to the roofs of a photo."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +86,12 @@ def _number(evidence: RoofEvidence, groups: list[Group]) -> Roofs:
                 )
             )
         first += len(group.planes)
-    buildings = _buildings(planes, polygons, building_ids)
+    cut = {
+        building
+        for building, plane in zip(building_ids.tolist(), found_planes, strict=True)
+        if plane.is_cut
+    }
+    buildings = _buildings(planes, polygons, building_ids, cut)
     return Roofs(evidence.photo, evidence.crs, evidence.gsd_m, planes, tuple(lines), buildings)
 
 
@@ -125,7 +130,10 @@ def _plane(plane_id: int, building_id: int, polygon: shapely.Polygon, found: Fou
 
 
 def _buildings(
-    planes: tuple[Plane, ...], polygons: _Geometries, building_ids: npt.NDArray[np.int64]
+    planes: tuple[Plane, ...],
+    polygons: _Geometries,
+    building_ids: npt.NDArray[np.int64],
+    cut: Collection[int],
 ) -> tuple[Building, ...]:
     order = np.argsort(building_ids, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(building_ids[order])) + 1)
@@ -138,6 +146,7 @@ def _buildings(
                 polygon=shapely.coverage_union_all(polygons[members]),
                 ground_area_m2=math.fsum(plane.ground_area_m2 for plane in own),
                 main_azimuth_degrees=main_azimuth_degrees(own),
+                is_cut=building_id in cut,
             )
         )
     return tuple(buildings)

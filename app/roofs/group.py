@@ -27,7 +27,8 @@ _Floats = npt.NDArray[np.float64]
 _Labels = npt.NDArray[np.int32]
 _Mask = npt.NDArray[np.bool_]
 
-_OUTSIDE_PX: Final = 1.5
+# A roof that ends so close to where the photo ends is taken to go on beyond it.
+_MAX_TO_END_M: Final = 0.4
 _PLACES_ALONG_EDGE: Final = (0.2, 0.5, 0.8)
 
 
@@ -40,6 +41,7 @@ class FoundPlane(NamedTuple):
         ground_area_m2: In plan.
         height_m: At its centre; None where heights do not say.
         confidence: Probability that it is a plane of that direction.
+        is_cut: Whether it ends where the photo does, or what is known of it.
     """
 
     direction: Direction | None
@@ -47,6 +49,7 @@ class FoundPlane(NamedTuple):
     ground_area_m2: float
     height_m: float | None
     confidence: float
+    is_cut: bool
 
 
 class Group(NamedTuple):
@@ -73,12 +76,14 @@ class _Pixels(NamedTuple):
         classes: (h, w) as of `class_table`, without the roofs of other groups.
         frame: From its columns and rows to metres.
         seen: Its lines; None where none are known.
+        is_photo: (h + 2, w + 2) where the photo shows something; True around, where it goes on.
     """
 
     part: RoofEvidence
     classes: npt.NDArray[np.uint8]
     frame: Frame
     seen: SeenLines | None
+    is_photo: _Mask
 
 
 def find_group(
@@ -122,7 +127,13 @@ def _cut(evidence: RoofEvidence, block: Block) -> tuple[_Pixels, Frame]:
     classes = class_table(evidence.num_bins)[np.asarray(part.classes)]
     classes[~block.mask() & (classes != IGNORE_INDEX)] = BACKGROUND_CLASS
     seen = None if part.lines is None else SeenLines(np.asarray(part.lines), frame)
-    return _Pixels(part, classes, frame, seen), in_photo
+    is_photo = np.pad(classes != IGNORE_INDEX, 1, constant_values=True)
+    rows, columns = evidence.size_px
+    is_photo[0] &= block.rows.start > 0
+    is_photo[-1] &= block.rows.stop < rows
+    is_photo[:, 0] &= block.columns.start > 0
+    is_photo[:, -1] &= block.columns.stop < columns
+    return _Pixels(part, classes, frame, seen, is_photo), in_photo
 
 
 def _find_labels(pixels: _Pixels, settings: RoofSettings) -> _Labels:
@@ -147,15 +158,17 @@ def _describe(
     if pixels.seen is not None:
         shares = pixels.seen.shares(coverage.points[edges.start], coverage.points[edges.end])
     is_pitched = find_pitched(votes.flat_share, slopes, settings)
-    sides = find_sides(coverage, edges)
+    is_cut = _find_cut(coverage, edges, pixels)
+    sides = find_sides(coverage, edges, is_cut)
     directions = find_directions(
         PlaneEvidence(sides, shares, votes, frame.up_rad, slopes, is_pitched), settings
     )
-    planes = _join(coverage, slopes, directions, (votes, is_pitched), settings)
+    cut_planes = np.isin(np.arange(num_planes), edges.left[is_cut])
+    planes = _join(coverage, slopes, directions, (votes, is_pitched, cut_planes), settings)
     evidence = EdgeEvidence(
         coverage,
         edges,
-        _find_ends(coverage, edges, pixels),
+        ~is_cut,
         [
             downhill(plane.direction, plane.pitch, bool(pitched))
             for plane, pitched in zip(planes, is_pitched, strict=True)
@@ -172,10 +185,10 @@ def _join(
     coverage: Coverage,
     slopes: list[Slope | None],
     directions: list[Direction | None],
-    classes: tuple[Votes, _Mask],
+    known: tuple[Votes, _Mask, _Mask],
     settings: RoofSettings,
 ) -> list[FoundPlane]:
-    votes, is_pitched = classes
+    votes, is_pitched, is_cut = known
     polygons = coverage.polygons()
     areas_m2 = shapely.area(polygons)
     centres = shapely.get_coordinates(shapely.centroid(polygons))
@@ -191,26 +204,32 @@ def _join(
         if slope is not None and pitch is not None:
             height_m = float(slope.height_at(centres[plane : plane + 1])[0])
         planes.append(
-            FoundPlane(direction, pitch, float(areas_m2[plane]), height_m, min(1.0, confidence))
+            FoundPlane(
+                direction,
+                pitch,
+                float(areas_m2[plane]),
+                height_m,
+                min(1.0, confidence),
+                bool(is_cut[plane]),
+            )
         )
     return planes
 
 
-def _find_ends(coverage: Coverage, edges: Edges, pixels: _Pixels) -> _Mask:
-    """(E,) which edges are between planes, or have ground outside.
-
-    What ends where the photo or what is known of it ends is no line.
-    """
+def _find_cut(coverage: Coverage, edges: Edges, pixels: _Pixels) -> _Mask:
+    """(E,) at which edges the photo ends, or what is known of it, and not the roof."""
     start, end = coverage.points[edges.start], coverage.points[edges.end]
     step = end - start
     unit = step / np.maximum(np.hypot(*step.T), 1e-9)[:, None]
-    outward = np.stack((unit[:, 1], -unit[:, 0]), axis=1) * _OUTSIDE_PX * pixels.frame.pixel_m
-    height, width = pixels.classes.shape
-    known = np.zeros(len(step))
+    outward = np.stack((unit[:, 1], -unit[:, 0]), axis=1)
+    pixel_m = pixels.frame.pixel_m
+    height, width = pixels.is_photo.shape
+    num_ended = np.zeros(len(step))
     for share in _PLACES_ALONG_EDGE:
-        place = pixels.frame.pixels(start + share * step + outward)
-        column, row = np.floor(place).astype(np.int64).T
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        classes = pixels.classes[row.clip(0, height - 1), column.clip(0, width - 1)]
-        known += inside & (classes != IGNORE_INDEX)
-    return np.asarray((edges.right != NO_PLANE) | (known > len(_PLACES_ALONG_EDGE) / 2), np.bool_)
+        ends = np.zeros(len(step), np.bool_)
+        for out_m in np.arange(pixel_m, _MAX_TO_END_M + pixel_m, pixel_m):
+            place = pixels.frame.pixels(start + share * step + out_m * outward)
+            column, row = np.floor(place).astype(np.int64).T + 1
+            ends |= ~pixels.is_photo[row.clip(0, height - 1), column.clip(0, width - 1)]
+        num_ended += ends
+    return (edges.right == NO_PLANE) & (num_ended > len(_PLACES_ALONG_EDGE) / 2)

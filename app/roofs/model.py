@@ -91,12 +91,15 @@ class Building:
         polygon: All its planes, as Plane.polygon.
         ground_area_m2: In plan.
         main_azimuth_degrees: The direction of most of its sloped area; None where all is flat.
+        is_cut: Whether it goes on where the photo ends: its areas and lengths are of what is seen,
+            and where it is cut there is no line.
     """
 
     building_id: int
     polygon: shapely.Polygon | shapely.MultiPolygon
     ground_area_m2: float
     main_azimuth_degrees: float | None
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)

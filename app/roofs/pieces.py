@@ -32,6 +32,7 @@ _MIN_CUT_M = 1.0
 _LINE_GAP_M = 0.3
 _MIN_AGREEMENT = 0.3
 _ALIKE_LINE_FACTOR = 0.6
+_OUTLINED_SHARE = 0.75
 
 
 class PixelEvidence(NamedTuple):
@@ -78,12 +79,12 @@ def find_pieces(evidence: PixelEvidence, settings: RoofSettings, pixel_m: float)
     pieces = equal_components(np.where(is_roof, classes.astype(np.int32) + 1, 0))
     gaps = _find_gaps(is_roof, classes != IGNORE_INDEX, pixel_m, min_px)
     pieces = _share_thin(pieces, gaps, settings, pixel_m)
-    pieces = _merge_small(pieces, min_px)
+    strong = None if evidence.line is None else evidence.line >= settings.cut_probability
+    least_px = min_px, max(1, math.ceil(settings.min_outlined_m2 / pixel_m**2))
+    pieces = _merge_small(pieces, least_px, strong)
     pieces = _join_alike(pieces, gaps, evidence, settings)
-    if evidence.line is not None:
-        strong = evidence.line >= settings.cut_probability
-        if (cut := _cut(pieces, strong, min_px, pixel_m)) is not None:
-            pieces = _merge_small(equal_components(cut), min_px)
+    if strong is not None and (cut := _cut(pieces, strong, min_px, pixel_m)) is not None:
+        pieces = _merge_small(equal_components(cut), least_px, strong)
     present = np.bincount(pieces.ravel()) > 0
     present[0] = False
     return np.where(present, np.cumsum(present), 0).astype(np.int32)[pieces]
@@ -126,7 +127,7 @@ def _find_gaps(is_roof: _Mask, is_known: _Mask, pixel_m: float, min_px: int) -> 
 def _share_thin(pieces: _Labels, gaps: _Mask, settings: RoofSettings, pixel_m: float) -> _Labels:
     """Gaps and pieces too thin for a plane, pixel by pixel to the nearest piece."""
     num_pieces = int(pieces.max(initial=0))
-    inner = inner_pixels(pieces, settings.min_width_m / 2, pixel_m)
+    inner = inner_pixels(pieces, (settings.min_width_m - pixel_m) / 2, pixel_m)
     is_thin = np.bincount(pieces[inner], minlength=num_pieces + 1) == 0
     is_thin[0] = False
     open_pixels = gaps | is_thin[pieces]
@@ -170,16 +171,26 @@ def _find_borders(pieces: _Labels) -> _Borders:
     return _Borders(np.minimum(first, second), np.maximum(first, second), pixels)
 
 
-def _merge_small(pieces: _Labels, min_px: int) -> _Labels:
+def _merge_small(pieces: _Labels, least_px: tuple[int, int], strong: _Mask | None) -> _Labels:
     """Pieces with the small ones given to the neighbour that they share most of their edge with.
 
     The smallest goes first; one without neighbours becomes ground.
+
+    Args:
+        pieces: (h, w).
+        least_px: Smaller ones are small; and of those that lines set apart.
+        strong: (h, w) where there is a line; None where none are known.
     """
     num_pieces = int(pieces.max(initial=0))
-    area = np.bincount(pieces.ravel(), minlength=num_pieces + 1).tolist()
-    queue = [(area[piece], piece) for piece in range(1, num_pieces + 1) if area[piece] < min_px]
-    if not queue:
+    areas = np.bincount(pieces.ravel(), minlength=num_pieces + 1)
+    is_small = areas < least_px[0]
+    is_small[0] = False
+    if not is_small.any():
         return pieces
+    if strong is not None:
+        is_small &= (areas < least_px[1]) | ~_find_outlined(pieces, strong, num_pieces)
+    min_px, area = least_px[0], areas.tolist()
+    queue = [(area[piece], piece) for piece in np.flatnonzero(is_small).tolist()]
     shared = _shared_sides(pieces, num_pieces)
     target = list(range(num_pieces + 1))
     heapq.heapify(queue)
@@ -200,6 +211,17 @@ def _merge_small(pieces: _Labels, min_px: int) -> _Labels:
         if area[best] < min_px:
             heapq.heappush(queue, (area[best], best))
     return _rename(pieces, target)
+
+
+def _find_outlined(pieces: _Labels, strong: _Mask, num_pieces: int) -> _Mask:
+    """(P + 1,) which pieces lie among others, with lines along nearly all that they share."""
+    borders = _find_borders(pieces)
+    on_line = strong.ravel()[borders.pixels].any(axis=1)
+    sides = np.zeros((2, num_pieces + 1))
+    for piece in (borders.first, borders.second):
+        sides[0] += np.bincount(piece, minlength=num_pieces + 1)
+        sides[1] += np.bincount(piece, on_line, num_pieces + 1)
+    return (sides[0] > 0) & (sides[1] >= _OUTLINED_SHARE * sides[0])
 
 
 def _shared_sides(pieces: _Labels, num_pieces: int) -> dict[int, dict[int, int]]:

@@ -9,6 +9,7 @@ class RoofSettings:
 
     Attributes:
         min_plane_m2: Smaller planes go to a neighbour.
+        min_outlined_m2: The same of planes that lines set apart from their neighbours: dormers.
         min_width_m: Thinner ones are shared out among all neighbours.
         cut_probability: A line of this probability parts planes of one class.
         alike_deg: Neighbours of nearly the same direction, with no line between, are one plane.
@@ -25,6 +26,7 @@ class RoofSettings:
     """
 
     min_plane_m2: float = 0.8
+    min_outlined_m2: float = 0.3
     min_width_m: float = 0.3
     cut_probability: float = 0.5
     alike_deg: float = 15.0

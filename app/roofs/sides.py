@@ -14,6 +14,8 @@ _Ints = npt.NDArray[np.int64]
 class Sides(NamedTuple):
     """The edges of P planes, each once for every plane that it borders; S sides, by plane.
 
+    Where a plane is cut, by the end of the photo, it has no side.
+
     Attributes:
         plane: (S,) the plane.
         other: (S,) the plane across, -1 where there is none.
@@ -31,18 +33,24 @@ class Sides(NamedTuple):
     bounds: _Ints
 
 
-def find_sides(coverage: Coverage, edges: Edges) -> Sides:
-    """The sides of all planes of a coverage."""
+def find_sides(coverage: Coverage, edges: Edges, is_cut: npt.NDArray[np.bool_]) -> Sides:
+    """The sides of all planes of a coverage.
+
+    Args:
+        coverage: P planes.
+        edges: Its edges, E of them.
+        is_cut: (E,) where the photo ends, and not the roof.
+    """
     step = coverage.points[edges.end] - coverage.points[edges.start]
     length = np.hypot(*step.T)
     # The plane is to the left, so what points out is to the right.
     right = np.stack((step[:, 1], -step[:, 0]), axis=1) / np.maximum(length, 1e-9)[:, None]
-    inner = np.flatnonzero(edges.right != NO_PLANE)
-    numbers = np.arange(len(length))
-    plane = np.concatenate((edges.left, edges.right[inner]))
-    other = np.concatenate((edges.right, edges.left[inner]))
-    edge = np.concatenate((numbers, inner))
-    outward = np.concatenate((right, -right[inner]))
+    whole = np.flatnonzero(~is_cut)
+    inner = np.flatnonzero((edges.right != NO_PLANE) & ~is_cut)
+    plane = np.concatenate((edges.left[whole], edges.right[inner]))
+    other = np.concatenate((edges.right[whole], edges.left[inner]))
+    edge = np.concatenate((whole, inner))
+    outward = np.concatenate((right[whole], -right[inner]))
     order = np.argsort(plane, kind="stable")
     bounds = np.searchsorted(plane[order], np.arange(coverage.num_planes + 1))
     return Sides(

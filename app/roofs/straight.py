@@ -16,7 +16,7 @@ import shapely
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from app.roofs.arcs import Arc, Run, find_arcs, keep_runs, straight_runs
+from app.roofs.arcs import Arc, Limits, Run, find_arcs, keep_runs, straight_runs
 from app.roofs.coverage import NO_PLANE, Coverage, Edges, RoughCoverage
 from app.roofs.settings import RoofSettings
 
@@ -45,6 +45,8 @@ _RAGGED: Final = 10.0
 # A staircase of pixels leaves its line by so much on average, and at most.
 _STAIRS_PX: Final = 0.4
 _MIN_OFF_PX: Final = 1.3
+# So many pixels of an exact outline, as far off a line as stairs are at most, are a bend.
+_BEND_PX: Final = 14.0
 
 
 class _Runs(NamedTuple):
@@ -94,12 +96,11 @@ def straighten(
     """
     arcs, edges = find_arcs(rough), rough.edges
     is_kept = np.zeros(rough.coverage.num_planes + 1, np.bool_)  # the last is outside
-    off_m = (_MIN_OFF_PX * pixel_m, max(settings.straight_m, _MIN_OFF_PX * pixel_m))
-    runs = _cut_arcs(rough, arcs, is_kept, off_m)
-    ragged_m = _roughness_m(runs) - _STAIRS_PX * pixel_m
-    if ragged_m > 0:
-        off_m = off_m[0], max(off_m[1], min(off_m[1] + _RAGGED * ragged_m, settings.ragged_m))
-        runs = _cut_arcs(rough, arcs, is_kept, off_m)
+    short_m = _MIN_OFF_PX * pixel_m
+    limits = Limits(short_m, max(settings.straight_m, short_m), math.inf)
+    runs = _cut_arcs(rough, arcs, is_kept, limits)
+    limits = _fit_limits(limits, _roughness_m(runs), settings.ragged_m, pixel_m)
+    runs = _cut_arcs(rough, arcs, is_kept, limits)
     for _ in range(_MAX_ATTEMPTS):
         coverage = _place(rough, runs, settings, sum_lines)
         spoilt = find_spoilt(coverage)
@@ -108,8 +109,17 @@ def straighten(
         if (spoilt <= is_kept[:-1]).all():
             spoilt = _with_neighbours(spoilt | is_kept[:-1], edges)
         is_kept[:-1] |= spoilt
-        runs = _cut_arcs(rough, arcs, is_kept, off_m)
+        runs = _cut_arcs(rough, arcs, is_kept, limits)
     return rough.coverage
+
+
+def _fit_limits(limits: Limits, roughness_m: float, ragged_m: float, pixel_m: float) -> Limits:
+    """Wider limits where outlines are ragged; where they are exact, also one for bends."""
+    stairs_m = _STAIRS_PX * pixel_m
+    if roughness_m <= stairs_m:
+        return limits._replace(bend_m3=_BEND_PX * stairs_m**2 * pixel_m)
+    long_m = min(limits.long_m + _RAGGED * (roughness_m - stairs_m), ragged_m)
+    return limits._replace(long_m=max(limits.long_m, long_m))
 
 
 def _roughness_m(runs: _Runs) -> float:
@@ -148,15 +158,13 @@ def _with_neighbours(planes: _Mask, edges: Edges) -> _Mask:
     return grown[:-1]
 
 
-def _cut_arcs(
-    rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, max_off_m: tuple[float, float]
-) -> _Runs:
+def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, limits: Limits) -> _Runs:
     points = [(x, y) for x, y in rough.coverage.points.tolist()]
     runs: list[Run] = []
     kept = []
     for arc in arcs:
         keep = bool(is_kept[arc.left] or (arc.right != NO_PLANE and is_kept[arc.right]))
-        cut = keep_runs(arc) if keep else straight_runs(arc, points, max_off_m)
+        cut = keep_runs(arc) if keep else straight_runs(arc, points, limits)
         runs += cut
         kept += [keep] * len(cut)
     numbers = np.array([(run.start, run.end, run.left, run.right) for run in runs], np.int64)
@@ -252,7 +260,7 @@ def _snap(lines: _Lines, runs: _Runs, groups: _Ints, settings: RoofSettings) -> 
     max_turn = np.minimum(max_turn, math.radians(settings.snap_deg))
     order = np.argsort(group, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        mains = _main_directions(lines.angle[members], lines.length[members])
+        mains = _main_directions(lines.angle[members], lines.length[members], ~inner[members])
         best = np.zeros(len(members))
         least = np.full(len(members), np.inf)
         for main in mains:
@@ -267,19 +275,23 @@ def _snap(lines: _Lines, runs: _Runs, groups: _Ints, settings: RoofSettings) -> 
     return lines._replace(angle=angle)
 
 
-def _main_directions(angle: _Floats, length: _Floats) -> list[float]:
-    """The directions in which, or at right angles to which, most of the length lies; at most 3."""
+def _main_directions(angle: _Floats, length: _Floats, is_outer: _Mask) -> list[float]:
+    """The directions in which, or at right angles to which, most of the outline lies; at most 3.
+
+    Hips run where they do because of the pitches of two planes, and are no direction to turn to.
+    """
     mains: list[float] = []
     left = np.ones(len(angle), np.bool_)
-    total = length.sum()
+    outline = length * is_outer
+    total = outline.sum()
     while left.any() and len(mains) < _MAX_MAIN_DIRECTIONS:
         angles, lengths = angle[left], length[left]
         apart = _off(angles[:, None] - angles[None])
-        votes = np.exp(-0.5 * (apart / _MAIN_SPREAD_RAD) ** 2) @ lengths
+        votes = np.exp(-0.5 * (apart / _MAIN_SPREAD_RAD) ** 2) @ outline[left]
         peak = angles[np.argmax(votes)]
         off = _off(angles - peak)
         near = np.abs(off) <= 2 * _MAIN_SPREAD_RAD
-        if lengths[near].sum() < _MIN_MAIN_SHARE * total:
+        if outline[left][near].sum() < _MIN_MAIN_SHARE * total:
             break
         # Long edges tell directions better, as the cube of their length.
         weights = lengths[near] ** 3 + 1e-9

@@ -2,6 +2,7 @@
 
 import numpy as np
 import shapely
+import shapely.affinity
 
 from app.data.shapes import Shapes, fill, trace
 
@@ -62,3 +63,11 @@ def test_a_line_runs_through_the_pixels_it_crosses():
     target = np.zeros((3, 6), np.uint8)
     trace(target, [np.array([(1.2, 1.5), (4.8, 1.5)])], 1)
     assert target.tolist() == [[0] * 6, [0, 1, 1, 1, 1, 0], [0] * 6]
+
+
+def test_polygons_come_back_with_all_their_rings():
+    court = shapely.box(0, 0, 9, 9).difference(shapely.Polygon([(1, 1), (2, 1), (1, 2)]))
+    two = shapely.MultiPolygon([court, shapely.Polygon([(20, 0), (30, 0), (20, 5)])])
+    shapes = Shapes.of([shapely.box(7, 7, 8, 8), two])
+    moved = shapes.polygon(1, lambda points: points + (1.0, 2.0))
+    assert moved.equals(shapely.affinity.translate(two, 1.0, 2.0))

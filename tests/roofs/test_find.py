@@ -161,6 +161,39 @@ def test_what_ends_with_the_photo_or_with_what_is_known_is_no_line() -> None:
     assert kinds_of(find_roofs(evidence_of(unknown))) == ["eave"] * 2 + ["rake"] * 2 + ["ridge"]
 
 
+@pytest.mark.parametrize("gap_px", [0, 2, 3])
+def test_what_the_photo_cuts_has_no_eave_there_and_is_said_to_be_cut(gap_px: int) -> None:
+    planes, azimuths = gable_planes(0.0)
+    eaves_at_end = classes_of(planes, azimuths)[115:].copy()  # without the lower half metre
+    eaves_at_end[:gap_px] = GROUND  # a network may see nothing at the very end
+    found = find_roofs(evidence_of(eaves_at_end))
+    assert kinds_of(found) == ["eave"] + ["rake"] * 4 + ["ridge"]
+    assert [building.is_cut for building in found.buildings] == [True]
+    # The same where the photo goes on, but shows nothing.
+    hidden = classes_of(planes, azimuths)
+    hidden[:115] = 255
+    hidden[115 : 115 + gap_px] = GROUND
+    found = find_roofs(evidence_of(hidden))
+    assert kinds_of(found) == ["eave"] + ["rake"] * 4 + ["ridge"]
+    assert [building.is_cut for building in found.buildings] == [True]
+
+
+def test_a_roof_half_a_metre_from_the_end_is_whole() -> None:
+    planes, azimuths = gable_planes(0.0)
+    found = find_roofs(evidence_of(classes_of(planes, azimuths)[105:]))
+    assert kinds_of(found) == ["eave"] * 2 + ["rake"] * 4 + ["ridge"]
+    assert [building.is_cut for building in found.buildings] == [False]
+
+
+def test_the_end_of_the_photo_says_nothing_of_directions() -> None:
+    # Roof of which nothing is known but its outline: 20 m wide at the photo's top, 6 m high, its
+    # lower edge turned by 5.7 degrees. It falls to that edge, and not out of the photo.
+    outline = shapely.Polygon([(50, 0), (250, 0), (250, 70), (50, 50)])
+    roof = classes_of([outline], [0.0]) == 0
+    (plane,) = find_roofs(evidence_of(np.where(roof, SOME_ROOF, GROUND).astype(np.uint8))).planes
+    assert plane.azimuth_degrees == pytest.approx(180 + 5.7, abs=0.5)
+
+
 def test_no_roofs_and_no_data() -> None:
     for value in (GROUND, 255):
         found = find_roofs(evidence_of(np.full((60, 50), value, np.uint8)))

@@ -58,6 +58,24 @@ def test_what_is_small_goes_to_the_neighbour_with_the_longest_edge() -> None:
     assert (pieces[54:60, 50:60] == pieces[30, 30]).all()
 
 
+def test_a_small_piece_stays_where_lines_set_it_apart() -> None:
+    classes = gable()
+    classes[30:36, 50:58] = 4  # 0.48 m2: half a dormer
+    around = np.zeros(classes.shape, np.float32)
+    around[29:37, 49:59] = 0.9
+    around[30:36, 50:58] = 0.0
+    pieces = pieces_of(classes, around)
+    assert pieces.max() == 3
+    assert (pieces == pieces[32, 52]).sum() == 48
+    # Not where lines lie on one side alone, nor where it is smaller still.
+    ridge = np.where(np.indices(classes.shape)[0] == 29, around, 0)
+    assert pieces_of(classes, ridge).max() == 2
+    classes[30:36, 53:58] = NORTH
+    around[30:36, 53:58] = 0.0
+    around[29:37, 53] = 0.9
+    assert pieces_of(classes, around).max() == 2
+
+
 def test_what_is_thin_is_shared_out() -> None:
     classes = gable()
     classes[59:61] = np.where(classes[59:61] == GROUND, GROUND, 4)  # 0.2 m along the ridge

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import shapely
+import shapely.affinity
 from rasterio import features
 
 from app.roofs.coverage import Coverage, trace_pieces
@@ -66,6 +67,40 @@ def test_four_planes_that_meet_in_a_point_do_so() -> None:
     assert meeting.max() == 4
     assert apex == pytest.approx([0, 0], abs=0.05)
     assert shapely.coverage_is_valid(coverage.polygons())
+
+
+def test_the_hips_of_one_end_do_not_turn_those_of_another() -> None:
+    # A roof 4 m wide with a hip at each end, of pitches of their own: in plan 45 and 41.5 degrees.
+    steep = 20 / math.tan(math.radians(41.5))
+    corners = [(100, 100), (190, 100), (190, 140), (100, 140)]
+    ridge = [(120, 120), (190 - steep, 120)]
+    planes = [
+        shapely.Polygon([corners[0], corners[1], ridge[1], ridge[0]]),
+        shapely.Polygon([corners[1], corners[2], ridge[1]]),
+        shapely.Polygon([corners[2], corners[3], ridge[0], ridge[1]]),
+        shapely.Polygon([corners[3], corners[0], ridge[0]]),
+    ]
+    turned = [shapely.affinity.rotate(plane, 23, (150, 150)) for plane in planes]
+    off = (bearings(straight(labels_of(turned))) - 23 + 45) % 90 - 45
+    # Bearings of the hips on either side of the ridge's.
+    is_hip = np.abs(off) > 20
+    assert np.abs(off[~is_hip]).max() < 0.5
+    assert sorted(np.abs(off[is_hip])) == pytest.approx([41.5, 41.5, 45, 45], abs=1.0)
+
+
+@pytest.mark.parametrize("turn_deg", [6.0, 36.0, 72.0])
+def test_a_short_edge_at_the_end_of_a_long_one_stays(turn_deg: float) -> None:
+    # A dormer on a plane: in plan, valleys of 1.9 m and eaves of 0.4 m.
+    plane = shapely.box(60, 60, 220, 220)
+    half = shapely.Polygon([(140, 100), (140, 118), (127, 118), (127, 114)])
+    other = shapely.Polygon([(140, 100), (153, 114), (153, 118), (140, 118)])
+    turned = [shapely.affinity.rotate(shape, turn_deg, (150, 150)) for shape in (half, other)]
+    coverage = straight(labels_of([plane, *turned]))
+    polygons = coverage.polygons()
+    assert shapely.coverage_is_valid(polygons)
+    for shape in turned:
+        true = shapely.Polygon(FRAME.metres(shapely.get_coordinates(shape)))
+        assert shapely.hausdorff_distance(polygons, true).min() < 0.15
 
 
 def test_edges_are_named_from_both_sides() -> None:

@@ -56,6 +56,13 @@ def without_heights(roofs: Roofs, plane_ids: range | None = None) -> Roofs:
     return dataclasses.replace(roofs, planes=tuple(planes), lines=tuple(lines))
 
 
+def with_cut_garage(roofs: Roofs) -> Roofs:
+    """The same, the garage of which goes on beyond the photo."""
+    *others, garage = roofs.buildings
+    cut = dataclasses.replace(garage, is_cut=True)
+    return dataclasses.replace(roofs, buildings=(*others, cut))
+
+
 def no_roofs() -> Roofs:
     """A photo without any."""
     return Roofs("field", UTM, GSD_M, (), (), ())

@@ -16,7 +16,7 @@ from app.roofs.writing.lengths import (
     is_on_slope,
 )
 
-Value = int | float | str | None
+Value = bool | int | float | str | None
 LayerName = Literal["buildings", "planes", "lines"]
 
 # Digits behind the point, by the last word of a name: a tenth of a degree, a centimetre, a
@@ -35,7 +35,7 @@ class Column(NamedTuple):
     """
 
     name: str
-    kind: type[int] | type[float] | type[str]
+    kind: type[bool] | type[int] | type[float] | type[str]
     values: Sequence[Value]
 
 
@@ -97,6 +97,7 @@ def _buildings(roofs: Roofs) -> Layer:
         _floats("area_m2", [_whole_area(one) for one in sums]),
         _floats("ground_area_m2", [each.ground_area_m2 for each in buildings]),
         *lengths,
+        Column("cut", bool, [each.is_cut for each in buildings]),
     )
     shapes = [building.polygon for building in buildings]
     return Layer("buildings", "Buildings with the sums of their roofs", shapes, columns)

@@ -110,6 +110,8 @@ def _to_arrays(column: Column) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] 
         return np.array(column.values, np.float64), None
     if column.kind is str:
         return np.array(column.values, object), None
+    if column.kind is bool:
+        return np.array(column.values, np.bool_), None
     is_missing = np.array([value is None for value in column.values], np.bool_)
     return np.array([value or 0 for value in column.values], np.int32), is_missing
 

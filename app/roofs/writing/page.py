@@ -15,7 +15,7 @@ from app.base.storage import replacing
 from app.base.tasks import find_task
 from app.report.legend import css, draw_compass
 from app.report.page import render_page
-from app.roofs.model import Plane, Roofs
+from app.roofs.model import Roofs
 from app.roofs.takeoff import BuildingSums, Sums, take_off
 from app.roofs.writing.colours import line_colours
 from app.roofs.writing.drawing import BuildingDrawing, Drawing, PhotoView, draw
@@ -119,7 +119,7 @@ def write_page(path: Path, roofs: Roofs, view: PhotoView, origin: Origin) -> Non
             for one in sums.buildings
         ],
         "plane_headers": PLANE_HEADERS,
-        "buildings": _view_buildings(roofs.planes, drawing, sums.buildings, lengths),
+        "buildings": _view_buildings(roofs, drawing, sums.buildings, lengths),
         "is_folded": len(roofs.buildings) > MAX_UNFOLDED,
         "has_georeference": roofs.crs is not None,
         "gsd": f"{roofs.gsd_m:.2g}",
@@ -130,21 +130,22 @@ def write_page(path: Path, roofs: Roofs, view: PhotoView, origin: Origin) -> Non
 
 
 def _view_buildings(
-    planes: Sequence[Plane],
+    roofs: Roofs,
     drawing: Drawing,
     sums: Sequence[BuildingSums],
     lengths: dict[int, Lengths],
 ) -> list[BuildingView]:
     rows: defaultdict[int, list[Row]] = defaultdict(list)
-    for plane in planes:
+    for plane in roofs.planes:
         rows[plane.building_id].append(plane_row(plane))
     views = []
-    for of_building, drawn in zip(sums, drawing.buildings, strict=True):
+    for of_building, drawn, building in zip(sums, drawing.buildings, roofs.buildings, strict=True):
         number_of = of_building.building_id
         main = direction(of_building.sums.main_azimuth_degrees)
         summary = (
             f"{count(of_building.sums.roof_facets, 'plane')}, "
             f"{number(of_building.sums.ground_area_m2)} m² in plan, {main}"
+            f"{'; cut by the end of the photo' if building.is_cut else ''}"
         )
         views.append(BuildingView(drawn, summary, rows[number_of], line_rows(lengths[number_of])))
     return views
@@ -197,6 +198,13 @@ def _describe_caveats(roofs: Roofs, sums: Sums, origin: Origin) -> list[tuple[st
             (
                 f"{number(unknown_m2)} m² in plan without a pitch",
                 "Heights say nothing about some planes. Sums on the slope say what they leave out.",
+            )
+        )
+    if num_cut := sum(building.is_cut for building in roofs.buildings):
+        caveats.append(
+            (
+                f"{count(num_cut, 'building')} cut by the end of the photo",
+                "Areas and lengths are of what is seen; where a roof is cut there is no line.",
             )
         )
     if roofs.crs is None and roofs.planes:

@@ -50,9 +50,10 @@ def write_takeoff_json(path: Path, roofs: Roofs, origin: Origin) -> None:
         "buildings": [
             {
                 "building_id": building.building_id,
+                "cut": roof.is_cut,
                 **_describe(building.sums, lengths[building.building_id]),
             }
-            for building in sums.buildings
+            for building, roof in zip(sums.buildings, roofs.buildings, strict=True)
         ],
     }
     with replacing(path) as file:

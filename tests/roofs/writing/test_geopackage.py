@@ -26,6 +26,7 @@ from tests.support.roof_outputs import (
     UTM,
     make_roofs,
     no_roofs,
+    with_cut_garage,
     without_heights,
 )
 
@@ -112,6 +113,12 @@ def test_sums_stand_beside_each_building(village: Path) -> None:
     assert fields["ridge_length_m"] == [4.0, 10.0, 0.0]
     assert fields["hip_length_m"] == [27.71, 0.0, 0.0]
     assert fields["valley_length_m"] == [0.0, 0.0, 0.0]
+
+
+def test_says_which_building_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    write_geopackage(path, with_cut_garage(make_roofs()), ORIGIN)
+    assert read(path, "buildings")[2]["cut"] == [False, False, True]
 
 
 def test_what_is_not_known_is_null(tmp_path: Path, village: Path) -> None:

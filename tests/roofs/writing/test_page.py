@@ -21,6 +21,7 @@ from tests.support.roof_outputs import (
     make_roofs,
     make_view,
     no_roofs,
+    with_cut_garage,
     without_heights,
 )
 
@@ -122,6 +123,13 @@ def test_what_is_not_known_says_why(tmp_path: Path) -> None:
     # On a picture a length in plan is in brackets; a level one is whole.
     assert "(5.7)" in text
     assert "(12.0)" not in text
+
+
+def test_says_which_building_is_cut(tmp_path: Path, html: str) -> None:
+    assert "cut by the end of the photo" not in html
+    cut = write(tmp_path, with_cut_garage(make_roofs()))
+    assert "1 building cut by the end of the photo" in cut
+    assert "1 plane, 15.0 m² in plan, flat; cut by the end of the photo" in cut
 
 
 def test_sums_say_what_they_leave_out(tmp_path: Path) -> None:

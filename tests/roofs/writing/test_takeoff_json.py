@@ -10,7 +10,13 @@ import pytest
 from app.roofs.model import Roofs
 from app.roofs.writing.takeoff_json import write_takeoff_json
 from tests.support.paths import ROOT
-from tests.support.roof_outputs import ORIGIN, make_roofs, no_roofs, without_heights
+from tests.support.roof_outputs import (
+    ORIGIN,
+    make_roofs,
+    no_roofs,
+    with_cut_garage,
+    without_heights,
+)
 
 
 def write(folder: Path, roofs: Roofs) -> Any:
@@ -51,6 +57,11 @@ def test_each_building_has_its_own_sums(tmp_path: Path) -> None:
     assert buildings[0]["hips"] == lines(4, 27.71, 22.63)
     assert buildings[1]["hips"] == lines(0, 0.0, 0.0)
     assert buildings[2]["main_azimuth_degrees"] is None
+
+
+def test_says_which_building_is_cut(tmp_path: Path) -> None:
+    buildings = write(tmp_path, with_cut_garage(make_roofs()))["buildings"]
+    assert [one["cut"] for one in buildings] == [False, False, True]
 
 
 def test_without_heights_only_level_lines_have_lengths(tmp_path: Path) -> None:
