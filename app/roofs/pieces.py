@@ -221,7 +221,8 @@ def _find_outlined(pieces: _Labels, strong: _Mask, num_pieces: int) -> _Mask:
     for piece in (borders.first, borders.second):
         sides[0] += np.bincount(piece, minlength=num_pieces + 1)
         sides[1] += np.bincount(piece, on_line, num_pieces + 1)
-    return (sides[0] > 0) & (sides[1] >= _OUTLINED_SHARE * sides[0])
+    is_outlined: _Mask = (sides[0] > 0) & (sides[1] >= _OUTLINED_SHARE * sides[0])
+    return is_outlined
 
 
 def _shared_sides(pieces: _Labels, num_pieces: int) -> dict[int, dict[int, int]]:
