@@ -232,5 +232,5 @@ def _find_cut(coverage: Coverage, edges: Edges, pixels: _Pixels) -> _Mask:
             column, row = np.floor(place).astype(np.int64).T + 1
             ends |= ~pixels.is_photo[row.clip(0, height - 1), column.clip(0, width - 1)]
         num_ended += ends
-    is_end: npt.NDArray[np.bool_] = num_ended > len(_PLACES_ALONG_EDGE) / 2
-    return is_end & (edges.right == NO_PLANE)
+    is_cut: _Mask = (edges.right == NO_PLANE) & (num_ended > len(_PLACES_ALONG_EDGE) / 2)
+    return is_cut
