@@ -161,7 +161,7 @@ def test_no_place_for_temporary_files_ends_with_2(rid, monkeypatch, capsys):
     def fail(*_, **__):
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
-    monkeypatch.setattr("tempfile.TemporaryDirectory", fail)
+    monkeypatch.setattr("tempfile.mkdtemp", fail)
     assert main(["check-data", "--rid", str(rid)]) == 2
     assert "No usable temporary directory found; set TMPDIR" in capsys.readouterr().out
 

@@ -69,5 +69,5 @@ def test_polygons_come_back_with_all_their_rings():
     court = shapely.box(0, 0, 9, 9).difference(shapely.Polygon([(1, 1), (2, 1), (1, 2)]))
     two = shapely.MultiPolygon([court, shapely.Polygon([(20, 0), (30, 0), (20, 5)])])
     shapes = Shapes.of([shapely.box(7, 7, 8, 8), two])
-    moved = shapes.polygon(1, lambda points: points + (1.0, 2.0))
+    moved = shapes.polygon(1, lambda points: np.add(points, (1.0, 2.0)))
     assert moved.equals(shapely.affinity.translate(two, 1.0, 2.0))

@@ -43,7 +43,7 @@ def shallow():
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("source") / "model")
+    return write_model(tmp_path_factory.mktemp("source") / "model", sharpness=10)
 
 
 @pytest.fixture
