@@ -45,10 +45,14 @@ def _run(options: argparse.Namespace) -> int:
     if "phase" in settings:
         raise ConfigError("--set phase: phases runs all of them; leave it out, or use train")
     parse_hyperparameters(settings)  # a wrong one should not wait for the first phase
+    named = named_dirs(options)
+    absent = [f"--{name} {path}" for name, path in named.items() if not path.is_dir()]
+    if absent:  # else every phase would say so, after it was measured
+        raise ConfigError(f"phases: no such folder: {', '.join(absent)}; correct the path")
     if options.docs is not None:
         check_page(options.docs)
     options.held.enter_context(FolderLocks()).take(options.base_dir)
-    channels = named_dirs(options) or dict(ensure_sample(options.base_dir / "sample").items())
+    channels = named or dict(ensure_sample(options.base_dir / "sample").items())
     series = PhaseSeries(options.base_dir, channels, settings)
     forecast = build_forecaster(channels, settings, options.base_dir)
     exit_code = run_phases(series, requests, forecast, fresh=options.fresh)

@@ -284,6 +284,7 @@ def run_command(*arguments):
         (("--set", "phase=3"), "--set phase: phases runs all of them; leave it out, or use train"),
         (("--docs", "absent.md"), "--docs: absent.md has no place for the tables; expected a file"),
         (("--set", "epochs=0"), "epochs: Input should be greater than or equal to 1, got '0'"),
+        (("--own", "absent"), "phases: no such folder: --own absent; correct the path"),
     ],
 )
 def test_the_command_says_what_is_wrong_before_anything_is_written(tmp_path, arguments, message):
