@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
 import signal
 import socket
 
@@ -34,6 +35,14 @@ def three_ml(tmp_path_factory):
     )
     make_sample(base_dir, writers)
     return base_dir
+
+
+@pytest.fixture(scope="module")
+def module_path(tmp_path_factory):
+    """A folder for what the tests of a file share, gone after them: runs leave a gigabyte each."""
+    folder = tmp_path_factory.mktemp("module")
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -33,8 +33,8 @@ PORTS = (7777, 7778)
 
 
 @pytest.fixture(scope="module")
-def one_process(small_ml, tmp_path_factory):
-    base_dir = copy_tree(small_ml, tmp_path_factory.mktemp("one") / "ml", SMALL)
+def one_process(small_ml, module_path):
+    base_dir = copy_tree(small_ml, module_path / "ml", SMALL)
     exit_code, output = run_here(base_dir, "--set=checkpoint_every_steps=100")
     assert exit_code == 0, output
     return base_dir

@@ -41,11 +41,11 @@ def ml(small_ml, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(small_ml, tmp_path_factory):
+def uninterrupted(small_ml, module_path):
     """A run from start to end, and its log."""
     # With a data worker, which others do without and end with the same weights.
     settings = {**SMALL, "num_workers": "1"}
-    base_dir = copy_tree(small_ml, tmp_path_factory.mktemp("uninterrupted") / "ml", settings)
+    base_dir = copy_tree(small_ml, module_path / "ml", settings)
     # Variables named like hyperparameters must not override them in silence.
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("EPOCHS", "7")
