@@ -23,6 +23,7 @@ from tests.support.runs import (
     read_metrics,
     run,
     run_here,
+    run_plain,
     weights,
 )
 from tests.support.steps import build
@@ -108,7 +109,7 @@ def remove_checkpoints(base_dir, but):
 def test_a_run_on_all_datasets_resumes_alike(tmp_path, whole):
     whole_dir, _ = whole(NAMES)
     base_dir = killed_after(1, whole_dir, tmp_path / "ml")
-    exit_code, output = run_here(base_dir)
+    exit_code, output = run_plain(base_dir)
     assert exit_code == 0, output
     assert "resuming from" in output
     assert weights(base_dir) == weights(whole_dir)
@@ -126,6 +127,7 @@ def test_every_subset_trains_and_says_what_it_did_not_learn(whole, subset):
         assert f"{name}: " in output
         assert document["datasets"][name]["num_train"] > 0
         assert document["datasets"][name]["quarantined"] == []
+    assert (whole_dir / "model/report.html").exists()
     metrics = {name: entry["value"] for name, entry in document["metrics"].items()}
     for task in ("segments", "lines", "depth"):
         values = [value for name, value in metrics.items() if f"/{task}/" in name]
@@ -283,6 +285,6 @@ def test_a_run_resumes_with_one_dataset_fewer_where_it_is_forced_to(tmp_path, wh
     exit_code, output = run_here(base_dir)
     assert exit_code == 2
     assert "airs_train" in output
-    exit_code, output = run_here(base_dir, "--set=resume=force", "--set=epochs=1")
+    exit_code, output = run_plain(base_dir, "--set=resume=force", "--set=epochs=1")
     assert exit_code == 0, output
     assert "resuming from" in output
