@@ -7,6 +7,7 @@ import pytest
 
 from app.inference.evaluate import evaluate_model
 from tests.support.initial import write_model
+from tests.support.models import shallow_backbones
 from tests.support.ranks import ask_two_ranks
 from tests.support.runs import read_history, read_metrics, weights
 
@@ -31,10 +32,13 @@ from app.settings.hyperparameters import Hyperparameters
 from app.training import artifacts, build, train
 from app.training.ranks.distributed import joined_ranks
 from app.training.state import unwrap
+from tests.support.models import shallow_backbones
 
 folder, rid, settings, ports = json.loads(sys.argv[1])
 artifacts.write_report = lambda *_: None  # others test it
 artifacts.collect_panels = lambda *_: ()
+shallow = shallow_backbones()
+shallow.__enter__()  # to the end of the process
 runs = []
 train.build_run = lambda *given: runs.append(build.build_run(*given)) or runs[-1]
 
@@ -69,11 +73,18 @@ end_rank(0)
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def shallow():
+    """How runs begin does not depend on the number of blocks."""
+    with shallow_backbones():
+        yield
+
+
 @pytest.fixture(scope="module")
-def ran(small_ml, tmp_path_factory):
+def ran(small_ml, module_path):
     """The folder of the runs, the model that they start from, and what each rank found."""
-    folder = tmp_path_factory.mktemp("ranks")
-    source = write_model(folder / "source")
+    folder = module_path / "ranks"
+    source = write_model(folder / "source", sharpness=10)
     # Each run meets at a port of its own: the last one's may not be free at once.
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
     ports = [server.getsockname()[1] for server in servers]
