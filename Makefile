@@ -39,9 +39,10 @@ phases: setup  ## Train on ten samples, then on more, up to all data; writes doc
 
 # A file's tests stay together, for the fixtures they share. One more than there are cores, since
 # tests wait for other processes and the disk. Some train networks, of 1 GB each: more than four at
-# once would not fit where there are many cores.
+# once would not fit where there are many cores. Compiled modules are kept, whatever the environment
+# says: tests start a hundred processes that import them.
 test: setup  ## Run every test that needs no Docker and no GPU
-	$(python) -m pytest --numprocesses $$(($$(nproc) + 1)) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	env -u PYTHONDONTWRITEBYTECODE $(python) -m pytest --numprocesses $$(($$(nproc) + 1)) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## Formatting, lint, types, import order, shell scripts
 	.venv/bin/ruff check .

@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
+import fcntl
 import os
+import shutil
 import signal
 import socket
 
@@ -18,22 +20,42 @@ from tests.support.synthetic import all_three, rid_alone
 @pytest.fixture(scope="session")
 def small_ml(tmp_path_factory):
     """An /opt/ml tree with 12 + 3 + 3 synthetic scenes of 96 px. Copy it before writing into it."""
-    base_dir = tmp_path_factory.mktemp("small") / "ml"
-    make_sample(base_dir, rid_alone(SplitParameters(12, 3, 3, seed=3, size_px=96)))
-    return base_dir
+    return write_once(
+        tmp_path_factory, "small", rid_alone(SplitParameters(12, 3, 3, seed=3, size_px=96))
+    )
 
 
 @pytest.fixture(scope="session")
 def three_ml(tmp_path_factory):
     """An /opt/ml tree with a little of all three datasets. Copy it before writing into it."""
-    base_dir = tmp_path_factory.mktemp("three") / "ml"
     writers = all_three(
         SplitParameters(12, 3, 3, seed=3, size_px=128),
         CropParameters(40, seed=3),
         SplitParameters(3, 1, 1, seed=3, size_px=800),
     )
-    make_sample(base_dir, writers)
+    return write_once(tmp_path_factory, "three", writers)
+
+
+def write_once(tmp_path_factory, name, writers):
+    """A tree that is drawn once, whichever of the processes that share the tests needs it first."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    base_dir, half_done = folder / f"{name}-ml", folder / f"{name}-half-done"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not base_dir.exists():
+            make_sample(half_done, writers)
+            half_done.rename(base_dir)
     return base_dir
+
+
+@pytest.fixture(scope="module")
+def module_path(tmp_path_factory):
+    """A folder for what the tests of a file share, gone after them: runs leave a gigabyte each."""
+    folder = tmp_path_factory.mktemp("module")
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +77,9 @@ def port():
 
 
 def pytest_collection_modifyitems(items):
-    """Whole runs come first, so that no process is left with them at the end."""
-    items.sort(key=lambda item: "integration" not in item.path.parts)
+    """Whole runs come first, and files with others of seconds: none is left alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: ("integration" not in item.path.parts, item.path not in slow))
 
 
 def pytest_configure():

@@ -20,8 +20,8 @@ RECORD = "predict.json"
 
 
 @pytest.fixture(scope="module")
-def model_dir(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("model"))
+def model_dir(module_path):
+    return write_model(module_path / "model")
 
 
 def start(*arguments, **environment):

@@ -46,8 +46,8 @@ def photo_of(height_px, width_px):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return export(tmp_path_factory.mktemp("model"))
+def folder(module_path):
+    return export(module_path / "model")
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ NEVER = lambda: False  # noqa: E731
 
 
 @pytest.fixture(scope="module")
-def model_dir(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("model"))
+def model_dir(module_path):
+    return write_model(module_path / "model")
 
 
 @pytest.fixture(scope="module")

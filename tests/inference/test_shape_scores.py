@@ -52,15 +52,21 @@ def dataset_of(reader, window_px=512):
     return EvalDataset(reader, EvalTransform(0.1, 16, True), None, window_px)
 
 
-def test_shapes_stand_beside_pixels_and_change_none(village):
+@pytest.fixture(scope="module")
+def at_once(village):
+    """Scores of photos and their shapes, and the photos that were searched."""
     seen = []
 
     def find_roofs(photo):
         seen.append(photo)
         return pieces(photo)
 
+    return score({"own": dataset_of(village)}, find_roofs).compute("val"), seen
+
+
+def test_shapes_stand_beside_pixels_and_change_none(village, at_once):
     plain = score({"own": dataset_of(village)}, None).compute("val")
-    both = score({"own": dataset_of(village)}, find_roofs).compute("val")
+    both, seen = at_once
     assert [photo.name for photo in seen] == village.sample_ids
     assert {photo.evidence.classes.shape for photo in seen} == {(240, 240)}
     assert not any("height_m" in photo.evidence.bands for photo in seen)  # not predicted
@@ -76,19 +82,17 @@ def test_shapes_stand_beside_pixels_and_change_none(village):
     assert ridge.value == pytest.approx(15 / (12 - 0.8) - 1, abs=0.05)
 
 
-def test_a_photo_by_windows_is_searched_whole(village):
-    at_once = score({"own": dataset_of(village)}, pieces).compute("val")
+def test_a_photo_by_windows_is_searched_whole(village, at_once):
     by_windows = score({"own": dataset_of(village, 96)}, pieces).compute("val")
-    for name, expected in at_once.items():
+    for name, expected in at_once[0].items():
         if name.split("/")[1] in ("planes", "buildings", "lengths"):
             assert by_windows[name].support == expected.support, name
             assert by_windows[name].value == pytest.approx(expected.value, abs=0.01), name
 
 
-def test_workers_hand_shapes_over(village):
-    alone = score({"own": dataset_of(village)}, pieces)
+def test_workers_hand_shapes_over(village, at_once):
     with_workers = score({"own": dataset_of(village)}, pieces, num_workers=1)
-    assert with_workers.compute("val") == alone.compute("val")
+    assert with_workers.compute("val") == at_once[0]
 
 
 def test_lines_that_nobody_taught_are_no_data(village):

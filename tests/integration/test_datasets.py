@@ -23,6 +23,7 @@ from tests.support.runs import (
     read_metrics,
     run,
     run_here,
+    run_plain,
     weights,
 )
 from tests.support.steps import build
@@ -56,9 +57,9 @@ TASKS = {
 
 
 @pytest.fixture(scope="module")
-def all_ml(tmp_path_factory):
+def all_ml(module_path):
     """A tree with a little of all four datasets. Copy it before writing into it."""
-    base_dir = tmp_path_factory.mktemp("all") / "ml"
+    base_dir = module_path / "all"
     writers = all_three(
         SplitParameters(12, 3, 3, seed=3, size_px=128),
         CropParameters(40, seed=3),
@@ -82,14 +83,14 @@ def prepare(all_ml, tmp_path, subset, hyperparameters=SMALL):
 
 
 @pytest.fixture(scope="module")
-def whole(all_ml, tmp_path_factory):
+def whole(all_ml, module_path):
     """The tree and the log of a run without a break on a subset, each trained once."""
 
     @functools.cache
     def train(subset):
         # One as users start it, the others here.
         settings, start = (LONG, run) if subset == NAMES else (SMALL, run_here)
-        base_dir = prepare(all_ml, tmp_path_factory.mktemp("whole"), subset, settings)
+        base_dir = prepare(all_ml, module_path / "+".join(subset), subset, settings)
         exit_code, output = start(base_dir)
         assert exit_code == 0, output
         remove_checkpoints(base_dir, but="step-00000001.pt")
@@ -108,7 +109,7 @@ def remove_checkpoints(base_dir, but):
 def test_a_run_on_all_datasets_resumes_alike(tmp_path, whole):
     whole_dir, _ = whole(NAMES)
     base_dir = killed_after(1, whole_dir, tmp_path / "ml")
-    exit_code, output = run_here(base_dir)
+    exit_code, output = run_plain(base_dir)
     assert exit_code == 0, output
     assert "resuming from" in output
     assert weights(base_dir) == weights(whole_dir)
@@ -126,6 +127,7 @@ def test_every_subset_trains_and_says_what_it_did_not_learn(whole, subset):
         assert f"{name}: " in output
         assert document["datasets"][name]["num_train"] > 0
         assert document["datasets"][name]["quarantined"] == []
+    assert (whole_dir / "model/report.html").exists()
     metrics = {name: entry["value"] for name, entry in document["metrics"].items()}
     for task in ("segments", "lines", "depth"):
         values = [value for name, value in metrics.items() if f"/{task}/" in name]
@@ -152,11 +154,11 @@ def test_every_subset_trains_and_says_what_it_did_not_learn(whole, subset):
 
 
 @pytest.mark.parametrize("subset", ALL_SUBSETS, ids="+".join)
-def test_each_of_the_fifteen_subsets_changes_the_weights(all_ml, tmp_path_factory, subset):
+def test_each_of_the_fifteen_subsets_changes_the_weights(all_ml, module_path, subset):
     texts = {**SMALL, "dataset_weights": ",".join(f"{name}=1" for name in subset)}
     hyperparameters = parse_hyperparameters(texts)
     channels = {name: all_ml / "input/data" / name for name in subset}
-    scratch_dir = tmp_path_factory.getbasetemp() / "subsets"
+    scratch_dir = module_path / "scratch"
     scratch_dir.mkdir(exist_ok=True)
     datasets = open_datasets(channels, hyperparameters, scratch_dir)
     batches = TrainBatches(datasets, hyperparameters, datasets.train_order(hyperparameters))
@@ -283,6 +285,6 @@ def test_a_run_resumes_with_one_dataset_fewer_where_it_is_forced_to(tmp_path, wh
     exit_code, output = run_here(base_dir)
     assert exit_code == 2
     assert "airs_train" in output
-    exit_code, output = run_here(base_dir, "--set=resume=force", "--set=epochs=1")
+    exit_code, output = run_plain(base_dir, "--set=resume=force", "--set=epochs=1")
     assert exit_code == 0, output
     assert "resuming from" in output

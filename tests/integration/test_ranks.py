@@ -17,7 +17,7 @@ from tests.support.runs import (
     read_history,
     read_metrics,
     run,
-    run_here,
+    run_plain,
     start,
     wait_for,
 )
@@ -33,9 +33,9 @@ PORTS = (7777, 7778)
 
 
 @pytest.fixture(scope="module")
-def one_process(small_ml, tmp_path_factory):
-    base_dir = copy_tree(small_ml, tmp_path_factory.mktemp("one") / "ml", SMALL)
-    exit_code, output = run_here(base_dir, "--set=checkpoint_every_steps=100")
+def one_process(small_ml, module_path):
+    base_dir = copy_tree(small_ml, module_path / "ml", SMALL)
+    exit_code, output = run_plain(base_dir)
     assert exit_code == 0, output
     return base_dir
 
@@ -96,8 +96,8 @@ def test_two_processes_train_as_one_does(small_ml, one_process, tmp_path):
     assert output.count("epoch 2/2") == 1
     # What two began, one ends: the batch of a step is the same.
     (base_dir / "checkpoints/step-00000006.pt").unlink()
-    exit_code, output = run_here(
-        base_dir, "--set", "processes_per_host=1", "--set", "grad_accum_steps=2"
+    exit_code, output = run_plain(
+        base_dir, "--set=processes_per_host=1", "--set=grad_accum_steps=2"
     )
     assert exit_code == 0, output
     assert "resuming from" in output

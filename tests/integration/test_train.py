@@ -22,9 +22,11 @@ from tests.support.runs import (
     read_metrics,
     run,
     run_here,
+    run_plain,
     start,
     wait_for,
     weights,
+    without_report,
 )
 
 pytestmark = pytest.mark.slow
@@ -41,11 +43,11 @@ def ml(small_ml, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(small_ml, tmp_path_factory):
+def uninterrupted(small_ml, module_path):
     """A run from start to end, and its log."""
     # With a data worker, which others do without and end with the same weights.
     settings = {**SMALL, "num_workers": "1"}
-    base_dir = copy_tree(small_ml, tmp_path_factory.mktemp("uninterrupted") / "ml", settings)
+    base_dir = copy_tree(small_ml, module_path / "ml", settings)
     # Variables named like hyperparameters must not override them in silence.
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("EPOCHS", "7")
@@ -108,7 +110,9 @@ def test_every_step_has_a_row(uninterrupted):
 
 
 def test_watching_and_saving_memory_change_no_bit_of_the_weights(ml, uninterrupted):
-    settings = {"memory_profile": "1", "checkpoint_activations": "true"}
+    settings = {
+        "memory_profile": "1", "checkpoint_activations": "true", "checkpoint_every_steps": "100",
+    }  # fmt: skip
     arguments = [f"--set={name}={value}" for name, value in settings.items()]
     exit_code, output = run_here(ml, *arguments)
     assert exit_code == 0, output
@@ -145,12 +149,13 @@ def test_an_automatic_batch_size_makes_up_the_global_batch(ml):
         "steps_per_epoch": "1",
     }  # fmt: skip
     arguments = [f"--set={name}={value}" for name, value in given.items()]
-    exit_code, output = run_here(ml, *arguments)
+    with without_report():
+        exit_code, output = run_here(ml, *arguments)
     assert exit_code == 0, output
     assert "batch_size=auto: 4 samples a pass, 1 passes a step: 4 samples a step" in output
     settled = read_metrics(ml)["hyperparameters"]
     assert (settled["batch_size"], settled["grad_accum_steps"]) == (4, 1)
-    exit_code, output = run_here(ml, *arguments)
+    exit_code, output = run_plain(ml, *arguments)
     assert exit_code == 0, output
     assert "at most 4 samples a pass, as in the run that goes on here" in output
 
@@ -192,7 +197,7 @@ def test_stopped_saves_and_a_later_run_ends_with_the_same_weights(ml, uninterrup
     assert process.returncode == 0, output
     assert read_metrics(ml)["stopped"] is True
     assert {path.name for path in (ml / "model").iterdir()} == ARTIFACTS
-    exit_code, output = run_here(ml)
+    exit_code, output = run_plain(ml)
     assert exit_code == 0, output
     assert read_metrics(ml)["stopped"] is False
     assert weights(ml) == weights(uninterrupted[0])
@@ -221,7 +226,7 @@ def test_a_second_ctrl_c_does_not_wait(ml):
 
 def test_a_finished_run_is_not_trained_again(uninterrupted, tmp_path):
     base_dir = killed_after(6, uninterrupted[0], tmp_path / "ml")
-    exit_code, output = run_here(base_dir)
+    exit_code, output = run_plain(base_dir)
     assert exit_code == 0, output
     assert "epoch 2/2" not in output
     assert weights(base_dir) == weights(uninterrupted[0])

@@ -31,9 +31,9 @@ def narrow(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def exported(module_path):
     """The folder of a model of 16 directions."""
-    folder = tmp_path_factory.mktemp("exported")
+    folder = module_path / "exported"
     export(folder, HybridRoofModel(decoder_channels=WIDTH))
     return folder
 

@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from app.__main__ import main
 from tests.support.paths import ROOT
@@ -56,12 +57,28 @@ def run(base_dir: Path, *arguments: str) -> tuple[int, str]:
     return process.returncode, output
 
 
+@contextlib.contextmanager
+def without_report() -> Iterator[None]:
+    """Runs of this process draw no report: it takes longer than a few steps."""
+    with (
+        mock.patch("app.training.artifacts.collect_panels", return_value=()),
+        mock.patch("app.training.artifacts.write_report"),
+    ):
+        yield
+
+
 def run_here(base_dir: Path, *arguments: str) -> tuple[int, str]:
-    """The same in this process, whose torch is imported: for what a process's start changes not."""
+    """The same in this process, which has imported torch."""
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         exit_code = main(["train", "--in-process", "--base-dir", str(base_dir), *arguments])
     return exit_code, output.getvalue()
+
+
+def run_plain(base_dir: Path, *arguments: str) -> tuple[int, str]:
+    """The same without a report, and without checkpoints in between."""
+    with without_report():
+        return run_here(base_dir, "--set=checkpoint_every_steps=100", *arguments)
 
 
 def killed_after(step: int, base_dir: Path, target: Path) -> Path:

@@ -199,12 +199,11 @@ def small_state(azimuth_bins):
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+def checkpoint(module_path):
     """A folder with a checkpoint of 16 directions."""
-    folder = tmp_path_factory.mktemp("checkpoint")
     identity = Hyperparameters().result_affecting()
-    save(RunCheckpoints(folder, 1), small_state(16), identity)
-    return folder
+    save(RunCheckpoints(module_path, 1), small_state(16), identity)
+    return module_path
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,11 @@ ALL = ("segments", "lines", "depth")
 
 
 @pytest.fixture(scope="module")
-def pretrained(tmp_path_factory):
+def pretrained(module_path):
     """Channels with weights of a backbone."""
-    folder = tmp_path_factory.mktemp("pretrained")
     torch.manual_seed(1)
-    torch.save(resnet50().state_dict(), folder / "resnet50.pth")
-    return {"pretrained": folder}
+    torch.save(resnet50().state_dict(), module_path / "resnet50.pth")
+    return {"pretrained": module_path}
 
 
 def build(channels=None, trained=ALL, **settings):

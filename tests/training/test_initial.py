@@ -42,8 +42,8 @@ def shallow():
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("source") / "model", sharpness=10)
+def source(module_path):
+    return write_model(module_path / "model", sharpness=10)
 
 
 @pytest.fixture

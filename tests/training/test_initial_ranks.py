@@ -34,11 +34,11 @@ from app.training.ranks.distributed import joined_ranks
 from app.training.state import unwrap
 from tests.support.models import shallow_backbones
 
-shallow = shallow_backbones()
-shallow.__enter__()
 folder, rid, settings, ports = json.loads(sys.argv[1])
 artifacts.write_report = lambda *_: None  # others test it
 artifacts.collect_panels = lambda *_: ()
+shallow = shallow_backbones()
+shallow.__enter__()  # to the end of the process
 runs = []
 train.build_run = lambda *given: runs.append(build.build_run(*given)) or runs[-1]
 
@@ -75,15 +75,15 @@ end_rank(0)
 
 @pytest.fixture(scope="module", autouse=True)
 def shallow():
-    """How a run begins does not depend on the number of blocks."""
+    """How runs begin does not depend on the number of blocks."""
     with shallow_backbones():
         yield
 
 
 @pytest.fixture(scope="module")
-def ran(small_ml, tmp_path_factory):
+def ran(small_ml, module_path):
     """The folder of the runs, the model that they start from, and what each rank found."""
-    folder = tmp_path_factory.mktemp("ranks")
+    folder = module_path / "ranks"
     source = write_model(folder / "source", sharpness=10)
     # Each run meets at a port of its own: the last one's may not be free at once.
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]

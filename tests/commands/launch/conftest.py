@@ -4,6 +4,7 @@ import os
 import urllib.request
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from moto.server import ThreadedMotoServer
 
 from tests.support.launch import BUCKET, SESSION_TOKEN, ScriptedAws, make_bucket
@@ -23,6 +24,21 @@ def _no_account(monkeypatch, tmp_path):
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("app.commands.launch.follow.POLL_INTERVAL_S", 0.01)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _descriptions_are_read_once():
+    """Of AWS's services, megabytes of JSON: a session of its own in every test would read them."""
+    read, known = JSONFileLoader.load_file, {}
+
+    def load_file(self, path):
+        if path not in known:
+            known[path] = read(self, path)
+        return known[path]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(JSONFileLoader, "load_file", load_file)
+        yield
 
 
 @pytest.fixture(scope="module")

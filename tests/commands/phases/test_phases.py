@@ -28,15 +28,14 @@ def rid(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(rid, tmp_path_factory):
+def finished(rid, module_path):
     """A phase that is done, one that cannot be, and one that needs a GPU."""
-    base_dir = tmp_path_factory.mktemp("finished")
     phases = (
         Phase("1b", 1, {"max_samples": "3"}, "three samples"),
         Phase("bad", 1, {"max_samples": "zero"}, "what cannot be read"),
         PHASES[5],
     )
-    series = PhaseSeries(base_dir, {"rid": rid}, SMALL, phases)
+    series = PhaseSeries(module_path / "phases", {"rid": rid}, SMALL, phases)
     asked = []
 
     def forecast(settings):
