@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 
 # Larger than in training: less is predicted twice.
 _WINDOW_PX: Final = 1152
-_RAMP_PX: Final = 96
+# About a house: up to 80 px from a window's border, the network often takes a plane for another.
+_SHARED_PX: Final = 160
 
 
 class TrainedNetwork(NamedTuple):
@@ -71,7 +72,7 @@ def load_network(folder: Path, num_poses: NumPoses, compute: Compute) -> Trained
         names,
         compute,
         _WINDOW_PX,
-        ramp_px=_RAMP_PX,
+        shared_px=_SHARED_PX,
         num_poses=num_poses,
         azimuth_bins=find_task("segments", model.tasks).azimuth_bins,
     )

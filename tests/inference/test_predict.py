@@ -119,7 +119,7 @@ def test_what_shows_nothing_is_no_data_in_every_raster(tmp_path, network):
 def test_windows_without_data_are_not_computed(tmp_path, model_dir):
     network = load_network(model_dir, 1, COMPUTE)
     predictor = network.predictor
-    predictor.window_px, predictor.ramp_px = 96, 32
+    predictor.window_px, predictor.shared_px = 96, 32
     pixels = np.zeros((3, 300, 400), np.uint8)
     pixels[:, 200:260, 30:90] = 90
     asked = []
