@@ -1,15 +1,20 @@
-"""How often each class comes in training: measured on samples as the losses will see them."""
+"""How often each class comes in training: measured on samples as the losses will see them.
+
+And what colours these have before training changes their light.
+"""
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from app.base.dataset_names import DatasetName
 from app.base.tasks import IGNORE_INDEX, Task, TaskName
+from app.data.colours import KnownColours, measure_colours
 from app.data.loading import BadFiles, TrainDataset, add_bad_files
 from app.data.order import ALONE, BEGINNING, Epochs, Shard, TrainOrder
 from app.data.sample import BadFile, Sample
@@ -29,11 +34,13 @@ class Distribution:
             off and on.
         num_samples: Training samples they were counted in.
         bad_files: Files that could not be read meanwhile.
+        colours: By dataset, of each window of its photos what measure_colours gives.
     """
 
     counts: LabelCounts
     num_samples: int
     bad_files: BadFiles
+    colours: Mapping[DatasetName, list[list[float]]] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """In plain types, for other processes."""
@@ -44,6 +51,7 @@ class Distribution:
                 name: [(bad.sample_id, str(bad.path), bad.reason) for bad in files]
                 for name, files in self.bad_files.items()
             },
+            "colours": self.colours,
         }
 
     @classmethod
@@ -56,7 +64,12 @@ class Distribution:
                 name: [BadFile(sample_id, Path(path), reason) for sample_id, path, reason in files]
                 for name, files in plain["bad_files"].items()
             },
+            plain["colours"],
         )
+
+    def describe_colours(self) -> dict[str, Any]:
+        """What the photos of each dataset look like, in plain types, for model.json."""
+        return {name: KnownColours.of(samples).to_json() for name, samples in self.colours.items()}
 
     def to_json(self, tasks: Sequence[Task]) -> dict[str, dict[str, float | int]]:
         """Share of the known pixels of each class, per task; for metrics.json."""
@@ -92,25 +105,33 @@ def measure_distribution(
     order = TrainOrder(dataset.sources, Epochs(_NUM_SAMPLES, 1, seed), BEGINNING, shard)
     counts: LabelCounts = {}
     bad_files: BadFiles = {}
+    colours: dict[DatasetName, list[list[float]]] = {}
     num_samples = 0
     for key in itertools.chain.from_iterable(order):
-        sample, bad = dataset[key]
+        sample, windows, bad = dataset.look_at(key)
         add_bad_files(bad_files, bad)
+        for window in windows:
+            if (measured := measure_colours(window["image"].numpy())) is not None:
+                colours.setdefault(window["dataset"], []).append(measured)
         if sample is None:
             continue
         num_samples += 1
         _add_counts(counts, count_labels(sample, tasks))
-    return Distribution(counts, num_samples, bad_files)
+    return Distribution(counts, num_samples, bad_files, colours)
 
 
 def merge_distributions(parts: Sequence[Distribution]) -> Distribution:
     """The sum of what several processes have counted."""
     counts: LabelCounts = {}
     bad_files: BadFiles = {}
+    colours: dict[DatasetName, list[list[float]]] = {}
     for part in parts:
         _add_counts(counts, part.counts)
         add_bad_files(bad_files, part.bad_files)
-    return Distribution(counts, sum(part.num_samples for part in parts), bad_files)
+        for name, samples in part.colours.items():
+            colours.setdefault(name, []).extend(samples)
+    num_samples = sum(part.num_samples for part in parts)
+    return Distribution(counts, num_samples, bad_files, colours)
 
 
 def _add_counts(counts: LabelCounts, found: LabelCounts) -> None:

@@ -65,6 +65,11 @@ class TrainDataset(Dataset[tuple[Sample | None, BadFiles]]):
         self.seed = seed
 
     def __getitem__(self, key: SampleKey) -> tuple[Sample | None, BadFiles]:
+        sample, _, bad_files = self.look_at(key)
+        return sample, bad_files
+
+    def look_at(self, key: SampleKey) -> tuple[Sample | None, Sequence[Sample], BadFiles]:
+        """A sample, and the windows that it is made of in their own light."""
         rng = np.random.default_rng((self.seed, key.epoch, key.draw))
         source = self.sources[key.source]
         bad_files: list[BadFile] = []
@@ -73,7 +78,7 @@ class TrainDataset(Dataset[tuple[Sample | None, BadFiles]]):
         found = [window for window in windows if window is not None]
         complete = len(found) == len(windows)
         sample = self.transform.compose(found, rng) if complete else None
-        return sample, {source.reader.name: bad_files} if bad_files else {}
+        return sample, found, {source.reader.name: bad_files} if bad_files else {}
 
     def _cut(
         self, source: TrainSource, index: int, rng: np.random.Generator, bad_files: list[BadFile]

@@ -1,9 +1,10 @@
 """How the predictions of overlapping windows become one: averages whose weights fall off to a seam.
 
-Along each axis, two windows that overlap share a ramp in the middle of their overlap: over it the
-weight of one falls from 1 to 0 and that of the other rises, so that the weights of a pixel add up
-to 1. What a window predicts beyond its ramps, near its own border, is left out: there it sees least
-of what is around. Probabilities and metres are averaged, never logits.
+Along each axis, two windows that overlap share a ramp in the middle third of their overlap: over it
+the weight of one falls from 1 to 0 and that of the other rises, so that the weights of a pixel add
+up to 1. What a window predicts beyond its ramps, near its own border, is left out: there it sees
+least of what is around, which for a roof is most of what tells where a plane faces. Probabilities
+and metres are averaged, never logits.
 
 Memory is that of one window, and of the ramps below a row of windows over the photo's width.
 """
@@ -18,8 +19,10 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import ALL_TASKS, TaskName, find_task
-from app.base.window import STRIDE_PX, Window, count_windows, find_ramp_px, find_step_px
+from app.base.window import STRIDE_PX, Window, count_windows, find_shared_px, find_step_px
 
+# Of what two windows share, one takes over from the other in the middle third.
+_RAMP_PART: Final = 3
 # Smallest probability that a logit is made of: float32 has no smaller normal number.
 _TINY: Final = torch.finfo(torch.float32).tiny
 
@@ -61,8 +64,8 @@ class Span:
             values[..., ramp] *= weights[ramp]
 
 
-def spread_windows(length_px: int, window_px: int, ramp_px: int | None = None) -> list[Span]:
-    """Windows along an axis, evenly spread, each overlapping the next by a ramp at least.
+def spread_windows(length_px: int, window_px: int, shared_px: int | None = None) -> list[Span]:
+    """Windows along an axis, evenly spread.
 
     They begin at multiples of STRIDE_PX, so that two windows say the same where both see enough.
     The last one may therefore reach beyond the photo by less than that.
@@ -70,13 +73,15 @@ def spread_windows(length_px: int, window_px: int, ramp_px: int | None = None) -
     Args:
         length_px: Side of the photo.
         window_px: Side of a window; one window as long as the photo where that is no longer.
-        ramp_px: Length of a ramp, at most a third of a window; find_ramp_px by default.
+        shared_px: How much each shares with the next at least, at most a third of a window;
+            find_shared_px by default.
     """
     if length_px <= window_px:
         return [Span(0, 0, length_px, length_px, torch.ones(length_px))]
-    ramp_px = ramp_px or find_ramp_px(window_px)
-    num_windows = count_windows(length_px, window_px, ramp_px)
-    unit_px = math.gcd(STRIDE_PX, find_step_px(window_px, ramp_px))
+    shared_px = shared_px or find_shared_px(window_px)
+    ramp_px = max(1, shared_px // _RAMP_PART)
+    num_windows = count_windows(length_px, window_px, shared_px)
+    unit_px = math.gcd(STRIDE_PX, find_step_px(window_px, shared_px))
     num_units = -(-(length_px - window_px) // unit_px)
     starts = [i * num_units // (num_windows - 1) * unit_px for i in range(num_windows)]
     # The first pixel of each ramp, in the middle of what two windows share.
@@ -101,24 +106,24 @@ def spread_windows(length_px: int, window_px: int, ramp_px: int | None = None) -
     return spans
 
 
-def fit_window(length_px: int, most_px: int, ramp_px: int) -> int:
+def fit_window(length_px: int, most_px: int, shared_px: int) -> int:
     """The side of windows that cover a length with the least in all, a multiple of 32.
 
     Args:
         length_px: Side of the photo.
         most_px: The largest side.
-        ramp_px: How much two windows share at least.
+        shared_px: How much two windows share at least.
 
     Returns:
         The side; the length itself where one window covers it.
     """
     if length_px <= most_px:
         return length_px
-    fewest = count_windows(length_px, most_px, ramp_px)
+    fewest = count_windows(length_px, most_px, shared_px)
     sides = {}
     for number in (fewest, fewest + 1):
-        shared_px = (number - 1) * ramp_px
-        side_px = -(-(length_px + shared_px) // (number * STRIDE_PX)) * STRIDE_PX
+        twice_px = (number - 1) * shared_px
+        side_px = -(-(length_px + twice_px) // (number * STRIDE_PX)) * STRIDE_PX
         sides[number] = min(side_px, most_px)
     return min(sides.items(), key=lambda item: item[0] * item[1])[1]
 

@@ -2,14 +2,16 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from app import __version__
 from app.base.errors import StopRequested
+from app.base.window import Window
 from app.data.files.problems import FileProblem
-from app.inference.layers import LayerName
+from app.inference.layers import LayerName, Values
 from app.inference.photo_source import FilePhoto
 from app.inference.rasters import TiledRaster, finish
 from app.inference.shortage import explained_shortage
@@ -63,26 +65,39 @@ def predict_rasters(
         for layer in network.maker.layers
     }
     is_empty = True
+    written: Future[None] | None = None
     what = f"predicting {photo.path.name} ({photo.width_px} x {photo.height_px} px)"
     with (
         explained_shortage(what),
         contextlib.closing(predict_averages(network.predictor, looked_at)) as blocks,
+        # What one block holds is compressed and written while the next is predicted.
+        ThreadPoolExecutor(1, "writer") as writer,
     ):
         for block in blocks:
             values = network.maker.make(block) if block.averages else {}
-            for name, raster in layers.items():
-                raster.add(block.window, values.get(name))
+            if written is not None:
+                written.result()
+            written = writer.submit(_add, layers, block.window, values)
             is_empty = is_empty and not block.averages
             del block, values  # or they would lie beside the next windows
             advance()
             if stop_requested():
                 raise StopRequested
+        if written is not None:
+            written.result()
     if is_empty:
         got, remedy = "nothing but what is declared as empty", "leave it out"
         raise FileProblem(photo.path, got, "some pixels", remedy)
     for raster in layers.values():
         raster.close()
     return PhotoRasters(photo, tags, layers)
+
+
+def _add(
+    rasters: Mapping[LayerName, TiledRaster], window: Window, values: Mapping[LayerName, Values]
+) -> None:
+    for name, raster in rasters.items():
+        raster.add(window, values.get(name))
 
 
 def write_rasters(

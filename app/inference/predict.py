@@ -186,7 +186,7 @@ class _Run:
         """
         start_s = time.monotonic()
         request, predictor = self.request, self.network.predictor
-        looked_at = Likeness(photo, self.network.gsd_m, request.gsd_m)
+        looked_at = Likeness(photo, self.network.gsd_m, request.gsd_m, self.network.colours)
         with explained_writes(request.out), _scratch_folder(request.out) as scratch:
             made_of = self._made_of(photo)
             rasters = predict_rasters(

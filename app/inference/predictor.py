@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from app.base.errors import ConfigError
 from app.base.tasks import TaskName
-from app.base.window import find_ramp_px
+from app.base.window import find_shared_px
 from app.model.devices import Compute, is_out_of_memory
 from app.settings.hyperparameters import LEAST_WINDOW_PX
 
@@ -30,7 +30,7 @@ class Predictor:
         window_px: Side of the windows that larger photos are predicted by.
         windows_per_pass: The most windows that are computed at once; goes down where memory runs
             out.
-        ramp_px: Over how many pixels one window takes over from the next.
+        shared_px: How many pixels two windows share at least.
     """
 
     model: nn.Module
@@ -38,14 +38,14 @@ class Predictor:
     compute: Compute
     window_px: int = LEAST_WINDOW_PX
     windows_per_pass: int = 0
-    ramp_px: int = 0
+    shared_px: int = 0
 
     def __post_init__(self) -> None:
         """Choose what is not given."""
         if self.windows_per_pass == 0:
             self.windows_per_pass = _WINDOWS_ON_GPU if self.compute.device.type == "cuda" else 1
-        if self.ramp_px == 0:
-            self.ramp_px = find_ramp_px(self.window_px)
+        if self.shared_px == 0:
+            self.shared_px = find_shared_px(self.window_px)
 
     def predict(self, images: Tensor) -> dict[TaskName, Tensor]:
         """Logits of each task, (N, C, H, W) on the device that computes.

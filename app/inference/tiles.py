@@ -85,7 +85,7 @@ def predict_blocks(predictor: Predictor, photo: WindowSource) -> Iterator[Block]
     size = min(photo.height_px, window_px), min(photo.width_px, window_px)
     places = (
         _Place(row, column, _reflected(photo.read_image(window), size))
-        for row, column, window in _spread(photo, size, predictor.ramp_px)
+        for row, column, window in _spread(photo, size, predictor.shared_px)
     )
     blender = Blender(photo.width_px)
     for place, logits in _predict(predictor, places):
@@ -137,30 +137,30 @@ def predict_averages(predictor: Predictor, photo: SeenSource) -> Generator[SeenB
 
 def count_blocks(predictor: Predictor, photo: SeenSource) -> int:
     """How many blocks `predict_averages` will give."""
-    return sum(1 for _ in _spread(photo, _fit_windows(predictor, photo), predictor.ramp_px))
+    return sum(1 for _ in _spread(photo, _fit_windows(predictor, photo), predictor.shared_px))
 
 
 def _fit_windows(predictor: Predictor, photo: SeenSource) -> tuple[int, int]:
     """Rows and columns of the windows of a photo."""
-    window_px, ramp_px = predictor.window_px, predictor.ramp_px
+    window_px, shared_px = predictor.window_px, predictor.shared_px
     height_px, width_px = (
-        fit_window(side_px, window_px, ramp_px) for side_px in (photo.height_px, photo.width_px)
+        fit_window(side_px, window_px, shared_px) for side_px in (photo.height_px, photo.width_px)
     )
     return height_px, width_px
 
 
 def _spread(
-    photo: WindowSource | SeenSource, size: tuple[int, int], ramp_px: int
+    photo: WindowSource | SeenSource, size: tuple[int, int], shared_px: int
 ) -> Iterator[tuple[Span, Span, Window]]:
     """Rows, columns and place of every window of a photo, row by row.
 
     Args:
         photo: The photo.
         size: Rows and columns of a window; what lies beyond the photo is left out.
-        ramp_px: How much they share at least.
+        shared_px: How much they share at least.
     """
-    columns = spread_windows(photo.width_px, size[1], ramp_px)
-    for row in spread_windows(photo.height_px, size[0], ramp_px):
+    columns = spread_windows(photo.width_px, size[1], shared_px)
+    for row in spread_windows(photo.height_px, size[0], shared_px):
         height_px = min(size[0], photo.height_px - row.start)
         for column in columns:
             width_px = min(size[1], photo.width_px - column.start)
@@ -186,7 +186,7 @@ def _is_whole(photo: WindowSource | SeenSource, place: _Place) -> bool:
 
 def _read_seen(predictor: Predictor, photo: SeenSource) -> Iterator[_Place]:
     size = _fit_windows(predictor, photo)
-    for row, column, window in _spread(photo, size, predictor.ramp_px):
+    for row, column, window in _spread(photo, size, predictor.shared_px):
         image, seen = photo.read(window)
         if seen is not None and not seen.any():
             yield _Place(row, column, None)

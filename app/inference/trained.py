@@ -9,17 +9,19 @@ import torch
 
 from app.base.errors import CheckpointError
 from app.base.tasks import Task, find_task
+from app.data.colours import KnownColours
 from app.inference.fused import fuse_norms
 from app.inference.layers import LayerMaker
 from app.inference.poses import NumPoses, PosesPredictor
 from app.model.devices import Compute
-from app.model.export import digest_weights, load_exported_model, trained_tasks
+from app.model.export import DESCRIPTION_FILE, digest_weights, load_exported_model, trained_tasks
 
 logger = logging.getLogger(__name__)
 
 # Larger than in training: less is predicted twice.
 _WINDOW_PX: Final = 1152
-_RAMP_PX: Final = 96
+# About a house: up to 80 px from a window's border, the network often takes a plane for another.
+_SHARED_PX: Final = 160
 
 
 class TrainedNetwork(NamedTuple):
@@ -32,6 +34,7 @@ class TrainedNetwork(NamedTuple):
         sha256: Of the file of its weights.
         version: Of the program that trained it.
         description: The content of model.json.
+        colours: Of the photos that it was trained on, by dataset; empty where nobody looked.
     """
 
     predictor: PosesPredictor
@@ -40,6 +43,7 @@ class TrainedNetwork(NamedTuple):
     sha256: str
     version: str
     description: Mapping[str, Any]
+    colours: Mapping[str, KnownColours]
 
 
 def load_network(folder: Path, num_poses: NumPoses, compute: Compute) -> TrainedNetwork:
@@ -68,7 +72,7 @@ def load_network(folder: Path, num_poses: NumPoses, compute: Compute) -> Trained
         names,
         compute,
         _WINDOW_PX,
-        ramp_px=_RAMP_PX,
+        shared_px=_SHARED_PX,
         num_poses=num_poses,
         azimuth_bins=find_task("segments", model.tasks).azimuth_bins,
     )
@@ -78,7 +82,20 @@ def load_network(folder: Path, num_poses: NumPoses, compute: Compute) -> Trained
     maker = LayerMaker(trained, taught.get("lines", ()), num_poses)
     sha256 = digest_weights(folder)
     version = str(description.get("versions", {}).get("roof-model", "unknown"))
-    return TrainedNetwork(predictor, maker, float(gsd_m), sha256, version, description)
+    colours = _read_colours(folder, description)
+    return TrainedNetwork(predictor, maker, float(gsd_m), sha256, version, description, colours)
+
+
+def _read_colours(folder: Path, description: Mapping[str, Any]) -> dict[str, KnownColours]:
+    try:
+        known = description.get("colours", {}).items()
+        return {name: KnownColours.from_json(plain) for name, plain in known}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / DESCRIPTION_FILE} does not describe the colours of the photos that the "
+            f"model was trained on: {type(error).__name__}: {error}; copy it again from the run "
+            "that wrote it, or take the entry colours out of it"
+        ) from error
 
 
 def _warn_of_untaught(task: Task, taught: Collection[str]) -> None:

@@ -1,12 +1,15 @@
-"""Whether a photo is like those that networks are trained on: its scale and its sharpness."""
+"""Whether a photo is like those of training: its scale, its sharpness and its colours."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from app.base.dataset_names import DATASET_TITLES
 from app.base.window import Window
+from app.data.colours import KnownColours, find_unlike, measure_colours
 from app.data.geometry import SAME_GSD_TOLERANCE
 from app.inference.photo_source import FilePhoto
 
@@ -28,13 +31,22 @@ class Likeness:
         photo: The photo.
         gsd_m: Metres per pixel at which the network expects photos.
         given_gsd_m: What the user gave for photos without a scale.
+        colours: Of the photos that the network was trained on, by dataset.
     """
 
-    def __init__(self, photo: FilePhoto, gsd_m: float, given_gsd_m: float | None) -> None:
+    def __init__(
+        self,
+        photo: FilePhoto,
+        gsd_m: float,
+        given_gsd_m: float | None,
+        colours: Mapping[str, KnownColours],
+    ) -> None:
         self.photo = photo
         self._gsd_m = gsd_m
         self._given_gsd_m = given_gsd_m
         self._differences = np.zeros(2)
+        self._known_colours = colours
+        self._colours: list[list[float]] = []  # of each window
 
     @property
     def height_px(self) -> int:
@@ -51,6 +63,9 @@ class Likeness:
         image, seen = self.photo.read(window)
         if seen is None:  # the border of what is seen is sharp in any photo
             self._differences += _measure_differences(image)
+        if self._known_colours:
+            measured = measure_colours(image.numpy(), None if seen is None else seen.numpy())
+            self._colours += [] if measured is None else [measured]
         return image, seen
 
     def doubts(self) -> list[str]:
@@ -76,7 +91,19 @@ class Likeness:
                 f"{near / far:.1%} as much as those {_FAR_PX} px apart, expected at least "
                 f"{_LEAST_SHARPNESS:.0%}"
             )
+        if unlike := find_unlike(self._colours, self._known_colours):
+            found.append(_describe_colours(*unlike))
         return found
+
+
+def _describe_colours(dataset: str, times: Mapping[str, float]) -> str:
+    """Which of a photo's colours are not those of a dataset's."""
+    title = next((title for name, title in DATASET_TITLES.items() if name == dataset), dataset)
+    words = [f"{feature} {factor:.2g} times" for feature, factor in times.items()]
+    return (
+        f"its colours are unlike those of training: {', '.join(words)} that of {title}, more than "
+        "its photos differ among themselves"
+    )
 
 
 def _measure_differences(image: Tensor) -> npt.NDArray[np.float64]:

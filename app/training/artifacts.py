@@ -193,6 +193,7 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
         **describe_model(run.averaged_model, run.hyperparameters, run.learned.classes),
         **describe_origin(run.datasets, run.job.channels, run.initial_model),
         "class_weights": vars(run.learned.class_weights),  # as the loss took them
+        "colours": run.distribution.describe_colours(),
     }
     model_dir, history = run.job.paths.model_dir, run.progress.results.history
     path = model_dir / REPORT_FILE

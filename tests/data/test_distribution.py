@@ -18,6 +18,8 @@ from app.data.order import ALONE, Shard, TrainSource
 from app.data.sample import TARGETS, with_unknown
 from app.data.transforms import TrainTransform
 
+COLOUR = (120, 100, 80)
+
 
 class Quarters:
     """Photos of which a quarter is one direction, a quarter flat, the rest background."""
@@ -41,7 +43,8 @@ class Quarters:
         lines = TARGETS["lines"].blank(128, 128)
         lines[0] = 0
         lines[0, 64] = 1
-        image = torch.zeros(3, 128, 128, dtype=torch.uint8)
+        image = torch.empty(3, 128, 128, dtype=torch.uint8)
+        image[:] = torch.tensor(COLOUR, dtype=torch.uint8)[:, None, None]
         return {
             **with_unknown(image, {"segments": segments, "lines": lines}),
             "dataset": "rid",
@@ -88,6 +91,16 @@ def test_labels_are_those_of_the_task():
     assert {"N", "flat", "background"} <= shares.keys()
     assert any(" or " in name for name in shares)
     assert distribution.counts["superstructures"].sum() == 0
+
+
+def test_colours_are_those_before_training_changes_the_light():
+    distribution = measure(Quarters(), build_tasks())
+    assert len(distribution.colours["rid"]) == 128
+    described = distribution.describe_colours()["rid"]
+    assert (described["num_samples"], described["mean"]) == (128, list(COLOUR))
+    assert described["std"] == [0, 0, 0]
+    parts = [measure(Quarters(), build_tasks(), shard=Shard(rank, 3)) for rank in range(3)]
+    assert merge_distributions(parts).describe_colours() == distribution.describe_colours()
 
 
 def test_what_cannot_be_read_meanwhile_is_named():

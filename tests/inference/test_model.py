@@ -115,7 +115,7 @@ def test_photos_of_another_scale_are_brought_to_the_models(model, tmp_path):
 def test_large_photos_come_in_blocks(model, monkeypatch):
     image = photo_of(150, 130).transpose(1, 2, 0)
     monkeypatch.setattr(model._predictor, "window_px", 64)
-    monkeypatch.setattr(model._predictor, "ramp_px", 16)
+    monkeypatch.setattr(model._predictor, "shared_px", 16)
     whole = model(image)
     seen = np.zeros((150, 130), np.int64)
     for window, found in list(model.blocks(image)):  # which may be kept

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from rasterio import Affine
 
 from app.base.azimuth import class_to_degrees
 from app.base.errors import CheckpointError, ConfigError
+from app.data.colours import KnownColours, measure_colours
 from app.inference.predict import Request, find_photos, predict_photos
 from app.inference.record import RECORD_FILE
 from app.inference.trained import load_network
@@ -117,7 +119,7 @@ def test_what_shows_nothing_is_no_data_in_every_raster(tmp_path, network):
 def test_windows_without_data_are_not_computed(tmp_path, model_dir):
     network = load_network(model_dir, 1, COMPUTE)
     predictor = network.predictor
-    predictor.window_px, predictor.ramp_px = 96, 32
+    predictor.window_px, predictor.shared_px = 96, 32
     pixels = np.zeros((3, 300, 400), np.uint8)
     pixels[:, 200:260, 30:90] = 90
     asked = []
@@ -263,6 +265,53 @@ def test_a_photo_unlike_those_of_training_gets_one_warning(tmp_path, network, ca
 def test_a_sharp_photo_gets_none(tmp_path, network, caplog):
     predict(network, [write_photo(tmp_path / "house.tif")], tmp_path / "out")
     assert [r for r in caplog.records if r.levelname == "WARNING"] == []
+
+
+@pytest.fixture
+def taught_colours(tmp_path, model_dir):
+    """A network that knows the colours of photos as photo_of makes them."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_dir, folder)
+    colours = KnownColours.of([measure_colours(photo_of(seed)) for seed in range(12)])
+    description = json.loads((folder / DESCRIPTION_FILE).read_text())
+    described = {**description, "colours": {"rid": colours.to_json()}}
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(described))
+    return folder
+
+
+def test_a_photo_of_other_colours_gets_one_warning(tmp_path, taught_colours, caplog):
+    network = load_network(taught_colours, 1, COMPUTE)
+    photos = {
+        "same": photo_of(30),
+        "dark": photo_of(31) // 2,
+        "infrared": photo_of(32)[[1, 0, 2]] * np.array([1.3, 0.6, 0.6])[:, None, None],
+    }
+    for name, pixels in photos.items():
+        write_photo(tmp_path / f"photos/{name}.tif", pixels.clip(0, 255).astype(np.uint8))
+    assert predict(network, [tmp_path / "photos"], tmp_path / "out") == 0
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warnings) == 2
+    dark, infrared = sorted(warnings)
+    assert "dark.tif: its colours are unlike those of training: brightness 0.49 times" in dark
+    assert "that of RID, more than its photos differ among themselves" in dark
+    assert "infrared.tif: its colours are unlike those of training: " in infrared
+    assert "red against green 1.9 times" in infrared
+    # A model of an earlier version says nothing of colours.
+    caplog.clear()
+    description = json.loads((taught_colours / DESCRIPTION_FILE).read_text())
+    del description["colours"]
+    (taught_colours / DESCRIPTION_FILE).write_text(json.dumps(description))
+    network = load_network(taught_colours, 1, COMPUTE)
+    assert predict(network, [tmp_path / "photos"], tmp_path / "again") == 0
+    assert [r for r in caplog.records if r.levelname == "WARNING"] == []
+
+
+def test_colours_that_cannot_be_read_are_one_line(taught_colours):
+    description = json.loads((taught_colours / DESCRIPTION_FILE).read_text())
+    description["colours"]["rid"].pop("logarithms")
+    (taught_colours / DESCRIPTION_FILE).write_text(json.dumps(description))
+    with pytest.raises(CheckpointError, match=r"not describe the colours .*'logarithms'; copy"):
+        load_network(taught_colours, 1, COMPUTE)
 
 
 def test_photos_of_one_name_and_folders_without_any_are_refused_together(tmp_path):

@@ -1,5 +1,7 @@
 """Photos larger than a window: what is predicted of them, and how much is kept meanwhile."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -96,20 +98,26 @@ def test_weights_of_windows_add_up_to_one_and_each_pixel_is_finished_once(length
         finished[span.used_start : span.finished_end] += 1
     assert torch.allclose(total, torch.ones(length))
     assert (finished == 1).all()
-    # What is left for the next window is one ramp, whatever the photo's size.
-    assert {span.used_end - span.finished_end for span in spans[:-1]} == {max(1, window // 4)}
+    # What is left for the next window is one ramp, a third of what is shared, whatever the photo's
+    # size; and it lies in the middle of that.
+    assert {span.used_end - span.finished_end for span in spans[:-1]} == {max(1, window // 12)}
+    for span, following in itertools.pairwise(spans):
+        ends = span.finished_end - following.start, span.start + window - span.used_end
+        assert abs(ends[0] - ends[1]) <= 1
 
 
 @pytest.mark.parametrize(
     ("length", "expected", "number"),
-    # 1024 px once; 3072 px: four windows of 1024 would share 1024 px in all.
-    [(1024, 1024, 1), (3072, 864, 4), (10_000, 928, 12), (1025, 576, 2), (50_000, 1024, 54)],
+    # 3072 px: three windows of 1152 share 384 px in all, four of 896 would share 512.
+    # 50,000 px: 51 windows of 1152 would be more in all.
+    [(1152, 1152, 1), (3072, 1152, 3), (10_000, 1152, 10), (1153, 672, 2), (50_000, 1120, 52)],
 )
 def test_windows_are_as_large_as_shares_least(length, expected, number):
-    side = fit_window(length, 1024, 96)
-    spans = spread_windows(length, side, 96)
+    side = fit_window(length, 1152, 160)
+    spans = spread_windows(length, side, 160)
     assert (side, len(spans)) == (expected, number)
-    assert all(span.used_end - span.finished_end == 96 for span in spans[:-1])
+    assert all(span.start + side - following.start >= 160
+               for span, following in itertools.pairwise(spans))  # fmt: skip
     # As the network sees every pixel alike where windows begin at multiples of 32.
     assert all(span.start % 32 == 0 for span in spans)
     assert 0 <= spans[-1].start + side - length < 32
@@ -145,7 +153,7 @@ def test_windows_of_a_network_that_sees_a_pixel_alone_make_the_whole(size, windo
 
 
 def test_a_wider_view_makes_the_whole_where_windows_overlap_by_more_than_it():
-    # 96 px by two windows of 64: they share 32, of which the ramp takes the middle 16.
+    # 96 px by two windows of 64: they share 32, of which the ramp takes the middle 5.
     model, photo = Local(3), photo_of(96, 96)
     with torch.inference_mode():
         expected = model(photo.image[None], TASK_NAMES)
@@ -219,7 +227,7 @@ def test_what_is_kept_does_not_grow_with_the_photo():
                 most = max(most, sum(storage.nbytes() for storage in storages.values()))
         kept.append(most)
     # The ramps below a row, the one beside a window, and the window's finished part.
-    assert max(kept) <= 4 * 18 * (16 * 150 + 64 * 16 + 64 * 64)
+    assert max(kept) <= 4 * 18 * (5 * 150 + 64 * 5 + 64 * 64)
     photo = photo_of(1000, 150)
     list(predict_blocks(predictor_of(Local(0)), photo))
     assert max(max(window.height, window.width) for window in photo.asked) == 64

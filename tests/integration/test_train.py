@@ -185,6 +185,9 @@ def test_the_model_says_how_to_use_it(uninterrupted):
             "licence": "MIT: villages drawn by this project, no photos",
         }
     }
+    colours = description["colours"]["rid"]
+    assert colours["num_samples"] >= 12
+    assert all(10 < value < 245 for value in (*colours["mean"], *colours["std"]))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", description["created"])
     assert description["revision"] == os.environ.get("ROOF_MODEL_REVISION", "unknown")
 
