@@ -1,11 +1,22 @@
 """`evaluate`: how well a trained model does on datasets."""
 
 import argparse
+import logging
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from app.base.dataset_names import dataset_options
 from app.base.errors import ConfigError
-from app.commands.options import Commands, add_dataset_dirs, add_settings, dataset_dirs
+from app.commands.options import Commands, add_dataset_dirs, add_settings, add_tta, dataset_dirs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from app.inference.shape_scores import FindRoofs
+    from app.metrics.matched import MatchedPlanes
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -19,6 +30,13 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
         action="store_true",
         help="score planes, buildings and lines too, found in the predictions as predict does",
     )
+    evaluate.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="with --vectors: measure on these photos how right stated directions are, and note it "
+        "in model.json, so that confidences and standard deviations hold",
+    )
+    add_tta(evaluate)
     evaluate.add_argument("--out", type=Path, metavar="FILE.json", required=True)
     add_settings(evaluate)
     evaluate.set_defaults(run=_run)
@@ -33,7 +51,58 @@ def _run(options: argparse.Namespace) -> None:
     folders = dataset_dirs(options)
     if not folders:
         raise ConfigError(f"evaluate: no dataset named; add {dataset_options(' DIR')}")
+    if options.calibrate:
+        _check_calibrating(options)
+    from app.inference.evaluate import Asking
+
+    asking = Asking(options.tta, _find_roofs_of(options.calibrate) if options.vectors else None)
+    planes = evaluate_model(options.model, folders, options.split, options.out, settings, asking)
+    if options.calibrate:
+        origin = {"data": "+".join(folders), "split": options.split, "tta": options.tta}
+        _write_calibration(options.model, planes, origin)
+
+
+def _check_calibrating(options: argparse.Namespace) -> None:
+    """Refuse what would be measured in vain.
+
+    Raises:
+        ConfigError: If it would.
+    """
+    from app.job.paths import check_writable
+
+    if not options.vectors:
+        raise ConfigError("--calibrate: got no --vectors, in which planes are found; add it")
+    if options.split == "train":
+        raise ConfigError(
+            "--calibrate: got --split train, of photos that the model may have been trained on; "
+            "expected val, test, or all of photos that it has never seen"
+        )
+    check_writable(options.model)
+
+
+def _find_roofs_of(is_raw: bool) -> "Callable[[Mapping[str, Any]], FindRoofs]":
+    """Finds roofs as `predict` does.
+
+    Args:
+        is_raw: Whether of planes is stated what geometry says, and not what has proved right.
+    """
+    from app.roofs.calibration import Calibration
     from app.roofs.scored import find_scored_roofs
 
-    find_roofs = find_scored_roofs if options.vectors else None
-    evaluate_model(options.model, folders, options.split, options.out, settings, find_roofs)
+    def find_roofs_of(description: "Mapping[str, Any]") -> "FindRoofs":
+        calibration = None if is_raw else Calibration.of_model(description)
+        return partial(find_scored_roofs, calibration=calibration)
+
+    return find_roofs_of
+
+
+def _write_calibration(
+    folder: Path, planes: "MatchedPlanes", origin: "Mapping[str, object]"
+) -> None:
+    from app.model.export import describe_further
+    from app.roofs.calibrating import fit_calibration
+    from app.roofs.calibration import CALIBRATION_KEY
+
+    calibration = fit_calibration(planes)
+    describe_further(folder, {CALIBRATION_KEY: {**calibration.to_json(), **origin}})
+    logger.info("%s, in model.json: %s", CALIBRATION_KEY, calibration.describe())

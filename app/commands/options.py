@@ -45,6 +45,18 @@ def add_initial_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tta(parser: argparse.ArgumentParser) -> None:
+    """Add --tta: in how many poses each window is predicted."""
+    parser.add_argument(
+        "--tta",
+        type=int,
+        choices=(1, 2, 4, 8),
+        default=1,
+        help="ask in so many turns and flips and take the mean: better, and so many times slower "
+        "(default: %(default)s)",
+    )
+
+
 def add_settings(parser: argparse._ActionsContainer) -> None:
     """Add --set, which may be given again."""
     parser.add_argument(

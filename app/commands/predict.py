@@ -1,17 +1,19 @@
 """`predict`: what a trained model says of photos of any size."""
 
 import argparse
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from app import __version__
-from app.commands.options import Commands
+from app.commands.options import Commands, add_tta
 from app.job.signals import StopFlag
 
 if TYPE_CHECKING:
     from app.inference.photo_rasters import PhotoRasters
+    from app.roofs.calibration import Calibration
     from app.roofs.model import Roofs
     from app.roofs.writing.drawing import PhotoView
     from app.roofs.writing.origin import Origin
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 # As app.roofs.writing.outputs has them, whose import takes a while.
 _FORMATS: Final = ("gpkg", "geojson")
 _NO_FORMAT: Final = "none"
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -37,14 +41,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     predict.add_argument("--model", type=Path, metavar="DIR", required=True, help="model folder")
     predict.add_argument("--out", type=Path, metavar="DIR", required=True, help="for the outputs")
-    predict.add_argument(
-        "--tta",
-        type=int,
-        choices=(1, 2, 4, 8),
-        default=1,
-        help="ask in so many turns and flips and take the mean: better, and so many times slower "
-        "(default: %(default)s)",
-    )
+    add_tta(predict)
     predict.add_argument(
         "--gsd-m",
         type=_metres_per_pixel,
@@ -85,27 +82,32 @@ def _run(options: argparse.Namespace) -> int:
     from app.inference.predict import Request, find_photos, predict_photos
     from app.inference.trained import load_network
     from app.model.devices import choose_compute
+    from app.roofs.calibration import Calibration
     from app.roofs.writing.outputs import write_outputs
 
     photos = find_photos(options.photos, options.out)
     network = load_network(options.model, options.tta, choose_compute(hyperparameters))
+    calibration = Calibration.of_model(network.description)
     further = None
     if options.format:
         model_name = f"{options.model.name}, SHA-256 {network.sha256}"
         scratch = options.held.enter_context(scratch_folder(options.out))
 
         def further(rasters: "PhotoRasters", name: str) -> Sequence[Path]:
-            roofs = _find_roofs(rasters, name, model_name)
+            roofs = _find_roofs(rasters, name, model_name, calibration)
             return (
                 () if roofs is None else write_outputs(options.out, *roofs, options.format, scratch)
             )
 
-    request = Request(options.out, options.gsd_m, options.grid, options.format, further)
+        if not calibration.is_enough:
+            logger.warning("how right directions are was %s", calibration.describe())
+    stated = calibration.to_json() | {"is": calibration.describe()} if options.format else {}
+    request = Request(options.out, options.gsd_m, options.grid, options.format, further, stated)
     return predict_photos(network, photos, request, stop_flag)
 
 
 def _find_roofs(
-    rasters: "PhotoRasters", name: str, model_name: str
+    rasters: "PhotoRasters", name: str, model_name: str, calibration: "Calibration"
 ) -> "tuple[Roofs, PhotoView, Origin] | None":
     """The roofs in what was predicted of a photo, the photo below them, and where they come from.
 
@@ -120,7 +122,7 @@ def _find_roofs(
     from app.roofs.writing.origin import Origin
     from app.roofs.writing.view import read_view
 
-    roofs = find_predicted_roofs(rasters, name)
+    roofs = find_predicted_roofs(rasters, name, calibration)
     if roofs is None:
         return None
     photo = rasters.photo

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from app.base.tasks import LINE_KINDS, find_task
 from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
 from app.data.reader import Split
 from app.inference.layers import LayerMaker
-from app.inference.predictor import Predictor
+from app.inference.poses import NumPoses, PosesPredictor
+from app.inference.progress import Progress
 from app.inference.scoring import Scores, check_scored, score_datasets
 from app.inference.shape_scores import FindRoofs, RoofSearch
+from app.inference.shapes_table import describe_shapes
 from app.job.paths import check_writable, scratch_folder
 from app.metrics.headlines import headline
+from app.metrics.matched import MatchedPlanes
 from app.model.class_weights import ClassWeights
 from app.model.devices import choose_compute
 from app.model.export import DESCRIPTION_FILE, load_exported_model, trained_tasks
@@ -32,14 +36,28 @@ logger = logging.getLogger(__name__)
 _SPLIT_SETTINGS = ("seed", "rid_fold", "rid_split", "roofline_gsd_m")
 
 
+@dataclass(frozen=True)
+class Asking:
+    """How a model is asked, and whether for shapes.
+
+    Attributes:
+        num_poses: In how many turns and flips each window is predicted.
+        find_roofs_of: Given the content of model.json, what finds roofs as shapes, which are scored
+            too; None scores none.
+    """
+
+    num_poses: NumPoses = 1
+    find_roofs_of: Callable[[Mapping[str, Any]], FindRoofs] | None = None
+
+
 def evaluate_model(
     model_dir: Path,
     dataset_dirs: Mapping[DatasetName, Path],
     split: Split,
     output: Path,
     settings: Mapping[str, object],
-    find_roofs: FindRoofs | None = None,
-) -> None:
+    asking: Asking | None = None,
+) -> MatchedPlanes:
     """Write the metrics of the model on one split to a JSON file.
 
     Args:
@@ -50,16 +68,21 @@ def evaluate_model(
         settings: Hyperparameters given by the user: device, precision, workers, the number of
             samples and the limit on bad files. Sampling distance and classes are the model's own;
             so are the settings that part the datasets into splits, unless they are given here.
-        find_roofs: Finds roofs as shapes, which are scored too; None scores none.
+        asking: How the model is asked; once per window, and for pixels alone where None.
+
+    Returns:
+        The planes that were found and whose truth is known; none where shapes are not scored.
 
     Raises:
         RoofError: If the model or the data cannot be used.
     """
+    asking = asking or Asking()
     if output.is_dir():
         raise ConfigError(f"--out {output}: got a folder, expected the name of a JSON file")
     check_writable(output.parent)
     model, description = load_exported_model(model_dir)
     trained = trained_tasks(model_dir, model, description)
+    find_roofs = None if asking.find_roofs_of is None else asking.find_roofs_of(description)
     if find_roofs is not None and "segments" not in trained:
         raise CheckpointError(
             f"--vectors: the model in {model_dir} has learnt {', '.join(trained)}, expected "
@@ -73,7 +96,15 @@ def evaluate_model(
         search = RoofSearch(maker, find_roofs)
     hyperparameters = _choose_settings(model, description, settings)
     compute = choose_compute(hyperparameters)
-    predictor = Predictor(model.to(compute.device), trained, compute, hyperparameters.window_px)
+    predictor = PosesPredictor(
+        model.to(compute.device),
+        trained,
+        compute,
+        hyperparameters.window_px,
+        num_poses=asking.num_poses,
+        with_squares=False,
+        azimuth_bins=find_task("segments", model.tasks).azimuth_bins,
+    )
     with scratch_folder() as scratch_dir:
         readers = {
             name: open_reader(name, path, split, hyperparameters, scratch_dir)
@@ -91,9 +122,11 @@ def evaluate_model(
         # Batches of training, which there are none of here, would leave less room to workers.
         alone = hyperparameters.model_copy(update={"batch_size": 1, "grad_accum_steps": 1})
         num_workers = fit_workers(alone, num_local_processes=1).num_workers
-        for found in score_datasets(predictor, datasets, scores, num_workers):
-            for name, bad_files in found.items():
-                quarantines[name].add(bad_files)
+        with Progress(sum(map(len, datasets.values()))) as progress:
+            for found in score_datasets(predictor, datasets, scores, num_workers):
+                for name, bad_files in found.items():
+                    quarantines[name].add(bad_files)
+                progress.advance()
         check_scored(scores, datasets)
     values = scores.compute(split)
     document: dict[str, Any] = {
@@ -101,6 +134,7 @@ def evaluate_model(
         "model": printable(str(model_dir)),
         "data": {name: printable(str(path)) for name, path in dataset_dirs.items()},
         "split": split,
+        "tta": asking.num_poses,
         "hyperparameters": hyperparameters.non_default(),
         "num_samples": scores.num_samples,
         "quarantined": {name: quarantine.to_json() for name, quarantine in quarantines.items()},
@@ -114,7 +148,11 @@ def evaluate_model(
     row = {name: value.value for name, value in values.items()}
     num_samples = sum(scores.num_samples.values())
     logger.info("%s on %d samples: %s", split, num_samples, headline(row, split))
+    if scores.shapes is not None:
+        for line in describe_shapes(values, split, scores.num_samples):
+            logger.info("%s", line)
     logger.info("metrics written to %s", output)
+    return MatchedPlanes.all_of([]) if scores.shapes is None else scores.shapes.matched()
 
 
 def _read_loss(model: HybridRoofModel, description: Mapping[str, Any]) -> RoofLoss | None:

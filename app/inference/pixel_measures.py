@@ -70,9 +70,7 @@ def length_px(lines: npt.NDArray[np.bool_]) -> float:
     Args:
         lines: (H, W).
     """
-    centres = np.ascontiguousarray(
-        (thin_bits(np.pad(lines, 1).astype(np.uint64)) > 0).view(np.uint8)
-    )
+    centres = np.asarray(thin_bits(np.pad(lines, 1).view(np.uint8)), np.uint8)
     walks, _ = cv2.findContours(centres, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     straight = (cv2.approxPolyDP(walk, _STAIRS_PX, closed=True) for walk in walks)
     return sum(cv2.arcLength(walk, closed=True) for walk in straight) / 2

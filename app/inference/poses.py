@@ -73,18 +73,20 @@ class PosesPredictor(Predictor):
 
     Attributes:
         num_poses: Poses of a window.
+        with_squares: Whether heights have a second channel where there are several poses.
         azimuth_bins: Directions among the classes of segments; 0 for none.
     """
 
     num_poses: NumPoses = field(default=1, kw_only=True)
+    with_squares: bool = field(default=True, kw_only=True)
     azimuth_bins: int = field(default=0, kw_only=True)
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> dict[TaskName, Tensor]:
         """Logits of the mean probabilities of all poses; as Predictor, but for heights.
 
-        With more than one pose, heights have a second channel: the mean of their squares, in square
-        metres, of which their spread follows.
+        With more than one pose, heights may have a second channel: the mean of their squares, in
+        square metres, of which their spread follows.
 
         Args:
             images: (N, 3, H, W) uint8 RGB.
@@ -106,6 +108,6 @@ class PosesPredictor(Predictor):
         """A pose's averages as the window lies."""
         if name == "segments" and self.azimuth_bins > 0:
             averages = averages[:, pose.turned_classes(self.azimuth_bins, averages.shape[1])]
-        elif name == "depth":
+        elif name == "depth" and self.with_squares:
             averages = torch.cat((averages, averages.square()), 1)
         return pose.undo(averages)

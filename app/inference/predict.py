@@ -5,7 +5,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,6 +57,7 @@ class Request:
         grid: Whose pixels rasters have.
         formats: In which files roofs are written.
         further: Makes files of what was predicted, beside the rasters; None makes none.
+        calibration: What these depend on besides, as plain JSON.
     """
 
     out: Path
@@ -64,6 +65,7 @@ class Request:
     grid: GridChoice = "model"
     formats: tuple[str, ...] = ()
     further: Further | None = None
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
 
 def find_photos(paths: Sequence[Path], out: Path) -> dict[str, Path]:
@@ -227,6 +229,7 @@ class _Run:
             "gsd_m": self.request.gsd_m,
             "grid": self.request.grid,
             "formats": list(self.request.formats),
+            "calibration": dict(self.request.calibration),
         }
 
 

@@ -15,6 +15,7 @@ from app.inference.layers import LayerMaker
 from app.inference.pixel_measures import find_pixel_errors_deg, measure_lengths_m
 from app.inference.tiles import Block, SeenBlock
 from app.inference.true_roofs import roofs_of_mask, roofs_of_shapes
+from app.metrics.matched import MatchedPlanes
 from app.metrics.roofs import FoundRoofs, PhotoMeasures, ShapeMetrics
 
 
@@ -65,6 +66,20 @@ class ShapeScores:
         self.azimuth_bins = cast("AzimuthBins", max(1, self.segments.azimuth_bins))
         self.search = search
         self.metrics = {name: ShapeMetrics() for name in names}
+        self._matched: list[MatchedPlanes] = []
+
+    @property
+    def num_matched(self) -> int:
+        """How many found planes have a true partner."""
+        return sum(planes.num_planes for planes in self._matched)
+
+    def matched(self) -> MatchedPlanes:
+        """These planes, of all datasets together, in the order of their photos."""
+        return MatchedPlanes.all_of(self._matched)
+
+    def keep(self, planes: MatchedPlanes) -> None:
+        """Note the planes of a photo."""
+        self._matched.append(planes)
 
     def pooled(self) -> ShapeMetrics:
         """The sums of all datasets together."""
@@ -112,4 +127,4 @@ class ShapesOfPhoto:
             measure_lengths_m(targets, photo.shapes, found, photo.gsd_m),
             find_pixel_errors_deg(true, self._evidence, segments.azimuth_bins),
         )
-        self._metrics.update(true, found, photo.gsd_m, measures)
+        self._scores.keep(self._metrics.update(true, found, photo.gsd_m, measures))

@@ -45,7 +45,7 @@ def roofs_of_shapes(shapes: DrawnShapes, size: tuple[int, int], gsd_m: float) ->
         is_vague,
         _find_buildings(planes, gsd_m),
         _find_known(shapes, planes, size),
-        is_exact=True,
+        half_width_deg=0.0,
     )
 
 
@@ -84,7 +84,7 @@ def roofs_of_mask(segments: _Mask, task: Task, gsd_m: float) -> TrueRoofs:
         np.isin(labels, vague),
         _find_buildings(planes, gsd_m),
         known,
-        is_exact=False,
+        half_width_deg=180.0 / max(1, task.azimuth_bins),
     )
 
 

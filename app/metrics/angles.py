@@ -1,4 +1,4 @@
-"""Sums over errors of angles: how large they are, and whether stated uncertainties hold."""
+"""Sums over errors of angles: how large they are, and whether what is stated of them holds."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -18,6 +18,9 @@ _NUM_BINS: Final = 1801
 # Standard deviations on either side of the mean that hold 90 % of a normal distribution.
 _HALF_INTERVAL_SD: Final = 1.6448536269514722
 _NUM_SUMS: Final = 5
+# Stated probabilities are compared with shares within tenths.
+_NUM_TENTHS: Final = 10
+_EXACT_BITS: Final = 20
 
 
 class AngleSums:
@@ -82,3 +85,42 @@ class AngleSums:
         """For each limit the share of the answers whose error is no larger, and their number."""
         num_answered = self._sums[1]
         return [(ratio(hits, num_answered), int(num_answered)) for hits in self._sums[_NUM_SUMS:]]
+
+
+class ConfidenceSums:
+    """Sums over things that are right or not, and of which somebody states how likely they are."""
+
+    def __init__(self) -> None:
+        # By tenths of the stated probability: how many, the probabilities' sum, and how many are
+        # right.
+        self._sums: Sums = np.zeros((_NUM_TENTHS, 3), np.float64)
+
+    def add(self, stated: _Floats, is_right: _Floats) -> None:
+        """Count things.
+
+        Args:
+            stated: (N,) probabilities in [0, 1] that they are right; NaN where none is stated.
+            is_right: (N,) whether they are; where that is not known for sure, its probability.
+        """
+        known = np.isfinite(stated)
+        exact = torch.from_numpy(np.stack((stated[known], is_right[known]), axis=1))
+        rounded = round_for_exact_sum(exact, _EXACT_BITS).numpy()
+        tenths = np.minimum((stated[known] * _NUM_TENTHS).astype(np.int64), _NUM_TENTHS - 1)
+        np.add.at(self._sums, tenths, np.insert(rounded, 0, 1.0, axis=1))
+
+    def state(self) -> Sums:
+        """One-dimensional float64; states may be added."""
+        return self._sums.ravel().copy()
+
+    def load_state(self, state: Sums) -> None:
+        """Replace all sums by those of a state."""
+        self._sums = state.reshape(self._sums.shape).copy()
+
+    def values(self) -> Values:
+        """How far what is stated is from what is: in all, and tenth by tenth."""
+        count, stated, right = self._sums.sum(axis=0)
+        gap = np.abs(self._sums[:, 1] - self._sums[:, 2]).sum()
+        return {
+            "confidence_error": (ratio(stated - right, count), int(count)),
+            "confidence_gap": (ratio(gap, count), int(count)),
+        }

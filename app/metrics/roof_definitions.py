@@ -119,9 +119,29 @@ def _define_azimuths() -> Iterator[MetricDefinition]:
         "",
         "near 0.9",
         _MATCHED,
-        "Share of the same planes whose true azimuth lies within 1.645 stated standard deviations "
-        "(azimuth_sd_degrees) of the found one, which is an interval of 90 %. Not measured where "
-        "true azimuths are known by their class only.",
+        "Of the same planes those that are off by at most 22.5 degrees: share whose true azimuth "
+        "lies within 1.645 stated standard deviations (azimuth_sd_degrees) of the found one, which "
+        "is an interval of 90 %. The others are wrong by a side, of which confidence_error tells. "
+        "Not measured where true azimuths are known by their class only.",
+    )
+    yield MetricDefinition(
+        "planes",
+        "confidence_error",
+        "",
+        "near 0",
+        _MATCHED,
+        "Mean stated confidence, less the share of matched planes with a right direction: off by "
+        "at most 22.5 degrees, or flat in truth and by prediction. Where a true azimuth is known "
+        "by its class only, the probability of that counts.",
+    )
+    yield MetricDefinition(
+        "planes",
+        "confidence_gap",
+        "",
+        "low",
+        _MATCHED,
+        "The same for the planes of each tenth of confidence by itself, either way, and the mean "
+        "over planes (expected calibration error). Of few planes it is never small.",
     )
     yield degrees(
         "azimuth_error_pixels_deg",

@@ -12,9 +12,10 @@ import torch
 from shapely.geometry.base import BaseGeometry
 from torch import Tensor
 
-from app.metrics.angles import AngleSums
+from app.metrics.angles import AngleSums, ConfidenceSums
 from app.metrics.confusion import Values
 from app.metrics.definitions import MetricValue, describe
+from app.metrics.matched import RIGHT_DEG, MatchedPlanes, angle_between, find_right
 from app.metrics.matching import Matches, Polygons, match_polygons, outline_distances
 from app.metrics.roof_definitions import (
     AZIMUTH_LIMITS_DEG,
@@ -42,7 +43,7 @@ class TrueRoofs(NamedTuple):
         is_vague: (N,) whether all that is known of a plane is that it is roof.
         buildings: (B,) valid polygons that do not overlap.
         known: Polygon of all ground of which something is known; None where that is everything.
-        is_exact: Whether azimuths are, and not the middles of classes.
+        half_width_deg: Of the classes whose middles azimuths are; 0 where they are exact.
     """
 
     planes: Polygons
@@ -51,7 +52,7 @@ class TrueRoofs(NamedTuple):
     is_vague: _Flags
     buildings: Polygons
     known: BaseGeometry | None
-    is_exact: bool
+    half_width_deg: float
 
 
 class FoundRoofs(NamedTuple):
@@ -63,6 +64,7 @@ class FoundRoofs(NamedTuple):
         azimuth_sd_deg: (K,) stated standard deviation; NaN where none is stated.
         pitch_deg: (K,) NaN where nothing tells.
         pitch_sd_deg: (K,) stated standard deviation; NaN where none is stated.
+        confidence: (K,) stated probability that azimuth_deg is right; NaN where none is stated.
         buildings: (B,) valid polygons.
         lines: (L,) lines.
         line_kinds: (L,) kind of each: eave, rake, ridge, hip or valley.
@@ -73,6 +75,7 @@ class FoundRoofs(NamedTuple):
     azimuth_sd_deg: _Floats
     pitch_deg: _Floats
     pitch_sd_deg: _Floats
+    confidence: _Floats
     buildings: Polygons
     lines: npt.NDArray[np.object_]
     line_kinds: tuple[str, ...]
@@ -135,6 +138,7 @@ class ShapeMetrics:
         self._buildings = _MatchSums()
         self._azimuth = AngleSums(tuple(AZIMUTH_LIMITS_DEG.values()))
         self._pitch = AngleSums()
+        self._confidence = ConfidenceSums()
         # Of pixels and of their votes: how many planes, and the sum of their errors.
         self._pixels: Sums = np.zeros((2, 2), np.float64)
         # By kind: true length, found length, sum of their differences either way.
@@ -142,8 +146,8 @@ class ShapeMetrics:
 
     def update(
         self, true: TrueRoofs, found: FoundRoofs, gsd_m: float, measures: PhotoMeasures
-    ) -> None:
-        """Count a photo.
+    ) -> MatchedPlanes:
+        """Count a photo; returns its planes that have a partner.
 
         Args:
             true: What is true.
@@ -152,13 +156,15 @@ class ShapeMetrics:
             measures: What is measured of the same photo in pixels.
         """
         least_area = LEAST_AREA_M2 / gsd_m**2
+        planes = MatchedPlanes.all_of([])
         if not len(true.planes) or not true.is_vague.all():
             matches = match_polygons(
                 true.planes, found.planes, true.is_vague, true.known, least_area
             )
             distances = outline_distances(true.planes[matches.true], found.planes[matches.found])
             self._planes.add(matches, distances * gsd_m)
-            self._add_angles(true, found, matches, measures.pixel_errors_deg)
+            planes = _compare(true, found, matches)
+            self._add_angles(true, planes, measures.pixel_errors_deg[:, matches.true])
         is_left_out = np.zeros(len(true.buildings), np.bool_)
         matches = match_polygons(
             true.buildings, found.buildings, is_left_out, true.known, least_area
@@ -170,41 +176,41 @@ class ShapeMetrics:
         true_m, found_m = lengths_m
         added = np.stack([true_m, found_m, np.abs(found_m - true_m)], axis=1)
         self._lengths[is_known] += added[is_known]
+        return planes
 
     def _add_angles(
-        self, true: TrueRoofs, found: FoundRoofs, matches: Matches, pixel_errors_deg: _Floats
+        self, true: TrueRoofs, planes: MatchedPlanes, pixel_errors_deg: _Floats
     ) -> None:
-        azimuth_deg = true.azimuth_deg[matches.true]
-        is_pitched = np.isfinite(azimuth_deg)
-        one, other = matches.true[is_pitched], matches.found[is_pitched]
-        turn_deg = found.azimuth_deg[other] - azimuth_deg[is_pitched]
-        errors_deg = np.abs((turn_deg + 180.0) % 360.0 - 180.0)
-        self._azimuth.add(errors_deg, found.azimuth_sd_deg[other], true.is_exact)
-        of_pixels = pixel_errors_deg[:, one[np.isfinite(errors_deg)]]
+        is_pitched = planes.is_pitched
+        off_deg = planes.off_deg[is_pitched]
+        # Intervals are those of right directions: confidence tells how likely these are.
+        sd_deg = np.where(off_deg <= RIGHT_DEG, planes.azimuth_sd_deg[is_pitched], np.nan)
+        self._azimuth.add(off_deg, sd_deg, true.half_width_deg == 0)
+        of_pixels = pixel_errors_deg[:, is_pitched][:, np.isfinite(off_deg)]
         of_pixels = of_pixels[:, np.isfinite(of_pixels).all(axis=0)]
         self._pixels += [[len(errors), _sum_exactly(errors)] for errors in of_pixels]
-        pitch_deg = true.pitch_deg[matches.true]
-        is_known = np.isfinite(pitch_deg)
-        other = matches.found[is_known]
-        errors_deg = np.abs(found.pitch_deg[other] - pitch_deg[is_known])
-        self._pitch.add(errors_deg, found.pitch_sd_deg[other], is_exact=True)
+        has_pitch = planes.has_pitch
+        sd_deg = planes.pitch_sd_deg[has_pitch]
+        self._pitch.add(planes.pitch_off_deg[has_pitch], sd_deg, is_exact=True)
+        self._confidence.add(planes.confidence, planes.is_right)
 
     def state(self) -> Tensor:
         """All sums, one-dimensional float64; states may be added."""
         parts = [self._planes.sums, self._buildings.sums]
-        parts += [self._azimuth.state(), self._pitch.state()]
+        parts += [self._azimuth.state(), self._pitch.state(), self._confidence.state()]
         return torch.from_numpy(np.concatenate([*parts, self._pixels, self._lengths], axis=None))
 
     def load_state(self, state: Tensor) -> None:
         """Replace all sums by those of a state."""
         sizes = [len(self._planes.sums), len(self._buildings.sums)]
-        sizes += [len(self._azimuth.state()), len(self._pitch.state())]
+        stated: list[AngleSums | ConfidenceSums] = [self._azimuth, self._pitch, self._confidence]
+        sizes += [len(one.state()) for one in stated]
         sizes += [self._pixels.size, self._lengths.size]
         parts = np.split(state.cpu().numpy().copy(), np.cumsum(sizes))
-        self._planes.sums, self._buildings.sums, azimuth, pitch, pixels, lengths, rest = parts
+        self._planes.sums, self._buildings.sums, *of_stated, pixels, lengths, rest = parts
         assert not len(rest), f"state has {len(rest)} sums too many"
-        self._azimuth.load_state(azimuth)
-        self._pitch.load_state(pitch)
+        for one, part in zip(stated, of_stated, strict=True):
+            one.load_state(part)
         self._pixels = pixels.reshape(self._pixels.shape)
         self._lengths = lengths.reshape(self._lengths.shape)
 
@@ -226,6 +232,7 @@ class ShapeMetrics:
         names = [f"azimuth_within_{limit}_deg" for limit in AZIMUTH_LIMITS_DEG]
         values = self._azimuth.values("azimuth") | self._pitch.values("pitch")
         values |= dict(zip(names, self._azimuth.shares_within(), strict=True))
+        values |= self._confidence.values()
         for name, (count, total) in zip(("pixels", "votes"), self._pixels, strict=True):
             values[f"azimuth_error_{name}_deg"] = (ratio(total, count), int(count))
         return values
@@ -236,6 +243,22 @@ class ShapeMetrics:
             values[f"{kind}_error"] = (ratio(off_m, true_m), round(true_m))
             values[f"{kind}_total_error"] = (ratio(found_m - true_m, true_m), round(true_m))
         return values
+
+
+def _compare(true: TrueRoofs, found: FoundRoofs, matches: Matches) -> MatchedPlanes:
+    one, other = matches.true, matches.found
+    azimuths_deg = true.azimuth_deg[one], found.azimuth_deg[other]
+    return MatchedPlanes(
+        angle_between(*azimuths_deg),
+        np.full(len(one), true.half_width_deg),
+        find_right(*azimuths_deg, true.half_width_deg),
+        found.azimuth_sd_deg[other],
+        found.confidence[other],
+        np.abs(found.pitch_deg[other] - true.pitch_deg[one]),
+        found.pitch_sd_deg[other],
+        np.isfinite(true.azimuth_deg[one]),
+        np.isfinite(true.pitch_deg[one]),
+    )
 
 
 def _sum_exactly(values: _Floats) -> float:

@@ -1,14 +1,16 @@
 """Centre lines of many masks at once: each bit of an image is a mask of its own."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-Bits = npt.NDArray[np.uint64]
+Bits = npt.NDArray[np.unsignedinteger[Any]]
 _Pixels = npt.NDArray[np.int64]
 
 
 def thin_bits(masks: Bits) -> Bits:
-    """The centre lines of up to 64 masks, one pixel wide, by Guo and Hall's method.
+    """The centre lines of a mask per bit, one pixel wide, by Guo and Hall's method.
 
     Not Zhang and Suen's, the usual default: it erases straight lines 3 px wide that run at 135
     degrees. Bit for bit what `cv2.ximgproc.thinning` makes of each mask, but that walks over the
@@ -16,11 +18,11 @@ def thin_bits(masks: Bits) -> Bits:
     makes many thresholds as cheap as one.
 
     Args:
-        masks: (H, W) uint64: bit b of a pixel says whether mask b covers it. Nothing on the border,
-            where a pixel lacks neighbours.
+        masks: (H, W) uint8 to uint64: bit b of a pixel says whether mask b covers it. Nothing on
+            the border, where a pixel lacks neighbours.
 
     Returns:
-        (H, W) uint64, the centre lines in the same bits.
+        (H, W) of the same type, the centre lines in the same bits.
 
     Source:
         Guo and Hall, Parallel thinning with two-subiteration algorithms, 1989.
@@ -50,11 +52,11 @@ def _removable(neighbours: Bits, is_first: bool) -> Bits:
     """Which masks may lose a pixel in a pass.
 
     Args:
-        neighbours: (8, P) uint64, clockwise from the pixel above.
+        neighbours: (8, P), clockwise from the pixel above.
         is_first: Whether the pass is the first of a pair, which takes from one side.
 
     Returns:
-        (P,) uint64.
+        (P,) of the same type.
     """
     n, ne, e, se, s, sw, w, nw = neighbours
     # More than one run of covered neighbours: without the pixel, a line would be cut.

@@ -62,6 +62,30 @@ def export_model(directory: Path, model: HybridRoofModel, description: Mapping[s
         file.write(text.encode())
 
 
+def describe_further(folder: Path, entries: Mapping[str, object]) -> None:
+    """Add entries to model.json, or replace them; the file changes as a whole or not at all.
+
+    Args:
+        folder: Of a model.
+        entries: JSON types.
+
+    Raises:
+        CheckpointError: If the folder holds no description that can be read.
+        OSError: If it cannot be written.
+    """
+    path = folder / DESCRIPTION_FILE
+    try:
+        described = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: got a description that cannot be read ({first_line(error)}), expected "
+            "that of a trained model; copy it again from the run that wrote it"
+        ) from error
+    text = json.dumps({**described, **entries}, indent=2) + "\n"
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
 def digest_weights(folder: Path) -> str:
     """SHA-256 of the weights in a model folder, by which a model is known."""
     with (folder / MODEL_FILE).open("rb") as file:

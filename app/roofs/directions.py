@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from app.roofs.coverage import NO_PLANE
-from app.roofs.settings import RoofSettings
 from app.roofs.sides import Sides
 from app.roofs.slopes import Slope
 from app.roofs.votes import Votes
@@ -105,20 +104,15 @@ class _Candidates(NamedTuple):
     towards: _Floats
 
 
-def find_directions(evidence: PlaneEvidence, settings: RoofSettings) -> list[Direction | None]:
-    """The direction of each plane; None where it has none, or nothing tells.
-
-    Args:
-        evidence: Of a group of roofs.
-        settings: The factor of standard deviations.
-    """
+def find_directions(evidence: PlaneEvidence) -> list[Direction | None]:
+    """The direction of each plane; None where it has none, or nothing tells."""
     planes = [
         _candidates(evidence, plane) if is_pitched else None
         for plane, is_pitched in enumerate(evidence.is_pitched.tolist())
     ]
     scores = _settle(evidence, planes)
     return [
-        None if found is None else _decide(evidence, plane, found, scores[plane], settings)
+        None if found is None else _decide(evidence, plane, found, scores[plane])
         for plane, found in enumerate(planes)
     ]
 
@@ -249,13 +243,7 @@ def _crease(difference: _Floats, outward: _Floats, bend: float) -> _Floats:
     return np.where(size < _MIN_DIFFERENCE, 0.0, fit.clip(-1, 1))
 
 
-def _decide(
-    evidence: PlaneEvidence,
-    plane: int,
-    found: _Candidates,
-    score: _Floats,
-    settings: RoofSettings,
-) -> Direction:
+def _decide(evidence: PlaneEvidence, plane: int, found: _Candidates, score: _Floats) -> Direction:
     winner = found.angle[np.argmax(score)]
     # Candidates of one direction are one: each counts by its best.
     worth = np.exp(score - score.max())
@@ -297,5 +285,5 @@ def _decide(
     weights = [1 / sd**2 for _, sd in sources]
     turn = math.fsum(w * t for w, (t, _) in zip(weights, sources, strict=True)) / math.fsum(weights)
     # Edges of one plane are not independent of one another, so the best of them says how sure.
-    sd = min(sd for _, sd in sources) * settings.calibration
+    sd = min(sd for _, sd in sources)
     return Direction((float(winner) + turn) % (2 * math.pi), sd, confidence)

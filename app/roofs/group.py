@@ -161,7 +161,7 @@ def _describe(
     is_cut = _find_cut(coverage, edges, pixels)
     sides = find_sides(coverage, edges, is_cut)
     directions = find_directions(
-        PlaneEvidence(sides, shares, votes, frame.up_rad, slopes, is_pitched), settings
+        PlaneEvidence(sides, shares, votes, frame.up_rad, slopes, is_pitched)
     )
     cut_planes = np.isin(np.arange(num_planes), edges.left[is_cut])
     planes = _join(coverage, slopes, directions, (votes, is_pitched, cut_planes), settings)

@@ -58,7 +58,7 @@ def find_pitch(
         slope: Of its heights.
         direction: Which way it runs down.
         is_pitched: Whether it runs down in any.
-        settings: The factor of standard deviations.
+        settings: What is flat.
     """
     if slope is None:
         return None
@@ -73,7 +73,7 @@ def find_pitch(
     degrees = math.degrees(math.atan(steepness))
     if not 0 <= degrees <= _MAX_PITCH_DEG:
         return None
-    sd_degrees = math.degrees(sd / (1 + steepness**2)) * settings.calibration
+    sd_degrees = math.degrees(sd / (1 + steepness**2))
     return Pitch(steepness, degrees, max(sd_degrees, _MIN_SD_DEG))
 
 

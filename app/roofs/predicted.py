@@ -13,6 +13,7 @@ from app.base.tasks import AzimuthBins
 from app.data.files.ground import GroundError
 from app.inference.evidence import find_bands
 from app.inference.photo_rasters import PhotoRasters
+from app.roofs.calibration import Calibration
 from app.roofs.evidence import RoofEvidence, StoredLayer
 from app.roofs.find import find_roofs
 from app.roofs.model import Roofs
@@ -20,12 +21,15 @@ from app.roofs.model import Roofs
 _Geometry = TypeVar("_Geometry", bound=shapely.Geometry)
 
 
-def find_predicted_roofs(rasters: PhotoRasters, name: str) -> Roofs | None:
+def find_predicted_roofs(
+    rasters: PhotoRasters, name: str, calibration: Calibration
+) -> Roofs | None:
     """The roofs of a photo; None where the network was not taught planes.
 
     Args:
         rasters: What was predicted of it.
         name: The photo's name in what is made of it.
+        calibration: Of the network.
 
     Returns:
         Roofs in the photo's reference system; in pixels of the photo's own where it names none.
@@ -39,7 +43,7 @@ def find_predicted_roofs(rasters: PhotoRasters, name: str) -> Roofs | None:
         with _open_evidence(rasters, name) as evidence:
             if evidence is None:
                 return None
-            roofs = find_roofs(evidence)
+            roofs = calibration.correct(find_roofs(evidence))
     except GroundError as error:
         raise DataError(
             f"{photo.path}: got {error}, expected a place on the ground; name the right reference "

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from app.inference.shape_scores import PhotoToSearch
 from app.metrics.roofs import FoundRoofs
+from app.roofs.calibration import Calibration
 from app.roofs.evidence import RoofEvidence
 from app.roofs.find import find_roofs
 from app.roofs.model import Roofs
@@ -14,8 +15,13 @@ from app.roofs.model import Roofs
 _Floats = npt.NDArray[np.float64]
 
 
-def find_scored_roofs(photo: PhotoToSearch) -> FoundRoofs:
-    """The roofs of a photo in its columns and rows; azimuths count from its upward axis."""
+def find_scored_roofs(photo: PhotoToSearch, calibration: Calibration | None = None) -> FoundRoofs:
+    """The roofs of a photo in its columns and rows; azimuths count from its upward axis.
+
+    Args:
+        photo: What is predicted of it.
+        calibration: Of the network; None states what geometry alone says.
+    """
     roofs = find_roofs(
         RoofEvidence(
             photo=photo.name,
@@ -26,7 +32,7 @@ def find_scored_roofs(photo: PhotoToSearch) -> FoundRoofs:
             **photo.evidence.bands,
         )
     )
-    return as_found(roofs)
+    return as_found(roofs if calibration is None else calibration.correct(roofs))
 
 
 def as_found(roofs: Roofs) -> FoundRoofs:
@@ -38,6 +44,7 @@ def as_found(roofs: Roofs) -> FoundRoofs:
         _floats(plane.azimuth_sd_degrees for plane in planes),
         _floats(plane.pitch_degrees for plane in planes),
         _floats(plane.pitch_sd_degrees for plane in planes),
+        _floats(plane.confidence for plane in planes),
         np.array([building.polygon for building in roofs.buildings], np.object_),
         np.array([line.line for line in roofs.lines], np.object_),
         tuple(line.kind for line in roofs.lines),

@@ -22,7 +22,6 @@ class RoofSettings:
         merge_m: Corners so close together are one.
         line_weight: What a metre of line of probability 1 weighs against a metre of outline.
         flat_deg: A plane of unknown class that is less steep is flat.
-        calibration: Factor of all stated standard deviations.
     """
 
     min_plane_m2: float = 0.8
@@ -38,4 +37,3 @@ class RoofSettings:
     merge_m: float = 0.35
     line_weight: float = 0.5
     flat_deg: float = 4.0
-    calibration: float = 1.0

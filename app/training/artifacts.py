@@ -16,7 +16,7 @@ from app.base.storage import writing_to
 from app.base.tasks import Task
 from app.inference.panels import collect_panels
 from app.metrics.headlines import HEADLINES
-from app.model.export import describe_model, export_model
+from app.model.export import describe_further, describe_model, export_model
 from app.model.network import HybridRoofModel
 from app.report.pictures import Panel
 from app.report.report import ReportInput, write_report
@@ -24,6 +24,8 @@ from app.report.tables import NOT_DEFINED, NOT_TRAINED
 from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler, write_memory_csv
 from app.resources.steps import StepSeries
+from app.roofs.calibration import CALIBRATION_KEY
+from app.training.calibrate import measure_calibration
 from app.training.kept import load_kept
 from app.training.log import log_kept
 from app.training.origin import describe_origin
@@ -205,6 +207,11 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
             description,
             Outcome(document, history, shown, run.progress.steps, run.memory),
         )
+    if not is_stopped:
+        with can_be_missed("calibration of what is stated of planes"):
+            calibration = measure_calibration(run)
+            if calibration is not None:
+                describe_further(model_dir, {CALIBRATION_KEY: calibration})
     panels: Sequence[Panel] = ()
     with can_be_missed("pictures in the report"):
         panels = collect_panels(

@@ -52,7 +52,7 @@ def test_rings_crosses_and_several_lines():
 def found_lines(*lines):
     none = np.array([])
     return FoundRoofs(
-        NONE, none, none, none, none, NONE,
+        NONE, none, none, none, none, none, NONE,
         np.array([shapely.LineString(points) for _, points in lines], np.object_),
         tuple(kind for kind, _ in lines),
     )  # fmt: skip
@@ -126,7 +126,7 @@ def test_pixels_of_a_plane_and_their_vote():
     planes = np.array([shapely.box(0, 0, 4, 4), shapely.box(3, 0, 4, 4), shapely.box(4, 0, 5, 4)])
     nothing = np.zeros(3, np.bool_)
     true = TrueRoofs(
-        planes, np.array([350.0, 0.0, np.nan]), np.full(3, np.nan), nothing, NONE, None, True
+        planes, np.array([350.0, 0.0, np.nan]), np.full(3, np.nan), nothing, NONE, None, 0.0
     )
     errors = find_pixel_errors_deg(true, evidence, 16)
     vote_deg = math.degrees(math.atan2(40, 200)) + 10

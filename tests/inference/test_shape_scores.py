@@ -26,7 +26,7 @@ def pieces(photo):
     roofs = roofs_of_mask(photo.evidence.classes, SEGMENTS, photo.gsd_m)
     sd = np.full(len(roofs.planes), 10.0)
     return FoundRoofs(
-        roofs.planes, roofs.azimuth_deg, sd, np.full(len(sd), 30.0), sd, roofs.buildings,
+        roofs.planes, roofs.azimuth_deg, sd, np.full(len(sd), 30.0), sd, sd / 20, roofs.buildings,
         np.array([shapely.LineString([(10, 10), (60, 10)])]), ("ridge",),
     )  # fmt: skip
 

@@ -71,7 +71,7 @@ def test_pieces_of_a_mask():
     # A gap of 0.2 m parts no building.
     assert sorted(shapely.area(true.buildings)) == [100, 200, 480]
     assert true.known.equals(shapely.box(0, 0, 90, 60))
-    assert not true.is_exact
+    assert true.half_width_deg == 11.25
     assert np.isnan(true.pitch_deg).all()
     nothing = roofs_of_mask(np.full((9, 9), BACKGROUND_CLASS, np.uint8), SEGMENTS, 0.1)
     assert (len(nothing.planes), len(nothing.buildings), nothing.known) == (0, 0, None)
@@ -134,7 +134,7 @@ def test_what_stands_on_a_plane_takes_its_ground():
     )
     assert shapely.area(true.planes).tolist() == [2300, 400, 100]
     assert true.is_vague.tolist() == [False, False, True]
-    assert true.is_exact
+    assert true.half_width_deg == 0.0
     assert shapely.area(true.buildings).tolist() == [2800]
     # Nobody said where all is labelled: what is known is planes.
     assert true.known.area == 2800
@@ -226,9 +226,8 @@ def test_rids_masks_are_its_polygons(tmp_path):
         targets = photo.read_targets(Window(0, 0, *size))
         mask = roofs_of_mask(targets["segments"].numpy(), SEGMENTS, photo.gsd_m)
         unstated = np.full(len(mask.planes), NAN)
-        found = FoundRoofs(
-            mask.planes, mask.azimuth_deg, unstated, unstated, unstated, mask.buildings, NONE, ()
-        )
+        stated = (mask.azimuth_deg, unstated, unstated, unstated, unstated)
+        found = FoundRoofs(mask.planes, *stated, mask.buildings, NONE, ())
         measures = PhotoMeasures(
             np.full((2, len(LENGTH_KINDS)), NAN), np.full((2, len(true.planes)), NAN)
         )

@@ -226,7 +226,7 @@ def test_our_own_bug_is_exit_1_with_the_message_first(ml, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_report_that_fails_costs_a_warning(ml, capsys, monkeypatch):
+def test_a_report_or_a_calibration_that_fails_costs_a_warning(ml, capsys, monkeypatch):
     """The model is written by then, and a failed job would not deliver it."""
 
     def draw(*_):
@@ -239,17 +239,20 @@ def test_a_report_that_fails_costs_a_warning(ml, capsys, monkeypatch):
     (ml / "model/report.html").write_text("of an earlier run")
     monkeypatch.setattr("app.training.artifacts.collect_panels", draw)
     monkeypatch.setattr("app.report.report.render_page", write)
+    monkeypatch.setattr("app.training.calibrate.find_scored_roofs", draw)
     assert run(ml) == 0
     output = capsys.readouterr().out
     written = "; the model and its metrics are written"
     assert "WARNING app.training.artifacts: no pictures in the report: OSError: [Errno 5]" in output
     assert "WARNING app.training.artifacts: no report: UnicodeEncodeError: 'utf-8' codec" in output
-    assert output.count(written) == 2
+    assert "no calibration of what is stated of planes: OSError: [Errno 5]" in output
+    assert output.count(written) == 3
     assert "validation after epoch 1" in output
     assert not (ml / "model/report.html").exists()
     assert "INFO app.training.artifacts: report: " not in output
     assert (ml / "model/model.safetensors").stat().st_size > 0
     assert json.loads((ml / "model/metrics.json").read_text())["epochs"] == 1
+    assert "calibration" not in json.loads((ml / "model/model.json").read_text())
     assert not (ml / "output/failure").exists()
 
 

@@ -151,6 +151,12 @@ def test_every_subset_trains_and_says_what_it_did_not_learn(whole, subset):
     best = next((expected[name] for name in subset if name in expected), ["eave"])
     assert lines == best
     assert description["gsd_m"] == 0.1
+    # Where validation photos have planes with directions, what is stated of these is measured.
+    measured_on = [name for name in ("rid", "own") if name in subset]
+    assert ("calibration" in description) == bool(measured_on)
+    if measured_on:
+        assert description["calibration"]["data"] == "+".join(measured_on)
+        assert "how right directions of planes are was " in output
 
 
 @pytest.mark.parametrize("subset", ALL_SUBSETS, ids="+".join)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from shapely import affinity
 
 from app.metrics.definitions import MetricValue
+from app.metrics.matched import find_right
 from app.metrics.roof_definitions import LENGTH_KINDS, SHAPE_TASKS, define_shape_metrics
 from app.metrics.roofs import FoundRoofs, PhotoMeasures, ShapeMetrics, TrueRoofs
 
@@ -38,7 +39,7 @@ def truth(
     pitch_deg: list[float] | None = None,
     is_vague: list[bool] | None = None,
     known: Any = None,
-    is_exact: bool = True,
+    half_width_deg: float = 0.0,
 ) -> TrueRoofs:
     return TrueRoofs(
         np.array(planes, np.object_),
@@ -47,7 +48,7 @@ def truth(
         np.array(is_vague or [False] * len(planes), np.bool_),
         np.array([shapely.union_all(planes)] if planes else [], np.object_),
         known,
-        is_exact,
+        half_width_deg,
     )
 
 
@@ -57,9 +58,11 @@ def find(
     azimuth_sd_deg: list[float] | None = None,
     pitch_deg: list[float] | None = None,
     pitch_sd_deg: list[float] | None = None,
+    confidence: list[float] | None = None,
 ) -> FoundRoofs:
     none = [NAN] * len(planes)
     angles = (azimuth_deg, azimuth_sd_deg or none, pitch_deg or none, pitch_sd_deg or none)
+    angles = (*angles, confidence or none)
     return FoundRoofs(
         np.array(planes, np.object_),
         *(np.array(each, np.float64) for each in angles),
@@ -155,12 +158,52 @@ def test_stated_intervals_of_90_percent() -> None:
         values["planes/pitch_in_interval_90"].value,
         values["planes/pitch_in_interval_90"].support,
     ) == (0.5, 2)
-    by_class = score(true._replace(is_exact=False), found)
+    by_class = score(true._replace(half_width_deg=11.25), found)
     assert (
         by_class["planes/azimuth_in_interval_90"].value,
         by_class["planes/azimuth_in_interval_90"].support,
     ) == (None, 0)
     assert by_class["planes/azimuth_error_deg"].value == (16 + 17 + 16 + 0) / 4
+
+
+def test_intervals_are_of_right_directions_and_confidence_says_how_many_are() -> None:
+    planes = [gable(x, 0)[0] for x in (0, 200, 400, 600, 800)]
+    # Three are right, of which one is flat; one is wrong by a side; one is flat and found pitched.
+    true = truth(planes, [0, 0, NAN, 0, NAN])
+    found = find(
+        planes, [5, 20, NAN, 90, 40], [10, 10, NAN, 10, 10], confidence=[0.9, 0.95, 0.6, 0.3, 0.35]
+    )
+    values = score(true, found)
+    interval = values["planes/azimuth_in_interval_90"]
+    assert (interval.value, interval.support) == (0.5, 2)  # 20 is more than 1.645 times 10
+    error = values["planes/confidence_error"]
+    assert error.value == pytest.approx((0.9 + 0.95 + 0.6 + 0.3 + 0.35) / 5 - 3 / 5, abs=1e-6)
+    assert error.support == 5
+    # By tenths: 1.85 of 2 that are right, 0.6 of 1, and 0.65 of 2 of which none is.
+    gap = values["planes/confidence_gap"]
+    assert gap.value == pytest.approx((0.15 + 0.4 + 0.65) / 5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("off_deg", "half_width_deg", "expected"),
+    [
+        (22.5, 0.0, 1.0),
+        (22.6, 0.0, 0.0),
+        # The truth lies in 11.25 degrees on either side of what is known of it.
+        (11.25, 11.25, 1.0),
+        (22.5, 11.25, 0.5),
+        (28.125, 11.25, 0.25),
+        (34.0, 11.25, 0.0),
+    ],
+)
+def test_what_is_right(off_deg: float, half_width_deg: float, expected: float) -> None:
+    found = find_right(np.array([350.0]), np.array([350.0 + off_deg]), half_width_deg)
+    assert found.tolist() == [pytest.approx(expected)]
+
+
+def test_flat_is_right_where_it_is_flat() -> None:
+    true, found = np.array([NAN, NAN, 10.0]), np.array([NAN, 10.0, NAN])
+    assert find_right(true, found, 11.25).tolist() == [1.0, 0.0, 0.0]
 
 
 def test_what_pixels_say_of_the_same_planes() -> None:
@@ -282,7 +325,7 @@ def test_states_add_up_to_those_of_all_photos() -> None:
         planes = gable(0, 0, 10.0 * number)
         true = truth(planes, [10.0 * number, 10.0 * number + 180], pitch_deg=[30, 35])
         moved = [affinity.translate(plane, number, 1) for plane in planes]
-        found = find(moved, [3.0, 170.0], [5, 8], [31.3, 33.1], [1, 2])
+        found = find(moved, [3.0, 170.0], [5, 8], [31.3, 33.1], [1, 2], [0.7, 0.9 - number / 3])
         given = PhotoMeasures(lengths(ridge=(10, 9 + number)), np.full((2, 2), 3.0 * number))
         one = ShapeMetrics()
         one.update(true, found, GSD_M, given)

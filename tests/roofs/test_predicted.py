@@ -1,5 +1,7 @@
 """Roofs found in rasters as `predict` writes them, and the photo that is shown below them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from app.inference.photo_rasters import PhotoRasters
 from app.inference.photo_source import open_photo
 from app.inference.rasters import TiledRaster
 from app.inference.tiles import SeenBlock
+from app.roofs.calibration import Calibration
 from app.roofs.predicted import find_predicted_roofs
 from app.roofs.writing.drawing import MAX_PHOTO_SIDE_PX
 from app.roofs.writing.view import read_view
@@ -22,6 +25,7 @@ SIDE = 300
 UTM = {"transform": Affine(GSD_M, 0, 690_000, 0, -GSD_M, 5_334_000), "crs": "EPSG:25832"}
 # Its north is 1.9 degrees clockwise of true north there.
 CONVERGENCE_DEG = 1.9
+MEASURED = Calibration(300, 0.0, 1.0, 300, 2.0, 300, 3.0)
 
 
 def rasters_of(folder, photo, classes, tasks, pitch_deg=30.0):
@@ -54,7 +58,9 @@ def gable():
 def test_roofs_lie_where_the_photo_does_and_have_pitches(tmp_path, gable):
     pixels = np.full((3, SIDE, SIDE), 90, np.uint8)
     photo = open_photo(write_raster(tmp_path / "house.tif", pixels, **UTM), GSD_M)
-    roofs = find_predicted_roofs(rasters_of(tmp_path, photo, gable, build_tasks()), "house")
+    roofs = find_predicted_roofs(
+        rasters_of(tmp_path, photo, gable, build_tasks()), "house", MEASURED
+    )
     assert (roofs.photo, roofs.crs) == ("house", "EPSG:25832")
     north, south = sorted(roofs.planes, key=lambda plane: -plane.polygon.centroid.y)
     turned = [(plane.azimuth_degrees + 180) % 360 - 180 for plane in (north, south)]
@@ -67,12 +73,22 @@ def test_roofs_lie_where_the_photo_does_and_have_pitches(tmp_path, gable):
         (690_009, 5_333_981, 690_021, 5_333_989), abs=0.2
     )
     assert "ridge" in {line.kind for line in roofs.lines}
+    # What the model's calibration says of standard deviations is stated.
+    wider = dataclasses.replace(MEASURED, azimuth_factor=3.0, pitch_factor=6.0)
+    others = find_predicted_roofs(
+        rasters_of(tmp_path, photo, gable, build_tasks()), "house", wider
+    ).planes
+    for plane, other in zip(roofs.planes, others, strict=True):
+        assert other.azimuth_sd_degrees == pytest.approx(1.5 * plane.azimuth_sd_degrees)
+        assert other.pitch_sd_degrees == pytest.approx(2 * plane.pitch_sd_degrees)
 
 
 def test_without_a_reference_system_they_are_in_pixels_of_the_photos_own(tmp_path, gable):
     pixels = np.full((3, 2 * SIDE, 2 * SIDE), 90, np.uint8)
     photo = open_photo(write_raster(tmp_path / "house.png", pixels), GSD_M, GSD_M / 2)
-    roofs = find_predicted_roofs(rasters_of(tmp_path, photo, gable, build_tasks()), "house")
+    roofs = find_predicted_roofs(
+        rasters_of(tmp_path, photo, gable, build_tasks()), "house", MEASURED
+    )
     assert roofs.crs is None
     (building,) = roofs.buildings
     assert building.polygon.bounds == pytest.approx((180, 220, 420, 380), abs=4)
@@ -85,7 +101,9 @@ def test_a_network_without_planes_finds_none(tmp_path, gable):
     pixels = np.full((3, SIDE, SIDE), 90, np.uint8)
     photo = open_photo(write_raster(tmp_path / "house.tif", pixels, **UTM), GSD_M)
     tasks = [task for task in build_tasks() if task.name == "depth"]
-    assert find_predicted_roofs(rasters_of(tmp_path, photo, gable, tasks), "house") is None
+    assert (
+        find_predicted_roofs(rasters_of(tmp_path, photo, gable, tasks), "house", MEASURED) is None
+    )
 
 
 @pytest.mark.parametrize("has_place", [True, False])

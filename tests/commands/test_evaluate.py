@@ -1,0 +1,58 @@
+"""`python -m app evaluate`: what it refuses at once, and what it writes into model.json."""
+
+import json
+
+import pytest
+
+from app.__main__ import main
+from app.roofs.calibration import CALIBRATION_KEY, UNMEASURED
+from tests.support.models import write_model
+from tests.support.own import write_village
+
+
+@pytest.fixture
+def model_dir(tmp_path):
+    return write_model(tmp_path / "model", crop_size_px=256)
+
+
+def run(model_dir, folder, *arguments):
+    return main(
+        [
+            "evaluate",
+            *("--model", str(model_dir), "--own", str(folder), "--out", str(folder.parent / "out.json")),
+            *("--set=num_workers=0", "--set=precision=fp32"),
+            *arguments,
+        ]
+    )
+
+
+def test_what_would_be_measured_in_vain_is_refused(tmp_path, model_dir, capsys):
+    assert run(model_dir, tmp_path, "--calibrate") == 2
+    assert "--calibrate: got no --vectors" in capsys.readouterr().out
+    assert run(model_dir, tmp_path, "--calibrate", "--vectors", "--split=train") == 2
+    assert "--calibrate: got --split train, of photos that the model" in capsys.readouterr().out
+
+
+def test_a_model_is_calibrated_and_states_it(tmp_path, model_dir, capsys):
+    village = write_village(tmp_path / "village", num_photos=2)
+    before = (model_dir / "model.json").read_text()
+    assert run(model_dir, village, "--vectors", "--split=all", "--tta=2") == 0
+    first = json.loads((village.parent / "out.json").read_text())
+    assert first["tta"] == 2
+    assert (model_dir / "model.json").read_text() == before
+    output = capsys.readouterr().out
+    assert "roofs found in the predictions of own, all:" in output
+    assert run(model_dir, village, "--vectors", "--split=all", "--calibrate") == 0
+    assert "calibration, in model.json: " in capsys.readouterr().out
+    described = json.loads((model_dir / "model.json").read_text())
+    calibration = described.pop(CALIBRATION_KEY)
+    assert described == json.loads(before)
+    assert calibration.keys() == {*UNMEASURED.to_json(), "data", "split", "tta"}
+    assert (calibration["data"], calibration["split"]) == ("own", "all")
+    # What it says is what is stated from now on.
+    calibration |= {"confidence_intercept": 20.0}
+    (model_dir / "model.json").write_text(json.dumps({**described, CALIBRATION_KEY: calibration}))
+    assert run(model_dir, village, "--vectors", "--split=all") == 0
+    found = json.loads((village.parent / "out.json").read_text())["metrics"]
+    share_wrong = found["all/planes/confidence_error"]
+    assert share_wrong["value"] is None or share_wrong["value"] >= 0
