@@ -19,7 +19,14 @@ def run(model_dir, folder, *arguments):
     return main(
         [
             "evaluate",
-            *("--model", str(model_dir), "--own", str(folder), "--out", str(folder.parent / "out.json")),
+            *(
+                "--model",
+                str(model_dir),
+                "--own",
+                str(folder),
+                "--out",
+                str(folder.parent / "out.json"),
+            ),
             *("--set=num_workers=0", "--set=precision=fp32"),
             *arguments,
         ]
