@@ -16,6 +16,8 @@ from app.synthetic.staging import SplitParameters
 from app.synthetic.write_roofline import CropParameters
 from tests.support.synthetic import all_three, rid_alone
 
+_HANDLERS = pytest.StashKey[dict]()  # of signals, by number, before the first test
+
 
 @pytest.fixture(scope="session")
 def small_ml(tmp_path_factory):
@@ -59,12 +61,18 @@ def module_path(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def own_signal_handlers():
-    """What a command listened to in this process does not reach the next test, nor its children."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-    before = {number: signal.getsignal(number) for number in numbers}
+def own_signal_handlers(pytestconfig):
+    """What a command listened to in this process does not reach a test, nor its children.
+
+    A fixture that several tests share may have called one before the first of them.
+    """
+    _set_handlers(pytestconfig.stash[_HANDLERS])
     yield
-    for number, handler in before.items():
+    _set_handlers(pytestconfig.stash[_HANDLERS])
+
+
+def _set_handlers(handlers):
+    for number, handler in handlers.items():
         if signal.getsignal(number) is not handler:
             signal.signal(number, handler)
 
@@ -82,7 +90,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: ("integration" not in item.path.parts, item.path not in slow))
 
 
-def pytest_configure():
+def pytest_configure(config):
     """Signals end tests and what they start by default, whoever has started the tests.
 
     A shell has what it runs in the background ignore Ctrl-C, and nohup SIGHUP.
@@ -91,6 +99,8 @@ def pytest_configure():
     for number, handler in defaults.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+    config.stash[_HANDLERS] = {number: signal.getsignal(number) for number in numbers}
 
 
 @pytest.hookimpl(wrapper=True)
