@@ -24,8 +24,6 @@ from app.report.tables import NOT_DEFINED, NOT_TRAINED
 from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler, write_memory_csv
 from app.resources.steps import StepSeries
-from app.roofs.calibration import CALIBRATION_KEY
-from app.training.calibrate import measure_calibration
 from app.training.kept import load_kept
 from app.training.log import log_kept
 from app.training.origin import describe_origin
@@ -209,6 +207,10 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
         )
     if not is_stopped:
         with can_be_missed("calibration of what is stated of planes"):
+            # Here: SciPy's optimizers would add half a second to the start of every process.
+            from app.roofs.calibration import CALIBRATION_KEY
+            from app.training.calibrate import measure_calibration
+
             calibration = measure_calibration(run)
             if calibration is not None:
                 describe_further(model_dir, {CALIBRATION_KEY: calibration})
