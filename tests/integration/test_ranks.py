@@ -105,21 +105,6 @@ def test_two_processes_train_as_one_does(small_ml, one_process, tmp_path):
     assert loss == pytest.approx(expected, abs=1e-5)
 
 
-def test_two_processes_stop_at_the_same_step(two_processes):
-    process = start(two_processes)
-    wait_for(lambda: checkpoints(two_processes), process)
-    members = family(process)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    document = read_metrics(two_processes)
-    assert document["stopped"] is True
-    newest = checkpoints(two_processes)[-1].stem
-    assert newest == f"step-{document['steps']:08d}"
-    assert not psutil.wait_procs(members, timeout=30)[1]
-    assert not (two_processes / "output/failure").exists()
-
-
 def test_a_stop_is_heard_while_the_data_of_one_process_stalls(two_processes):
     """Both leave after the same step, and what they have learnt is saved."""
     process = start(two_processes, "--set", "num_workers=1")

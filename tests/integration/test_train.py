@@ -26,7 +26,6 @@ from tests.support.runs import (
     start,
     wait_for,
     weights,
-    without_report,
 )
 
 pytestmark = pytest.mark.slow
@@ -143,23 +142,6 @@ def test_two_ranks_watch_memory_and_agree_on_a_batch_size(ml):
     assert document["memory_profile"]["peak_by_holder_gib"]["parameters"] > 0.08
 
 
-def test_an_automatic_batch_size_makes_up_the_global_batch(ml):
-    given = {
-        "batch_size": "auto", "grad_accum_steps": "1", "global_batch_size": "4", "epochs": "1",
-        "steps_per_epoch": "1",
-    }  # fmt: skip
-    arguments = [f"--set={name}={value}" for name, value in given.items()]
-    with without_report():
-        exit_code, output = run_here(ml, *arguments)
-    assert exit_code == 0, output
-    assert "batch_size=auto: 4 samples a pass, 1 passes a step: 4 samples a step" in output
-    settled = read_metrics(ml)["hyperparameters"]
-    assert (settled["batch_size"], settled["grad_accum_steps"]) == (4, 1)
-    exit_code, output = run_plain(ml, *arguments)
-    assert exit_code == 0, output
-    assert "at most 4 samples a pass, as in the run that goes on here" in output
-
-
 def test_the_history_has_a_row_per_epoch(uninterrupted):
     base_dir, _ = uninterrupted
     rows = read_history(base_dir)
@@ -204,16 +186,6 @@ def test_stopped_saves_and_a_later_run_ends_with_the_same_weights(ml, uninterrup
     assert exit_code == 0, output
     assert read_metrics(ml)["stopped"] is False
     assert weights(ml) == weights(uninterrupted[0])
-
-
-def test_asked_to_stop_before_it_began_is_no_failure(ml):
-    process = start(ml)
-    wait_for(lambda: psutil.Process(process.pid).children(), process)
-    process.send_signal(signal.SIGHUP)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    assert read_metrics(ml)["stopped"] is True
-    assert not (ml / "output/failure").exists()
 
 
 def test_a_second_ctrl_c_does_not_wait(ml):
