@@ -61,8 +61,9 @@ image-cpu image-gpu: image-%:
 	    --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)" \
 	    $(build_args) $(if $(filter undefined,$(origin TORCH_INDEX_URL)),$$(docker/torch_index.sh Dockerfile.$*)) .
 
+# Each process of the tests has a core for its containers.
 image-test: setup  ## Run the tests of the built images
-	$(python) -m pytest -m docker tests/container
+	$(python) -m pytest -m docker --numprocesses $$(nproc) --maxprocesses 4 --dist loadfile tests/container
 
 # What trains networks to compare what they learn takes hours, and is run by name.
 benchmarks = $(filter-out __init__ ablation fine_tune quality, $(basename $(notdir $(wildcard bench/*.py))))

@@ -1,16 +1,19 @@
 """What recipes of training learn about real roofs in the same time, scored on hidden ones.
 
     python -m bench.real [--recipes NAME...] [--budget-s 900] [--seeds 1] [--without PART]
+    python -m bench.real --model NAME DIR
     python -m bench.real --from bench/results/real
 
 A recipe trains on all real roofs in ../shared/data and on synthetic villages, by `app train`, for
 as many steps as the seconds hold by the pace of a short job (--step-s where others use the machine,
 too). Its model is scored by `app evaluate --vectors` on the photos of each place that nothing was
 trained on: RID's for validation and test, and the test splits of the others. --without leaves a
-place out of training. Results are kept in local/bench: an interrupted comparison resumes.
+place out of training. --model scores a model folder as it is, under a name. Results are kept in
+local/bench: an interrupted comparison resumes.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -20,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from app.model.export import MODEL_FILE
 from bench.support.environment import SHARED_DATA, describe_machine, load_average
 from bench.support.figures import build_parser, print_table
 from bench.support.learning.runs import (
@@ -42,6 +46,8 @@ _PARTS: Final = ("rid", "invercargill", "gables")
 _COLUMNS: Final = (
     ("segments/roof_iou", "roof IoU", 3, 1),
     ("segments/azimuth_error_deg", "pixels, deg", 1, 1),
+    # What pixels say by themselves of the planes that were found, and what is made of them.
+    ("planes/azimuth_error_pixels_deg", "theirs, deg", 1, 1),
     ("planes/azimuth_error_deg", "planes, deg", 1, 1),
     ("planes/azimuth_error_median_deg", "median, deg", 1, 1),
     ("planes/azimuth_within_22_5_deg", "within 22.5, %", 1, 100),
@@ -121,10 +127,18 @@ def _run(
         return found
     base_dir = result.with_suffix("")
     model_dir = _train(recipe, seed, roofs, base_dir, steps)
+    about = {"label": result.name.rpartition("-seed")[0], "seed": seed, "steps": list(steps)}
+    return _score(about, model_dir, roofs, result)
+
+
+def _score(
+    about: Mapping[str, object], model_dir: Path, roofs: RealRoofs, result: Path
+) -> Mapping[str, Any]:
+    """The result of a model, which is written into a file."""
+    base_dir = result.with_suffix("")
+    base_dir.mkdir(exist_ok=True)
     document = {
-        "label": result.name.rpartition("-seed")[0],
-        "seed": seed,
-        "steps": list(steps),
+        **about,
         "scores": score_hidden(model_dir, roofs, base_dir),
         "load": os.getloadavg()[1],
         "machine": describe_machine(),
@@ -170,6 +184,17 @@ def _compare(options: argparse.Namespace) -> Results:
     return results
 
 
+def _score_given(name: str, model_dir: Path) -> Results:
+    folder = results_folder("real")
+    folder.mkdir(parents=True, exist_ok=True)
+    roofs = prepare_real_roofs(CACHE / "real")
+    digest = hashlib.sha256((model_dir / MODEL_FILE).read_bytes()).hexdigest()
+    result = folder / f"{name}-{digest[:8]}.json"
+    if result.exists():
+        return {name: [json.loads(result.read_text())]}
+    return {name: [_score({"label": name, "seed": 0, "steps": []}, model_dir, roofs, result)]}
+
+
 def main() -> None:
     """Train, score, print, write."""
     parser = build_parser(__doc__)
@@ -180,6 +205,9 @@ def main() -> None:
         "--step-s", type=float, metavar="S", help="seconds of a step, in place of measuring them"
     )
     parser.add_argument("--without", choices=_PARTS, help="leave its photos out of training")
+    parser.add_argument(
+        "--model", nargs=2, metavar=("NAME", "DIR"), help="score a model folder, and train nothing"
+    )
     parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
     options = parser.parse_args()
     if options.kept is not None:
@@ -189,7 +217,10 @@ def main() -> None:
         if not SHARED_DATA.is_dir():
             sys.exit(f"the real roofs are not in {SHARED_DATA}")
         print(f"{describe_machine()}; load {load_average()}")
-        results = _compare(options)
+        if options.model is not None:
+            results = _score_given(options.model[0], Path(options.model[1]))
+        else:
+            results = _compare(options)
     _print_scores(results)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.support.containers import Run, docker
+from tests.support.containers import Run, docker, own_core
 
 # Variant to the variable that names another image of it.
 VARIABLES = {"cpu": "ROOF_IMAGE", "gpu": "ROOF_GPU_IMAGE"}
@@ -33,7 +33,8 @@ def run(image: str) -> Run:
     """Runs the image with no network: options before the image, then words for its command."""
 
     def run_image(*words: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-        return docker("run", "--rm", "--network", "none", *options, image, *words)
+        settings = ("--rm", *own_core(), "--network", "none")
+        return docker("run", *settings, *options, image, *words)
 
     return run_image
 

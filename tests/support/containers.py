@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -99,11 +100,23 @@ class Container:
         return int(docker("wait", self.name, timeout_s=timeout_s).stdout)
 
 
+def own_core() -> list[str]:
+    """Options that keep a container on one core where several processes share the tests.
+
+    Threads of two trainings on the same cores would wait for each other.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    return ["--cpuset-cpus", str(cores[int(worker.removeprefix("gw")) % len(cores)])]
+
+
 @contextlib.contextmanager
 def running(image: str, *words: str, options: Sequence[str] = ()) -> Iterator[Container]:
     """A container in the background, without a network unless options name one; gone afterwards."""
     network = () if "--network" in options else ("--network", "none")
-    started = docker("run", "--detach", *network, *options, image, *words)
+    started = docker("run", "--detach", *own_core(), *network, *options, image, *words)
     assert started.returncode == 0, started.stderr
     container = Container(started.stdout.strip())
     try:
