@@ -15,6 +15,7 @@ import torch
 
 from app.__main__ import main
 from app.job.signals import STOP_SIGNALS
+from tests.support.models import shallow_backbones
 from tests.support.runs import without_report
 
 # In this process: a wrong input is found before the first step, or in it.
@@ -24,6 +25,13 @@ QUICK = (
     "--set", "batch_size=2", "--set", "precision=fp32",
 )  # fmt: skip
 QUICK_SERIAL = (*QUICK, "--set", "num_workers=0", "--set", "memory_interval_s=60")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shallow():
+    """What bad input gets does not depend on the number of blocks."""
+    with shallow_backbones():
+        yield
 
 
 @pytest.fixture

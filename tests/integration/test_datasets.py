@@ -15,6 +15,7 @@ from app.settings.texts import parse_hyperparameters
 from app.synthetic.sample import make_sample
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_roofline import CropParameters
+from tests.support.models import shallow_backbones
 from tests.support.own import write_village
 from tests.support.runs import (
     copy_tree,
@@ -88,8 +89,8 @@ def whole(all_ml, module_path):
 
     @functools.cache
     def train(subset):
-        # One as users start it, the others here.
-        settings, start = (LONG, run) if subset == NAMES else (SMALL, run_here)
+        # One as users start it, the others here, on a shallow backbone.
+        settings, start = (LONG, run) if subset == NAMES else (SMALL, run_shallow)
         base_dir = prepare(all_ml, module_path / "+".join(subset), subset, settings)
         exit_code, output = start(base_dir)
         assert exit_code == 0, output
@@ -97,6 +98,12 @@ def whole(all_ml, module_path):
         return base_dir, output
 
     return train
+
+
+def run_shallow(base_dir, *arguments):
+    """What a run says of its data does not depend on the number of blocks."""
+    with shallow_backbones():
+        return run_here(base_dir, *arguments)
 
 
 def remove_checkpoints(base_dir, but):
@@ -192,7 +199,8 @@ def test_heads_of_untrained_tasks_keep_their_first_weights(whole):
 
 def test_fewer_directions_and_superstructures(all_ml, tmp_path):
     base_dir = prepare(all_ml, tmp_path, ("rid", "airs"))
-    exit_code, output = run_here(base_dir, "--set=azimuth_bins=8", "--set=superstructures_weight=1")
+    arguments = ("--set=azimuth_bins=8", "--set=superstructures_weight=1")
+    exit_code, output = run_shallow(base_dir, *arguments)
     assert exit_code == 0, output
     description = json.loads((base_dir / "model/model.json").read_text())
     assert len(description["tasks"]["segments"]["class_names"]) == 10
@@ -266,7 +274,8 @@ def test_other_splits_are_said_and_shapes_of_untaught_tasks_refused(whole, evalu
     assert exit_code == 0
     assert "seed=1, but the model was trained with 0" in "".join(capsys.readouterr())
     lines_alone = whole(("roofline",))[0] / "model"
-    assert evaluate(lines_alone, NAMES, "--vectors") == (2, None)
+    with shallow_backbones():
+        assert evaluate(lines_alone, NAMES, "--vectors") == (2, None)
     output = "".join(capsys.readouterr())
     assert f"the model in {lines_alone} has learnt lines, depth, expected segments" in output
 
