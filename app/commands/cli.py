@@ -7,13 +7,14 @@ from typing import Final, NoReturn
 
 from app import __version__
 from app.commands import check_data, evaluate, make_sample, predict, train
+from app.commands.compare import parser as compare
 from app.commands.launch import parser as launch
 from app.commands.phases import parser as phases
 from app.commands.plan import parser as plan
 from app.commands.probe import parser as probe
 
 _COMMANDS: Final = (
-    train, evaluate, predict, check_data, make_sample, phases, probe, plan, launch,
+    train, evaluate, predict, compare, check_data, make_sample, phases, probe, plan, launch,
 )  # fmt: skip
 # Asked by other commands, never by people.
 _HIDDEN: Final = ("probe",)
