@@ -14,9 +14,14 @@ sample=local/ml
 max_name_chars=60
 read -r -d '' -a settings <<<"${SET:-}" || true # of several lines, too
 
-# The absolute path of a folder or file, also of one that is not there.
+# The path of a folder or file without links, also of one that is not there: local/latest is another
+# tree as soon as this one begins.
 absolute() {
-    if [ -d "$1" ]; then (cd "$1" && pwd -P); else
+    local folder=$1 name=
+    [ -d "$folder" ] || { folder=$(dirname "$1") && name=/$(basename "$1"); }
+    if [ -d "$folder" ]; then
+        printf '%s%s\n' "$(cd "$folder" && pwd -P)" "$name"
+    else
         case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s/%s\n' "$PWD" "$1" ;; esac
     fi
 }
@@ -25,7 +30,7 @@ absolute() {
 model_name() {
     local name
     name=$(basename "$1" .tar.gz)
-    [ "$name" = model ] && name=$(basename "$(dirname "$(absolute "$1")")")
+    [ "$name" != model ] || name=$(basename "$(dirname "$1")")
     printf '%s' "$name"
 }
 
@@ -83,10 +88,12 @@ if [ "${#arguments[@]}" -eq 0 ]; then
     request=$'sample\n'
 fi
 if [ -n "${MODEL:-}" ]; then
-    arguments+=(--initial-model "$MODEL")
+    model=$(absolute "$MODEL")
+    [ ! -e "$model/model/model.safetensors" ] || model=$model/model # a run's own folder
+    arguments+=(--initial-model "$model")
     paths+=("$MODEL")
-    name+=-from-$(model_name "$MODEL")
-    request+="model $(absolute "$MODEL")"$'\n'
+    name+=-from-$(model_name "$model")
+    request+="model $model"$'\n'
 fi
 if [ "${#settings[@]}" -gt 0 ]; then
     while IFS= read -r setting; do

@@ -112,6 +112,16 @@ def test_a_model_to_start_from_has_a_tree_of_its_own(repository, tmp_path):
     assert other.name == "roofs-from-second"
 
 
+def test_a_link_to_a_model_is_followed_before_it_moves(repository):
+    (repository / "local/runs/first/model").mkdir(parents=True)
+    (repository / "local/runs/first/model/model.safetensors").touch()
+    (repository / "local/latest").symlink_to("runs/first")
+    folder, words = train(repository, MODEL="local/latest/model")
+    assert words[-1] == str(repository.resolve() / "local/runs/first/model")
+    assert folder.name == "sample-from-first"
+    assert train(repository, MODEL="local/latest")[0] == folder
+
+
 def test_a_tree_that_an_earlier_version_has_named_resumes(repository, tmp_path):
     path = tmp_path / "rid"
     digest = hashlib.sha256(f"{path}\n".encode()).hexdigest()[:4]
