@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> int | None:
     if options.dry_run:
         _check(options)
         return None
-    if options.newest is not None:
+    if options.newest is not None and options.supervised is None:  # ranks get the same words
         options.held.enter_context(linked_as_newest(options.base_dir, options.newest))
     if options.supervised is None and not options.in_process:
         return _supervise(options)

@@ -228,13 +228,21 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
         )
     with can_be_missed("report"):
         write_report(path, replace(source, panels=panels))
+    lines: Sequence[str] = ()
     with can_be_missed("table of metrics"):
         table = render_table(shown, run.learned.tasks, tasks, kept["step"])
-        _log_end(run, shown, table, is_stopped=is_stopped)
+        lines = _log_end(run, shown, table, is_stopped=is_stopped)
+    # Without a report the same call shall try once more.
+    if lines and path.exists() and run.job.request is not None and not is_stopped:
+        files = [model_dir / name for name in (MODEL_FILE, METRICS_FILE, REPORT_FILE)]
+        with can_be_missed("word that the run is finished"):
+            note_finished(run.job.paths, run.job.request, lines, files)
 
 
-def _log_end(run: Run, shown: Validation | None, table: Sequence[str], *, is_stopped: bool) -> None:
-    """Log what was reached, and where it is; not all numbers on a terminal."""
+def _log_end(
+    run: Run, shown: Validation | None, table: Sequence[str], *, is_stopped: bool
+) -> list[str]:
+    """Log what was reached, and where it is; not all numbers on a terminal. Returns the lines."""
     paths = run.job.paths
     report = paths.model_dir / REPORT_FILE
     place = report.resolve().as_uri() if is_terminal() else report
@@ -249,7 +257,4 @@ def _log_end(run: Run, shown: Validation | None, table: Sequence[str], *, is_sto
     lines = describe_end(ending)
     for line in [*([] if is_terminal() else table), *lines]:
         logger.info("%s", line)
-    if is_stopped or run.job.request is None:
-        return
-    files = [paths.model_dir / name for name in (MODEL_FILE, METRICS_FILE)]
-    note_finished(paths, run.job.request, lines, files)
+    return lines

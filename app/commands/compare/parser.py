@@ -16,7 +16,7 @@ examples:
   python -m app compare local/ml local/latest
   python -m app compare local/runs/rid-* --out rid.html
 
-docs/metrics.md says what the numbers mean.
+docs/compare.md says how chance is told, docs/metrics.md what the numbers mean.
 """
 
 

@@ -62,7 +62,7 @@ def test_two_runs_are_told_apart_by_support(tmp_path, capsys):
     assert not any("resume" in line or "version" in line for line in lines)
     page = Page((tmp_path / "compare.html").read_text())
     assert "roof IoU0.500" in page.text
-    assert "+0.4, chance up to 0.2" in page.text
+    assert "+0.4; up to 0.21 may be chance" in page.text
 
 
 def test_runs_that_differ_in_their_seed_are_one_column(tmp_path, capsys):
