@@ -12,6 +12,7 @@ from app.base.units import describe_duration
 
 # A first step pays for what is done once.
 _LEAST_STEPS: Final = 3
+_REFRESH_S: Final = 0.1
 _FORM: Final = "{desc} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt}{postfix}"
 
 _Item = TypeVar("_Item")
@@ -89,8 +90,7 @@ class RunBar:
             yield from steps
             return
         done = max(0, self._steps_per_epoch - num_left)
-        with self._open(f"epoch {epoch}/{self._num_epochs}", done + num_left) as bar:
-            bar.update(done)
+        with self._open(f"epoch {epoch}/{self._num_epochs}", done + num_left, done) as bar:
             begun_s = time.monotonic()
             for step in steps:
                 yield step
@@ -119,10 +119,12 @@ class RunBar:
                 bar.update()
         self._pace.add_validation(time.monotonic() - begun_s)
 
-    def _open(self, title: str, total: int) -> "tqdm[Never]":
+    def _open(self, title: str, total: int, done: int = 0) -> "tqdm[Never]":
         return tqdm(
             desc=title,
             total=total,
+            initial=done,
+            mininterval=_REFRESH_S,
             leave=False,
             file=ForgivingStream(sys.stderr),
             dynamic_ncols=True,

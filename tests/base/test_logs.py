@@ -213,7 +213,7 @@ def test_a_terminal_gets_short_times_and_levels_in_colour(terminal):
     logger.info("epoch %d", 3)
     logger.warning("slow disk")
     logger.error("no disk")
-    lines = terminal.getvalue().splitlines()
+    lines = terminal.getvalue().rstrip("\n").split("\n")
     assert [re.sub(r"\d\d:\d\d:\d\d", "02:31:47", line) for line in lines] == [
         "\r\x1b[K\x1b[2m02:31:47 \x1b[0mepoch 3",
         "\r\x1b[K\x1b[2m02:31:47 \x1b[0m\x1b[33mwarning: \x1b[0mslow disk",
@@ -236,10 +236,10 @@ def test_long_lines_are_wrapped_between_words_and_tables_are_not(terminal):
     words = " ".join(["word"] * 20)
     for text in (words, "see /a/" + "long" * 20, "  a table" + " 0.1" * 30):
         logging.getLogger("app").info("%s", text)
-    lines = terminal.getvalue().splitlines()
+    lines = terminal.getvalue().rstrip("\n").split("\n")
     indent = " " * len("02:31:47 ")
     assert lines[1] == indent + " ".join(["word"] * 10)
-    assert lines[2:4][1] == indent + "/a/" + "long" * 20
+    assert lines[3] == indent + "/a/" + "long" * 20
     assert lines[4].endswith("  a table" + " 0.1" * 30)
     assert len(lines) == 5
 

@@ -16,10 +16,10 @@ VALUES = {
 
 def test_datasets_stand_side_by_side():
     assert describe_by_dataset(VALUES, "val", {"rid": 30, "airs": 4}) == [
-        "                   RID   AIRS     all",
-        "  roof IoU       0.750  0.250   0.500",
+        "                    RID   AIRS     all",
+        "  roof IoU        0.750  0.250   0.500",
         "  azimuth error  33 deg      -  33 deg",
-        "  photos            30      4      34",
+        "  photos             30      4      34",
         "  -: not labelled there, or not taught",
     ]
 

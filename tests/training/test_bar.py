@@ -14,6 +14,7 @@ def screen(monkeypatch):
     screen.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("app.training.bar._REFRESH_S", 0.0)
     return screen
 
 
