@@ -78,7 +78,7 @@ for dataset in rid roofline airs own; do
     [ -n "$dir" ] || continue
     arguments+=("--$dataset" "$dir")
     paths+=("$dir")
-    name+=-$(basename "$dir")
+    name+=-$(basename "$(absolute "$dir")")
     request+="$dataset $(absolute "$dir")"$'\n'
 done
 with_sample=
