@@ -102,6 +102,7 @@ def _supervise(options: argparse.Namespace) -> int:
     from app.job.supervisor import run_job
 
     paths, settings = _claim_tree(options)
+    _check_named(options)
     if lines := _recall_finished(options, paths, settings):
         logger.info("finished before, nothing to do; train again with --set resume=never")
         for line in lines:
@@ -118,22 +119,33 @@ def _check(options: argparse.Namespace) -> None:
     Raises:
         ConfigError: If a setting or a folder cannot be used.
     """
-    from app.base.errors import ConfigError, join_problems
     from app.settings.texts import parse_hyperparameters
 
     _, settings = _read_tree(options)
     parse_hyperparameters(settings)
+    _check_named(options)
+    logger.info("settings and folders can be used")
+
+
+def _check_named(options: argparse.Namespace) -> None:
+    """Check that what the command line names is there: ranks take seconds to find out.
+
+    Raises:
+        ConfigError: If not; names all that is absent.
+    """
+    from app.base.errors import ConfigError, join_problems
+
     problems = [
         f"--{name} {path}: {'not a folder' if path.exists() else 'no such folder'}; correct the "
         "path"
         for name, path in named_dirs(options).items()
         if not path.is_dir()
     ]
-    if options.initial_model is not None and not Path(options.initial_model).exists():
-        problems.append(f"--initial-model {options.initial_model}: not found; correct the path")
+    model = options.initial_model
+    if model not in (None, "auto", "none") and not Path(model).exists():
+        problems.append(f"--initial-model {model}: not found; correct the path")
     if problems:
         raise ConfigError(join_problems(problems))
-    logger.info("settings and folders can be used")
 
 
 def _recall_finished(

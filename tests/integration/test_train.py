@@ -311,5 +311,5 @@ def test_evaluate_without_a_model_is_one_line(tmp_path, capsys):
     exit_code = main(evaluation(tmp_path, tmp_path / "out.json", "--rid", str(tmp_path)))
     assert exit_code == 2
     output = "".join(capsys.readouterr())
-    assert "holds no trained model" in output
+    assert "got a folder without model.safetensors, in it and in its model/" in output
     assert "Traceback" not in output
