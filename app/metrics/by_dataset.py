@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.base.dataset_names import DATASET_TITLES
+from app.base.dataset_names import title_of
 from app.metrics.headlines import HEADLINES, Headline
 
 ALL: Final = "all"
@@ -78,7 +78,7 @@ def describe_by_dataset(
         return []
     columns = list(rows[0].names)
     counts = {**num_photos, ALL: sum(num_photos.values())}
-    heading = ["", *(_title(name) for name in columns)]
+    heading = ["", *(title_of(name) for name in columns)]
     cells = [[row.words, *(row.format(name) for name in columns)] for row in rows]
     footing = ["photos", *(str(counts[name]) for name in columns)]
     lines = align([heading, *cells, footing])
@@ -98,8 +98,3 @@ def align(table: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in table
     ]
-
-
-def _title(name: str) -> str:
-    titles: Mapping[str, str] = {**DATASET_TITLES}
-    return titles.get(name, name)

@@ -64,10 +64,11 @@ def judge(first: Results, other: Results) -> Judgement:
     """
     difference = other.mean - first.mean
     freedom = len(first.values) + len(other.values) - 2
-    least, basis = (
-        (_least_by_seeds(first, other, freedom), "seeds")
-        if freedom > 0
-        else (_least_by_support(first, other), "support")
+    basis: Basis = "seeds" if freedom > 0 else "support"
+    least = (
+        _least_by_seeds(first, other, freedom)
+        if basis == "seeds"
+        else _least_by_support(first, other)
     )
     if least is None:
         return Judgement(difference, None, None, "not known")
@@ -76,7 +77,6 @@ def judge(first: Results, other: Results) -> Judgement:
     verdict: Verdict = "may be chance"
     if is_more:
         verdict = "better" if gain > 0 else "worse"
-    assert basis in ("seeds", "support")
     return Judgement(difference, least, basis, verdict)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from app.base.dataset_names import DATASET_TITLES
+from app.base.dataset_names import title_of
 from app.base.storage import replacing
 from app.metrics.by_dataset import ALL, align, rows_by_dataset
 from app.metrics.chance import Judgement, Results, judge
@@ -123,7 +123,7 @@ def compare_columns(columns: Sequence[Column]) -> list[Row]:
                 cells = [
                     _cell(found[0], results, one.log.form, n) for n, results in enumerate(found)
                 ]
-                title = "all datasets" if dataset == ALL else _title(dataset)
+                title = "all datasets" if dataset == ALL else title_of(dataset)
                 rows.append(Row(title, one.log.words, cells))
     return rows
 
@@ -263,8 +263,3 @@ def _cell(first: Results | None, results: Results | None, form: str, number: int
     if number == 0 or first is None:
         return Cell(text)
     return Cell(text, judge(first, results))
-
-
-def _title(dataset: str) -> str:
-    titles: Mapping[str, str] = {**DATASET_TITLES}
-    return titles.get(dataset, dataset)

@@ -7,7 +7,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from app.base.dataset_names import DATASET_TITLES
+from app.base.dataset_names import title_of
 from app.base.storage import replacing
 from app.base.tasks import Task, find_task
 from app.metrics.by_dataset import rows_by_dataset
@@ -50,14 +50,13 @@ def write_evaluation(path: Path, source: EvaluationInput) -> None:
     """
     rows = rows_by_dataset(source.values, source.split, list(source.num_photos))
     columns = list(rows[0].names) if rows else []
-    titles: Mapping[str, str] = {**DATASET_TITLES}
     counts = {**source.num_photos, "all": sum(source.num_photos.values())}
     shown = {
         "report_style": Markup(read_style()),
         "model": source.model,
         "split": source.split,
         "num_photos": sum(source.num_photos.values()),
-        "headers": ["", *(f"{titles.get(name, name)}, {counts[name]} photos" for name in columns)],
+        "headers": ["", *(f"{title_of(name)}, {counts[name]} photos" for name in columns)],
         "rows": [(row.words, [row.format(name) for name in columns]) for row in rows],
         "score_words": source.score_words,
         "panels": [view_panel(panel, source.tasks) for panel in source.panels],

@@ -92,12 +92,12 @@ class RunBar:
         done = max(0, self._steps_per_epoch - num_left)
         with self._open(f"epoch {epoch}/{self._num_epochs}", done + num_left, done) as bar:
             begun_s = time.monotonic()
-            for step in steps:
+            for number, step in enumerate(steps, start=1):
                 yield step
                 now_s = time.monotonic()
                 self._pace.add_step(now_s - begun_s)
                 begun_s = now_s
-                bar.set_postfix_str(self._describe(epoch, bar.total - bar.n - 1, loss()), False)
+                bar.set_postfix_str(self._describe(epoch, num_left - number, loss()), False)
                 bar.update()
 
     def validation(self, photos: Iterable[_Item], epoch: int, num_photos: int) -> Iterator[_Item]:

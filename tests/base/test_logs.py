@@ -196,18 +196,23 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def terminal(monkeypatch):
-    """A terminal of 60 columns and of colours, which stdout and stderr share."""
-    screen = Terminal()
-    for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, screen)
+def open_terminal(monkeypatch):
+    """Opens a terminal of 60 columns and of colours, which stdout and stderr share."""
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    return screen
+
+    def patch():  # in the test, since pytest puts its own streams in place before it
+        screen = Terminal()
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, screen)
+        return screen
+
+    return patch
 
 
-def test_a_terminal_gets_short_times_and_levels_in_colour(terminal):
+def test_a_terminal_gets_short_times_and_levels_in_colour(open_terminal):
+    terminal = open_terminal()
     configure_logging()
     logger = logging.getLogger("app.training.train")
     logger.info("epoch %d", 3)
@@ -223,15 +228,17 @@ def test_a_terminal_gets_short_times_and_levels_in_colour(terminal):
 
 @pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_a_terminal_may_be_spared_colours_but_no_escapes_of_names(
-    terminal, monkeypatch, variable, value
+    open_terminal, monkeypatch, variable, value
 ):
     monkeypatch.setenv(variable, value)
+    terminal = open_terminal()
     configure_logging(rank=1)
     logging.getLogger("app").warning("set aside %s", "a\x1b[2J.tif")
     assert terminal.getvalue()[8:] == " [rank 1] warning: set aside a\\x1b[2J.tif\n"
 
 
-def test_long_lines_are_wrapped_between_words_and_tables_are_not(terminal):
+def test_long_lines_are_wrapped_between_words_and_tables_are_not(open_terminal):
+    terminal = open_terminal()
     configure_logging()
     words = " ".join(["word"] * 20)
     for text in (words, "see /a/" + "long" * 20, "  a table" + " 0.1" * 30):
@@ -244,7 +251,8 @@ def test_long_lines_are_wrapped_between_words_and_tables_are_not(terminal):
     assert len(lines) == 5
 
 
-def test_a_bar_makes_room_for_a_line_and_is_there_again(terminal):
+def test_a_bar_makes_room_for_a_line_and_is_there_again(open_terminal):
+    terminal = open_terminal()
     configure_logging()
     with tqdm(total=2, desc="epoch 1/3", file=ForgivingStream(terminal), leave=False) as bar:
         bar.update()

@@ -9,13 +9,18 @@ from app.training.bar import Pace, RunBar
 
 
 @pytest.fixture
-def screen(monkeypatch):
-    screen = io.StringIO()
-    screen.isatty = lambda: True
-    monkeypatch.setattr(sys, "stderr", screen)
+def open_screen(monkeypatch):
+    """Opens a terminal of 120 columns."""
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr("app.training.bar._REFRESH_S", 0.0)
-    return screen
+
+    def patch(*, is_terminal=True):  # in the test, since pytest puts its own stream in place before
+        screen = io.StringIO()
+        screen.isatty = lambda: is_terminal
+        monkeypatch.setattr(sys, "stderr", screen)
+        return screen
+
+    return patch
 
 
 def test_the_time_left_is_that_of_steps_and_validations():
@@ -33,7 +38,8 @@ def test_the_time_left_is_that_of_steps_and_validations():
     assert pace.describe_left(0, 9) == "1 h 30 min left"
 
 
-def test_steps_and_photos_go_through_and_are_shown(screen):
+def test_steps_and_photos_go_through_and_are_shown(open_screen):
+    screen = open_screen()
     bar = RunBar(3, 4, is_first=True)
     assert list(bar.steps("abcd", 2, 4, lambda: 1.25)) == list("abcd")
     shown = screen.getvalue()
@@ -46,15 +52,16 @@ def test_steps_and_photos_go_through_and_are_shown(screen):
     assert "validating the initial model" in screen.getvalue()
 
 
-def test_an_epoch_that_resumes_begins_where_it_was(screen):
+def test_an_epoch_that_resumes_begins_where_it_was(open_screen):
+    screen = open_screen()
     assert list(RunBar(1, 10, is_first=True).steps("ab", 1, 2, lambda: None)) == ["a", "b"]
     assert " 80%" in screen.getvalue()
     assert "10/10" in screen.getvalue()
 
 
 @pytest.mark.parametrize(("is_first", "is_terminal"), [(False, True), (True, False)])
-def test_elsewhere_nothing_is_shown(screen, is_first, is_terminal):
-    screen.isatty = lambda: is_terminal
+def test_elsewhere_nothing_is_shown(open_screen, is_first, is_terminal):
+    screen = open_screen(is_terminal=is_terminal)
     bar = RunBar(1, 2, is_first=is_first)
     assert list(bar.steps("ab", 1, 2, lambda: 1.0)) == ["a", "b"]
     assert list(bar.validation("ab", 1, 2)) == ["a", "b"]
