@@ -14,6 +14,15 @@ shell_scripts = $(wildcard *.sh scripts/*.sh docker/*.sh) .ci/run .ci/docker-up 
 # that is not set and does not answer.
 build_args := $(foreach name,TORCH_INDEX_URL BASE_IMAGE,$(if $(filter undefined,$(origin $(name))),,--build-arg $(name)=$($(name))))
 
+# Words of the call that no target reads would be a wish that nobody hears: rid=DIR, epochs=3. Those
+# in the environment are not looked at.
+words := RID ROOFLINE AIRS OWN MODEL SET DOCS UPGRADE PYTHON TORCH_INDEX_URL BASE_IMAGE REVISION \
+    MAKEFLAGS MAKEOVERRIDES SHELL
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+ifneq ($(filter-out $(words),$(given)),)
+$(error $(shell scripts/explain_words.sh $(filter-out $(words),$(given))))
+endif
+
 .PHONY: help setup train phases test check lock image image-cpu image-gpu image-test bench clean
 
 help:  ## Print this list
@@ -32,8 +41,8 @@ setup: .venv/.complete  ## Make .venv with every package of locks/dev.lock (down
 train: setup  ## Train on a synthetic sample; RID=DIR ROOFLINE=DIR AIRS=DIR OWN=DIR: on these; MODEL=PATH: from that one; SET="key=value ..."
 	@scripts/train_local.sh
 
-phases: setup  ## Train on ten samples, then on more, up to all data; writes docs/phases.md; RID=, SET= as for train
-	$(python) -m app phases --base-dir local/phases --docs docs/phases.md \
+phases: setup  ## Train on ten samples, then on more, up to all data; writes local/phases; RID=, SET= as for train; DOCS=1: docs/phases.md, too
+	$(python) -m app phases --base-dir local/phases $(if $(DOCS),--docs docs/phases.md) \
 	    $(if $(RID),--rid "$(RID)") $(if $(ROOFLINE),--roofline "$(ROOFLINE)") $(if $(AIRS),--airs "$(AIRS)") $(if $(OWN),--own "$(OWN)") \
 	    $(foreach setting,$(SET),--set "$(setting)")
 

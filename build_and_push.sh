@@ -58,6 +58,10 @@ read_arguments() {
                 variant=$word
                 ;;
             --dry-run) dry_run=yes ;;
+            --help | -h)
+                sed -n '2,/^set /{/^#/s/^# \{0,1\}//p;}' "$0"
+                exit 0
+                ;;
             *) die 2 "unknown word '$word'; $usage" ;;
         esac
     done

@@ -46,8 +46,12 @@ def main(arguments: Sequence[str]) -> int:
         # A name may hold what its encoding has no character for.
         sys.stdout.reconfigure(errors="backslashreplace")
     configure_logging()
-    options = build_parser().parse_args(arguments or ["train"])
-    options.arguments = arguments or ["train"]
+    if not arguments:
+        # Not 0: whoever started an image without a word, to train, should hear of it.
+        build_parser().print_help()
+        return EXIT_USER_ERROR
+    options = build_parser().parse_args(arguments)
+    options.arguments = arguments
     try:
         # What a command has for itself, until the reason of its failure is written, too.
         with contextlib.ExitStack() as options.held:
@@ -71,7 +75,7 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
     """Run a command in this process; an error becomes one line, a failure file, an exit code.
 
     Raises:
-        BrokenPipeError: If nobody reads what check-data, launch, phases or plan prints.
+        BrokenPipeError: If nobody reads what check-data, compare, launch, phases or plan prints.
     """
     command: Callable[[argparse.Namespace], int | None] = options.run
     try:
@@ -101,7 +105,7 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
         exit_code, details = EXIT_USER_ERROR, traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]
         logger.error("%s", message)
     except Exception as error:
-        prints = options.command in ("check-data", "launch", "phases", "plan")
+        prints = options.command in ("check-data", "compare", "launch", "phases", "plan")
         if prints and isinstance(error, BrokenPipeError):
             raise
         details = traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]

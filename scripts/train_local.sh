@@ -5,63 +5,131 @@
 #   MODEL=PATH                      the model to start from: a model folder or a model.tar.gz
 #   SET="key=value ..."             hyperparameters
 # Every choice of data and settings has a tree of its own, so that runs can be compared and the same
-# call resumes where the last one ended.
+# call resumes where the last one ended. local/latest is a link to the newest tree. A call that comes
+# to nothing leaves none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
-base_dir=local/ml
-sample=$base_dir/input/data
+sample=local/ml
+max_name_chars=60
 read -r -d '' -a settings <<<"${SET:-}" || true # of several lines, too
 
-# Two folders may share a name: without the sum the second would resume with the first one's model.
-name_of() {
-    local sum
-    sum=$(realpath -m "$1" | sha256sum)
-    printf -- '-%s-%s' "$(basename "$1")" "${sum:0:4}"
+# The path of a folder or file without links, also of one that is not there: local/latest is another
+# tree as soon as this one begins.
+absolute() {
+    local folder=$1 name=
+    [ -d "$folder" ] || { folder=$(dirname "$1") && name=/$(basename "$1"); }
+    if [ -d "$folder" ]; then
+        printf '%s%s\n' "$(cd "$folder" && pwd -P)" "$name"
+    else
+        case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s/%s\n' "$PWD" "$1" ;; esac
+    fi
+}
+
+# What a model is called after: the run's tree, where it lies in one.
+model_name() {
+    local name
+    name=$(basename "$1" .tar.gz)
+    [ "$name" != model ] || name=$(basename "$(dirname "$1")")
+    printf '%s' "$name"
+}
+
+# Earlier versions named trees with a sum of each path. One that is there resumes.
+earlier_tree() {
+    local dir sum readable name=''
+    command -v realpath >/dev/null && command -v sha256sum >/dev/null || return 0
+    for dir in ${paths[@]+"${paths[@]}"}; do
+        sum=$(realpath -m "$dir" | sha256sum)
+        name+=-$(basename "$dir")-${sum:0:4}
+    done
+    [ "${#settings[@]}" -eq 0 ] || name+=$(printf -- '-%s' "${settings[@]}")
+    readable=$(printf '%s' "$name" | tr -c 'A-Za-z0-9._=-' '-')
+    if [ "$readable" != "$name" ] || [ "${#readable}" -gt 100 ]; then
+        sum=$(printf '%s' "$name" | sha256sum)
+        readable=${readable:0:100}-${sum:0:8}
+    fi
+    [ ! -d "local/ml$readable" ] || printf '%s' "local/ml$readable"
+}
+
+# Sets tree: the one that was made for the same, else a new one. run.txt says what a tree is for,
+# since a name that people can read does not tell all choices apart.
+choose_tree() {
+    local name=$1 number=1
+    mkdir -p local/runs
+    tree=local/runs/$name
+    until mkdir "$tree" 2>/dev/null && printf '%s\n' "$request" >"$tree/run.txt"; do
+        if [ ! -e "$tree" ]; then
+            printf 'make train: %s cannot be made; make local/ writable\n' "$tree" >&2
+            exit 2
+        fi
+        [ "$(cat "$tree/run.txt" 2>/dev/null)" != "$request" ] || break
+        number=$((number + 1))
+        tree=local/runs/$name-$number
+    done
 }
 
 name=
-datasets=()
+paths=() # of data and model, as given
+arguments=()
+request=
 for dataset in rid roofline airs own; do
-    variable=${dataset^^}
+    variable=$(printf '%s' "$dataset" | tr '[:lower:]' '[:upper:]')
     dir=${!variable:-}
     [ -n "$dir" ] || continue
-    datasets+=("--$dataset" "$dir")
-    name+=$(name_of "$dir")
+    arguments+=("--$dataset" "$dir")
+    paths+=("$dir")
+    name+=-$(basename "$(absolute "$dir")")
+    request+="$dataset $(absolute "$dir")"$'\n'
 done
-if [ "${#datasets[@]}" -eq 0 ]; then
-    # make-sample writes this file last: where it exists, the sample is complete.
-    [ -e "$base_dir/input/config/resourceconfig.json" ] ||
-        "$python" -m app make-sample --base-dir "$base_dir"
+with_sample=
+if [ "${#arguments[@]}" -eq 0 ]; then
+    with_sample=yes
+    name=-sample
+    request=$'sample\n'
 fi
 if [ -n "${MODEL:-}" ]; then
-    initial_model=(--initial-model "$MODEL")
-    name+=$(name_of "$MODEL")
+    model=$(absolute "$MODEL")
+    [ ! -e "$model/model/model.safetensors" ] || model=$model/model # a run's own folder
+    arguments+=(--initial-model "$model")
+    paths+=("$MODEL")
+    name+=-from-$(model_name "$model")
+    request+="model $model"$'\n'
 fi
 if [ "${#settings[@]}" -gt 0 ]; then
-    name+=$(printf -- '-%s' "${settings[@]}")
+    while IFS= read -r setting; do
+        name+=-$setting
+        request+="$setting"$'\n'
+    done < <(printf '%s\n' "${settings[@]}" | LC_ALL=C sort -s -t= -k1,1)
+    for setting in "${settings[@]}"; do arguments+=(--set "$setting"); done
 fi
-if [ -n "$name" ] && [ "${#datasets[@]}" -eq 0 ]; then
-    datasets=(--rid "$sample/rid" --roofline "$sample/roofline" --airs "$sample/airs")
-    own_settings=local/ml/input/config/hyperparameters.json
+request=${request%$'\n'}
+
+if [ "${#arguments[@]}" -gt 0 ]; then
+    # Before anything is drawn or made: what is wrong with the call is known at once.
+    "$python" -m app train --dry-run --base-dir local/none "${arguments[@]}"
 fi
-# A folder's name has at most 255 bytes. One that was shortened, or lost characters, tells runs apart
-# by the sum of what it was made of.
-readable=$(printf '%s' "$name" | tr -c 'A-Za-z0-9._=-' '-')
-if [ "$readable" != "$name" ] || [ "${#readable}" -gt 100 ]; then
-    sum=$(printf '%s' "$name" | sha256sum)
-    readable=${readable:0:100}-${sum:0:8}
+# make-sample writes this file last: where it exists, the sample is complete.
+if [ -n "$with_sample" ] && [ ! -e "$sample/input/config/resourceconfig.json" ]; then
+    "$python" -m app make-sample --base-dir "$sample"
 fi
-base_dir+=$readable
-if [ -n "${own_settings:-}" ]; then
-    # The sample's own settings hold, except those that SET names.
-    mkdir -p "$base_dir/input/config"
-    cp "$own_settings" "$base_dir/input/config/"
+
+tree=$sample
+if [ "${#arguments[@]}" -gt 0 ]; then
+    tree=$(earlier_tree)
+    if [ -z "$tree" ]; then
+        readable=$(printf '%s' "${name#-}" | tr -c 'A-Za-z0-9._-' '-' | cut -c "1-$max_name_chars")
+        choose_tree "$(printf '%s' "$readable" | sed -E 's/-+/-/g; s/[-.]+$//')"
+    fi
+    if [ -n "$with_sample" ]; then
+        # The sample's own settings hold, except those that SET names.
+        mkdir -p "$tree/input/config"
+        cp "$sample/input/config/hyperparameters.json" "$tree/input/config/"
+        data=$sample/input/data
+        arguments=(--rid "$data/rid" --roofline "$data/roofline" --airs "$data/airs" "${arguments[@]}")
+    fi
 fi
 
 # For the log and model.json, as an image has it.
 revision=$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
 export ROOF_MODEL_REVISION=${ROOF_MODEL_REVISION:-$revision}
-arguments=(--base-dir "$base_dir" ${datasets[@]+"${datasets[@]}"} ${initial_model[@]+"${initial_model[@]}"})
-for setting in ${settings[@]+"${settings[@]}"}; do arguments+=(--set "$setting"); done
-exec "$python" -m app train "${arguments[@]}"
+exec "$python" -m app train --base-dir "$tree" ${arguments[@]+"${arguments[@]}"} --newest local/latest

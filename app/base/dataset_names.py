@@ -49,6 +49,11 @@ READ_BY_WINDOWS: Final[frozenset[str]] = frozenset(
 )
 
 
+def title_of(name: str) -> str:
+    """What people call a dataset; the name itself where it is none."""
+    return next((row.title for known, row in DATASETS.items() if known == name), name)
+
+
 def dataset_options(value: str = "") -> str:
     """The options that name a dataset's folder, for messages: "--rid, --roofline or --airs".
 

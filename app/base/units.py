@@ -27,3 +27,14 @@ AzimuthConvention = Literal[
     "west0_ccw",
 ]
 AzimuthNorth = Literal["true", "grid"]
+
+
+def describe_duration(seconds: float) -> str:
+    """A duration as people say it: "45 s", "3 min 5 s", "12 min", "1 h 40 min"."""
+    whole_s = round(seconds)
+    if whole_s < 60:
+        return f"{whole_s} s"
+    if whole_s < 600:
+        return f"{whole_s // 60} min {whole_s % 60} s"
+    minutes = round(whole_s / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

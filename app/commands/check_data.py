@@ -5,6 +5,16 @@ from pathlib import Path
 
 from app.commands.options import Commands, add_dataset_dirs, add_settings, dataset_dirs, positive
 
+EPILOG = """\
+examples:
+  python -m app check-data --rid DIR --airs DIR
+  python -m app check-data --own DIR --set own_gsd_m=0.05 --json findings.json
+
+exit code: 0, nothing to act on (infos are traits that the readers take care of, such as RID's
+overlapping images); 1, warnings, or files that training leaves out; 2, a dataset that training
+cannot use, or more bad files than max_bad_fraction.
+"""
+
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
@@ -12,9 +22,8 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
         "check-data",
         help="see what a dataset holds and what is wrong with it, before training",
         description="Read datasets as training does, and say what they hold and what is wrong.",
-        epilog="Exit code: 0, nothing to act on (infos are traits that the readers take care of, "
-        "such as RID's overlapping images); 1, warnings, or files that training leaves out; 2, a "
-        "dataset that training cannot use, or more bad files than max_bad_fraction.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_dataset_dirs(check, "check this {title} folder")
     check.add_argument(

@@ -1,23 +1,85 @@
 """The parser of `python -m app COMMAND`; each command brings its own part."""
 
 import argparse
+import difflib
+import re
+from typing import Final, NoReturn
 
 from app import __version__
 from app.commands import check_data, evaluate, make_sample, predict, train
+from app.commands.compare import parser as compare
 from app.commands.launch import parser as launch
 from app.commands.phases import parser as phases
 from app.commands.plan import parser as plan
 from app.commands.probe import parser as probe
 
+_COMMANDS: Final = (
+    train, evaluate, predict, compare, check_data, make_sample, phases, probe, plan, launch,
+)  # fmt: skip
+# Asked by other commands, never by people.
+_HIDDEN: Final = ("probe",)
+DESCRIPTION: Final = """\
+Train HybridRoofModel on aerial photos, and use what it has learnt: which way roof planes face,
+where eaves, ridges, hips and valleys run, and how high things stand.
+"""
+EPILOG: Final = """\
+examples:
+  python -m app make-sample --base-dir local/ml     draw synthetic roofs to train on
+  python -m app train --base-dir local/ml           train on them
+  python -m app predict --model local/ml --out predictions PHOTO.tif
 
-def build_parser() -> argparse.ArgumentParser:
+python -m app COMMAND --help says more of a command, README.md of all.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, with errors that say what to type instead."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the message, and with what was meant, as far as that can be told."""
+        if match := re.match(r"argument COMMAND: invalid choice: '(.*?)' \(", message):
+            super().error(_describe_unknown_command(match[1]))
+        unknown = message.removeprefix("unrecognized arguments: ")
+        hint = "" if unknown == message else _find_setting(unknown.split(" "))
+        super().error(message + hint)
+
+
+def build_parser() -> Parser:
     """Every command with its options; `run` of what it parses starts the command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m app",
-        description="Train HybridRoofModel: roof planes by direction, roof lines and heights.",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (train, evaluate, predict, check_data, make_sample, phases, probe, plan, launch):
+    for command in _COMMANDS:
         command.add_parser(commands)
     return parser
+
+
+def _describe_unknown_command(word: str) -> str:
+    names = [
+        name
+        for module in _COMMANDS
+        if (name := module.__name__.split(".")[2].replace("_", "-")) not in _HIDDEN
+    ]
+    nearest = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    return f"unknown command {word!r:.50}; {hint}There are {', '.join(sorted(names))}"
+
+
+def _find_setting(words: list[str]) -> str:
+    """How to give the first of the words that is a hyperparameter; empty if none is."""
+    # Late: pydantic takes a while to import.
+    from app.settings.texts import find_name
+
+    for index, word in enumerate(words):
+        key, _, value = word.removeprefix("--").partition("=")
+        name = find_name(key) if word.startswith("--") else None
+        if name is not None:
+            following = words[index + 1 : index + 2]
+            shown = value or ("VALUE" if not following else following[0])
+            return f"; hyperparameters are given with --set: --set {name}={shown}"
+    return ""

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from app.base.dataset_names import dataset_options
 from app.base.errors import ConfigError
-from app.commands.options import Commands, add_dataset_dirs, add_settings, add_tta, dataset_dirs
+from app.commands.options import (
+    Commands,
+    add_dataset_dirs,
+    add_model,
+    add_settings,
+    add_tta,
+    dataset_dirs,
+    find_model_dir,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,15 +24,39 @@ if TYPE_CHECKING:
     from app.inference.shape_scores import FindRoofs
     from app.metrics.matched import MatchedPlanes
 
+DESCRIPTION = """\
+Score a trained model on datasets. Prints a table by dataset, writes every metric to a JSON file,
+and beside it a page with the photos that the model does worst on. Of --set, these have an effect:
+device, precision, num_workers, max_val_samples, max_bad_fraction, and what parts a dataset into
+splits (seed, rid_fold, rid_split, roofline_gsd_m); all else is the model's own.
+"""
+EPILOG = """\
+examples:
+  python -m app evaluate --model local/latest --rid DIR
+  python -m app evaluate --model local/ml/model --rid DIR --airs DIR --split test --out scores.json
+  python -m app evaluate --model local/latest --own DIR --split all --vectors --tta 8
+"""
+
 logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    evaluate = commands.add_parser("evaluate", help="score a trained model on datasets")
-    evaluate.add_argument("--model", type=Path, metavar="DIR", required=True, help="model folder")
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="score a trained model on datasets",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model(evaluate)
     add_dataset_dirs(evaluate, "score on this {title} folder")
-    evaluate.add_argument("--split", choices=("train", "val", "test", "all"), default="val")
+    evaluate.add_argument(
+        "--split",
+        choices=("train", "val", "test", "all"),
+        default="val",
+        help="which photos of the datasets (default: %(default)s)",
+    )
     evaluate.add_argument(
         "--vectors",
         action="store_true",
@@ -37,7 +69,13 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
         "in model.json, so that confidences and standard deviations hold",
     )
     add_tta(evaluate)
-    evaluate.add_argument("--out", type=Path, metavar="FILE.json", required=True)
+    evaluate.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.json",
+        help="for all metrics; the page is beside it (default: scores/DATASETS-SPLIT.json beside "
+        "the model folder)",
+    )
     add_settings(evaluate)
     evaluate.set_defaults(run=_run)
 
@@ -51,18 +89,21 @@ def _run(options: argparse.Namespace) -> None:
     folders = dataset_dirs(options)
     if not folders:
         raise ConfigError(f"evaluate: no dataset named; add {dataset_options(' DIR')}")
+    model_dir = find_model_dir(options.model)
     if options.calibrate:
-        _check_calibrating(options)
+        _check_calibrating(options, model_dir)
     from app.inference.evaluate import Asking
 
     asking = Asking(options.tta, _find_roofs_of(options.calibrate) if options.vectors else None)
-    planes = evaluate_model(options.model, folders, options.split, options.out, settings, asking)
+    name = f"{'-'.join(folders)}-{options.split}.json"
+    output = options.out or model_dir.parent / "scores" / name
+    planes = evaluate_model(model_dir, folders, options.split, output, settings, asking)
     if options.calibrate:
         origin = {"data": "+".join(folders), "split": options.split, "tta": options.tta}
-        _write_calibration(options.model, planes, origin)
+        _write_calibration(model_dir, planes, origin)
 
 
-def _check_calibrating(options: argparse.Namespace) -> None:
+def _check_calibrating(options: argparse.Namespace, model_dir: Path) -> None:
     """Refuse what would be measured in vain.
 
     Raises:
@@ -77,7 +118,7 @@ def _check_calibrating(options: argparse.Namespace) -> None:
             "--calibrate: got --split train, of photos that the model may have been trained on; "
             "expected val, test, or all of photos that it has never seen"
         )
-    check_writable(options.model)
+    check_writable(model_dir)
 
 
 def _find_roofs_of(is_raw: bool) -> "Callable[[Mapping[str, Any]], FindRoofs]":

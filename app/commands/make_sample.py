@@ -8,6 +8,12 @@ _NUM_SCENES = (3, 100_000)  # a photo of each split
 _SIZES_PX = (64, 2048)  # smaller ones show no roof; a scene of larger ones takes gigabytes
 _MAX_SEED = 2**31 - 1
 
+EPILOG = """\
+examples:
+  python -m app make-sample --base-dir local/ml
+  python -m app make-sample --base-dir local/villages --own --num-scenes 400 --seed 1
+"""
+
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
@@ -16,6 +22,8 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="write a synthetic sample of all datasets",
         description="Write villages of synthetic roofs, with exact labels, in the layouts of the "
         "three published datasets, and of own roofs where asked for.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_base_dir(sample)
     sample.add_argument(

@@ -6,9 +6,14 @@ Modules that add parsers import their command's own modules late: every start bu
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from app.base.dataset_names import DATASET_TITLES, DatasetName
+from app.base.errors import ConfigError
 from app.job.paths import Paths
+
+# As app.model.export names them, whose import takes seconds.
+MODEL_FILES: Final = ("model.safetensors", "model.json")
 
 Commands = argparse._SubParsersAction  # what add_subparsers() returns; argparse has no public name
 
@@ -42,6 +47,40 @@ def add_initial_model(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="start from this model: a model folder that a run has written, or its model.tar.gz "
         "(the same as --set initial_model=PATH)",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add --model, which `find_model_dir` reads."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        required=True,
+        help="a model folder that a run has written, or the run's own folder, such as local/latest",
+    )
+
+
+def find_model_dir(path: Path) -> Path:
+    """The model folder that a path means: itself, the one in a run's tree, or that of a file.
+
+    Raises:
+        ConfigError: If there is no model; says where one was looked for.
+    """
+    if path.name in MODEL_FILES and path.is_file():
+        return path.parent
+    for folder in (path, path / Paths().model_dir.name):
+        if (folder / MODEL_FILES[0]).is_file():
+            return folder
+    if path.is_dir():
+        raise ConfigError(
+            f"--model {path}: got a folder without {MODEL_FILES[0]}, in it and in its model/; give "
+            "the folder that a run has written"
+        )
+    got = "a file that is no model" if path.is_file() else "nothing there"
+    raise ConfigError(
+        f"--model {path}: got {got}, expected a model folder with {' and '.join(MODEL_FILES)}; "
+        "correct the path (a model.tar.gz is to be unpacked)"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from app import __version__
-from app.commands.options import Commands, add_tta
+from app.commands.options import Commands, add_model, add_tta, find_model_dir
 from app.job.signals import StopFlag
 
 if TYPE_CHECKING:
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 _FORMATS: Final = ("gpkg", "geojson")
 _NO_FORMAT: Final = "none"
 
+DESCRIPTION: Final = """\
+Write what a trained model says of photos of any size: rasters of directions, lines, heights and
+doubts (docs/predict.md); roof planes and lines as shapes, and what they add up to
+(docs/outputs.md). The same command again goes on with what is missing.
+"""
+EPILOG: Final = """\
+examples:
+  python -m app predict --model local/latest photos/*.tif --out predictions
+  python -m app predict --model local/ml/model scans --gsd-m 0.08 --tta 8 --out predictions
+
+exit code: 0, all photos are done, or a signal asked to stop; 2, some cannot be predicted, and the
+others are done; 2 also where the model or a folder cannot be used.
+"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -30,16 +44,14 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     predict = commands.add_parser(
         "predict",
         help="predict the roofs of photos with a trained model",
-        description="Write what a trained model says of photos of any size: rasters of directions, "
-        "lines, heights and doubts (docs/predict.md); roof planes and lines as shapes, and what "
-        "they add up to (docs/outputs.md). The same command again goes on with what is missing.",
-        epilog="Exit code: 0, all photos are done, or a signal asked to stop; 2, some cannot be "
-        "predicted, and the others are done; 2 also where the model or a folder cannot be used.",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     predict.add_argument(
         "photos", type=Path, nargs="+", metavar="PHOTO", help="a TIFF, PNG or JPEG, or a folder"
     )
-    predict.add_argument("--model", type=Path, metavar="DIR", required=True, help="model folder")
+    add_model(predict)
     predict.add_argument("--out", type=Path, metavar="DIR", required=True, help="for the outputs")
     add_tta(predict)
     predict.add_argument(
@@ -73,6 +85,7 @@ def _run(options: argparse.Namespace) -> int:
     from app.job.paths import check_writable, scratch_folder
     from app.settings.texts import parse_hyperparameters
 
+    model_dir = find_model_dir(options.model)
     check_writable(options.out)
     options.held.enter_context(FolderLocks()).take(options.out)
     hyperparameters = parse_hyperparameters(
@@ -86,11 +99,11 @@ def _run(options: argparse.Namespace) -> int:
     from app.roofs.writing.outputs import write_outputs
 
     photos = find_photos(options.photos, options.out)
-    network = load_network(options.model, options.tta, choose_compute(hyperparameters))
+    network = load_network(model_dir, options.tta, choose_compute(hyperparameters))
     calibration = Calibration.of_model(network.description)
     further = None
     if options.format:
-        model_name = f"{options.model.name}, SHA-256 {network.sha256}"
+        model_name = f"{model_dir.name}, SHA-256 {network.sha256}"
         scratch = options.held.enter_context(scratch_folder(options.out))
 
         def further(rasters: "PhotoRasters", name: str) -> Sequence[Path]:

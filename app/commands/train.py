@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.base.children import die_with_parent
-from app.base.errors import StopRequested
+from app.base.errors import EXIT_OK, StopRequested
 from app.base.logs import configure_logging
 from app.base.machine import raise_file_limit
 from app.commands.options import (
@@ -18,29 +18,63 @@ from app.commands.options import (
     add_settings,
     named_dirs,
 )
+from app.job.newest import linked_as_newest
 from app.job.paths import Paths
 from app.job.signals import StopFlag, StopRequests
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.data.label_looks import Looks
     from app.job.job import Job
     from app.resources.batch_size import PassLimit
+    from app.settings.hyperparameters import Hyperparameters
 
 logger = logging.getLogger(__name__)
 
 
+DESCRIPTION = """\
+Train on the datasets named here, or on the channels of a SageMaker job, and leave the model, its
+metrics and report.html in DIR/model. The same command resumes what was interrupted, and says so
+where a run is finished. Ctrl-C ends the step under way and saves it.
+"""
+
+EPILOG = """\
+examples:
+  python -m app train --base-dir local/first --rid DIR --set phase=1
+  python -m app train --base-dir local/all --rid DIR --airs DIR --set epochs=60 --set seed=1
+  python -m app train --base-dir local/mine --own DIR --initial-model local/all/model
+
+exit code: 0, done or stopped; 2, something has to be put right first; 1, a bug, or training that
+diverged. docs/hyperparameters.md lists the settings, docs/jobs.md says how a job stops and resumes.
+"""
+
+
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    train = commands.add_parser("train", help="train as a SageMaker job does (the default)")
+    train = commands.add_parser(
+        "train",
+        help="train as a SageMaker job does",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add_base_dir(train)
     add_dataset_dirs(train, "train on this {title} folder, not on the job's channels")
     add_initial_model(train)
     add_settings(train)
     train.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check settings and the folders named here, write nothing, and train nothing",
+    )
+    train.add_argument(
         "--in-process",
         action="store_true",
         help="no supervising parent process: for debuggers and profilers",
     )
+    # Of `make train`: see app.job.newest.
+    train.add_argument("--newest", type=Path, metavar="LINK", help=argparse.SUPPRESS)
     train.add_argument("--supervised", choices=("rank", "script"), help=argparse.SUPPRESS)
     train.set_defaults(run=_run)
 
@@ -51,6 +85,11 @@ def _run(options: argparse.Namespace) -> int | None:
 
         die_with_parent()
         return run_script(Paths(options.base_dir))
+    if options.dry_run:
+        _check(options)
+        return None
+    if options.newest is not None and options.supervised is None:  # ranks get the same words
+        options.held.enter_context(linked_as_newest(options.base_dir, options.newest))
     if options.supervised is None and not options.in_process:
         return _supervise(options)
     _train_as_a_rank(options)
@@ -63,9 +102,87 @@ def _supervise(options: argparse.Namespace) -> int:
     from app.job.supervisor import run_job
 
     paths, settings = _claim_tree(options)
+    _check_named(options)
+    if lines := _recall_finished(options, paths, settings):
+        logger.info("finished before, nothing to do; train again with --set resume=never")
+        for line in lines:
+            logger.info("%s", line)
+        return EXIT_OK
     return run_job(
         options.arguments, paths, settings, requests, lambda: _find_channels(options, paths)
     )
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Check what a job is asked for, as far as that takes no torch.
+
+    Raises:
+        ConfigError: If a setting or a folder cannot be used.
+    """
+    from app.settings.texts import parse_hyperparameters
+
+    _, settings = _read_tree(options)
+    parse_hyperparameters(settings)
+    _check_named(options)
+    logger.info("settings and folders can be used")
+
+
+def _check_named(options: argparse.Namespace) -> None:
+    """Check that what the command line names is there: ranks take seconds to find out.
+
+    Raises:
+        ConfigError: If not; names all that is absent.
+    """
+    from app.base.errors import ConfigError, join_problems
+
+    problems = [
+        f"--{name} {path}: {'not a folder' if path.exists() else 'no such folder'}; correct the "
+        "path"
+        for name, path in named_dirs(options).items()
+        if not path.is_dir()
+    ]
+    model = options.initial_model
+    if model not in (None, "auto", "none") and not Path(model).exists():
+        problems.append(f"--initial-model {model}: not found; correct the path")
+    if problems:
+        raise ConfigError(join_problems(problems))
+
+
+def _recall_finished(
+    options: argparse.Namespace, paths: Paths, settings: "Mapping[str, object]"
+) -> list[str] | None:
+    """What the end of the same run has said; None where it has yet to be trained."""
+    from app.job.finished import FINISHED_FILE, recall_finished
+    from app.settings.texts import parse_hyperparameters
+
+    # Wrong settings are told later, below the lines that tell the job apart from others.
+    if not (paths.checkpoint_dir / FINISHED_FILE).exists():
+        return None
+    hyperparameters = parse_hyperparameters(settings)
+    if hyperparameters.resume != "auto":
+        return None
+    request = _digest_request(paths, settings, hyperparameters, _find_channels(options, paths))
+    return recall_finished(paths, request)
+
+
+def _digest_request(
+    paths: Paths,
+    settings: "Mapping[str, object]",
+    hyperparameters: "Hyperparameters",
+    channels: "Mapping[str, Path]",
+) -> str | None:
+    """A digest of what the job is asked for; None where a finished one is not to be recognised.
+
+    That is on the platform, which starts no job twice, on several hosts, and for scripts.
+    """
+    from app.job.finished import digest_request
+    from app.job.inputs import read_hosts, read_job_identifier
+    from app.job.script_mode import read_script
+
+    is_alone = len(read_hosts(paths).names) == 1
+    if read_job_identifier() is not None or not is_alone or read_script(settings) is not None:
+        return None
+    return digest_request(hyperparameters, channels)
 
 
 def _claim_tree(options: argparse.Namespace) -> tuple[Paths, dict[str, object]]:
@@ -134,13 +251,11 @@ def _train_as_a_rank(options: argparse.Namespace) -> None:
     is_own_parent = not options.supervised and rank == 0
     paths, settings = _claim_tree(options) if is_own_parent else _read_tree(options)
     check_writable(paths.model_dir, paths.checkpoint_dir)
-    job = Job(
-        paths,
-        parse_hyperparameters(settings),
-        _find_channels(options, paths),
-        stop_flag,
-        read_job_identifier(),
-    )
+    hyperparameters, channels = parse_hyperparameters(settings), _find_channels(options, paths)
+    request = None
+    if rank == 0:  # which leaves the results
+        request = _digest_request(paths, settings, hyperparameters, channels)
+    job = Job(paths, hyperparameters, channels, stop_flag, read_job_identifier(), request)
     try:
         # Before torch is imported: memory that this process holds is lost to the one that measures.
         looks = _look_before_measuring(job)

@@ -2,23 +2,28 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from app.base.dataset_names import DatasetName
 from app.base.errors import CheckpointError, ConfigError, printable
 from app.base.tasks import LINE_KINDS, find_task
 from app.data.datasets import build_eval_dataset, build_quarantine, open_reader
+from app.data.loading import EvalDataset
 from app.data.reader import Split
 from app.inference.layers import LayerMaker
+from app.inference.panels import draw_panel
 from app.inference.poses import NumPoses, PosesPredictor
+from app.inference.predictor import Predictor
 from app.inference.progress import Progress
 from app.inference.scoring import Scores, check_scored, score_datasets
 from app.inference.shape_scores import FindRoofs, RoofSearch
 from app.inference.shapes_table import describe_shapes
+from app.inference.worst import SCORE_WORDS, PhotoScore, WorstPhotos
 from app.job.paths import check_writable, scratch_folder
+from app.metrics.by_dataset import describe_by_dataset
 from app.metrics.headlines import headline
 from app.metrics.matched import MatchedPlanes
 from app.model.class_weights import ClassWeights
@@ -26,12 +31,15 @@ from app.model.devices import choose_compute
 from app.model.export import DESCRIPTION_FILE, load_exported_model, trained_tasks
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
+from app.report.evaluation import EvaluationInput, write_evaluation
+from app.report.pictures import Panel
 from app.resources.shared_memory import fit_workers
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters
 
 logger = logging.getLogger(__name__)
 
+_NUM_PICTURES: Final = 6
 # Settings that decide which samples a split holds, and how large these are.
 _SPLIT_SETTINGS = ("seed", "rid_fold", "rid_split", "roofline_gsd_m")
 
@@ -58,13 +66,14 @@ def evaluate_model(
     settings: Mapping[str, object],
     asking: Asking | None = None,
 ) -> MatchedPlanes:
-    """Write the metrics of the model on one split to a JSON file.
+    """Write the metrics of the model on one split to a JSON file, and a page with its worst photos.
 
     Args:
         model_dir: Folder that a training run has written.
         dataset_dirs: Folders in the layouts of the datasets.
         split: Which split to score; "all" is all of a dataset together.
-        output: The JSON file; its folder is made if it is not there.
+        output: The JSON file; its folder is made if it is not there. The page is beside it, and
+            its name ends in .html.
         settings: Hyperparameters given by the user: device, precision, workers, the number of
             samples and the limit on bad files. Sampling distance and classes are the model's own;
             so are the settings that part the datasets into splits, unless they are given here.
@@ -79,6 +88,8 @@ def evaluate_model(
     asking = asking or Asking()
     if output.is_dir():
         raise ConfigError(f"--out {output}: got a folder, expected the name of a JSON file")
+    if output.suffix == ".html":  # the page's own name
+        raise ConfigError(f"--out {output}: got the name of a page, expected that of a JSON file")
     check_writable(output.parent)
     model, description = load_exported_model(model_dir)
     trained = trained_tasks(model_dir, model, description)
@@ -123,11 +134,14 @@ def evaluate_model(
         alone = hyperparameters.model_copy(update={"batch_size": 1, "grad_accum_steps": 1})
         num_workers = fit_workers(alone, num_local_processes=1).num_workers
         with Progress(sum(map(len, datasets.values()))) as progress:
+            worst = WorstPhotos(scores, datasets)
             for found in score_datasets(predictor, datasets, scores, num_workers):
+                worst.take_next()
                 for name, bad_files in found.items():
                     quarantines[name].add(bad_files)
                 progress.advance()
         check_scored(scores, datasets)
+        panels = _draw_worst(worst.worst(_NUM_PICTURES), predictor, datasets)
     values = scores.compute(split)
     document: dict[str, Any] = {
         "format_version": 1,
@@ -146,13 +160,44 @@ def evaluate_model(
     }
     output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     row = {name: value.value for name, value in values.items()}
-    num_samples = sum(scores.num_samples.values())
-    logger.info("%s on %d samples: %s", split, num_samples, headline(row, split))
+    num_photos = {str(name): number for name, number in scores.num_samples.items()}
+    page = output.with_suffix(".html")
+    write_evaluation(
+        page,
+        EvaluationInput(
+            printable(str(model_dir)), split, model.tasks, row, num_photos, SCORE_WORDS, panels
+        ),
+    )
+    logger.info("%s on %d samples: %s", split, sum(num_photos.values()), headline(row, split))
+    for line in describe_by_dataset(row, split, num_photos):
+        logger.info("%s", line)
     if scores.shapes is not None:
         for line in describe_shapes(values, split, scores.num_samples):
             logger.info("%s", line)
     logger.info("metrics written to %s", output)
+    logger.info("scores, and the photos with the worst: %s", page)
     return MatchedPlanes.all_of([]) if scores.shapes is None else scores.shapes.matched()
+
+
+def _draw_worst(
+    photos: Sequence[PhotoScore],
+    predictor: Predictor,
+    datasets: Mapping[DatasetName, EvalDataset],
+) -> list[Panel]:
+    """Pictures of photos, each with its score in its name; one that fails is left out."""
+    panels = []
+    for found in photos:
+        dataset = datasets[found.dataset]
+        try:
+            photo, _ = dataset.open_photo(found.index)
+            if photo is None:
+                continue
+            panel = draw_panel(predictor, photo, dataset.reader.title)
+        except ConfigError as error:  # the numbers are worth more than the pictures
+            logger.warning("the page has a picture less: %s", error)
+            continue
+        panels.append(replace(panel, sample_id=f"{panel.sample_id}: {found.words}"))
+    return panels
 
 
 def _read_loss(model: HybridRoofModel, description: Mapping[str, Any]) -> RoofLoss | None:

@@ -70,8 +70,12 @@ class Scores:
             metrics.load_state(all_reduce_sum(metrics.state()))
             self.num_samples[name] = int(all_reduce_sum(torch.tensor(self.num_samples[name])))
 
+    def open_metrics(self) -> RoofMetrics:
+        """Metrics of the same tasks, without any sums yet."""
+        return RoofMetrics(self._tasks)
+
     def _pooled(self) -> RoofMetrics:
-        pooled = RoofMetrics(self._tasks)
+        pooled = self.open_metrics()
         pooled.load_state(torch.stack([part.state() for part in self.metrics.values()]).sum(0))
         return pooled
 

@@ -19,6 +19,8 @@ class Job:
         stop_requested: Whether this process was asked to stop; asked once a step.
         identifier: The platform's name for the job, the same when it is interrupted and started
             again; None where every start is a job of its own.
+        request: A digest of what the job was asked for, by which a finished one is recognised; None
+            where it is not to be.
     """
 
     paths: Paths
@@ -26,3 +28,4 @@ class Job:
     channels: Mapping[str, Path]
     stop_requested: Callable[[], bool]
     identifier: str | None = None
+    request: str | None = None

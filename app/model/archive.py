@@ -55,7 +55,8 @@ def opened_model(
     """A folder with the files of a model: the path itself, or what its archive is unpacked to.
 
     Args:
-        path: A model folder, a model.tar.gz, or a folder that holds one.
+        path: A model folder or one of its files, a run's own folder, a model.tar.gz, or a folder
+            that holds one.
         scratch_dir: Where an archive is unpacked to, in a folder that is gone after the block.
         max_bytes: How much of an archive may be unpacked.
 
@@ -63,6 +64,7 @@ def opened_model(
         CheckpointError: If nothing is there, or an archive cannot be used.
         StorageError: If it cannot be unpacked there.
     """
+    path = _find_folder(path)
     archive = _find_archive(path)
     if archive is None:
         yield path
@@ -77,6 +79,15 @@ def opened_model(
             )
         _unpack(archive, Path(folder), max_bytes)
         yield Path(folder)
+
+
+def _find_folder(path: Path) -> Path:
+    """The model folder that a path means, where it is a file of it or the tree around it."""
+    files = (MODEL_FILE, DESCRIPTION_FILE)
+    if path.name in files and all((path.parent / name).is_file() for name in files):
+        return path.parent
+    inner = path / "model"
+    return inner if (inner / MODEL_FILE).is_file() else path
 
 
 def _find_archive(path: Path) -> Path | None:

@@ -30,6 +30,37 @@ _REMOVED_VALUES: Final[Mapping[tuple[str, object], str]] = {
     ("learning_rate", "auto"): "leave it out (default {default:g}), or set a number",
     ("torch_compile", "auto"): "leave it out (default {default}), or set on",
 }
+# What other programs call it, and people type from habit; by key, and by key and value.
+_OTHER_NAMES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("lr", "max_lr", "base_lr", "initial_lr", "lr0"), "learning_rate"),
+    **dict.fromkeys(("gpus", "num_gpus", "devices", "num_processes"), "processes_per_host"),
+    **dict.fromkeys(
+        ("image_size", "img_size", "imgsz", "input_size", "tile_size", "patch_size", "size"),
+        "crop_size_px",
+    ),
+    **dict.fromkeys(("batch", "bs", "micro_batch_size", "batch_size_per_gpu"), "batch_size"),
+    **dict.fromkeys(("num_epochs", "max_epochs", "n_epochs"), "epochs"),
+    **dict.fromkeys(("workers", "n_workers", "dataloader_workers"), "num_workers"),
+    **dict.fromkeys(("wd", "decay"), "weight_decay"),
+    **dict.fromkeys(("dtype", "amp", "mixed_precision", "fp16", "bf16"), "precision"),
+    **dict.fromkeys(("weights", "pretrained", "backbone"), "backbone_weights"),
+    **dict.fromkeys(("checkpoint", "init_from", "finetune", "model"), "initial_model"),
+    **dict.fromkeys(("gradient_accumulation_steps", "accumulate"), "grad_accum_steps"),
+    **dict.fromkeys(("clip_grad_norm", "max_grad_norm", "clip_grad"), "grad_clip_norm"),
+    **dict.fromkeys(("random_seed", "manual_seed"), "seed"),
+    **dict.fromkeys(("resolution", "gsd"), "gsd_m"),
+    **dict.fromkeys(("fold", "cv_fold"), "rid_fold"),
+    **dict.fromkeys(("compile", "jit"), "torch_compile"),
+    **dict.fromkeys(("classes", "num_classes", "directions"), "azimuth_bins"),
+}
+_OTHER_VALUES: Final[Mapping[str, Mapping[str, str]]] = {
+    "precision": {
+        **dict.fromkeys(("float16", "half", "16", "16-mixed", "mixed"), "fp16"),
+        **dict.fromkeys(("bfloat16", "bf16-mixed"), "bf16"),
+        **dict.fromkeys(("float32", "float", "full", "32", "32-true"), "fp32"),
+    },
+    "device": {**dict.fromkeys(("gpu", "cuda:0", "0", "nvidia"), "cuda")},
+}
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:
@@ -75,7 +106,8 @@ def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
             elif removed := _describe_removed_value(name, decoded[name]):
                 problems.append(removed)
             else:
-                problems.append(f"{name}: {item['msg']}, got {own[name]!r:.100}")
+                hint = _describe_other_value(name, decoded[name])
+                problems.append(f"{name}: {item['msg']}, got {own[name]!r:.100}{hint}")
         raise ConfigError(join_problems(problems)) from error
 
 
@@ -92,15 +124,32 @@ def _describe_removed_value(name: str, value: object) -> str | None:
     return f"{name}: {value} was removed, got {value!r}; {remedy}"
 
 
+def find_name(text: str) -> str | None:
+    """The hyperparameter that a text means, by its name, by another's name for it, or nearly so."""
+    normal = text.lower().replace("-", "_")
+    if normal in Hyperparameters.model_fields:
+        return normal
+    if normal in _OTHER_NAMES:
+        return _OTHER_NAMES[normal]
+    nearest = difflib.get_close_matches(normal, Hyperparameters.model_fields, n=1)
+    return nearest[0] if nearest else None
+
+
 def _describe_unknown_key(name: str) -> str:
     if name in _REMOVED_KEYS:
         return f"{name}: removed; {_REMOVED_KEYS[name]}"
     shown = name if name.isidentifier() else f"{name!r:.100}"
-    normal = name.lower().replace("-", "_")
-    nearest = difflib.get_close_matches(normal, Hyperparameters.model_fields, n=1)
-    if nearest:
-        return f"{shown}: unknown hyperparameter, did you mean {nearest[0]}?"
-    return f"{shown}: unknown hyperparameter, see docs/hyperparameters.md for all names"
+    meant = find_name(name)
+    if meant is None:
+        return f"{shown}: unknown hyperparameter, see docs/hyperparameters.md for all names"
+    return f"{shown}: unknown hyperparameter, did you mean {meant}?"
+
+
+def _describe_other_value(name: str, value: object) -> str:
+    """What to type in place of a value that other programs have; empty if it is none of them."""
+    word = str(value).strip().lower()
+    meant = _OTHER_VALUES.get(name, {}).get(word)
+    return f"; did you mean {meant}?" if meant else ""
 
 
 def _decode(value: object, field: FieldInfo) -> object:

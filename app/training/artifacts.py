@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from app.base.errors import first_line
+from app.base.logs import is_terminal
 from app.base.storage import writing_to
 from app.base.tasks import Task
 from app.inference.panels import collect_panels
+from app.job.finished import note_finished
 from app.metrics.headlines import HEADLINES
-from app.model.export import describe_further, describe_model, export_model
+from app.model.export import MODEL_FILE, describe_further, describe_model, export_model
 from app.model.network import HybridRoofModel
 from app.report.pictures import Panel
 from app.report.report import ReportInput, write_report
@@ -30,6 +32,7 @@ from app.training.origin import describe_origin
 from app.training.ranks.distributed import world_size
 from app.training.results import Row, Validation
 from app.training.run import Run
+from app.training.summary import Ending, describe_end
 
 # A stopped job can skip most pictures: the platform kills it after 120 s.
 _STOP_PANELS_S = 2.0
@@ -225,8 +228,33 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
         )
     with can_be_missed("report"):
         write_report(path, replace(source, panels=panels))
+    lines: Sequence[str] = ()
     with can_be_missed("table of metrics"):
-        for line in render_table(shown, run.learned.tasks, tasks, kept["step"]):
-            logger.info("%s", line)
-    if path.exists():
-        logger.info("report: %s", path)
+        table = render_table(shown, run.learned.tasks, tasks, kept["step"])
+        lines = _log_end(run, shown, table, is_stopped=is_stopped)
+    # Without a report the same call shall try once more.
+    if lines and path.exists() and run.job.request is not None and not is_stopped:
+        files = [model_dir / name for name in (MODEL_FILE, METRICS_FILE, REPORT_FILE)]
+        with can_be_missed("word that the run is finished"):
+            note_finished(run.job.paths, run.job.request, lines, files)
+
+
+def _log_end(
+    run: Run, shown: Validation | None, table: Sequence[str], *, is_stopped: bool
+) -> list[str]:
+    """Log what was reached, and where it is; not all numbers on a terminal. Returns the lines."""
+    paths = run.job.paths
+    report = paths.model_dir / REPORT_FILE
+    place = report.resolve().as_uri() if is_terminal() else report
+    ending = Ending(
+        paths,
+        shown,
+        {str(name): len(photos) for name, photos in run.datasets.val.items()},
+        place if report.exists() else None,
+        time.monotonic() - run.started_s,
+        is_stopped,
+    )
+    lines = describe_end(ending)
+    for line in [*([] if is_terminal() else table), *lines]:
+        logger.info("%s", line)
+    return lines

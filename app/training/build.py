@@ -378,7 +378,7 @@ def _load_backbone(model: HybridRoofModel, choice: str, channels: Mapping[str, P
     if not _is_pretrained(choice, channels):
         logger.warning(
             "backbone starts from random weights: it needs more samples and steps than a "
-            "pretrained one (see backbone_weights)"
+            "pretrained one (backbone_weights; docs/model.md says where to get one)"
         )
         return
     path = (

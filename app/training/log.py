@@ -1,13 +1,12 @@
 """The log lines of a training run: at its start, and at the end of each epoch."""
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from app.base.logs import metric_line
+from app.base.logs import is_terminal, metric_line
 from app.base.tasks import TaskName
 from app.data.distribution import lines_of_shares
 from app.data.order import TrainSource
@@ -15,7 +14,7 @@ from app.metrics.headlines import headline
 from app.metrics.score import SCORE_NAME
 from app.settings.presets import overridden_keys
 from app.training.run import Run
-from app.training.watch.gradient_norms import find_uneven
+from app.training.watch.gradient_norms import NORM_INTERVAL_STEPS, UNEVEN, find_uneven
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +35,8 @@ def log_start(run: Run) -> None:
         )
     for warning in describe_few_photos(run):
         logger.warning("%s", warning)
-    for line in lines_of_shares(run.distribution.to_json(learned.tasks)):
-        logger.info("pixels after augmentation, %s", line)
-    for task, weights in learned.class_weights.to_json(learned.tasks).items():
-        if task in learned.task_weights:
-            shown = ", ".join(f"{label} {weight:.2f}" for label, weight in weights.items())
-            logger.info("weights of pixels in the loss of %s: %s", task, shown)
+    if not is_terminal():  # the report has them, where they can be read
+        _log_classes(run)
     logger.info(
         "training %s, %d steps an epoch; %s, %s, %.1f M parameters, torch %s",
         " and ".join(learned.task_weights),
@@ -58,6 +53,17 @@ def log_start(run: Run) -> None:
         if overridden:
             words = [f"{name}={new} in place of {old}" for name, (old, new) in overridden.items()]
             logger.info("phase=%d is not as it stands: %s", hyperparameters.phase, ", ".join(words))
+
+
+def _log_classes(run: Run) -> None:
+    """Log shares and weights of all classes."""
+    learned = run.learned
+    for line in lines_of_shares(run.distribution.to_json(learned.tasks)):
+        logger.info("pixels after augmentation, %s", line)
+    for task, weights in learned.class_weights.to_json(learned.tasks).items():
+        if task in learned.task_weights:
+            shown = ", ".join(f"{label} {weight:.2f}" for label, weight in weights.items())
+            logger.info("weights of pixels in the loss of %s: %s", task, shown)
 
 
 def describe_few_photos(run: Run) -> list[str]:
@@ -94,7 +100,7 @@ def log_epoch(row: Mapping[str, float | int | None], num_epochs: int, peak_gib: 
     """Log an epoch's numbers: a line for people and, if stdout is no terminal, one for machines."""
     title = f"epoch {row['epoch']}/{num_epochs}" if row["epoch"] else "initial model, step 0"
     logger.info("%s  %s  memory %.2f GiB", title, headline(row), peak_gib)
-    if sys.stdout.isatty():
+    if is_terminal():
         return
     # Of all datasets together: the line would be four times as long otherwise.
     values = {
@@ -136,23 +142,30 @@ def log_gradient_norms(
 ) -> None:
     """Log how strongly each task pulls at the shared map, and what to do if one task dominates.
 
+    Heads that have hardly learnt pull by where they start, not by what they have to learn: advice
+    needs two measurements in a row that agree, and the first one, of untrained heads, counts for
+    none. On a terminal there is advice alone.
+
     Args:
         norms: By task.
         earlier: Measurements before this one, as Progress has them; the advice is not repeated
             from one to the next.
     """
-    words = ", ".join(f"{name} {norm:.2g}" for name, norm in norms.items())
-    logger.info("gradient norm at the shared feature: %s", words)
+    if not is_terminal():
+        words = ", ".join(f"{name} {norm:.2g}" for name, norm in norms.items())
+        logger.info("gradient norm at the shared feature: %s", words)
     uneven = find_uneven(norms)
-    if uneven is None or (earlier and uneven == find_uneven(earlier[-1]["norms"])):
+    before = [find_uneven(row["norms"]) for row in earlier[1:][-2:]]
+    if uneven is None or not before or uneven != before[-1] or before == [uneven, uneven]:
         return
     most, least = uneven
     logger.warning(
-        "%s pulls %.0f times as strongly as %s: a lower %s_weight or a higher %s_weight would let "
-        "both learn",
+        "%s has pulled more than %.0f times as strongly as %s for %d steps: a lower %s_weight or a "
+        "higher %s_weight would let both learn",
         most,
-        norms[most] / norms[least],
+        UNEVEN,
         least,
+        NORM_INTERVAL_STEPS,
         most,
         least,
     )

@@ -16,9 +16,10 @@ from app.model.devices import Compute
 from app.model.network import HybridRoofModel
 from app.resources.memory_sampler import MemorySampler
 from app.settings.hyperparameters import Hyperparameters
+from app.training.bar import RunBar
 from app.training.checkpoints import RunCheckpoints
 from app.training.progress import Progress
-from app.training.ranks.distributed import world_size
+from app.training.ranks.distributed import rank, world_size
 from app.training.state import StepSettings, TrainingState
 from app.training.watch.step_profile import StepProfiler
 
@@ -83,6 +84,11 @@ class Run:
     first_step: int
     initial_model: Mapping[str, Any] | None = None
 
+    @functools.cached_property
+    def bar(self) -> RunBar:
+        """Shows people how far the run is."""
+        return RunBar(self.hyperparameters.epochs, self.steps_per_epoch, is_first=rank() == 0)
+
     @property
     def compute(self) -> Compute:
         """Where the network computes, and in which precision."""
@@ -114,3 +120,8 @@ class Run:
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch."""
         return self.num_micro_batches // (self.hyperparameters.grad_accum_steps * world_size())
+
+    def count_steps_left(self) -> int:
+        """Optimizer steps of the epoch under way that are still to be done."""
+        num_passes = self.hyperparameters.grad_accum_steps * world_size()
+        return -(-(self.num_micro_batches - self.progress.num_micro_batches) // num_passes)

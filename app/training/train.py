@@ -2,15 +2,10 @@
 
 import contextlib
 import logging
-import math
-import sys
 import time
 from collections.abc import Iterator
 
-from tqdm import tqdm
-
 from app.base.errors import StopRequested
-from app.base.logs import ForgivingStream
 from app.data.label_looks import Looks
 from app.data.order import Shard
 from app.inference.scoring import Scores, check_scored, score_datasets
@@ -106,7 +101,14 @@ def train_epoch(run: Run) -> None:
         StopRequested: If any rank was asked to stop.
     """
     run.memory.enter_phase("train")
-    for result in _show_progress(run, run.profiler.watch(_steps_left(run))):
+    num_left = run.count_steps_left()
+    progress, weights = run.progress, run.learned.task_weights
+    for result in run.bar.steps(
+        run.profiler.watch(_steps_left(run)),
+        progress.epoch + 1,
+        num_left,
+        lambda: progress.losses.weighted_mean(weights),
+    ):
         if result.gradient_norms:
             log_gradient_norms(result.gradient_norms, run.progress.gradient_norms)
         run.progress.count(result, run.state.step, run.learned.task_weights)
@@ -133,9 +135,13 @@ def validate(run: Run) -> Scores:
     num_workers = run.hyperparameters.num_workers
     shard, stop_requested = Shard(rank(), world_size()), run.job.stop_requested
     with contextlib.suppress(StopRequested):  # all ranks agree on a stop below
-        for bad_files in score_datasets(
+        photos = score_datasets(
             run.predictor, run.datasets.val, scores, num_workers, shard, stop_requested
-        ):
+        )
+        epoch = 0 if run.state.step == 0 else run.progress.epoch + 1
+        # Of one rank, which has about as many as each of the others.
+        num_photos = -(-sum(map(len, run.datasets.val.values())) // world_size())
+        for bad_files in run.bar.validation(photos, epoch, num_photos):
             run.datasets.set_aside(bad_files)
             if stop_requested():
                 break
@@ -196,13 +202,3 @@ def _steps_left(run: Run) -> Iterator[StepResult]:
     """The steps of the epoch that are still to be done, each when it is asked for."""
     num_left = (run.num_micro_batches - run.progress.num_micro_batches) // world_size()
     return train_steps(run.state, run.batches, num_left, run.settings, run.job.stop_requested)
-
-
-def _show_progress(run: Run, steps: Iterator[StepResult]) -> Iterator[StepResult]:
-    """The same steps, with a progress bar on a terminal."""
-    num_passes = run.hyperparameters.grad_accum_steps * world_size()
-    num_left = math.ceil((run.num_micro_batches - run.progress.num_micro_batches) / num_passes)
-    title = f"epoch {run.progress.epoch + 1}/{run.hyperparameters.epochs}"
-    has_bar = sys.stderr.isatty() and rank() == 0
-    bar = ForgivingStream(sys.stderr) if has_bar else None
-    yield from tqdm(steps, title, num_left, leave=False, disable=not has_bar, file=bar)

@@ -1,4 +1,5 @@
 import contextlib
+import io
 import logging
 import os
 import re
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
+from tqdm import tqdm
 
 from app.base.logs import (
     ForgivingStream,
@@ -186,3 +188,79 @@ def test_a_terminal_that_was_closed_ends_nothing(monkeypatch, capfd):
     with contextlib.suppress(OSError):
         stream.close()
     assert capfd.readouterr().err == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def open_terminal(monkeypatch):
+    """Opens a terminal of 60 columns and of colours, which stdout and stderr share."""
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    def patch():  # in the test, since pytest puts its own streams in place before it
+        screen = Terminal()
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, screen)
+        return screen
+
+    return patch
+
+
+def test_a_terminal_gets_short_times_and_levels_in_colour(open_terminal):
+    terminal = open_terminal()
+    configure_logging()
+    logger = logging.getLogger("app.training.train")
+    logger.info("epoch %d", 3)
+    logger.warning("slow disk")
+    logger.error("no disk")
+    lines = terminal.getvalue().rstrip("\n").split("\n")
+    assert [re.sub(r"\d\d:\d\d:\d\d", "02:31:47", line) for line in lines] == [
+        "\r\x1b[K\x1b[2m02:31:47 \x1b[0mepoch 3",
+        "\r\x1b[K\x1b[2m02:31:47 \x1b[0m\x1b[33mwarning: \x1b[0mslow disk",
+        "\r\x1b[K\x1b[2m02:31:47 \x1b[0m\x1b[1;31merror: \x1b[0mno disk",
+    ]
+
+
+@pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_a_terminal_may_be_spared_colours_but_no_escapes_of_names(
+    open_terminal, monkeypatch, variable, value
+):
+    monkeypatch.setenv(variable, value)
+    terminal = open_terminal()
+    configure_logging(rank=1)
+    logging.getLogger("app").warning("set aside %s", "a\x1b[2J.tif")
+    assert terminal.getvalue()[8:] == " [rank 1] warning: set aside a\\x1b[2J.tif\n"
+
+
+def test_long_lines_are_wrapped_between_words_and_tables_are_not(open_terminal):
+    terminal = open_terminal()
+    configure_logging()
+    words = " ".join(["word"] * 20)
+    for text in (words, "see /a/" + "long" * 20, "  a table" + " 0.1" * 30):
+        logging.getLogger("app").info("%s", text)
+    lines = terminal.getvalue().rstrip("\n").split("\n")
+    indent = " " * len("02:31:47 ")
+    assert lines[1] == indent + " ".join(["word"] * 10)
+    assert lines[3] == indent + "/a/" + "long" * 20
+    assert lines[4].endswith("  a table" + " 0.1" * 30)
+    assert len(lines) == 5
+
+
+def test_a_bar_makes_room_for_a_line_and_is_there_again(open_terminal):
+    terminal = open_terminal()
+    configure_logging()
+    with tqdm(total=2, desc="epoch 1/3", file=ForgivingStream(terminal), leave=False) as bar:
+        bar.update()
+        bar.refresh()
+        terminal.truncate(0)
+        logging.getLogger("app").info("a line")
+        shown = terminal.getvalue().lstrip("\0")
+    before, line, after = re.split(r"(\d\d:\d\d:\d\d .*a line\n)", shown)
+    assert "epoch 1/3" not in before
+    assert line
+    assert "epoch 1/3" in after

@@ -49,6 +49,9 @@ def test_a_model_is_calibrated_and_states_it(tmp_path, model_dir, capsys):
     assert (model_dir / "model.json").read_text() == before
     output = capsys.readouterr().out
     assert "roofs found in the predictions of own, all:" in output
+    assert "Own roofs" in output
+    page = (village.parent / "out.html").read_text()
+    assert page.count('<article class="panel"') == 2  # the village's two photos
     assert run(model_dir, village, "--vectors", "--split=all", "--calibrate") == 0
     assert "calibration, in model.json: " in capsys.readouterr().out
     described = json.loads((model_dir / "model.json").read_text())
@@ -63,3 +66,19 @@ def test_a_model_is_calibrated_and_states_it(tmp_path, model_dir, capsys):
     found = json.loads((village.parent / "out.json").read_text())["metrics"]
     share_wrong = found["all/planes/confidence_error"]
     assert share_wrong["value"] is None or share_wrong["value"] >= 0
+
+
+def test_scores_lie_beside_the_model_unless_named(tmp_path, model_dir, monkeypatch):
+    asked = []
+    monkeypatch.setattr("app.inference.evaluate.evaluate_model", lambda *given: asked.append(given))
+    words = ["evaluate", "--own", str(tmp_path), "--rid", str(tmp_path), "--split", "test"]
+    for path in (model_dir, tmp_path, model_dir / "model.json"):
+        assert main([*words, "--model", str(path)]) == 0
+    assert {given[0] for given in asked} == {model_dir}
+    assert {given[3] for given in asked} == {tmp_path / "scores/rid-own-test.json"}
+
+
+def test_the_page_and_the_numbers_need_two_names(tmp_path, model_dir, capsys):
+    words = ["evaluate", "--own", str(tmp_path), "--model", str(model_dir)]
+    assert main([*words, "--out", str(tmp_path / "out.html")]) == 2
+    assert "got the name of a page, expected that of a JSON file" in capsys.readouterr().out

@@ -108,7 +108,7 @@ def test_a_folder_without_a_model_is_one_line(tmp_path, capsys):
     photo = write_photo(tmp_path / "house.tif")
     assert run(photo, "--model", tmp_path, "--out", tmp_path / "out") == 2
     (error,) = errors_of(capsys.readouterr().out)
-    assert "holds no trained model: model.safetensors, model.json missing" in error
+    assert f"--model {tmp_path}: got a folder without model.safetensors, in it and in its" in error
 
 
 @pytest.mark.parametrize(

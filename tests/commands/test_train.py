@@ -130,7 +130,46 @@ def test_the_option_for_a_model_is_a_setting(paths, monkeypatch):
 
     monkeypatch.setattr("app.job.supervisor.run_job", run_job)
     words = ["train", "--base-dir", str(paths.base_dir)]
-    assert main([*words, "--initial-model", "a/model"]) == 0
+    model = str(paths.base_dir)  # anything that is there
+    assert main([*words, "--initial-model", model]) == 0
     assert main(words) == 0
-    assert [one["initial_model"] for one in seen] == ["a/model", "none"]
+    assert [one["initial_model"] for one in seen] == [model, "none"]
     assert [one["seed"] for one in seen] == ["3", "3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "epochs=x"], "epochs: "),
+        (["--rid", "absent"], "--rid absent: no such folder; correct the path"),
+        (["--own", __file__], f"--own {__file__}: not a folder; correct the path"),
+        (["--initial-model", "absent"], "--initial-model absent: not found; correct the path"),
+    ],
+)
+def test_a_dry_run_says_what_is_wrong_and_writes_nothing(tmp_path, capsys, words, message):
+    base_dir = tmp_path / "ml"
+    assert main(["train", "--dry-run", "--base-dir", str(base_dir), *words]) == 2
+    assert message in capsys.readouterr().out
+
+
+def test_a_dry_run_trains_nothing(tmp_path, capsys):
+    words = ["train", "--dry-run", "--base-dir", str(tmp_path / "ml"), "--rid", str(tmp_path)]
+    assert main(words) == 0
+    assert "settings and folders can be used" in capsys.readouterr().out
+    assert not (tmp_path / "ml").exists()
+
+
+def test_a_tree_of_make_that_comes_to_nothing_is_removed(paths, tmp_path, caplog, monkeypatch):
+    link = tmp_path / "latest"
+    words = ["train", "--base-dir", str(paths.base_dir), "--newest", str(link)]
+    paths.hyperparameters.write_text(json.dumps({"epochs": "0"}))
+    # One of several processes gets the same words, and leaves the tree to the one that started it.
+    with monkeypatch.context() as patch:
+        patch.setattr("app.commands.train._train_as_a_rank", lambda _: None)
+        assert main([*words, "--supervised", "rank"]) == 0
+    assert paths.base_dir.exists()
+    assert not link.is_symlink()
+    assert main(words) == 2
+    assert not paths.base_dir.exists()
+    assert not link.is_symlink()
+    assert "epochs: " in caplog.text

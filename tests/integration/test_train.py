@@ -1,11 +1,14 @@
 """Whole runs as users start them: real processes, real signals, real files."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import re
 import signal
 import time
+from unittest import mock
 
 import psutil
 import pytest
@@ -61,7 +64,11 @@ def test_a_run_leaves_every_artifact(uninterrupted):
     assert {path.name for path in (base_dir / "model").iterdir()} == ARTIFACTS
     assert "epoch 2/2" in output
     assert "metric epoch=2 step=6 " in output
-    assert output.strip().endswith("report.html")
+    end = [line.rpartition(" app.training.artifacts: ")[2] for line in output.splitlines()[-4:]]
+    assert end[0] == f"model: {base_dir / 'model'}"
+    assert end[1] == f"report: {base_dir / 'model/report.html'}"
+    assert end[2].startswith("took ")
+    assert f" -m app predict --model {base_dir / 'model'} --out predictions" in end[3]
 
 
 def test_metrics_say_what_they_are(uninterrupted):
@@ -208,6 +215,20 @@ def test_a_finished_run_is_not_trained_again(uninterrupted, tmp_path):
     assert read_metrics(base_dir)["metrics"] == read_metrics(uninterrupted[0])["metrics"]
 
 
+def test_a_finished_run_called_again_says_so_without_torch(uninterrupted, monkeypatch):
+    base_dir, output = uninterrupted
+    before = weights(base_dir)
+    # Nobody would get to it.
+    monkeypatch.setattr("app.job.supervisor.run_job", None)
+    exit_code, again = run_supervised_here(base_dir)
+    assert exit_code == 0
+    told = [line.partition(": ")[2] for line in again.splitlines()]
+    assert told[0].startswith("finished before, nothing to do")
+    last = [line.partition(": ")[2] for line in output.splitlines()]
+    assert told[1:] == last[-len(told[1:]) :]
+    assert weights(base_dir) == before
+
+
 def test_other_hyperparameters_are_refused_with_the_difference(uninterrupted):
     base_dir, _ = uninterrupted
     exit_code, output = run_here(base_dir, "--set", "epochs=3")
@@ -237,6 +258,17 @@ def test_training_does_not_outlive_the_process_that_supervises_it(ml):
     process.kill()
     process.communicate()
     child.wait(timeout=30)
+
+
+def run_supervised_here(base_dir):
+    """The supervising process's part, in this process."""
+    output = io.StringIO()
+    with (
+        contextlib.redirect_stdout(output),
+        mock.patch("app.job.signals.StopRequests.listen"),  # pytest has its own handlers
+    ):
+        exit_code = main(["train", "--base-dir", str(base_dir)])
+    return exit_code, output.getvalue()
 
 
 def evaluation(base_dir, output_file, *arguments):
@@ -279,5 +311,5 @@ def test_evaluate_without_a_model_is_one_line(tmp_path, capsys):
     exit_code = main(evaluation(tmp_path, tmp_path / "out.json", "--rid", str(tmp_path)))
     assert exit_code == 2
     output = "".join(capsys.readouterr())
-    assert "holds no trained model" in output
+    assert "got a folder without model.safetensors, in it and in its model/" in output
     assert "Traceback" not in output

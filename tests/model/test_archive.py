@@ -119,3 +119,13 @@ def test_what_is_no_model(tmp_path, name, says):
         (tmp_path / "two" / archive).touch()
     with pytest.raises(CheckpointError, match=says):
         unpack(tmp_path / name, tmp_path)
+
+
+def test_a_model_is_found_from_the_tree_around_it_and_from_its_files(tmp_path):
+    model_dir = tmp_path / "run/model"
+    model_dir.mkdir(parents=True)
+    for name in ("model.safetensors", "model.json"):
+        (model_dir / name).touch()
+    for path in (model_dir, tmp_path / "run", model_dir / "model.safetensors"):
+        with opened_model(path, tmp_path) as folder:
+            assert folder == model_dir

@@ -1,5 +1,6 @@
 """`make train`: a tree for every choice of data and settings, whatever their names."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -31,8 +32,8 @@ def repository(tmp_path):
 
 
 def train(repository, **variables):
-    """The arguments that training gets."""
-    given = ("RID", "AIRS", "MODEL", "SET")
+    """The tree and the arguments that training gets, after the call's own check of them."""
+    given = ("RID", "ROOFLINE", "AIRS", "OWN", "MODEL", "SET")
     own = {name: value for name, value in os.environ.items() if name not in given}
     result = subprocess.run(
         ["bash", "scripts/train_local.sh"],
@@ -42,40 +43,53 @@ def train(repository, **variables):
         text=True,
         check=True,
     )
-    words = result.stdout.splitlines()
-    assert words[:4] == ["-m", "app", "train", "--base-dir"]
-    return Path(words[4]), words[5:]
+    calls = [call.splitlines() for call in result.stdout.split("-m\napp\n") if call]
+    words = calls[-1]
+    assert words[:2] == ["train", "--base-dir"]
+    assert words[-2:] == ["--newest", "local/latest"]
+    if variables:
+        start, checked = calls[0][:4], calls[0][4:]
+        assert start == ["train", "--dry-run", "--base-dir", "local/none"]
+        assert words[:-2][-len(checked) :] == checked
+    return Path(words[2]), words[3:-2]
 
 
 def test_the_sample_and_a_few_settings_have_readable_trees(repository):
     assert train(repository) == (Path("local/ml"), [])
     folder, words = train(repository, SET="epochs=1 phase=2")
-    assert folder == Path("local/ml-epochs=1-phase=2")
+    assert folder == Path("local/runs/sample-epochs-1-phase-2")
     assert words[-4:] == ["--set", "epochs=1", "--set", "phase=2"]
     assert (repository / folder / "input/config/hyperparameters.json").exists()
+    # In another order they are the same.
+    assert train(repository, SET="phase=2 epochs=1")[0] == folder
 
 
 def test_many_settings_make_a_short_name_and_other_settings_another(repository):
-    folders = {train(repository, SET=text)[0] for text in (LONG, LONG + "1", LONG[:-1])}
-    assert len(folders) == 3
+    folders = [train(repository, SET=text)[0] for text in (LONG, LONG + "1", LONG[:-1])]
+    assert [folder.name.removeprefix(folders[0].name) for folder in folders] == ["", "-2", "-3"]
     for folder in folders:
-        assert folder.name.startswith("ml-setting_number_0=0.0000-setting_number_1")
-        assert len(folder.name) < 128
+        assert folder.name.startswith("sample-setting_number_0-0.0000-setting_number_1")
+        assert len(folder.name) <= 64
         assert (repository / folder / "input/config/hyperparameters.json").exists()
-    assert train(repository, SET=LONG)[0] in folders
+    assert train(repository, SET=LONG)[0] == folders[0]
+    assert train(repository, SET=LONG[:-1])[0] == folders[2]
 
 
 def test_names_that_differ_in_what_a_folder_cannot_show(repository):
     """Else one run would resume from the other."""
-    folders = {train(repository, SET=f"datasets=rid{mark}airs")[0] for mark in (",", "/", "ü", "-")}
+    marks = (",", "/", "ü", "-")
+    folders = {train(repository, SET=f"datasets=rid{mark}airs")[0] for mark in marks}
     assert len(folders) == 4
-    assert all(folder.name.startswith("ml-datasets=rid-") for folder in folders)
+    assert all(folder.name.startswith("sample-datasets-rid-") for folder in folders)
+    assert train(repository, SET="datasets=rid,airs")[0] in folders
 
 
-def test_folders_of_data_with_long_names(repository, tmp_path):
+def test_folders_of_data_that_share_a_name(repository, tmp_path):
+    folders = [train(repository, RID=str(tmp_path / place / "rid"))[0] for place in "ab"]
+    assert [folder.name for folder in folders] == ["rid", "rid-2"]
     data = tmp_path / ("a" * 200)
     folder, words = train(repository, RID=str(data), AIRS=str(data / "b"), SET="epochs=1")
-    assert len(folder.name) < 128
+    assert len(folder.name) <= 60
     assert words == ["--rid", str(data), "--airs", str(data / "b"), "--set", "epochs=1"]
 
 
@@ -87,7 +101,7 @@ def test_settings_on_several_lines(repository):
 def test_a_model_to_start_from_has_a_tree_of_its_own(repository, tmp_path):
     model = tmp_path / "first/model"
     folder, words = train(repository, MODEL=str(model))
-    assert folder.name.startswith("ml-model-")
+    assert folder.name == "sample-from-first"
     sample = "local/ml/input/data"
     datasets = [f"--rid={sample}/rid", f"--roofline={sample}/roofline", f"--airs={sample}/airs"]
     pairs = [f"{name}={value}" for name, value in zip(words[::2], words[1::2], strict=True)]
@@ -95,4 +109,56 @@ def test_a_model_to_start_from_has_a_tree_of_its_own(repository, tmp_path):
     assert (repository / folder / "input/config/hyperparameters.json").exists()
     other, words = train(repository, MODEL=str(tmp_path / "second/model"), OWN="roofs")
     assert words == ["--own", "roofs", "--initial-model", str(tmp_path / "second/model")]
-    assert other.name.startswith("ml-roofs-")
+    assert other.name == "roofs-from-second"
+
+
+def test_a_link_to_a_model_is_followed_before_it_moves(repository):
+    (repository / "local/runs/first/model").mkdir(parents=True)
+    (repository / "local/runs/first/model/model.safetensors").touch()
+    (repository / "local/latest").symlink_to("runs/first")
+    folder, words = train(repository, MODEL="local/latest/model")
+    assert words[-1] == str(repository.resolve() / "local/runs/first/model")
+    assert folder.name == "sample-from-first"
+    assert train(repository, MODEL="local/latest")[0] == folder
+
+
+def test_a_tree_that_an_earlier_version_has_named_resumes(repository, tmp_path):
+    path = tmp_path / "rid"
+    digest = hashlib.sha256(f"{path}\n".encode()).hexdigest()[:4]
+    for name in (f"ml-rid-{digest}-phase=1-epochs=3", "ml-epochs=1-phase=2"):
+        (repository / "local" / name).mkdir()
+    folder, _ = train(repository, RID=str(path), SET="phase=1 epochs=3")
+    assert folder == Path(f"local/ml-rid-{digest}-phase=1-epochs=3")
+    assert train(repository, SET="epochs=1 phase=2")[0] == Path("local/ml-epochs=1-phase=2")
+
+
+def test_a_call_that_is_refused_draws_and_leaves_nothing(repository):
+    (repository / ".venv/bin/python").write_text('#!/bin/sh\necho "$*"; exit 2\n')
+    shutil.rmtree(repository / "local")
+    result = subprocess.run(
+        ["bash", "scripts/train_local.sh"],
+        cwd=repository,
+        env={**os.environ, "SET": "epochs=x"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stdout == "-m app train --dry-run --base-dir local/none --set epochs=x\n"
+    assert not (repository / "local").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rid=DIR"], "rid: did you mean RID=...?"),
+        (["DATA=DIR"], "DATA: data are named by what they are: RID=DIR ROOFLINE=DIR"),
+        (["epochs=3"], 'epochs: unknown; settings stand in SET: SET="epochs=... ..."'),
+    ],
+)
+def test_words_that_make_would_ignore_are_refused(words, message):
+    command = ["make", "--dry-run", "train", *words]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stdout == ""

@@ -9,7 +9,7 @@ from app.base.errors import ConfigError
 from app.settings.checks import read_dataset_names
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.presets import overridden_keys
-from app.settings.texts import parse_hyperparameters
+from app.settings.texts import _OTHER_NAMES, _OTHER_VALUES, parse_hyperparameters
 
 
 @pytest.mark.parametrize(
@@ -140,3 +140,31 @@ def test_settings_survive_the_way_through_texts():
         learning_rate=3e-4, dataset_weights="rid=2,airs=1", backbone_weights="none",
     )  # fmt: skip
     assert parse_hyperparameters(given.to_texts()) == given
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "end"),
+    [
+        ("lr", "0.1", "did you mean learning_rate?"),
+        ("gpus", "4", "did you mean processes_per_host?"),
+        ("image_size", "512", "did you mean crop_size_px?"),
+        ("Num-Epochs", "3", "did you mean epochs?"),
+        ("precision", "float16", "got 'float16'; did you mean fp16?"),
+        ("precision", "bfloat16", "got 'bfloat16'; did you mean bf16?"),
+        ("device", "gpu", "got 'gpu'; did you mean cuda?"),
+        ("precision", "int8", "got 'int8'"),
+    ],
+)
+def test_what_other_programs_say_is_understood(name, value, end):
+    with pytest.raises(ConfigError) as raised:
+        parse_hyperparameters({name: value})
+    assert str(raised.value).endswith(end)
+
+
+def test_every_hint_is_a_name_or_a_value_that_there_is():
+    fields = Hyperparameters.model_fields
+    assert set(_OTHER_NAMES.values()) <= fields.keys()
+    assert not _OTHER_NAMES.keys() & fields.keys()
+    for name, values in _OTHER_VALUES.items():
+        for value in values.values():
+            assert getattr(parse_hyperparameters({name: value}), name) == value

@@ -32,21 +32,37 @@ def test_an_epoch_has_a_line_for_people_and_one_for_machines(monkeypatch, caplog
         assert "airs" not in lines[1]
 
 
-def test_gradient_norms_are_one_line_and_advice_is_not_repeated(caplog):
+EVEN = {"segments": 0.12, "lines": 0.3, "depth": 0.05}
+UNEVEN = {"segments": 0.12, "lines": 1.2, "depth": 0.05}
+ADVICE = (
+    "lines has pulled more than 10 times as strongly as depth for 200 steps: a lower lines_weight "
+    "or a higher depth_weight would let both learn"
+)
+
+
+@pytest.mark.parametrize(
+    ("series", "advised_at"),
+    [
+        ([UNEVEN, UNEVEN], []),  # one of them is of untrained heads
+        ([EVEN, UNEVEN, EVEN, UNEVEN], []),
+        ([EVEN, UNEVEN, UNEVEN, UNEVEN], [2]),  # not repeated
+        ([UNEVEN, UNEVEN, UNEVEN, EVEN, UNEVEN, UNEVEN], [2, 5]),
+    ],
+)
+def test_advice_needs_two_measurements_of_trained_heads(caplog, series, advised_at):
     caplog.set_level(logging.INFO)
-    even = {"segments": 0.12, "lines": 0.3, "depth": 0.05}
-    uneven = {"segments": 0.12, "lines": 1.2, "depth": 0.05}
-    log_gradient_norms(even, [])
-    log_gradient_norms(uneven, [{"step": 1, "norms": even}])
-    log_gradient_norms(uneven, [{"step": 1, "norms": even}, {"step": 201, "norms": uneven}])
-    assert [record.message for record in caplog.records] == [
-        "gradient norm at the shared feature: segments 0.12, lines 0.3, depth 0.05",
-        "gradient norm at the shared feature: segments 0.12, lines 1.2, depth 0.05",
-        "lines pulls 24 times as strongly as depth: a lower lines_weight or a higher depth_weight "
-        "would let both learn",
-        "gradient norm at the shared feature: segments 0.12, lines 1.2, depth 0.05",
-    ]
-    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    rows = [{"step": 200 * index + 1, "norms": norms} for index, norms in enumerate(series)]
+    advised = []
+    for index, norms in enumerate(series):
+        caplog.clear()
+        log_gradient_norms(norms, rows[:index])
+        values = ", ".join(f"{name} {norm:.2g}" for name, norm in norms.items())
+        lines = [record.message for record in caplog.records]
+        assert lines[0] == f"gradient norm at the shared feature: {values}"
+        if len(lines) > 1:
+            assert lines[1:] == [ADVICE]
+            advised.append(index)
+    assert advised == advised_at
 
 
 def make_run(initial_model=None, **settings):

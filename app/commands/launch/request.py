@@ -9,6 +9,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.base.errors import ConfigError, join_problems
+from app.commands.launch.instance_types import (
+    find_image_doubts,
+    find_image_problems,
+    find_type_problems,
+    has_gpu,
+)
 from app.commands.launch.metric_names import metric_definitions
 from app.commands.launch.options import LaunchOptions
 from app.job.inputs import DATASET_CHANNELS, MODEL_CHANNEL
@@ -18,8 +24,6 @@ from app.settings.texts import parse_hyperparameters, parse_settings
 _JOB_NAME: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _ROLE: Final = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role/[a-zA-Z_0-9+=,.@\-_/]+")
 _IMAGE: Final = re.compile(r"\d{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.[a-z0-9.]+/[a-z0-9]\S*")
-_INSTANCE_TYPE: Final = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9-]+")
-_HAS_GPU: Final = re.compile(r"ml\.[gp]\d")
 # Families with disks of their own, which a module of the machine encrypts with keys of its own.
 _HAS_LOCAL_DISKS: Final = re.compile(
     r"ml\.(g4dn|g[5-9][a-z]*|gr\d[a-z]*|p3dn|p4de?|p[5-9][a-z0-9-]*|trn\d[a-z]*"
@@ -128,7 +132,9 @@ def build_request(options: LaunchOptions, region: str, now: datetime) -> dict[st
 
 def find_doubts(request: Mapping[str, Any]) -> list[str]:
     """Warnings for a job that can be started, and is hardly what was wanted."""
-    doubts = [_find_idle_gpu(request)]
+    image = request["AlgorithmSpecification"]["TrainingImage"]
+    instance_type = request["ResourceConfig"]["InstanceType"]
+    doubts = [_find_idle_gpu(request), *find_image_doubts(image, instance_type)]
     if parse_hyperparameters(request["HyperParameters"]).torch_compile == "on":
         doubts.append(
             "torch_compile=on needs a compiler, which the project's images do not have: with one "
@@ -147,7 +153,7 @@ def _find_idle_gpu(request: Mapping[str, Any]) -> str | None:
     """A warning for a job that pays for a GPU and trains on the CPU, as phase 1 does."""
     instance_type = request["ResourceConfig"]["InstanceType"]
     device = parse_hyperparameters(request["HyperParameters"]).device
-    if device != "cpu" or not _HAS_GPU.match(instance_type):
+    if device != "cpu" or not has_gpu(instance_type):
         return None
     return (
         f"{instance_type} has a GPU, which device=cpu leaves idle (phase=1 sets it); take "
@@ -195,11 +201,7 @@ def _read_hyperparameters(options: LaunchOptions) -> tuple[dict[str, str], list[
         hyperparameters = parse_hyperparameters(values)
     except ConfigError as error:
         return values, [*problems, str(error)]
-    if hyperparameters.device == "cuda" and not _HAS_GPU.match(options.instance_type):
-        problems.append(
-            f"device=cuda needs a GPU, which --instance-type {options.instance_type:.50} has not; "
-            "take one such as ml.g5.xlarge, or device=auto"
-        )
+    problems += find_image_problems(options.image, options.instance_type, hyperparameters.device)
     return values, [*problems, *_find_limit_problems(values)]
 
 
@@ -217,17 +219,13 @@ def _find_limit_problems(values: Mapping[str, str]) -> Iterator[str]:
 
 
 def _find_problems(options: LaunchOptions, region: str) -> Iterator[str]:
-    yield from _find_image_problems(options.image, region)
+    yield from _find_address_problems(options.image, region)
     if len(options.role) > _MAX_ROLE_CHARS or not _ROLE.fullmatch(options.role):
         yield (
             f"--role {options.role!r:.100}: expected arn:aws:iam::ACCOUNT:role/NAME; "
             "`aws iam get-role --role-name NAME --query Role.Arn` prints it"
         )
-    if not _INSTANCE_TYPE.fullmatch(options.instance_type):
-        yield (
-            f"--instance-type {options.instance_type!r:.100}: expected ml.FAMILY.SIZE, such as "
-            "ml.m5.xlarge or ml.g5.xlarge"
-        )
+    yield from find_type_problems(options.instance_type)
     if options.job_name is not None and not _JOB_NAME.fullmatch(options.job_name):
         yield (
             f"--job-name {options.job_name!r:.100}: expected 1 to 63 letters, digits and hyphens, "
@@ -249,7 +247,7 @@ def _find_problems(options: LaunchOptions, region: str) -> Iterator[str]:
     yield from _find_tag_problems(options.tags)
 
 
-def _find_image_problems(image: str, region: str) -> Iterator[str]:
+def _find_address_problems(image: str, region: str) -> Iterator[str]:
     found = image_region(image)
     if found is None or len(image) > _MAX_IMAGE_CHARS:
         yield (

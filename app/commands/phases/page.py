@@ -39,6 +39,16 @@ def check_page(page: Path) -> None:
         )
 
 
+def begin_page(page: Path) -> None:
+    """Write an empty page with a place for the tables, in place of one that may be there.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    with writing_to(page.parent), replacing(page) as file:
+        file.write(f"# Phases\n\n{START}\n{END}\n".encode())
+
+
 def write_page(page: Path, rows: Sequence[Row]) -> None:
     """Put the tables between the page's markers, and the plots into a folder of its name beside it.
 

@@ -11,21 +11,35 @@ from app.job.signals import StopRequests
 
 logger = logging.getLogger(__name__)
 
+DESCRIPTION = """\
+Run the presets phase=1 to 5 one after another (5 where there is a GPU), each predicted before it
+runs and compared with the one before. Tables and plots go to DIR/phases.md. The same command
+resumes where it was stopped.
+"""
+EPILOG = """\
+examples:
+  python -m app phases --base-dir local/phases
+  python -m app phases --base-dir local/phases --rid DIR --airs DIR --set epochs=8
+"""
+
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     phases = commands.add_parser(
         "phases",
         help="train on ten samples, then on more, and say after each phase what it took",
-        description="Run the presets phase=1 to 5 one after another (5 where there is a GPU), each "
-        "predicted before it runs and compared with the one before. The same command resumes "
-        "where it was stopped.",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_base_dir(phases)
     add_dataset_dirs(phases, "train on this {title} folder; without any, on a synthetic sample")
     add_settings(phases)
     phases.add_argument(
-        "--docs", type=Path, metavar="FILE.md", help="write tables and plots between its markers"
+        "--docs",
+        type=Path,
+        metavar="FILE.md",
+        help="write tables and plots between the markers of this page, too",
     )
     phases.add_argument("--fresh", action="store_true", help="run again what is done, too")
     phases.set_defaults(run=_run)
@@ -34,7 +48,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _run(options: argparse.Namespace) -> int:
     requests = StopRequests()
     requests.listen()
-    from app.commands.phases.page import check_page, print_tables, write_page
+    from app.commands.phases.page import begin_page, check_page, print_tables, write_page
     from app.commands.phases.phases import PhaseSeries, read_rows, run_phases
     from app.commands.phases.prediction import build_forecaster
     from app.job.folder_locks import FolderLocks
@@ -62,7 +76,9 @@ def _run(options: argparse.Namespace) -> int:
         return exit_code
     if not any(row["status"] == "done" for row in rows):
         raise ConfigError(f"phases: none could be run; the first one: {rows[0]['reason']}")
-    if options.docs is not None:
-        write_page(options.docs, rows)
-        logger.info("written: %s", options.docs)
+    own_page = options.base_dir / "phases.md"
+    begin_page(own_page)
+    for page in filter(None, (own_page, options.docs)):
+        write_page(page, rows)
+        logger.info("written: %s", page)
     return exit_code

@@ -21,10 +21,9 @@ from app.commands.plan.estimate import (
 )
 from app.commands.plan.facts import Facts
 from app.commands.plan.instances import PRICES_AS_OF, PRICES_REGION
+from app.commands.plan.verdict import NOTABLE_CORES, describe_verdict
 from app.resources.forecast import USABLE_SHARE
 
-# Cores that other work took; less is normal on any machine.
-_NOTABLE_CORES = 0.2
 # Of datasets that nobody has published.
 _SAMPLE_SOURCES = {"own": "of a folder of a hundred photos, assumed"}
 # Its CUDA is the last that knows older ones.
@@ -54,11 +53,13 @@ class Plan:
         case: What was asked, and measured and counted for it.
         figures: Rows of the table.
         rules: Rules and assumptions, listed below the table.
+        verdict: What it comes to, in words.
     """
 
     case: PlanCase
     figures: tuple[Figure, ...]
     rules: tuple[Rule, ...]
+    verdict: str
 
 
 def build_plan(case: PlanCase, result: Estimate) -> Plan:
@@ -83,7 +84,7 @@ def build_plan(case: PlanCase, result: Estimate) -> Plan:
             for figure in figures
         ]
     rules = (*_memory_rules(case), *_speed_rules(case), *_data_rules(case.request, case.facts))
-    return Plan(case, tuple(figures), rules)
+    return Plan(case, tuple(figures), rules, describe_verdict(case, result))
 
 
 def _measured_figures(case: PlanCase) -> Iterator[Figure]:
@@ -251,7 +252,7 @@ def _memory_rules(case: PlanCase) -> Iterator[Rule]:
 def _speed_rules(case: PlanCase) -> Iterator[Rule]:
     request, host, precision = case.request, case.host, case.precision
     instance, measured = request.instance, case.measured
-    if host.taken_cores > _NOTABLE_CORES:
+    if host.taken_cores > NOTABLE_CORES:
         yield Rule(
             "taken_cores",
             round(host.taken_cores, 2),

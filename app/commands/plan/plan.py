@@ -1,6 +1,7 @@
 """The command plan: what training would take on an instance, before it is paid for."""
 
 import json
+import logging
 import os
 import sys
 import time
@@ -29,6 +30,8 @@ from app.settings.checks import read_dataset_names
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters, parse_settings
 from app.synthetic.sample import FEW, SAMPLE, make_sample
+
+logger = logging.getLogger(__name__)
 
 # For plans that measure only reading and count the step.
 _TINY_POINTS: Final = ((1, 64), (2, 64))
@@ -91,11 +94,14 @@ def plan(
         measured, host = read_measurements(options.measurements, host)
         has_gpu = measured.device == "cuda"
     with scratch_folder() as scratch_dir:
+        if not options.channels:
+            logger.info("drawing a few photos to read")
         folders = options.channels or write_sample(scratch_dir, request.hyperparameters)
         channels: dict[str, Path] = {str(name): folder for name, folder in folders.items()}
         settings = _measuring_settings(request.hyperparameters, precision, on_gpu=has_gpu)
         is_counted = request.on_gpu and not has_gpu
         sides_px = choose_sides(request.hyperparameters.crop_size_px)
+        logger.info("counting data, tensors and arithmetic")
         facts = ask(
             FactsRequest(
                 settings=settings,
@@ -111,6 +117,10 @@ def plan(
         )
         if measured is None:
             points = [(size, side_px) for side_px in sides_px for size in (1, 2)]
+            logger.info(
+                "measuring reading, scoring and %s here; about a minute on two cores",
+                "a small step" if is_counted else "steps at four sizes",
+            )
             others = OtherWork()
             measured = measure(settings, channels, _TINY_POINTS if is_counted else points)
             host = replace(host, taken_cores=others.taken_cores())

@@ -8,7 +8,7 @@ from app.commands.plan.instances import INSTANCES, PRICES_AS_OF, PRICES_REGION
 
 
 def render_plan(plan: Plan) -> str:
-    """The table and, below it, the rules."""
+    """The table, the rules below it, and the verdict last."""
     case = plan.case
     request = case.request
     heading = f"Plan for {request.num_instances} x {request.instance.name}, {case.precision}"
@@ -26,6 +26,8 @@ def render_plan(plan: Plan) -> str:
             "",
             *_align(("name", "value", ""), rules, right=1),
             "",
+            plan.verdict,
+            "",
         ]
     )
 
@@ -34,8 +36,8 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     """Everything, flat: figures by key, what each rests on, rules by name, and measurements.
 
     Returns:
-        "instance_type", "instances", "precision", "settings" (hyperparameters that are no
-        defaults), every figure by its key, "basis" by the same keys, "rules" by name, each with
+        "instance_type", "instances", "precision", "verdict", "settings" (hyperparameters that are
+        no defaults), every figure by its key, "basis" by the same keys, "rules" by name, each with
         "value" and "text", and "host" and "measurements", which --measurements takes.
     """
     case = plan.case
@@ -44,6 +46,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "instance_type": request.instance.name,
         "instances": request.num_instances,
         "precision": case.precision,
+        "verdict": plan.verdict,
         "settings": request.hyperparameters.non_default(),
         **{figure.key: figure.value for figure in plan.figures},
         "basis": {figure.key: figure.basis for figure in plan.figures},

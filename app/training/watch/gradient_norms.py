@@ -18,7 +18,7 @@ from app.training.state import StepSettings, TrainingState, unwrap
 # Steps between two measurements: each costs as much as the backward pass of the heads alone.
 NORM_INTERVAL_STEPS: Final = 200
 # Where gradients of tasks differ by more, one task decides what the network learns.
-_UNEVEN: Final = 10.0
+UNEVEN: Final = 10.0
 
 
 def is_norm_step(state: TrainingState, settings: StepSettings) -> bool:
@@ -106,4 +106,4 @@ def find_uneven(norms: Mapping[TaskName, float]) -> tuple[TaskName, TaskName] | 
     if not pulling:
         return None
     most, least = max(pulling, key=lambda n: pulling[n]), min(pulling, key=lambda n: pulling[n])
-    return (most, least) if pulling[most] > _UNEVEN * pulling[least] else None
+    return (most, least) if pulling[most] > UNEVEN * pulling[least] else None

@@ -31,6 +31,8 @@ SPOT_JOB = [
     "--output-kms-key", "alias/roofs", "--encrypt-traffic",
     "--model", "s3://results/run-5/output/model.tar.gz",
 ]  # fmt: skip
+# Its tag does not tell whether it is the cpu or the gpu image.
+UNTOLD = IMAGE.replace(":cpu", ":1")
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
@@ -280,6 +282,13 @@ def test_images_of_other_regions_are_refused():
     )
 
 
+def test_what_the_image_and_the_machine_cannot_do_is_refused():
+    text = refusal("--instance-type", "ml.g5.xlarg", "--phase", "5")
+    assert "SageMaker trains on no such type; did you mean ml.g5.xlarge" in text
+    assert "device=cuda needs the gpu image" in text
+    assert "is the cpu image, which ends at its start" in refusal("--instance-type", "ml.g5.xlarge")
+
+
 def test_all_problems_are_named_at_once():
     text = refusal("--set", "epochs=0", "--set", "seed=-1", "--role", "me", "--airs", "s3://b-a/x")
     for start in ("epochs: ", "seed: ", "--role ", "--airs "):
@@ -289,7 +298,7 @@ def test_all_problems_are_named_at_once():
 
 
 def test_a_gpu_that_would_idle_is_noticed():
-    gpu = ["--instance-type", "ml.g5.xlarge"]
+    gpu = ["--instance-type", "ml.g5.xlarge", "--image", UNTOLD]
     [doubt] = find_doubts(build_smoke_test(*gpu, "--phase", "1"))
     assert "ml.g5.xlarge has a GPU, which device=cpu leaves idle" in doubt
     assert find_doubts(build_smoke_test(*gpu, "--phase", "1", "--set", "device=auto")) == []
@@ -323,7 +332,7 @@ def test_a_key_for_disks_is_for_instances_without_disks_of_their_own():
 def _try(instance, *arguments):
     """Why a job on the instance is refused; empty where it is not."""
     try:
-        build_smoke_test("--instance-type", instance, *arguments)
+        build_smoke_test("--instance-type", instance, "--image", UNTOLD, *arguments)
     except ConfigError as error:
         return str(error)
     return ""

@@ -1,0 +1,100 @@
+"""The metrics that matter, a column for each dataset: what ends a run, `evaluate`, a comparison."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.base.dataset_names import title_of
+from app.metrics.headlines import HEADLINES, Headline
+
+ALL: Final = "all"
+_UNKNOWN: Final = "-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A metric of several datasets.
+
+    Attributes:
+        headline: Which metric.
+        names: Its full name by dataset, as results have it; "all" stands for all of them together.
+        values: Its value by the same; None where it is not defined.
+    """
+
+    headline: Headline
+    names: Mapping[str, str]
+    values: Mapping[str, float | None]
+
+    @property
+    def words(self) -> str:
+        """What people call it."""
+        return self.headline.log.words if self.headline.log else self.headline.name
+
+    def format(self, dataset: str) -> str:
+        """Its value for a dataset, with its unit."""
+        value = self.values[dataset]
+        form = self.headline.log.form if self.headline.log else "{:.3f}"
+        return _UNKNOWN if value is None else form.format(value)
+
+
+def rows_by_dataset(
+    values: Mapping[str, float | None], split: str, datasets: Sequence[str]
+) -> list[Row]:
+    """The headlines that have a value for any dataset, in their order.
+
+    Args:
+        values: Metrics by name, `<split>/<task>/<metric>`, and `<split>/<dataset>/<task>/<metric>`
+            where there are several datasets.
+        split: The first part of their names.
+        datasets: The datasets, in order.
+    """
+    prefixes = {name: f"{split}/{name}/" for name in datasets} | {ALL: f"{split}/"}
+    if len(datasets) == 1:
+        prefixes = {datasets[0]: f"{split}/"}
+    rows = []
+    for one in HEADLINES:
+        if one.log is None or one.name.count("/") != 2 or not one.name.startswith("val/"):
+            continue
+        rest = one.name.removeprefix("val/")
+        names = {name: prefix + rest for name, prefix in prefixes.items()}
+        found = {name: values.get(full) for name, full in names.items()}
+        if any(value is not None for value in found.values()):
+            rows.append(Row(one, names, found))
+    return rows
+
+
+def describe_by_dataset(
+    values: Mapping[str, float | None], split: str, num_photos: Mapping[str, int]
+) -> list[str]:
+    """The table as lines, each of which begins with two spaces.
+
+    Args:
+        values: As `rows_by_dataset`.
+        split: As `rows_by_dataset`.
+        num_photos: Photos by dataset.
+    """
+    rows = rows_by_dataset(values, split, list(num_photos))
+    if not rows:
+        return []
+    columns = list(rows[0].names)
+    counts = {**num_photos, ALL: sum(num_photos.values())}
+    heading = ["", *(title_of(name) for name in columns)]
+    cells = [[row.words, *(row.format(name) for name in columns)] for row in rows]
+    footing = ["photos", *(str(counts[name]) for name in columns)]
+    lines = align([heading, *cells, footing])
+    if any(_UNKNOWN in line[1:] for line in cells):
+        lines.append(f"  {_UNKNOWN}: not labelled there, or not taught")
+    return lines
+
+
+def align(table: Sequence[Sequence[str]]) -> list[str]:
+    """The rows of a table as lines: the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return [
+        "  "
+        + "  ".join(
+            text.rjust(width) if column else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]

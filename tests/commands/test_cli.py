@@ -1,0 +1,48 @@
+"""The command line as a whole: help, and what wrong words are answered with."""
+
+import argparse
+
+import pytest
+
+from app.__main__ import main
+from app.commands.cli import build_parser
+
+
+def commands():
+    [found] = [
+        action
+        for action in build_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    ]
+    return {name: parser for name, parser in found.choices.items() if name != "probe"}
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_help_has_a_description_and_an_example(name):
+    text = commands()[name].format_help()
+    assert commands()[name].description
+    assert f"  python -m app {name} " in text.partition("example")[2]
+
+
+def test_without_a_word_there_is_help_and_nothing_is_trained(capsys):
+    assert main([]) == 2
+    output = capsys.readouterr().out
+    assert output.startswith("usage: python -m app")
+    assert "probe" not in output
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["trian"], "unknown command 'trian'; did you mean train? There are check-data, "),
+        (["train", "--epochs", "3"], "hyperparameters are given with --set: --set epochs=3\n"),
+        (["train", "--lr=0.1"], "given with --set: --set learning_rate=0.1\n"),
+        (["train", "--batch-size"], "given with --set: --set batch_size=VALUE\n"),
+        (["train", "--nothing-like-it"], "unrecognized arguments: --nothing-like-it\n"),
+    ],
+)
+def test_wrong_words_are_answered_with_what_to_type(capsys, words, answer):
+    with pytest.raises(SystemExit) as raised:
+        main(words)
+    assert raised.value.code == 2
+    assert answer in capsys.readouterr().err
