@@ -21,7 +21,7 @@ GREY_INDEX: Final = 5
 # Colours of a stack's layers; the grey is for the layer of everything else.
 LAYER_COLOURS: Final = tuple(i for i in range(NUM_SERIES_COLOURS) if i != GREY_INDEX)
 NUM_BAND_COLOURS: Final = 5
-_DASHES: Final = ("solid", "dashed", "dotted")
+_DASHES: Final[tuple[Literal["solid", "dashed", "dotted"], ...]] = ("solid", "dashed", "dotted")
 
 # matplotlib cannot write CSS variables, so it draws in colours that nothing else has, and they are
 # replaced in its output.

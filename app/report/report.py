@@ -123,11 +123,11 @@ def write_report(path: Path, source: ReportInput) -> None:
         ),
         "profile": view_profile(metrics.get("memory_profile")),
         "bad_files": [
-            view_bad_files(str(name), dataset.get("quarantined") or [])
+            view_bad_files(titles[str(name)], dataset.get("quarantined") or [])
             for name, dataset in datasets.items()
         ],
         "bad_features": [
-            view_bad_features(str(name), dataset["features_set_aside"])
+            view_bad_features(titles[str(name)], dataset["features_set_aside"])
             for name, dataset in datasets.items()
             if dataset.get("features_set_aside")
         ],

@@ -78,12 +78,13 @@ def view_time(steps: Sequence[Row], metrics: Mapping[str, Any]) -> Time | None:
         PartRow(_PART_WORDS[name], 1000 * seconds, 100 * min(seconds / step_s, 1.0))
         for name, seconds in _split_step(step_time).items()
     ]
-    slow = _describe_slow(step_time, finite(metrics.get("duration_s")))
+    slow = _describe_slow(step_time, metrics)
     return Time(bottleneck, slow, _steps_chart(steps) if steps else None, parts)
 
 
-def _describe_slow(step_time: Mapping[str, Any], duration_s: float | None) -> str:
+def _describe_slow(step_time: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """How many steps are not among the usual ones, and their share of the time."""
+    duration_s, num_samples = (finite(metrics.get(name)) for name in ("duration_s", "num_samples"))
     num_slow, slow_s, all_steps_s = (
         finite(step_time.get(name)) for name in ("num_slow", "slow_s", "all_steps_s")
     )
@@ -93,9 +94,15 @@ def _describe_slow(step_time: Mapping[str, Any], duration_s: float | None) -> st
     share = f"{100 * slow_s / all_steps_s:.0f} % of the time of all steps"
     if duration_s and duration_s >= all_steps_s:
         share += f" and {100 * slow_s / duration_s:.0f} % of the run"
+    pace = (
+        f" With them, it is {num_samples / all_steps_s:.3g} samples a second."
+        if num_samples
+        else ""
+    )
+    took = describe_duration(slow_s) if slow_s >= 60 else format_s(slow_s)
     return (
         f"{num_slow:,.0f} of {num_steps:,.0f} steps {'was' if num_slow == 1 else 'were'} slow and "
-        f"took {describe_duration(slow_s) if slow_s >= 60 else format_s(slow_s)}: {share}. Slow "
+        f"took {took}: {share}.{pace} Slow "
         "means the first step, which pays for what is done once, and every step of more than four "
         "usual ones, as on a machine that others use. The table below is of usual steps, the chart "
         "of all."

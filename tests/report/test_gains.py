@@ -33,10 +33,10 @@ def test_each_dataset_by_itself_and_errors_the_other_way_round() -> None:
     rows = view_gains([start, {"epoch": 1}], metrics, TASKS)
     assert [(row.dataset, row.title, row.change, row.css_class) for row in rows] == [
         ("all", "Score", "+0.125", "good"),
-        ("rid", "Roof planes: roof overlap", "-0.100", "warn"),
-        ("rid", "Heights: height off by", "0", ""),
-        ("own", "Roof planes: roof overlap", "+0.200", "good"),
-        ("own", "Heights: height off by", "-0.500 m", "good"),
+        ("RID", "Roof planes: roof overlap", "-0.100", "warn"),
+        ("RID", "Heights: height off by", "0", ""),
+        ("Own roofs", "Roof planes: roof overlap", "+0.200", "good"),
+        ("Own roofs", "Heights: height off by", "-0.500 m", "good"),
     ]
     assert (rows[1].before, rows[1].after) == ("0.800", "0.700")
 
@@ -45,7 +45,7 @@ def test_one_dataset_has_no_names_of_its_own(tmp_path: Path) -> None:
     history = [{"epoch": 0, "val/segments/roof_iou": 0.5}, {"epoch": 1}]
     html = write(tmp_path, history=history)
     text = Page(section(html, "gains")).text
-    assert "ridRoof planes: roof overlap0.5000.250-0.250" in text
+    assert "RIDRoof planes: roof overlap0.5000.250-0.250" in text
 
 
 def test_without_an_initial_model_there_is_no_table(tmp_path: Path) -> None:

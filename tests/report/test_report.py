@@ -104,7 +104,7 @@ def test_shapes_set_aside_are_shown(tmp_path: Path) -> None:
     feature = {"layer": "planes", "feature": 28, "photo": "caf", "reason": f"invalid {HOSTILE}"}
     metrics["datasets"]["own"] = {"features_set_aside": {"total": 130, "listed": [feature] * 100}}
     text = Page(write(tmp_path, metrics=metrics)).text
-    assert "own: 130 shapes set aside. Their photos were used." in text
+    assert "Own roofs: 130 shapes set aside. Their photos were used." in text
     assert f"cafplanes28invalid {HOSTILE}" in text
     assert "check-data names them all" in text
 
@@ -166,9 +166,9 @@ def test_synthetic_data_are_called_so_wherever_they_are_named(tmp_path: Path) ->
     metrics["metrics"]["val/rid/segments/roof_iou"] = entry | {"dataset": "rid"}
     metrics["confusion_matrix"]["val/rid/segments"] = metrics["confusion_matrix"]["val/segments"]
     text = Page(write(tmp_path, metrics=metrics)).text
-    # The line below the title, the facts, the verdict, the columns of two tables, the matrix and
-    # the panel.
-    assert text.count("RID (synthetic)") == 7
+    # The line below the title, the facts, the verdict, the columns of two tables, the matrix, the
+    # panel with its five tiles, and the files.
+    assert text.count("RID (synthetic)") == 8
     assert "AIRS (synthetic)" not in text
     assert "Numbers of RID (synthetic) say nothing about real roofs." in text
 
@@ -289,7 +289,7 @@ def test_stopped_before_the_first_validation(tmp_path: Path) -> None:
         "datasets": {"rid": {"num_train": 3, "num_val": 1, "quarantined": []}},
     }
     text = Page(write(tmp_path, history=[], metrics=metrics, panels=[])).text
-    assert "rid: every file could be used." in text
+    assert "RID: every file could be used." in text
     assert "No validation was finished." in text
 
 

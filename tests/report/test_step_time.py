@@ -36,11 +36,13 @@ def test_parts_of_a_step_have_their_means_and_shares(tmp_path: Path) -> None:
 
 def test_slow_steps_have_their_share_of_the_run(tmp_path: Path) -> None:
     step_time = make_steps().summary() | {"num_slow": 75, "slow_s": 600.0, "all_steps_s": 1000.0}
-    metrics = make_metrics() | {"step_time": step_time, "duration_s": 1200.0}
+    metrics = make_metrics() | {
+        "step_time": step_time, "duration_s": 1200.0, "num_samples": 500,
+    }  # fmt: skip
     text = Page(section(write(tmp_path, metrics=metrics), "time")).text
     assert (
         "75 of 79 steps were slow and took 10 min 0 s: 60 % of the time of all steps and 50 % of "
-        "the run."
+        "the run. With them, it is 0.5 samples a second."
     ) in text
 
 
