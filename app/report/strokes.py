@@ -16,8 +16,8 @@ _Pixel = tuple[int, int]
 
 _RIM_ALPHA: Final = 170
 # Smaller pieces have no room for an arrow.
-_MIN_ARROW_AREA_PX: Final = 150
-_MIN_ARROW_ROOM_PX: Final = 4.0
+_MIN_ARROW_AREA_PX: Final = 300
+_MIN_ARROW_ROOM_PX: Final = 9.0
 _MAX_ARROW_PX: Final = 32.0
 # Row and column of a pixel's neighbours, those along sides first.
 _AROUND: Final = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, -1), (-1, 1))

@@ -25,8 +25,8 @@ def test_planes_are_tinted_by_direction_and_unlabelled_ones_striped(tmp_path: Pa
     overlay = overlay_of(
         write(tmp_path, panels=[make_panel(segments_target=target)]), "Planes, truth"
     )
-    assert tuple(overlay[8, 2, :3]) == find_task("segments").colours[8]
-    assert 0 < overlay[8, 2, 3] < 255  # the photo shows through
+    assert tuple(overlay[8, 8, :3]) == find_task("segments").colours[8]
+    assert 0 < overlay[8, 8, 3] < 255  # the photo shows through
     assert overlay[15, 8, 3] == 255  # but not through the outline
     assert tuple(overlay[24, 8, :3]) == (255, 255, 255)
     assert tuple(overlay[8, 24, :3]) == (0, 0, 0)
@@ -72,7 +72,7 @@ def test_lines_are_drawn_along_their_middle_in_the_colour_of_their_kind(tmp_path
 def test_kinds_of_line_are_known_without_their_colour(tmp_path: Path) -> None:
     lines = np.zeros((4, 64, 64), np.uint8)
     for kind in range(4):
-        lines[kind, 8 + 16 * kind, 2:62] = 1
+        lines[kind, 8 + 16 * kind, 4:60] = 1
     html = write(tmp_path, panels=[make_panel(size_px=64, lines_target=lines)])
     overlay = overlay_of(html, "Lines, truth")
     drawn = [

@@ -87,8 +87,8 @@ def test_nothing_that_a_run_names_becomes_markup(tmp_path: Path) -> None:
     page = Page(write(tmp_path, metrics=metrics, memory=make_memory((HOSTILE,))))
     assert "script" not in {tag for tag, _ in page.tags}
     # Of make_metrics 3; versions 2; shares 2; holder 1; phase 1; run 4; matrix 4. Of the dataset:
-    # summary 1, facts 4, quarantine 1, columns of two tables 2.
-    assert page.text.count(HOSTILE) == 25
+    # summary 1, facts 4, quarantine 1, columns of two tables 2, units in them 2.
+    assert page.text.count(HOSTILE) == 27
 
 
 def test_a_name_that_is_not_utf_8_can_be_written(tmp_path: Path) -> None:
@@ -330,8 +330,8 @@ def test_every_number_stands_beside_those_of_single_datasets(tmp_path: Path) -> 
     metrics["metrics"]["val/airs/lines/f1_3px"] = entry | {"value": None}
     text = Page(section(write(tmp_path, metrics=metrics), "metrics")).text
     assert "Roof planes (56 numbers)NameAllairsCounted over" in text
-    assert "roof_iou0.25000.500012,345 pixels" in text
-    assert "roof_precision0.2500-12,345 pixels" in text
+    assert "roof_iou0.25000.500012,345 target roof pixels" in text
+    assert "roof_precision0.2500-12,345 predicted roof pixels" in text
 
 
 def test_everything_together_is_one_well_formed_page(tmp_path: Path) -> None:
