@@ -34,12 +34,14 @@ class Card:
         explanation: One or two sentences. Placeholders: {step_deg}, degrees from one direction to
             the next; {right_deg}, within which the direction of a plane is right.
         needs_directions: Whether the card is left out for a network that knows no directions.
+        if_undefined: Why a trained network has no such number; empty where the images are why.
     """
 
     position: int
     title: str
     explanation: str
     needs_directions: bool = False
+    if_undefined: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ HEADLINES: Final = (
             7,
             "Drawn lines true",
             "Share of the length drawn that has a true line of its kind at most 3 pixels away.",
+            if_undefined="no line was drawn",
         ),
     ),
     Headline(

@@ -93,7 +93,7 @@ def _view_card(
     short_name = name.partition("/")[2]
     number = _number(entry)
     if number is None:
-        missing = NOT_DEFINED if is_trained else NOT_TRAINED
+        missing = card.if_undefined or NOT_DEFINED if is_trained else NOT_TRAINED
         return CardView(card.title, explanation, short_name, missing)
     value = finite(entry["value"])
     assert value is not None

@@ -16,6 +16,7 @@ from app.report.all_numbers import view_metrics
 from app.report.cards import view_by_dataset, view_cards
 from app.report.charts import Chart, Frame, Series, line_chart
 from app.report.facts import (
+    count,
     describe_data,
     describe_run,
     find_documents,
@@ -168,9 +169,9 @@ def _describe_chosen(metrics: Mapping[str, Any], num_validations: int) -> str:
         return ""
     place = f"epoch {epoch:.0f}, step {step:,.0f}" if epoch else "the initial model, unchanged"
     return (
-        f"The model, and all scores on this page, are those of {place}: of {num_validations} "
-        f"validations the one with the best score, {score:.3f}. Training went on to step "
-        f"{steps:,.0f}."
+        f"The model, and all scores on this page, are those of {place}: of "
+        f"{count(num_validations, 'validation')} the one with the best score, {score:.3f}. "
+        f"Training went on to step {steps:,.0f}."
     )
 
 
@@ -195,7 +196,7 @@ def _draw_curves(history: History, trained: Sequence[str], tasks: Sequence[Task]
     epochs = [index if epoch is None else epoch for index, epoch in enumerate(known, start=1)]
     charts = []
     # One axis for all, though a chart may know fewer epochs.
-    margin = max(0.5 if len(epochs) < 2 else 0.02 * (epochs[-1] - epochs[0]), 0.02)
+    margin = 1.0 if len(epochs) < 2 else 0.02 * (epochs[-1] - epochs[0])
     x_range = (epochs[0] - margin, epochs[-1] + margin) if epochs else None
     for title, columns, y_top in wanted:
         lines = [

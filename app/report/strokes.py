@@ -87,7 +87,9 @@ def _thin(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """(K, H, W): centre lines of at most 8 masks."""
     bits = np.packbits(np.pad(masks, ((0, 0), (1, 1), (1, 1))), axis=0, bitorder="little")[0]
     thinned = thin_bits(bits)[1:-1, 1:-1]
-    return (thinned[None] >> np.arange(len(masks), dtype=np.uint8)[:, None, None]) & 1 == 1
+    positions = np.arange(len(masks), dtype=np.uint8)[:, None, None]
+    centres: npt.NDArray[np.bool_] = (thinned[None] >> positions) & 1 == 1
+    return centres
 
 
 def _dash(centre: npt.NDArray[np.bool_], dashes: tuple[int, ...]) -> npt.NDArray[np.bool_]:
@@ -104,7 +106,7 @@ def _dash(centre: npt.NDArray[np.bool_], dashes: tuple[int, ...]) -> npt.NDArray
 
 def _walk(centre: npt.NDArray[np.bool_]) -> Iterator[list[_Pixel]]:
     """The pixels of centre lines, line by line from an end; a branch is a line of its own."""
-    left: dict[_Pixel, None] = dict.fromkeys(map(tuple, np.argwhere(centre).tolist()))
+    left = dict.fromkeys((row, column) for row, column in np.argwhere(centre).tolist())
     ends = [pixel for pixel in left if sum(other in left for other in _beside(pixel)) <= 1]
     for start in (*ends, *list(left)):
         if start not in left:
@@ -126,4 +128,5 @@ def _beside(pixel: _Pixel) -> Iterator[_Pixel]:
 
 def _widen(mask: npt.NDArray[np.bool_], width_px: int) -> npt.NDArray[np.bool_]:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width_px, width_px))
-    return cv2.dilate(mask.astype(np.uint8), kernel) == 1
+    widened: npt.NDArray[np.bool_] = cv2.dilate(mask.astype(np.uint8), kernel) == 1
+    return widened

@@ -199,11 +199,13 @@ def test_headline_numbers_in_words(tmp_path: Path) -> None:
     metrics["metrics"]["val/segments/roof_iou"]["value"] = 0.654
     metrics["metrics"]["val/segments/plane_right"]["value"] = 0.321
     metrics["metrics"]["val/lines/recall_3px"]["value"] = None
+    metrics["metrics"]["val/lines/precision_3px"]["value"] = None
     text = Page(write(tmp_path, metrics=metrics)).text
     assert "Roof found88 %" in text
     assert "Roof overlap65 %" in text
     assert "Planes right32 %" in text
     assert "Lines foundnot defined on these images" in text
+    assert "Drawn lines trueno line was drawn" in text
     assert "Height off bynot trained: no labels" in text
     assert "Heights (not trained: no labels). What the model says about them" in text
 

@@ -48,7 +48,7 @@ def test_villages_are_no_real_roofs() -> None:
     drawn = {"rid": {"num_train": 20, "synthetic": True}}
     first, second, *_ = describe_verdict(make_metrics(datasets=drawn), [])
     assert "on 20 synthetic images" in first
-    assert "not how good the model is on real roofs" in second
+    assert "do not tell how good the model is on real roofs" in second
     both = drawn | {"airs": {"num_train": 5, "synthetic": False}}
     first, second, *_ = describe_verdict(make_metrics(datasets=both), [])
     assert "on 25 real and synthetic images" in first
