@@ -77,14 +77,17 @@ class Task:
         return self.class_names.index(BACKGROUND_NAME)
 
 
-# A colour wheel: opposite directions get opposite hues, so a wrong side is seen at once.
+# A colour wheel, blue in the north, orange in the south. Hues alone are not told apart by everyone,
+# so neighbours differ in lightness, too: between any two colours, flat and white (roof of unknown
+# direction) among them, lies a difference (CIE76) of 20 or more for any kind of colour vision.
 _AZIMUTH_COLOURS: tuple[Colour, ...] = (
-    (64, 96, 255), (96, 64, 255), (144, 48, 255), (192, 40, 240), (240, 40, 200), (255, 40, 136),
-    (255, 40, 72), (255, 80, 32), (255, 136, 16), (255, 184, 16), (240, 224, 16), (184, 240, 16),
-    (104, 232, 32), (32, 216, 96), (24, 200, 176), (32, 152, 240),
+    (146, 82, 255), (105, 23, 253), (124, 1, 184), (170, 64, 191),
+    (219, 97, 192), (172, 0, 130), (193, 0, 18), (121, 65, 55),
+    (234, 87, 0), (244, 188, 60), (129, 129, 71), (249, 233, 0),
+    (129, 197, 102), (156, 255, 128), (1, 136, 109), (113, 184, 248),
 )  # fmt: skip
-_FLAT_COLOUR: Colour = (200, 200, 200)
-_ROOF_COLOUR: Colour = (255, 136, 16)
+_FLAT_COLOUR: Colour = (186, 194, 205)
+_ROOF_COLOUR: Colour = (234, 87, 0)
 _BACKGROUND_COLOUR: Colour = (24, 24, 24)
 
 # Lines meet and are 3 px wide, so each kind has its own channel, at half the stride of areas.
@@ -92,7 +95,7 @@ _LINES = Task(
     name="lines",
     kind="multilabel",
     class_names=LINE_KINDS,
-    colours=((230, 60, 60), (60, 230, 60), (80, 120, 255), (250, 220, 60)),
+    colours=((252, 88, 36), (72, 239, 110), (80, 120, 255), (251, 231, 61)),
     stride_px=2,
 )
 _DEPTH = Task(
@@ -112,8 +115,8 @@ _SUPERSTRUCTURES = Task(
         BACKGROUND_NAME,
     ),
     colours=(
-        (40, 90, 255), (255, 140, 40), (60, 220, 255), (250, 240, 70), (230, 40, 40),
-        (130, 80, 180), (40, 190, 60), (230, 120, 200), _BACKGROUND_COLOUR,
+        (38, 89, 254), (252, 136, 33), (59, 220, 255), (251, 240, 70), (231, 42, 41),
+        (129, 78, 178), (23, 182, 89), (217, 114, 189), _BACKGROUND_COLOUR,
     ),
     stride_px=2,
     label_sets=tuple((class_id,) for class_id in range(9)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from app.base.tasks import Task
+from app.metrics.plane_shares import PLANE_SHARES
 
 Best = Literal["high", "low", "near 0", "near 0.9", "any"]
 
@@ -18,10 +19,6 @@ LINE_TOLERANCES_PX: Final = (2, 3, 5)
 # 0.05, 0.1 ... 0.95, 0.5 among them. F1 is flat around its best, so finer steps would only take
 # longer; below 0.05, a network that has just begun sees lines all over an image.
 LINE_THRESHOLDS: Final = tuple(step / 20 for step in range(1, 20))
-
-# 3 square metres at 0.1 m per pixel. Smaller planes are mostly slivers that one polygon leaves of
-# another: many, but with almost no area.
-MIN_PLANE_PX: Final = 300
 
 # The names of metrics over a part of the heights begin with that of the part.
 ROOF_REGION: Final = "roof_"
@@ -229,6 +226,12 @@ def _segments_definitions(task: Task) -> Iterator[MetricDefinition]:
         "pitched pixels",
         "As azimuth_accuracy, the two neighbouring directions counted as right.",
     )
+    yield share(
+        "azimuth_right",
+        "target pitched pixels",
+        "Share of all pixels of pitched roof predicted as their direction or one of the two beside "
+        "it: azimuth_coverage times azimuth_within_one_bin.",
+    )
     yield MetricDefinition(
         task="segments",
         name="azimuth_error_deg",
@@ -240,20 +243,8 @@ def _segments_definitions(task: Task) -> Iterator[MetricDefinition]:
         "predicted as pitched. The expected direction is that of the sum of the directions' unit "
         "vectors weighted by their probabilities.",
     )
-    yield share(
-        "plane_coverage",
-        "planes",
-        "Share of the roof planes in the targets of which at least one pixel is predicted as "
-        "pitched. A plane is a piece of one label of direction whose pixels touch along their "
-        f"sides, of at least {MIN_PLANE_PX} pixels. The other plane metrics see only these.",
-    )
-    yield share(
-        "plane_azimuth_accuracy",
-        "planes",
-        "Share of the planes' area whose plane runs down in exactly its direction, by the sum of "
-        "the expected directions (unit vectors weighted by their probabilities) of its pixels that "
-        "are predicted as pitched. Each plane weighs by all of its target pixels.",
-    )
+    for name, text in PLANE_SHARES.items():
+        yield share(name, "planes", text)
     yield MetricDefinition(
         task="segments",
         name="plane_azimuth_error_deg",

@@ -32,14 +32,16 @@ class Card:
         position: Among the cards, from 1.
         title: A few words for people who look at roofs and not at code.
         explanation: One or two sentences. Placeholders: {step_deg}, degrees from one direction to
-            the next; {num_classes} and {num_directions} of the planes.
+            the next; {right_deg}, within which the direction of a plane is right.
         needs_directions: Whether the card is left out for a network that knows no directions.
+        if_undefined: Why a trained network has no such number; empty where the images are why.
     """
 
     position: int
     title: str
     explanation: str
     needs_directions: bool = False
+    if_undefined: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Headline:
         return self.name.startswith(f"val/{task}/")
 
 
-_PLANES: Final = CurveChart("Roof planes, share right (1 is perfect)", y_top=1.0)
+_PLANES: Final = CurveChart("Roof and planes, shares (1 is perfect)", y_top=1.0)
 _DIRECTIONS: Final = CurveChart("Direction of planes, error in degrees")
 _LINES: Final = CurveChart("Roof lines, F1 within 3 px (1 is perfect)", y_top=1.0)
 _HEIGHTS: Final = CurveChart("Heights, error in metres")
@@ -117,75 +119,110 @@ HEADLINES: Final = (
         log=LogWords("roof IoU"),
         in_table=True,
         card=Card(
-            1,
-            "Roof found",
-            "How well the predicted roof area lies on the true one: the area both share, out of "
-            "the area either covers. Below 50 % much is missed or invented.",
+            2,
+            "Roof overlap",
+            "Area that is roof in truth and by prediction, out of the area that is either. Missed "
+            "roof and invented roof both lower it.",
         ),
-        curve=Curve(_PLANES, 1, "roof found"),
+        curve=Curve(_PLANES, 2, "roof overlap"),
         column="roof IoU",
         figure="roof_iou",
     ),
     Headline("val/segments/roof_precision"),
-    Headline("val/segments/roof_recall"),
+    Headline(
+        "val/segments/roof_recall",
+        card=Card(1, "Roof found", "Share of the true roof area that the model calls roof."),
+        curve=Curve(_PLANES, 1, "roof found"),
+    ),
     Headline(
         "val/segments/miou",
         log=LogWords("plane mIoU"),
         in_table=True,
-        card=Card(
-            4,
-            "Planes exactly right",
-            "Overlap as for roof, but each of the {num_classes} classes ({num_directions} "
-            "directions, flat, not roof) has to be hit exactly and counts the same, rare ones too. "
-            "The strictest number here.",
-            needs_directions=True,
-        ),
-        curve=Curve(_PLANES, 3, "planes exactly right"),
+        curve=Curve(_PLANES, 6, "overlap, mean of all classes"),
         column="plane mIoU",
     ),
     Headline("val/segments/miou_no_background", in_table=True, figure="miou"),
+    Headline("val/segments/azimuth_within_one_bin"),
     Headline(
-        "val/segments/azimuth_within_one_bin",
+        "val/segments/azimuth_right",
+        in_table=True,
         card=Card(
-            2,
+            5,
             "Direction right",
-            "Of the pitched roof found, the part whose compass direction is right or one step "
+            "Share of all true pitched roof area that is found with its direction, or one step "
             "({step_deg} degrees) off.",
             needs_directions=True,
         ),
-        curve=Curve(_PLANES, 2, "direction right"),
+        curve=Curve(_PLANES, 5, "direction right"),
+        in_cloudwatch=False,
+    ),
+    Headline(
+        "val/segments/plane_recall",
+        in_table=True,
+        card=Card(
+            3,
+            "Planes found",
+            "Share of the true roof planes of which the model sees more than half. A plane counts "
+            "as one, large or small.",
+            needs_directions=True,
+        ),
+        curve=Curve(_PLANES, 3, "planes found"),
+        in_cloudwatch=False,
+    ),
+    Headline(
+        "val/segments/plane_right",
+        in_table=True,
+        card=Card(
+            4,
+            "Planes right",
+            "Share of all true roof planes that are found and run down within {right_deg} degrees "
+            "of the true direction.",
+            needs_directions=True,
+        ),
+        curve=Curve(_PLANES, 4, "planes right"),
+        in_cloudwatch=False,
     ),
     Headline(
         "val/segments/azimuth_error_deg",
         log=LogWords("azimuth error", "{:.0f} deg"),
         in_table=True,
-        card=Card(
-            3,
-            "Direction off by",
-            "Angle between the predicted and the true direction of pitched roof, on average. "
-            "Guessing gives 90. The truth itself is rounded to steps of {step_deg}.",
-            needs_directions=True,
-        ),
-        curve=Curve(_DIRECTIONS, 1, "mean error"),
+        curve=Curve(_DIRECTIONS, 1, "mean over pixels"),
         column="azimuth error, degrees",
         figure="azimuth_error_deg",
     ),
+    Headline(
+        "val/segments/plane_azimuth_error_deg",
+        curve=Curve(_DIRECTIONS, 2, "mean over planes"),
+        in_cloudwatch=False,
+    ),
     Headline("val/segments/azimuth_accuracy"),
     Headline("val/segments/azimuth_coverage", in_table=True),
-    Headline("val/lines/precision_3px", in_table=True),
-    Headline("val/lines/recall_3px", in_table=True),
+    Headline(
+        "val/lines/precision_3px",
+        in_table=True,
+        card=Card(
+            7,
+            "Drawn lines true",
+            "Share of the length drawn that has a true line of its kind at most 3 pixels away.",
+            if_undefined="no line was drawn",
+        ),
+    ),
+    Headline(
+        "val/lines/recall_3px",
+        in_table=True,
+        card=Card(
+            6,
+            "Lines found",
+            "Share of the true length of eaves, ridges, hips and valleys that is drawn at most "
+            "3 pixels away.",
+        ),
+    ),
     Headline("val/lines/f1_2px", in_table=True, figure="line_f1", in_cloudwatch=False),
     Headline("val/lines/ods_f1_2px", figure="line_ods_f1", in_cloudwatch=False),
     Headline(
         "val/lines/f1_3px",
         log=LogWords("line F1 at 3 px"),
         in_table=True,
-        card=Card(
-            5,
-            "Lines found",
-            "Eaves, ridges, hips and valleys drawn within 3 pixels of a true one. Missed lines and "
-            "invented lines both lower it.",
-        ),
         curve=Curve(_LINES, 1, "all"),
         column="line F1 at 3 px",
     ),
@@ -201,13 +238,7 @@ HEADLINES: Final = (
     Headline(
         "val/depth/mae_m",
         in_table=True,
-        card=Card(
-            6,
-            "Height off by",
-            "Difference between predicted and true height above ground, on average over all "
-            "pixels.",
-        ),
-        curve=Curve(_HEIGHTS, 1, "mean"),
+        curve=Curve(_HEIGHTS, 2, "mean of all pixels"),
     ),
     Headline(
         "val/depth/rmse_m",
@@ -220,7 +251,13 @@ HEADLINES: Final = (
     Headline(
         "val/depth/above_half_m_mae_m",
         in_table=True,
-        curve=Curve(_HEIGHTS, 2, "mean above 0.5 m"),
+        card=Card(
+            8,
+            "Height off by",
+            "Mean difference between predicted and true height, over all that stands more than "
+            "0.5 m above ground. Open ground is easy and not counted.",
+        ),
+        curve=Curve(_HEIGHTS, 1, "mean above 0.5 m"),
     ),
     Headline("val/depth/above_half_m_rmse_m", in_table=True),
     Headline("val/depth/above_half_m_bias_m"),
@@ -234,10 +271,11 @@ HEADLINES: Final = (
         log=LogWords("superstructure mIoU"),
         in_table=True,
         card=Card(
-            7,
-            "Superstructures right",
-            "Overlap of windows, dormers, chimneys and so on with the true ones; each kind counts "
-            "the same. People who label the same roofs reach about 40 % with each other.",
+            9,
+            "Superstructure overlap",
+            "Area of windows, dormers, chimneys and so on in truth and by prediction, out of the "
+            "area that is either; mean of the kinds. People who label the same roofs reach about "
+            "40 % with each other.",
         ),
         curve=Curve(_SUPERSTRUCTURES, 2, "of the right kind"),
     ),

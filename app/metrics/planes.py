@@ -11,7 +11,7 @@ from torch import Tensor
 from app.base.azimuth import degrees_to_class
 from app.base.tasks import Task
 from app.metrics.confusion import Values
-from app.metrics.definitions import MIN_PLANE_PX
+from app.metrics.plane_shares import MIN_PLANE_PX, RIGHT_WITHIN_DEG
 from app.metrics.sums import Sums, ratio, round_for_exact_sum
 
 # The parts of a direction are rounded to 2^-20, less than 0.0001 degrees: a float64 adds them
@@ -49,9 +49,10 @@ class PlaneSums:
         self._task = task
         self._centres_deg = centres_deg.double().numpy()
         self.is_direction: npt.NDArray[np.bool_] = ~np.isnan(self._centres_deg)
-        # Number of all planes and of those found; of those found: the area, the sum of area times
-        # error, and the area with the right direction.
-        self._sums: Sums = np.zeros(5, np.float64)
+        # Number of all planes and of those seen, by one pixel or more; of those seen: the area, the
+        # sum of area times error, and the area with the right direction. Numbers of planes found,
+        # by more than half of their pixels, and of those of them that run down right.
+        self._sums: Sums = np.zeros(7, np.float64)
 
     def add(self, target: Tensor, is_pitched: Tensor, directions: Tensor) -> None:
         """Count the planes of a batch.
@@ -72,7 +73,7 @@ class PlaneSums:
                 self._add_planes(planes[image_is_pitched], part, labels, areas)
 
     def state(self) -> Sums:
-        """(5,) float64; states may be added."""
+        """(7,) float64; states may be added."""
         return self._sums.copy()
 
     def load_state(self, sums: Sums) -> None:
@@ -81,11 +82,13 @@ class PlaneSums:
 
     def values(self) -> Values:
         """Every metric of planes by its name in the table."""
-        num_planes, num_found, area, error_sum_deg, right_area = self._sums
+        num_planes, num_seen, area, error_sum_deg, exact_area, num_found, num_right = self._sums
         return {
-            "plane_coverage": (ratio(num_found, num_planes), int(num_planes)),
-            "plane_azimuth_accuracy": (ratio(right_area, area), int(num_found)),
-            "plane_azimuth_error_deg": (ratio(error_sum_deg, area), int(num_found)),
+            "plane_coverage": (ratio(num_seen, num_planes), int(num_planes)),
+            "plane_recall": (ratio(num_found, num_planes), int(num_planes)),
+            "plane_right": (ratio(num_right, num_planes), int(num_planes)),
+            "plane_azimuth_accuracy": (ratio(exact_area, area), int(num_seen)),
+            "plane_azimuth_error_deg": (ratio(error_sum_deg, area), int(num_seen)),
         }
 
     def _find_planes(
@@ -130,17 +133,17 @@ class PlaneSums:
             areas: (K,) of the planes, in pixels.
         """
         num_planes = len(labels)
-        is_found = np.bincount(planes, minlength=num_planes + 1)[1:] > 0
+        num_pixels = np.bincount(planes, minlength=num_planes + 1)[1:]
         east, north = (
             np.bincount(planes, weights=part, minlength=num_planes + 1)[1:] for part in directions.T
         )
-        self.add_sums(labels, areas, is_found, np.stack([east, north], axis=1))
+        self.add_sums(labels, areas, num_pixels, np.stack([east, north], axis=1))
 
     def add_sums(
         self,
         labels: npt.NDArray[np.int64],
         areas: npt.NDArray[np.int64],
-        is_found: npt.NDArray[np.bool_],
+        num_pixels: npt.NDArray[np.int64],
         directions: npt.NDArray[np.float64],
     ) -> None:
         """Count planes whose pixels are added up.
@@ -148,7 +151,7 @@ class PlaneSums:
         Args:
             labels: (K,) of the planes.
             areas: (K,) of the planes, in pixels; all large enough.
-            is_found: (K,) whether any of their pixels is predicted as pitched.
+            num_pixels: (K,) those of their pixels that are predicted as pitched.
             directions: (K, 2) sums over those pixels, east and north.
         """
         num_planes = len(labels)
@@ -156,7 +159,7 @@ class PlaneSums:
         azimuth_deg = np.degrees(np.arctan2(east, north))
         errors_deg = np.abs((azimuth_deg - self._centres_deg[labels] + 180.0) % 360.0 - 180.0)
         bins = degrees_to_class(azimuth_deg, self._task.azimuth_bins)
-        is_right = np.array(
+        is_exact = np.array(
             [one in self._task.label_sets[label] for one, label in zip(bins, labels, strict=True)]
         )
         # Pixels that cancel out, or have no direction, point nowhere, which counts as the largest
@@ -164,10 +167,15 @@ class PlaneSums:
         points_nowhere = (east == 0) & (north == 0)
         errors_deg[points_nowhere] = 180.0
         errors_deg = round_for_exact_sum(torch.from_numpy(errors_deg)).numpy()
+        is_seen, is_found = num_pixels > 0, 2 * num_pixels > areas
+        # A sure vote for the direction beside is exactly one step off, but for the rounding.
+        is_right = errors_deg.round(2) <= RIGHT_WITHIN_DEG
         self._sums += [
             num_planes,
+            is_seen.sum(),
+            areas[is_seen].sum(),
+            (areas * errors_deg)[is_seen].sum(),
+            areas[is_seen & is_exact & ~points_nowhere].sum(),
             is_found.sum(),
-            areas[is_found].sum(),
-            (areas * errors_deg)[is_found].sum(),
-            areas[is_found & is_right & ~points_nowhere].sum(),
+            (is_found & is_right).sum(),
         ]

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from app.base.window import Window
-from app.metrics.definitions import MIN_PLANE_PX
+from app.metrics.plane_shares import MIN_PLANE_PX
 from app.metrics.planes import PlaneSums, round_directions
 
 _Ints = npt.NDArray[np.int64]
@@ -64,14 +64,14 @@ class PlanesOfPhoto:
         roots = np.array([self._find_root(number) for number in range(len(self._labels))], np.int64)
         count = len(roots)
         areas = np.bincount(roots, self._areas, minlength=count).astype(np.int64)
-        num_found = np.bincount(roots, self._num_found, minlength=count)
+        num_found = np.bincount(roots, self._num_found, minlength=count).astype(np.int64)
         directions = np.zeros((count, 2))
         np.add.at(directions, roots, np.array(self._directions).reshape(-1, 2))
         chosen = areas >= MIN_PLANE_PX
         if chosen.any():
             labels = np.array(self._labels, np.int64)
             self._sums.add_sums(
-                labels[chosen], areas[chosen], num_found[chosen] > 0, directions[chosen]
+                labels[chosen], areas[chosen], num_found[chosen], directions[chosen]
             )
 
     def _find_pieces(self, target: _Labels) -> _Ints:

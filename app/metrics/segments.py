@@ -145,6 +145,7 @@ class SegmentsMetrics:
             "azimuth_coverage": (ratio(num_both, num_target), num_target),
             "azimuth_accuracy": (ratio(num_exact, num_both), num_both),
             "azimuth_within_one_bin": (ratio(num_exact + num_next, num_both), num_both),
+            "azimuth_right": (ratio(num_exact + num_next, num_target), num_target),
             "azimuth_error_deg": (ratio(self._azimuth_error_sum_deg, num_both), num_both),
         }
 

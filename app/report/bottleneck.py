@@ -19,7 +19,7 @@ def describe_bottleneck(
     num_cores: int | None,
     device_type: str | None,
 ) -> str:
-    """A few sentences: how long a step takes, what most of it is lost to, and the remedy.
+    """A few sentences: how long a usual step takes, what most of it is lost to, and the remedy.
 
     Args:
         step_time: As `StepSeries.summary`.
@@ -33,7 +33,7 @@ def describe_bottleneck(
     parts = {name: _seconds(step_time, name) for name in PARTS}
     rest_s = max(0.0, step_s - sum(parts.values()))
     samples_per_s = float(step_time.get("samples_per_step") or 0.0) / step_s
-    opening = f"A step takes {format_s(step_s)}, at {samples_per_s:.3g} samples a second."
+    opening = f"A usual step takes {format_s(step_s)}, at {samples_per_s:.3g} samples a second."
 
     def lost(seconds: float, words: str) -> str:
         return f"{opening} {words} takes {_of_step(seconds, step_s)}"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +21,7 @@ GREY_INDEX: Final = 5
 # Colours of a stack's layers; the grey is for the layer of everything else.
 LAYER_COLOURS: Final = tuple(i for i in range(NUM_SERIES_COLOURS) if i != GREY_INDEX)
 NUM_BAND_COLOURS: Final = 5
+_DASHES: Final[tuple[Literal["solid", "dashed", "dotted"], ...]] = ("solid", "dashed", "dotted")
 
 # matplotlib cannot write CSS variables, so it draws in colours that nothing else has, and they are
 # replaced in its output.
@@ -113,6 +114,7 @@ class Frame:
         x_label: Plain text, with the unit.
         bands: Shaded stretches behind the lines or areas.
         y_top: End of the y axis, which begins at 0; None lets the values decide.
+        x_range: Ends of the x axis; None lets the values decide.
         whole_x: Whether ticks stand at whole numbers only.
         wide: As wide as the page instead of a third of it.
     """
@@ -121,6 +123,7 @@ class Frame:
     x_label: str
     bands: Sequence[Band] = ()
     y_top: float | None = None
+    x_range: tuple[float, float] | None = None
     whole_x: bool = False
     wide: bool = False
 
@@ -153,7 +156,7 @@ def line_chart(series: Sequence[Series], frame: Frame) -> Chart:
     """
     drawn = [one for one in series if one.known()]
     legend = [
-        (one.label, f"border-top:3px {'dashed' if one.dashed else 'solid'} var(--series-{index})")
+        (one.label, f"border-top:3px {_dash_of(index, one)} var(--series-{index})")
         for index, one in enumerate(drawn)
     ]
     if not drawn:
@@ -161,12 +164,15 @@ def line_chart(series: Sequence[Series], frame: Frame) -> Chart:
     with _style(frame):
         figure, axes = _begin(frame)
         for index, one in enumerate(drawn):
-            _draw(axes, one, _SERIES[index])
+            _draw(axes, one, index)
         axes.set_ylim(bottom=0.0, top=frame.y_top)
+        if frame.x_range is not None:
+            axes.set_xlim(*frame.x_range)
         axes.xaxis.set_major_locator(
             MaxNLocator(10 if frame.wide else 6, integer=frame.whole_x, steps=[1, 2, 5, 10])
         )
-        return Chart(frame.title, legend, _finish(figure, frame), of_lines=True, wide=frame.wide)
+        svg = _finish(figure, frame, [_describe(one) for one in drawn])
+        return Chart(frame.title, legend, svg, of_lines=True, wide=frame.wide)
 
 
 def area_chart(
@@ -207,7 +213,22 @@ def area_chart(
             axes.xaxis.set_major_locator(
                 MaxNLocator(10, integer=frame.whole_x, steps=[1, 2, 5, 10])
             )
-        return Chart(frame.title, legend, _finish(figure, frame), of_lines=False, wide=frame.wide)
+        means = [f"{layer.label} {_mean(layer, edges):.3g}" for layer in layers]
+        svg = _finish(figure, frame, [f"on average {', '.join(means)}"])
+        return Chart(frame.title, legend, svg, of_lines=False, wide=frame.wide)
+
+
+def _mean(layer: Layer, edges: Sequence[float]) -> float:
+    widths = np.diff(np.asarray(edges, dtype=np.float64))
+    return float(np.average(layer.values, weights=widths))
+
+
+def _describe(series: Series) -> str:
+    """Where a line begins and ends, for those who do not see it."""
+    (first_x, first_y), *_, (last_x, last_y) = [*series.known(), *series.known()]
+    if len(series.known()) == 1:
+        return f"{series.label} {first_y:.3g} at {first_x:g}"
+    return f"{series.label} from {first_y:.3g} at {first_x:.4g} to {last_y:.3g} at {last_x:.4g}"
 
 
 def _style(frame: Frame) -> AbstractContextManager[None]:
@@ -228,18 +249,25 @@ def _begin(frame: Frame) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _finish(figure: Figure, frame: Frame) -> Markup:
+def _finish(figure: Figure, frame: Frame, words: Sequence[str]) -> Markup:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True)
-    return _inline(buffer.getvalue(), frame.title)
+    return _inline(buffer.getvalue(), ": ".join([frame.title, "; ".join(words)]))
 
 
-def _draw(axes: Axes, series: Series, colour: str) -> None:
+def _draw(axes: Axes, series: Series, index: int) -> None:
     points = series.known()
     x, y = zip(*points, strict=True)
-    axes.plot(x, y, color=colour, linewidth=1.8, linestyle="--" if series.dashed else "-")
+    # What lies on the edge of the frame is drawn whole.
+    style: dict[str, Any] = {"color": _SERIES[index], "clip_on": False}
+    axes.plot(x, y, linewidth=1.8, linestyle=_dash_of(index, series), **style)
     if len(points) <= 2:  # a line of one point is invisible
-        axes.plot(x, y, color=colour, linestyle="", marker="o", markersize=6)
+        axes.plot(x, y, linestyle="", marker="o", markersize=6, **style)
+
+
+def _dash_of(index: int, series: Series) -> Literal["solid", "dashed", "dotted"]:
+    """So that lines are told apart without their colours; matplotlib and CSS know these names."""
+    return "dashed" if series.dashed else _DASHES[index % len(_DASHES)]
 
 
 def _inline(svg: str, title: str) -> Markup:

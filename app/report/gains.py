@@ -7,6 +7,7 @@ from typing import Any
 from app.base.tasks import Task
 from app.metrics.headlines import cards
 from app.metrics.score import SCORE_NAME
+from app.report.facts import title_datasets
 from app.report.tables import finite, task_title
 
 
@@ -15,7 +16,7 @@ class Gain:
     """A number of one dataset, before and after.
 
     Attributes:
-        dataset: Its name; "all" for all of them together.
+        dataset: What it is called; "all" for all of them together.
         title: Title of the number.
         before: Of the initial model, as text.
         after: Of the kept weights, as text.
@@ -49,13 +50,13 @@ def view_gains(
         return []
     kept = metrics.get("kept") or {}
     rows = [_view("all", "Score", "", start.get(SCORE_NAME), kept.get("score"))]
-    names = list(metrics.get("datasets") or {})
-    for dataset in names:
+    titles = title_datasets(metrics)
+    for dataset, dataset_title in titles.items():
         for name, title in _numbers({task.name for task in tasks}):
-            full_name = name.replace("val/", f"val/{dataset}/", 1) if len(names) > 1 else name
+            full_name = name.replace("val/", f"val/{dataset}/", 1) if len(titles) > 1 else name
             entry = values.get(full_name) or {}
             unit = str(entry.get("unit") or "")
-            rows.append(_view(dataset, title, unit, start.get(full_name), entry.get("value")))
+            rows.append(_view(dataset_title, title, unit, start.get(full_name), entry.get("value")))
     return [row for row in rows if row is not None]
 
 

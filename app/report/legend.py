@@ -1,7 +1,7 @@
 """What the colours of the report's pictures mean: the compass, and names beside swatches."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,14 +9,36 @@ import numpy as np
 
 from app.base.tasks import Colour, Task, find_task
 
-# Kinds of mistake, in words and in colours that colour-blind people tell apart.
+# Kinds of mistake, in words and in colours that no plane has, told apart by any colour vision.
 MISTAKES: Final[tuple[tuple[str, Colour], ...]] = (
-    ("direction one step off ({step_deg:g} degrees)", (240, 228, 66)),
-    ("direction further off, or flat and pitched mixed up", (213, 94, 0)),
-    ("roof that was missed", (204, 60, 200)),
-    ("roof where there is none", (60, 190, 255)),
+    ("direction one step off ({step_deg:g} degrees)", (132, 141, 254)),
+    ("direction further off, or flat and pitched mixed up", (255, 95, 148)),
+    ("roof that was missed", (0, 0, 0)),
+    ("roof where there is none", (71, 255, 169)),
 )
 _NUM_MISTAKES_OF_DIRECTION: Final = 2
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """How a kind of line is drawn, so that it is known without its colour.
+
+    Attributes:
+        width_px: Of the line.
+        dashes: Pixels drawn, left out, drawn and so on; empty for a solid line.
+    """
+
+    width_px: int
+    dashes: tuple[int, ...] = ()
+
+
+# As on take-off pages and in the styles for QGIS.
+LINE_STROKES: Final[Mapping[str, Stroke]] = {
+    "eave": Stroke(3),
+    "ridge": Stroke(5),
+    "hip": Stroke(3, (10, 7, 1, 7)),
+    "valley": Stroke(3, (2, 7)),
+}
 
 
 @dataclass(frozen=True)
@@ -61,11 +83,13 @@ class Key:
         title: Title of the kind.
         text: In words; empty where swatches tell.
         swatches: Names, each with the CSS of its swatch.
+        strokes: Names of lines, each with the CSS of the stroke in SVG.
     """
 
     title: str
     text: str = ""
     swatches: Sequence[tuple[str, str]] = ()
+    strokes: Sequence[tuple[str, str]] = ()
 
 
 def draw_compass(segments: Task) -> Compass | None:
@@ -101,16 +125,21 @@ def keys(tasks: Sequence[Task]) -> list[Key]:
     segments, lines = find_task("segments", tasks), find_task("lines", tasks)
     if segments.azimuth_bins:
         planes = (
-            "The colour is the compass direction in which the plane runs down, as on the wheel. "
-            "Every photo has north at the top. Dark is not roof, white is roof of a direction that "
-            "is not known exactly, stripes are unlabelled."
+            "The colour is the compass direction in which the plane runs down, as on the wheel; an "
+            "arrow on larger planes points the same way. Every photo has north at the top. Dark is "
+            "not roof, white is roof of a direction that is not known exactly, stripes are "
+            "unlabelled."
         )
     else:
         planes = "Orange is roof, dark is not, stripes are unlabelled."
     found = [
         Key("Planes", planes),
-        Key("Lines", swatches=_swatches(zip(lines.class_names, lines.colours, strict=True))),
-        Key("Where planes differ", swatches=_swatches(_mistakes(segments))),
+        Key("Lines", strokes=_strokes(zip(lines.class_names, lines.colours, strict=True))),
+        Key(
+            "Where planes differ",
+            "Without a colour: right, or not roof in both.",
+            swatches=_swatches(_mistakes(segments)),
+        ),
     ]
     for task in tasks:
         if task.name == "superstructures":
@@ -130,6 +159,17 @@ def _mistakes(segments: Task) -> list[tuple[str, Colour]]:
 
 def _swatches(items: Iterable[tuple[str, Colour]]) -> list[tuple[str, str]]:
     return [(text, f"background:{css(colour)}") for text, colour in items]
+
+
+def _strokes(items: Iterable[tuple[str, Colour]]) -> list[tuple[str, str]]:
+    return [
+        (
+            name,
+            f"stroke:{css(colour)};stroke-width:{LINE_STROKES[name].width_px};"
+            f"stroke-dasharray:{' '.join(map(str, LINE_STROKES[name].dashes)) or 'none'}",
+        )
+        for name, colour in items
+    ]
 
 
 def css(colour: Colour) -> str:

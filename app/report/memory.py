@@ -51,16 +51,16 @@ class Memory:
     """Memory over the run, in GiB.
 
     Attributes:
-        peak_gib: The most the job used.
+        peak_gib: The most the job used, as `plan` counts it.
+        counts_shared_once: Whether pages that processes share count once in it, not once for each.
         limit_gib: What it may use; None where not known.
-        unique_gib: The most that was not shared between processes; None where not known.
         phases: Names in the order of their first row, each with the CSS of its swatch.
         charts: Over the run.
     """
 
     peak_gib: float
+    counts_shared_once: bool
     limit_gib: float | None
-    unique_gib: float | None
     phases: Sequence[tuple[str, str]]
     charts: Sequence[Chart]
 
@@ -81,11 +81,18 @@ def view_memory(rows: Sequence[Row], limit_gib: float | None) -> Memory | None:
         return None
     unit, divisor = ("hours", 3600) if rows[-1]["time_s"] > 7200 else ("minutes", 60)
     times = [row["time_s"] / divisor for row in rows]
-    peak_gib = _highest(rows, "rss_gib") or 0.0
-    lines = [
-        Series("in use by the job (RSS)", times, _column(rows, "rss_gib")),
-        Series("of it, not shared between processes (USS)", times, _column(rows, "uss_gib")),
-    ]
+    shared_once_gib = _highest(rows, "peak_gib")
+    if shared_once_gib is None:
+        peak_gib = _highest(rows, "rss_gib") or 0.0
+        lines = [
+            Series("resident, shared pages once for each process", times, _column(rows, "rss_gib"))
+        ]
+    else:
+        peak_gib = shared_once_gib
+        lines = [
+            Series("in use by the job", times, _column(rows, "peak_gib")),
+            Series("of it, not shared between processes", times, _column(rows, "uss_gib")),
+        ]
     if limit_gib is not None and limit_gib <= _MAX_LIMIT_TO_PEAK * peak_gib:
         lines.append(Series("limit", times, [limit_gib] * len(times), dashed=True))
     bands = _bands(rows, times)
@@ -104,7 +111,7 @@ def view_memory(rows: Sequence[Row], limit_gib: float | None) -> Memory | None:
         )
         for phase in dict.fromkeys(str(row["phase"]) for row in rows)
     ]
-    return Memory(peak_gib, limit_gib, _highest(rows, "uss_gib"), phases, charts)
+    return Memory(peak_gib, shared_once_gib is not None, limit_gib, phases, charts)
 
 
 def _bands(rows: Sequence[Row], times: Sequence[float]) -> list[Band]:

@@ -6,7 +6,7 @@ which stays sharp and small.
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import cv2
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from app.base.tasks import IGNORE_INDEX, Colour, Task, find_task
 from app.report.legend import MISTAKES
+from app.report.strokes import draw_arrows, draw_strokes
 
 Image8 = npt.NDArray[np.uint8]
 
@@ -68,14 +69,15 @@ class Tile:
     """A drawing over a panel's photo.
 
     Attributes:
-        css_class: Where it stands in the panel.
         caption: What it shows.
         source: Data URI of the drawing.
+        css_class: "lone" beside the photo, for what is no pair of truth and prediction; "begins"
+            where a row does.
     """
 
-    css_class: str
     caption: str
     source: str
+    css_class: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,32 +99,75 @@ class PanelView:
     tiles: Sequence[Tile]
 
 
-def view_panel(panel: Panel, tasks: Sequence[Task]) -> PanelView:
-    """One image as a block of pictures: photo and mistakes, then truth beside prediction."""
-    segments = find_task("segments", tasks)
+def view_panel(panel: Panel, tasks: Sequence[Task], dataset: str = "") -> PanelView:
+    """One image as a block of pictures: photo and mistakes, then truth beside prediction.
+
+    Args:
+        panel: The image.
+        tasks: Tasks of the network.
+        dataset: What its dataset is called; empty for the panel's own title of it.
+    """
     height, width = panel.image.shape[:2]
-    tiles = [
-        _tile("t-planes-truth", "Planes, truth", _draw(panel.segments_target, segments)),
-        _tile("t-lines-truth", "Lines, truth", _draw_lines(panel.lines_target)),
-    ]
-    if panel.segments_prediction is not None:
-        prediction = panel.segments_prediction
-        mistakes = _draw_mistakes(panel.segments_target, prediction, segments)
-        tiles.append(_tile("t-diff", "Where planes differ", mistakes))
-        planes = _draw(prediction, segments)
-        tiles.append(_tile("t-planes-prediction", "Planes, prediction", planes))
-    if panel.lines_prediction is not None:
-        lines = _draw_lines(panel.lines_prediction)
-        tiles.append(_tile("t-lines-prediction", "Lines, prediction", lines))
-    tiles.extend(_superstructures_tiles(panel, tasks))
-    tiles.extend(_depth_tiles(panel))
     return PanelView(
-        name=f"{panel.dataset} {panel.sample_id}",
-        agreement=_agreement(panel, segments),
+        name=f"{dataset or panel.dataset} {panel.sample_id}",
+        agreement=_agreement(panel, find_task("segments", tasks)),
         photo=encode_photo(panel.image),
         ratio=f"{width}/{height}",
-        tiles=tiles,
+        tiles=_place(
+            [
+                *_planes_tiles(panel, tasks),
+                _lines_tiles(panel),
+                _superstructures_tiles(panel, tasks),
+                _depth_tiles(panel),
+            ]
+        ),
     )
+
+
+def _place(groups: Sequence[Sequence[Tile]]) -> list[Tile]:
+    """The tiles in rows of three: one that is no pair, the photo first, then truth and prediction.
+
+    Args:
+        groups: Of one tile, or of truth and prediction.
+    """
+    lone = [replace(group[0], css_class="lone") for group in groups if len(group) == 1]
+    pairs = [group for group in groups if len(group) == 2]
+    placed: list[Tile] = []
+    for row, (truth, prediction) in enumerate(pairs):
+        if row > 0 and lone:
+            placed.append(lone.pop(0))
+        elif row > 0:
+            truth = replace(truth, css_class="begins")
+        placed += [truth, prediction]
+    return placed + lone
+
+
+def _planes_tiles(panel: Panel, tasks: Sequence[Task]) -> list[list[Tile]]:
+    """Mistakes; truth and prediction. What nobody labelled is left out."""
+    segments = find_task("segments", tasks)
+    target, prediction = panel.segments_target, panel.segments_prediction
+    mistakes, planes = [], []
+    if (target != IGNORE_INDEX).any():
+        planes.append(_tile("Planes, truth", _draw_planes(target, segments)))
+        if prediction is not None:
+            drawn = _draw_mistakes(target, prediction, segments)
+            mistakes.append(_tile("Where planes differ", drawn))
+    if prediction is not None:
+        planes.append(_tile("Planes, prediction", _draw_planes(prediction, segments)))
+    return [mistakes, planes]
+
+
+def _lines_tiles(panel: Panel) -> list[Tile]:
+    """Truth and prediction; what nobody labelled is left out."""
+    target, prediction = panel.lines_target, panel.lines_prediction
+    tiles = []
+    if (target != IGNORE_INDEX).any():
+        tiles.append(_tile("Lines, truth", _draw_lines(target)))
+    if prediction is not None:
+        is_empty = not (prediction == 1).any()
+        caption = "Lines, prediction" + (": none that is more likely than not" if is_empty else "")
+        tiles.append(_tile(caption, _draw_lines(prediction)))
+    return tiles
 
 
 def encode_photo(image: Image8, max_side_px: int = MAX_SIDE_PX) -> str:
@@ -136,9 +181,8 @@ def encode_photo(image: Image8, max_side_px: int = MAX_SIDE_PX) -> str:
     return _data_uri(".jpg", cv2.cvtColor(shrunk, cv2.COLOR_RGB2BGR))
 
 
-def _tile(css_class: str, caption: str, overlay: Image8) -> Tile:
-    source = _data_uri(".png", cv2.cvtColor(overlay, cv2.COLOR_RGBA2BGRA))
-    return Tile(css_class, caption, source)
+def _tile(caption: str, overlay: Image8) -> Tile:
+    return Tile(caption, _data_uri(".png", cv2.cvtColor(overlay, cv2.COLOR_RGBA2BGRA)))
 
 
 def _data_uri(extension: str, image_bgr: npt.NDArray[Any]) -> str:
@@ -193,17 +237,20 @@ def _draw(labels: Image8, task: Task) -> Image8:
     return overlay
 
 
+def _draw_planes(labels: Image8, segments: Task) -> Image8:
+    """(h, w, 4) uint8 RGBA: areas tinted by direction, each with an arrow that points downhill."""
+    overlay = _draw(labels, segments)
+    draw_arrows(overlay, _shrunk(labels, cv2.INTER_NEAREST), segments)
+    return overlay
+
+
 def _draw_lines(lines: Image8) -> Image8:
-    """(h, w, 4) uint8 RGBA: lines by kind with a dark rim, so that they show on any roof."""
-    masks = [_shrunk((line == 1).astype(np.uint8) * 255) > 64 for line in lines]
-    overlay = np.zeros((*masks[0].shape, 4), np.uint8)
+    """(h, w, 4) uint8 RGBA: centre lines, as they are scored, by kind; unknown areas striped."""
+    masks = np.stack([_shrunk((line == 1).astype(np.uint8) * 255) > 64 for line in lines])
+    overlay = np.zeros((*masks.shape[1:], 4), np.uint8)
     unknown = _shrunk((lines == IGNORE_INDEX).all(0).astype(np.uint8), cv2.INTER_NEAREST) == 1
     overlay[unknown & _hatch(unknown.shape)] = (255, 255, 255, 120)
-    any_line = np.logical_or.reduce(masks).astype(np.uint8)
-    rim = cv2.dilate(any_line, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))) == 1
-    overlay[rim] = (0, 0, 0, 150)
-    for mask, colour in zip(masks, find_task("lines").colours, strict=True):
-        overlay[mask] = (*colour, 255)
+    draw_strokes(overlay, masks)
     return overlay
 
 
@@ -281,10 +328,7 @@ def _superstructures_tiles(panel: Panel, tasks: Sequence[Task]) -> list[Tile]:
     sides = [("prediction", prediction)]
     if target is not None and (target != IGNORE_INDEX).any():
         sides.insert(0, ("truth", target))
-    return [
-        _tile(f"t-superstructures-{side}", f"Superstructures, {side}", _draw(labels, task))
-        for side, labels in sides
-    ]
+    return [_tile(f"Superstructures, {side}", _draw(labels, task)) for side, labels in sides]
 
 
 def _depth_tiles(panel: Panel) -> list[Tile]:
@@ -300,7 +344,7 @@ def _depth_tiles(panel: Panel) -> list[Tile]:
         caption = f"Height, {side} (dark 0 m, yellow {top_m:.0f} m)"
         overlay = _draw_depth(depth_m, known, top_m)
         overlay = _shrunk(overlay, cv2.INTER_NEAREST, _MAX_DEPTH_SIDE_PX)
-        tiles.append(_tile(f"t-depth-{side}", caption, overlay))
+        tiles.append(_tile(caption, overlay))
     return tiles
 
 

@@ -12,7 +12,18 @@ from app.base.azimuth import NUM_BINS
 from app.base.storage import replacing
 from app.base.tasks import Task, find_task
 from app.metrics.headlines import CHARTS, curves
+from app.report.all_numbers import view_metrics
+from app.report.cards import view_by_dataset, view_cards
 from app.report.charts import Chart, Frame, Series, line_chart
+from app.report.facts import (
+    count,
+    describe_data,
+    describe_run,
+    find_documents,
+    summarize_run,
+    title_datasets,
+    title_panel,
+)
 from app.report.gains import view_gains
 from app.report.legend import css, draw_compass, keys
 from app.report.memory import view_memory, view_profile
@@ -27,12 +38,11 @@ from app.report.tables import (
     task_title,
     view_bad_features,
     view_bad_files,
-    view_cards,
     view_confusion,
     view_findings,
-    view_metrics,
     view_shares,
 )
+from app.report.verdict import describe_verdict
 
 History = Sequence[Mapping[str, object]]
 
@@ -43,6 +53,7 @@ _SECTIONS: Final = (
     ("confusion", "Which class is taken for which"),
     ("time", "Where the time goes"),
     ("memory", "Memory"),
+    ("run", "How the model was made"),
     ("data", "Data"),
     ("metrics", "All numbers"),
 )
@@ -82,20 +93,26 @@ def write_report(path: Path, source: ReportInput) -> None:
     datasets: Mapping[str, Any] = metrics.get("datasets") or {}
     trained: Sequence[str] = metrics.get("trained_tasks") or ()
     untrained = [task_title(task.name) for task in tasks if task.name not in trained]
+    titles = title_datasets(metrics)
     shown = {
         "wheel": ", ".join(map(css, find_task("segments").colours[:NUM_BINS])),
         "sections": _SECTIONS,
         "is_stopped": bool(metrics.get("stopped")),
-        "datasets": datasets,
-        "duration": _describe_duration(metrics),
-        "rounds": _describe_rounds(metrics),
+        "summary": summarize_run(metrics),
+        "verdict": describe_verdict(metrics, source.history),
+        "data": describe_data(metrics),
+        "facts": describe_run(metrics),
+        "documents": find_documents(path),
         "later": _describe_later(metrics),
         "chosen": _describe_chosen(metrics, len(source.history)),
         "gains": view_gains(source.history, metrics, tasks),
         "cards": view_cards(values, tasks, trained),
+        "by_dataset": view_by_dataset(values, tasks, titles),
         "untrained": untrained if values else [],
         "not_trained": NOT_TRAINED,
-        "panels": [view_panel(panel, tasks) for panel in source.panels],
+        "panels": [
+            view_panel(panel, tasks, title_panel(panel.dataset, titles)) for panel in source.panels
+        ],
         "compass": draw_compass(find_task("segments", tasks)),
         "keys": keys(tasks),
         "num_epochs": len(source.history),
@@ -107,11 +124,11 @@ def write_report(path: Path, source: ReportInput) -> None:
         ),
         "profile": view_profile(metrics.get("memory_profile")),
         "bad_files": [
-            view_bad_files(str(name), dataset.get("quarantined") or [])
+            view_bad_files(titles[str(name)], dataset.get("quarantined") or [])
             for name, dataset in datasets.items()
         ],
         "bad_features": [
-            view_bad_features(str(name), dataset["features_set_aside"])
+            view_bad_features(titles[str(name)], dataset["features_set_aside"])
             for name, dataset in datasets.items()
             if dataset.get("features_set_aside")
         ],
@@ -121,20 +138,12 @@ def write_report(path: Path, source: ReportInput) -> None:
             "Hyperparameters": metrics.get("hyperparameters") or {},
             "Versions": metrics.get("versions") or {},
         },
-        "metric_groups": view_metrics(values, trained),
+        "metric_groups": view_metrics(values, tasks, trained, titles),
     }
     # Names of files may hold bytes that are no UTF-8.
     content = render_page(shown).encode("utf-8", "backslashreplace")
     with replacing(path) as file:
         file.write(content)
-
-
-def _describe_rounds(metrics: Mapping[str, Any]) -> str:
-    epochs, steps = finite(metrics.get("epochs")), finite(metrics.get("steps"))
-    if epochs is None or steps is None:
-        return ""
-    plural = "" if epochs == 1 else "s"
-    return f"{epochs:.0f} round{plural} through the data, {steps:,.0f} steps."
 
 
 def _describe_later(metrics: Mapping[str, Any]) -> str:
@@ -145,7 +154,7 @@ def _describe_later(metrics: Mapping[str, Any]) -> str:
     if epoch is None or step is None or steps is None or step == steps:
         return ""
     return (
-        f"The scores on this page are of round {epoch:.0f}, step {step:,.0f}. The model has been "
+        f"The scores on this page are of epoch {epoch:.0f}, step {step:,.0f}. The model has been "
         f"trained on since then, to step {steps:,.0f}, and has not been scored again; the pictures "
         "are of this later model."
     )
@@ -158,23 +167,12 @@ def _describe_chosen(metrics: Mapping[str, Any], num_validations: int) -> str:
     steps = finite(metrics.get("steps"))
     if epoch is None or step is None or score is None or steps is None or step == steps:
         return ""
-    place = f"round {epoch:.0f}, step {step:,.0f}" if epoch else "the initial model, unchanged"
+    place = f"epoch {epoch:.0f}, step {step:,.0f}" if epoch else "the initial model, unchanged"
     return (
-        f"The model, and all scores on this page, are those of {place}: of {num_validations} "
-        f"validations the one with the best score, {score:.3f}. Training went on to step "
-        f"{steps:,.0f}."
+        f"The model, and all scores on this page, are those of {place}: of "
+        f"{count(num_validations, 'validation')} the one with the best score, {score:.3f}. "
+        f"Training went on to step {steps:,.0f}."
     )
-
-
-def _describe_duration(metrics: Mapping[str, Any]) -> str:
-    duration_s = finite(metrics.get("duration_s"))
-    if duration_s is None:
-        return ""
-    minutes, seconds = divmod(round(duration_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"Took {hours} h {minutes} min."
-    return f"Took {minutes} min {seconds} s." if minutes else f"Took {seconds} s."
 
 
 def _draw_curves(history: History, trained: Sequence[str], tasks: Sequence[Task]) -> list[Chart]:
@@ -192,17 +190,22 @@ def _draw_curves(history: History, trained: Sequence[str], tasks: Sequence[Task]
         ("Loss (lower is better)", [("train/loss", "all tasks")], None),
         *losses,
         *((chart.title, curves(chart), chart.y_top) for chart in CHARTS),
+        ("Learning rate at the end of an epoch", [("learning_rate", "of decoder and heads")], None),
     ]
     known = [finite(row.get("epoch")) for row in history]
     epochs = [index if epoch is None else epoch for index, epoch in enumerate(known, start=1)]
     charts = []
+    # One axis for all, though a chart may know fewer epochs.
+    margin = 1.0 if len(epochs) < 2 else 0.02 * (epochs[-1] - epochs[0])
+    x_range = (epochs[0] - margin, epochs[-1] + margin) if epochs else None
     for title, columns, y_top in wanted:
         lines = [
             Series(label, epochs, [finite(row.get(column)) for row in history])
             for column, label in columns
         ]
         if any(line.known() for line in lines):
-            charts.append(line_chart(lines, Frame(title, "epoch", y_top=y_top, whole_x=True)))
+            frame = Frame(title, "epoch", y_top=y_top, x_range=x_range, whole_x=True)
+            charts.append(line_chart(lines, frame))
     return charts
 
 
@@ -210,6 +213,7 @@ def _view_confusions(
     metrics: Mapping[str, Any], tasks: Sequence[Task]
 ) -> list[tuple[str, int, Confusion | None]]:
     """Title, number of directions and matrix of each task, and of each of several datasets."""
+    titles = title_datasets(metrics)
     by_name = {str(task.name): task for task in tasks}
     found = []
     matrices: Mapping[str, Any] = metrics.get("confusion_matrix") or {}
@@ -220,5 +224,11 @@ def _view_confusions(
         task = by_name[task_name]
         colours = dict(zip(task.class_names, task.colours, strict=True))
         view = view_confusion(matrix["class_names"], matrix["counts"], colours)
-        found.append((" of ".join([task_title(task_name), *datasets]), task.azimuth_bins, view))
+        found.append(
+            (
+                " of ".join([task_title(task_name), *(titles.get(one, one) for one in datasets)]),
+                task.azimuth_bins,
+                view,
+            )
+        )
     return found

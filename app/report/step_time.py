@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from app.report.bottleneck import describe_bottleneck, format_s
 from app.report.charts import GREY_INDEX, LAYER_COLOURS, Chart, Frame, Layer, area_chart
-from app.report.tables import finite
+from app.report.tables import describe_duration, finite
 from app.resources.steps import PARTS
 
 # A row of steps.csv.
@@ -42,13 +42,13 @@ class Time:
 
     Attributes:
         bottleneck: In words, with what to do about it.
-        first_step: Duration of a first step that is not counted; empty if there is none.
+        slow: In words, how many steps were slower and what they took; empty where none was.
         chart: Over the steps; None where only means are known.
         parts: Parts of a step.
     """
 
     bottleneck: str
-    first_step: str
+    slow: str
     chart: Chart | None
     parts: Sequence[PartRow]
 
@@ -74,15 +74,39 @@ def view_time(steps: Sequence[Row], metrics: Mapping[str, Any]) -> Time | None:
         machine.get("num_cores"),
         device if device in ("cpu", "cuda") else None,
     )
-    first_step = ""
-    # As StepSeries.summary does it.
-    if len(steps) > 1 and steps[0]["num_steps"] == 1:
-        first_step, steps = format_s(steps[0]["step_s"]), steps[1:]
     parts = [
         PartRow(_PART_WORDS[name], 1000 * seconds, 100 * min(seconds / step_s, 1.0))
         for name, seconds in _split_step(step_time).items()
     ]
-    return Time(bottleneck, first_step, _steps_chart(steps) if steps else None, parts)
+    slow = _describe_slow(step_time, metrics)
+    return Time(bottleneck, slow, _steps_chart(steps) if steps else None, parts)
+
+
+def _describe_slow(step_time: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """How many steps are not among the usual ones, and their share of the time."""
+    duration_s, num_samples = (finite(metrics.get(name)) for name in ("duration_s", "num_samples"))
+    num_slow, slow_s, all_steps_s = (
+        finite(step_time.get(name)) for name in ("num_slow", "slow_s", "all_steps_s")
+    )
+    if not num_slow or slow_s is None or not all_steps_s:
+        return ""
+    num_steps = num_slow + float(step_time["num_steps"])
+    share = f"{100 * slow_s / all_steps_s:.0f} % of the time of all steps"
+    if duration_s and duration_s >= all_steps_s:
+        share += f" and {100 * slow_s / duration_s:.0f} % of the run"
+    pace = (
+        f" With them, it is {num_samples / all_steps_s:.3g} samples a second."
+        if num_samples
+        else ""
+    )
+    took = describe_duration(slow_s) if slow_s >= 60 else format_s(slow_s)
+    return (
+        f"{num_slow:,.0f} of {num_steps:,.0f} steps {'was' if num_slow == 1 else 'were'} slow and "
+        f"took {took}: {share}.{pace} Slow "
+        "means the first step, which pays for what is done once, and every step of more than four "
+        "usual ones, as on a machine that others use. The table below is of usual steps, the chart "
+        "of all."
+    )
 
 
 def _split_step(values: Row) -> dict[str, float]:

@@ -1,15 +1,14 @@
-"""Tables of the report: cards, every metric, confusion, shares of classes, settings, bad files."""
+"""Tables of the report: confusion, shares of classes, bad files; and words that tables share."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from app.base.tasks import Colour, Task, TaskName
-from app.metrics.headlines import Card, cards
+from app.base.tasks import Colour, TaskName
 from app.report.legend import css
 
 NOT_TRAINED: Final = "not trained: no labels"
@@ -33,6 +32,15 @@ def task_title(task: str) -> str:
     return next((title for name, title in _TASK_TITLES.items() if name == task), task)
 
 
+def describe_duration(seconds: float) -> str:
+    """A duration in hours and minutes, minutes and seconds, or seconds."""
+    minutes, rest_s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest_s} s" if minutes else f"{rest_s} s"
+
+
 def finite(value: object) -> float | None:
     """The value if it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -46,115 +54,6 @@ def to_percent(share: float) -> float:
 
 
 @dataclass(frozen=True)
-class CardView:
-    """A large number.
-
-    Attributes:
-        title: Title of the number.
-        explanation: In a sentence or two.
-        number: As text; a sentence where there is none.
-        unit: Unit of the number; empty where there is none.
-        percent: For a meter; None where it is no share.
-    """
-
-    title: str
-    explanation: str
-    number: str
-    unit: str = ""
-    percent: float | None = None
-
-
-def view_cards(metrics: Metrics, tasks: Sequence[Task], trained: Collection[str]) -> list[CardView]:
-    """The numbers that matter for a network of these tasks, of which some were trained."""
-    by_name = {str(task.name): task for task in tasks}
-    segments = by_name["segments"]
-    return [
-        _view_card(card, metrics.get(name, {}), segments, is_trained=task in trained)
-        for name, card in cards()
-        if (task := name.split("/")[1]) in by_name
-        and (segments.azimuth_bins or not card.needs_directions)
-    ]
-
-
-def _view_card(
-    card: Card, entry: Mapping[str, Any], segments: Task, *, is_trained: bool
-) -> CardView:
-    explanation = card.explanation.format(
-        step_deg=f"{360 / (segments.azimuth_bins or 1):g}",
-        num_classes=segments.num_classes,
-        num_directions=segments.azimuth_bins,
-    )
-    value, unit = finite(entry.get("value")), str(entry.get("unit") or "")
-    if value is None:
-        return CardView(card.title, explanation, NOT_DEFINED if is_trained else NOT_TRAINED)
-    if unit:
-        number = f"{value:.0f}" if unit == "degrees" else f"{value:.2f}"
-        return CardView(card.title, explanation, number, unit)
-    return CardView(card.title, explanation, f"{100 * value:.0f}", "%", to_percent(value))
-
-
-@dataclass(frozen=True)
-class MetricRow:
-    """A metric, as text.
-
-    Attributes:
-        name: Name of the metric.
-        value: With its unit.
-        support: Number and name of the things counted.
-        dataset: Dataset of the images.
-        definition: In words.
-    """
-
-    name: str
-    value: str
-    support: str
-    dataset: str
-    definition: str
-
-
-@dataclass(frozen=True)
-class MetricGroup:
-    """Every metric of a task, of all datasets or of one.
-
-    Attributes:
-        title: The task, and the dataset.
-        state: How many there are, or why there are none.
-        rows: One for each metric.
-    """
-
-    title: str
-    state: str
-    rows: Sequence[MetricRow]
-
-
-def view_metrics(metrics: Metrics, trained: Collection[str]) -> list[MetricGroup]:
-    """Every metric with its definition and what it was counted over, by task."""
-    groups = []
-    for group in dict.fromkeys(name.rpartition("/")[0] for name in metrics if "/" in name):
-        entries = {name: metrics[name] for name in metrics if name.rpartition("/")[0] == group}
-        # <split>/<task>, or <split>/<dataset>/<task> for one of several datasets.
-        *datasets, task = group.split("/")[1:]
-        has_value = any(finite(entry.get("value")) is not None for entry in entries.values())
-        state = f"{len(entries)} numbers" if has_value else NOT_DEFINED
-        if task not in trained:
-            state = NOT_TRAINED
-        rows = [_view_metric(name, entry) for name, entry in entries.items()]
-        groups.append(MetricGroup(" of ".join([task_title(task), *datasets]), state, rows))
-    return groups
-
-
-def _view_metric(name: str, entry: Mapping[str, Any]) -> MetricRow:
-    value, support = finite(entry.get("value")), finite(entry.get("support"))
-    return MetricRow(
-        name,
-        "-" if value is None else f"{value:.4f} {entry.get('unit') or ''}".rstrip(),
-        "" if support is None else f"{support:,.0f} {entry['support_unit']}",
-        str(entry.get("dataset") or ""),
-        str(entry.get("definition") or ""),
-    )
-
-
-@dataclass(frozen=True)
 class ConfusionCell:
     """How many pixels of one class were given to a class.
 
@@ -162,7 +61,7 @@ class ConfusionCell:
         share: Share of the true class's pixels.
         text: In percent; empty where next to none.
         title: In words.
-        css_class: "hit" where the class is right, "strong" where text needs another colour.
+        css_class: "hit" where the class is right.
     """
 
     share: float
@@ -237,7 +136,7 @@ def _view_confusion_cell(share: float, name: str, other: str) -> ConfusionCell:
         share=share,
         text=f"{100 * share:.0f}" if share >= 0.005 else "",
         title=f"{100 * share:.1f} % of true {name} was called {other}",
-        css_class=" ".join(["hit"] * (name == other) + ["strong"] * (share >= 0.6)),
+        css_class="hit" if name == other else "",
     )
 
 

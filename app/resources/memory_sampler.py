@@ -191,6 +191,15 @@ class MemorySampler:
         values = [peaks["rss_gib"] for peaks in self.peaks().values()]
         return max((value for value in values if value is not None), default=0.0)
 
+    def peak_gib(self) -> float:
+        """The most that the job used in any phase, as `plan` counts it: shared pages once.
+
+        Where the system does not tell what is shared, resident memory, which counts them once for
+        each process.
+        """
+        values = [peaks["peak_gib"] for peaks in self.peaks().values()]
+        return max((v for v in values if v is not None), default=self.peak_rss_gib())
+
     def describe_peak(self) -> str:
         """For error messages: the peak, by the kernel's own count if it kept one, and the limit."""
         return f"peak {self._highest_gib():.2f} GiB of a limit of {self._limit_gib:.2f} GiB"

@@ -62,11 +62,15 @@ class StepSeries:
     def summary(self) -> dict[str, Any] | None:
         """Means over the steps, for metrics.json; None where there is no step.
 
-        Steps that took several times as long as most are left out where there are others: the
-        first one, which pays for what is done once, and those that compiled or were watched.
+        The means are those of the usual steps. Slow ones are left out where there are others: the
+        first one, which pays for what is done once, and those that took several times as long as
+        most, since they compiled, were watched, or shared the machine. "num_slow" and "slow_s" are
+        their number and seconds, "all_steps_s" the seconds of all steps.
         """
         if not self.rows:
             return None
+        all_steps_s = sum(row["num_steps"] * row["step_s"] for row in self.rows)
+        num_all = sum(row["num_steps"] for row in self.rows)
         rows = self.rows[1:] if self.rows[0]["num_steps"] == 1 else self.rows
         rows = rows or self.rows
         usual_s = statistics.median(row["step_s"] for row in rows)
@@ -80,6 +84,9 @@ class StepSeries:
             "num_steps": num_steps,
             "samples_per_step": round(means.pop("num_samples"), 3),
             **{name: round(value, 5) for name, value in means.items()},
+            "num_slow": num_all - num_steps,
+            "slow_s": round(max(0.0, all_steps_s - num_steps * means["step_s"]), 2),
+            "all_steps_s": round(all_steps_s, 2),
         }
 
     def write_csv(self, path: Path) -> None:

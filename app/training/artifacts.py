@@ -28,7 +28,7 @@ from app.resources.memory_sampler import MemorySampler, write_memory_csv
 from app.resources.steps import StepSeries
 from app.training.kept import load_kept
 from app.training.log import log_kept
-from app.training.origin import describe_origin
+from app.training.origin import describe_datasets, describe_origin, describe_run
 from app.training.ranks.distributed import world_size
 from app.training.results import Row, Validation
 from app.training.run import Run
@@ -184,7 +184,8 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
         "memory_profile": run.profiler.profile,
         "trained_tasks": tasks,
         "gradient_norms": run.progress.gradient_norms,
-        "datasets": run.datasets.to_json(),
+        "run": describe_run(),
+        "datasets": describe_datasets(run.datasets, run.job.channels),
         "label_looks": run.looks,
         "class_distribution": {
             "num_samples": run.distribution.num_samples,

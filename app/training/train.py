@@ -195,7 +195,7 @@ def close_validation(run: Run, scores: Scores, row: Row) -> None:
     validation = Validation(epoch, step, score, metrics, scores.confusion_matrices("val"))
     keep_if_best(run, validation)
     run.progress.results.add(row, validation)
-    log_epoch(row, run.hyperparameters.epochs, run.memory.peak_rss_gib())
+    log_epoch(row, run.hyperparameters.epochs, run.memory.peak_gib())
 
 
 def _steps_left(run: Run) -> Iterator[StepResult]:

@@ -181,6 +181,17 @@ def test_the_model_says_how_to_use_it(uninterrupted):
     assert description["revision"] == os.environ.get("ROOF_MODEL_REVISION", "unknown")
 
 
+def test_metrics_and_report_say_how_the_run_was_made(uninterrupted):
+    base_dir, _ = uninterrupted
+    metrics = read_metrics(base_dir)
+    assert metrics["run"]["revision"] == os.environ.get("ROOF_MODEL_REVISION", "unknown")
+    assert metrics["datasets"]["rid"]["synthetic"] is True
+    assert metrics["datasets"]["rid"]["folder"] == str(base_dir / "input/data/rid")
+    report = (base_dir / "model/report.html").read_text()
+    assert "RID (synthetic)" in report
+    assert metrics["run"]["created"].replace("T", " ").replace("Z", " UTC") in report
+
+
 def test_stopped_saves_and_a_later_run_ends_with_the_same_weights(ml, uninterrupted):
     process = start(ml)
     wait_for(lambda: checkpoints(ml), process)

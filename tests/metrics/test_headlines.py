@@ -27,7 +27,7 @@ def test_every_row_is_shown_somewhere() -> None:
 
 
 def test_positions_leave_no_gap() -> None:
-    assert [card.position for _, card in cards()] == list(range(1, 8))
+    assert [card.position for _, card in cards()] == list(range(1, 10))
     for chart in CHARTS:
         positions = [
             one.curve.position for one in HEADLINES if one.curve and one.curve.chart == chart
@@ -38,11 +38,11 @@ def test_positions_leave_no_gap() -> None:
 
 def test_cards_and_curves_stand_in_the_order_of_their_positions() -> None:
     assert [name for name, _ in cards()][:5] == [
+        "val/segments/roof_recall",
         "val/segments/roof_iou",
-        "val/segments/azimuth_within_one_bin",
-        "val/segments/azimuth_error_deg",
-        "val/segments/miou",
-        "val/lines/f1_3px",
+        "val/segments/plane_recall",
+        "val/segments/plane_right",
+        "val/segments/azimuth_right",
     ]
     assert curves(CHARTS[-1]) == [
         ("val/superstructures/any_superstructure_iou", "of any kind"),

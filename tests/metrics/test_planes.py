@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, Task, build_tasks, find_task
-from app.metrics.definitions import MIN_PLANE_PX, MetricValue
+from app.metrics.definitions import MetricValue
+from app.metrics.plane_shares import MIN_PLANE_PX
 from app.metrics.segments import SegmentsMetrics
 from tests.support.metrics import assert_sums_are_exact
 
@@ -69,6 +70,22 @@ def test_a_plane_that_is_missed_altogether_counts_in_coverage_alone() -> None:
     assert (accuracy.value, accuracy.support) == (1.0, 1)
     assert (error.value, error.support) == (0.0, 1)
     assert score(target, paint((BACKGROUND_CLASS, 50))) == [0.0, None, None]
+
+
+def test_a_plane_is_found_by_more_than_half_and_right_within_one_step() -> None:
+    # Four planes: half of the first is seen, the second wholly, but one step off, the third two
+    # steps off, the fourth at 11 of its 20 columns.
+    target = paint((N, 20), (E, 20), (S, 20), (N, 20))
+    prediction = paint(
+        (N, 10), (BACKGROUND_CLASS, 10), (E + 1, 20), (S - 2, 20), (N, 11), (FLAT_CLASS, 9)
+    )
+    metrics = SegmentsMetrics(SEGMENTS)
+    metrics.update(sure_logits(prediction), torch.from_numpy(target)[None])
+    values = metrics.compute()
+    assert (values["plane_coverage"].value, values["plane_recall"].value) == (1.0, 3 / 4)
+    assert (values["plane_right"].value, values["plane_right"].support) == (2 / 4, 4)
+    # Pixels: of 1600 pitched ones 10 + 20 + 11 of 80 columns are right or one step off.
+    assert (values["azimuth_right"].value, values["azimuth_right"].support) == (41 / 80, 1600)
 
 
 def test_planes_touch_along_sides_not_at_corners() -> None:
@@ -177,7 +194,7 @@ def test_against_loops() -> None:
     metrics = SegmentsMetrics(SEGMENTS)
     metrics.update(logits, target)
     centres = np.radians(22.5 * np.arange(16))
-    areas, is_found, errors_deg = [], [], []
+    areas, num_pitched_of, errors_deg = [], [], []
     for image, image_logits in zip(target.numpy(), logits.double().numpy(), strict=True):
         for plane in find_planes(image):
             if len(plane) < 300:
@@ -190,12 +207,17 @@ def test_against_loops() -> None:
                     p = np.exp(z[:16]) / np.exp(z[:16]).sum()
                     vector += p @ np.sin(centres), p @ np.cos(centres)
                     num_pitched += 1
-            is_found.append(num_pitched > 0)
+            num_pitched_of.append(num_pitched)
             turned = abs(np.degrees(np.arctan2(*vector)) - 22.5 * image[plane[0]]) % 360
             errors_deg.append(min(turned, 360 - turned))
     computed = metrics.compute()
     assert computed["plane_coverage"].support == len(areas) > 50
-    assert computed["plane_coverage"].value == np.mean(is_found)
+    assert computed["plane_coverage"].value == np.mean(np.array(num_pitched_of) > 0)
+    is_found = np.array(num_pitched_of) > np.array(areas) / 2
+    assert computed["plane_recall"].value == np.mean(is_found)
+    is_right = is_found & (np.array(errors_deg) <= 22.5)
+    assert computed["plane_right"].value == np.mean(is_right)
+    assert 0.1 < np.mean(is_right) < np.mean(is_found)
     expected = np.average(errors_deg, weights=areas)
     assert computed["plane_azimuth_error_deg"].value == pytest.approx(expected, abs=0.001)
     accuracy = np.average(np.array(errors_deg) < 11.25, weights=areas)

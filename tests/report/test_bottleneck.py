@@ -36,7 +36,8 @@ WAITING = step_time(wait=0.8, forward=0.4, backward=0.7)
 def test_waiting_for_data(num_workers, num_cores, device, words):
     text = describe_bottleneck(WAITING, {"num_workers": num_workers}, num_cores, device)
     assert text.startswith(
-        "A step takes 2.00 s, at 4 samples a second. Waiting for data takes 800 ms of it (40 %): "
+        "A usual step takes 2.00 s, at 4 samples a second. Waiting for data takes 800 ms of it "
+        "(40 %): "
     )
     assert words in text
 

@@ -24,7 +24,7 @@ def test_texts_of_a_chart_are_escaped() -> None:
     frame = Frame('<T> "1"', "<x>")
     chart = line_chart([Series("a", [1, 2], [1.0, 2.0])], frame)
     assert chart.svg
-    assert 'aria-label="&lt;T&gt; &#34;1&#34;"' in chart.svg
+    assert 'aria-label="&lt;T&gt; &#34;1&#34;: a from 1 at 1 to 2 at 2"' in chart.svg
     assert "&lt;x&gt;" in chart.svg
     assert "<x>" not in chart.svg
 
@@ -41,6 +41,20 @@ def test_lone_point_is_drawn_as_a_dot() -> None:
     dot = "fill: var(--series-0)"
     assert dot in (one.svg or "")
     assert dot not in (three.svg or "")
+
+
+def test_lines_are_known_without_their_colours() -> None:
+    chart = line_chart([Series(str(i), [1, 2], [1.0, 2.0 + i]) for i in range(3)], EPOCHS)
+    styles = [css.split()[1] for _, css in chart.legend]
+    assert styles == ["solid", "dashed", "dotted"]
+    assert (chart.svg or "").count("stroke-dasharray") == 2
+
+
+def test_what_a_chart_shows_is_told_in_words() -> None:
+    one = line_chart([Series("loss", [1], [0.5])], EPOCHS)
+    assert 'aria-label="T: loss 0.5 at 1"' in (one.svg or "")
+    area = area_chart([Layer("a", [1.0, 4.0], 0)], [0, 2, 3], Frame("T", "step"))
+    assert 'aria-label="T: on average a 2"' in (area.svg or "")
 
 
 def corners(html: str, colour_index: int) -> list[tuple[float, float]]:

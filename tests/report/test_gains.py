@@ -16,27 +16,27 @@ def entry(value: float | None, unit: str = "") -> dict[str, object]:
 def test_each_dataset_by_itself_and_errors_the_other_way_round() -> None:
     start = {
         "epoch": 0, "step": 0, "val/score": 0.5, "val/rid/segments/roof_iou": 0.8,
-        "val/own/segments/roof_iou": 0.4, "val/own/segments/azimuth_error_deg": 30.0,
-        "val/rid/segments/azimuth_error_deg": 20.0, "val/own/lines/f1_3px": None,
+        "val/own/segments/roof_iou": 0.4, "val/own/depth/above_half_m_mae_m": 3.0,
+        "val/rid/depth/above_half_m_mae_m": 2.0, "val/own/lines/recall_3px": None,
     }  # fmt: skip
     metrics = {
         "kept": {"score": 0.625},
         "datasets": {"rid": {}, "own": {}},
         "metrics": {
             "val/rid/segments/roof_iou": entry(0.7),
-            "val/rid/segments/azimuth_error_deg": entry(20.0, "degrees"),
+            "val/rid/depth/above_half_m_mae_m": entry(2.0, "m"),
             "val/own/segments/roof_iou": entry(0.6),
-            "val/own/segments/azimuth_error_deg": entry(25.0, "degrees"),
-            "val/own/lines/f1_3px": entry(0.5),
+            "val/own/depth/above_half_m_mae_m": entry(2.5, "m"),
+            "val/own/lines/recall_3px": entry(0.5),
         },
     }
     rows = view_gains([start, {"epoch": 1}], metrics, TASKS)
     assert [(row.dataset, row.title, row.change, row.css_class) for row in rows] == [
         ("all", "Score", "+0.125", "good"),
-        ("rid", "Roof planes: roof found", "-0.100", "warn"),
-        ("rid", "Roof planes: direction off by", "0", ""),
-        ("own", "Roof planes: roof found", "+0.200", "good"),
-        ("own", "Roof planes: direction off by", "-5.000 degrees", "good"),
+        ("RID", "Roof planes: roof overlap", "-0.100", "warn"),
+        ("RID", "Heights: height off by", "0", ""),
+        ("Own roofs", "Roof planes: roof overlap", "+0.200", "good"),
+        ("Own roofs", "Heights: height off by", "-0.500 m", "good"),
     ]
     assert (rows[1].before, rows[1].after) == ("0.800", "0.700")
 
@@ -45,7 +45,7 @@ def test_one_dataset_has_no_names_of_its_own(tmp_path: Path) -> None:
     history = [{"epoch": 0, "val/segments/roof_iou": 0.5}, {"epoch": 1}]
     html = write(tmp_path, history=history)
     text = Page(section(html, "gains")).text
-    assert "ridRoof planes: roof found0.5000.250-0.250" in text
+    assert "RIDRoof planes: roof overlap0.5000.250-0.250" in text
 
 
 def test_without_an_initial_model_there_is_no_table(tmp_path: Path) -> None:
@@ -53,14 +53,14 @@ def test_without_an_initial_model_there_is_no_table(tmp_path: Path) -> None:
     assert 'id="gains"' not in write(tmp_path, history=[{"epoch": 1}])
 
 
-def test_a_model_of_an_earlier_round_says_so(tmp_path: Path) -> None:
+def test_a_model_of_an_earlier_epoch_says_so(tmp_path: Path) -> None:
     chosen = {"epoch": 1, "step": 617, "score": 0.625}
     validated = {"epoch": 1, "step": 617}
     metrics = make_metrics() | {"kept": chosen, "validated": validated}
     history = [{"epoch": 1}, {"epoch": 2}]
     text = Page(write(tmp_path, metrics=metrics, history=history)).text
     assert (
-        "are those of round 1, step 617: of 2 validations the one with the best score, 0.625. "
+        "are those of epoch 1, step 617: of 2 validations the one with the best score, 0.625. "
         "Training went on to step 1,234."
     ) in text
     assert "Scored before the end" not in text

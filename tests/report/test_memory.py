@@ -52,11 +52,13 @@ def test_names_of_holders_are_escaped(tmp_path: Path) -> None:
     assert "script" not in {tag for tag, _ in page.tags}
 
 
-def test_unique_peak_is_told_apart_from_shared_memory(tmp_path: Path) -> None:
+def test_what_processes_share_counts_once_where_the_system_tells(tmp_path: Path) -> None:
     rows = make_memory()
     text = Page(section(write(tmp_path, memory=rows), "memory")).text
-    assert "USS) were" not in text  # never measured
-    for row, uss_gib in zip(rows, (0.5, 1.25, None), strict=True):
-        row["uss_gib"] = uss_gib
+    assert "at most 3.00 GiB of the 8.0 GiB" in text
+    assert "counts once for each of them" in text
+    for row, peak_gib in zip(rows, (0.5, 1.25, None), strict=True):
+        row["peak_gib"] = peak_gib
     text = Page(section(write(tmp_path, memory=rows), "memory")).text
-    assert "Unique to one process or another (USS) were at most 1.25 GiB" in text
+    assert "at most 1.25 GiB of the 8.0 GiB it may use (16 %)." in text
+    assert "Memory that several of its processes share counts once, as in plan." in text

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from app.base.tasks import build_tasks, find_task
+from app.metrics.definitions import define_metrics
 from app.report.report import ReportInput, write_report
+from app.report.tables import describe_duration
 from tests.support.report import (
     CLASS_NAMES,
     HOSTILE,
@@ -20,6 +22,7 @@ from tests.support.report import (
     make_panel,
     make_profile,
     make_steps,
+    section,
     write,
     write_full,
 )
@@ -38,7 +41,11 @@ def test_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
     ]
     references += re.findall(r"url\(([^)]*)\)", html)
     assert any(reference.startswith("data:image/jpeg") for reference in references)
-    assert all(reference.startswith(("#", "data:image/")) for reference in references)
+    links = [one for one in references if not one.startswith(("#", "data:image/"))]
+    # Documents of the repository beside the report, which only a click opens.
+    assert links
+    assert all(re.fullmatch(r"(\.\./)+[\w./-]*docs/\w+\.md", link) for link in links)
+    assert {attributes.get("href") for tag, attributes in page.tags if tag == "a"} >= set(links)
     assert "@import" not in html
     policy = next(a for tag, a in page.tags if tag == "meta" and "http-equiv" in a)
     assert str(policy["content"]).startswith("default-src 'none';")
@@ -53,9 +60,9 @@ def test_names_from_users_are_shown_as_they_are(tmp_path: Path) -> None:
         f"{what}: RID {HOSTILE}"
         for what in (
             "Planes, truth",
-            "Lines, truth",
-            "Where planes differ",
             "Planes, prediction",
+            "Where planes differ",
+            "Lines, truth",
             "Lines, prediction",
         )
     ]
@@ -75,11 +82,13 @@ def test_nothing_that_a_run_names_becomes_markup(tmp_path: Path) -> None:
         "class_names": [HOSTILE, "b"],
         "counts": [[1, 2], [3, 4]],
     }
-    metrics["datasets"][HOSTILE] = {"num_train": HOSTILE, "num_val": HOSTILE}
+    metrics["datasets"][HOSTILE] = {"num_train": HOSTILE, "num_val": HOSTILE, "folder": HOSTILE}
+    metrics["run"] = dict.fromkeys(("created", "revision", "command"), HOSTILE)
     page = Page(write(tmp_path, metrics=metrics, memory=make_memory((HOSTILE,))))
     assert "script" not in {tag for tag, _ in page.tags}
-    # Of make_metrics 3; versions 2; shares 2; holder 1; metric 5; matrix 4; dataset 4; phase 1.
-    assert page.text.count(HOSTILE) == 22
+    # Of make_metrics 3; versions 2; shares 2; holder 1; phase 1; run 4; matrix 4. Of the dataset:
+    # summary 1, facts 4, quarantine 1, columns of two tables 2, units in them 2.
+    assert page.text.count(HOSTILE) == 27
 
 
 def test_a_name_that_is_not_utf_8_can_be_written(tmp_path: Path) -> None:
@@ -95,7 +104,7 @@ def test_shapes_set_aside_are_shown(tmp_path: Path) -> None:
     feature = {"layer": "planes", "feature": 28, "photo": "caf", "reason": f"invalid {HOSTILE}"}
     metrics["datasets"]["own"] = {"features_set_aside": {"total": 130, "listed": [feature] * 100}}
     text = Page(write(tmp_path, metrics=metrics)).text
-    assert "own: 130 shapes set aside. Their photos were used." in text
+    assert "Own roofs: 130 shapes set aside. Their photos were used." in text
     assert f"cafplanes28invalid {HOSTILE}" in text
     assert "check-data names them all" in text
 
@@ -111,31 +120,63 @@ def test_findings_of_a_look_at_the_labels_are_shown(tmp_path: Path) -> None:
 
 def test_names_every_metric_class_and_direction(tmp_path: Path) -> None:
     text = Page(write(tmp_path)).text
-    missing = [name for name in make_metrics()["metrics"] if name not in text]
+    missing = [name for name in make_metrics()["metrics"] if name.split("/")[-1] not in text]
     assert missing == []
     for class_name in (*CLASS_NAMES, *find_task("lines").class_names):
         assert class_name in text
-    for entry in make_metrics()["metrics"].values():
-        assert entry["definition"] in text
+
+
+def test_a_definition_stands_once_whatever_it_defines(tmp_path: Path) -> None:
+    html = section(write(tmp_path), "metrics")
+    text = Page(html).text
+    for task in build_tasks():
+        for row in define_metrics(task):
+            shown = row.text.format_map({name: f"<{name}>" for name in row.placeholders})
+            assert text.count(shown) >= 1
+    assert text.count("of class <class>: pixels that are it and are predicted as it") == 1
+    assert "of class SSW: pixels" not in text
 
 
 def test_opening_says_what_was_trained_and_how_it_ended(tmp_path: Path) -> None:
-    metrics = make_metrics()
+    metrics = make_metrics() | {
+        "run": {"created": "2026-11-30T19:04:12Z", "revision": "0123abc", "command": "python -m"}
+    }
+    metrics["datasets"]["rid"]["folder"] = "/data/rid"
     metrics["datasets"]["airs"] = {"num_train": 0, "num_val": 5}
     text = Page(write(tmp_path, metrics=metrics)).text
     assert "Finished" in text
-    assert "Trained on rid: 312 images to learn from and 78 to check against." in text
-    assert "Not trained on airs, but checked against 5 of its images." in text
-    assert "2 rounds through the data, 1,234 steps. Took 1 h 2 min." in text
+    assert "2026-11-30 19:04:12 UTC; 1 h 2 min, 2 epochs, 1,234 steps; trained on RID" in text
+    assert "RID312 images to learn from, 78 to check against /data/rid" in text
+    assert "AIRSnot trained on; checked against 5 of its images" in text
+    assert "Commandpython -m" in text
+    assert "Revision0123abc" in text
+    assert "synthetic" not in text
     stopped = Page(write(tmp_path, metrics=make_metrics() | {"stopped": True})).text
     assert "Stopped early on request" in stopped
     assert "Finished" not in stopped
 
 
+def test_synthetic_data_are_called_so_wherever_they_are_named(tmp_path: Path) -> None:
+    metrics = make_metrics()
+    metrics["datasets"] = {
+        name: {"num_train": 10, "num_val": 2, "synthetic": name == "rid"}
+        for name in ("rid", "airs")
+    }
+    entry = metrics["metrics"]["val/segments/roof_iou"]
+    metrics["metrics"]["val/rid/segments/roof_iou"] = entry | {"dataset": "rid"}
+    metrics["confusion_matrix"]["val/rid/segments"] = metrics["confusion_matrix"]["val/segments"]
+    text = Page(write(tmp_path, metrics=metrics)).text
+    # The line below the title, the facts, the verdict, the columns of two tables, the matrix, the
+    # panel with its five tiles, and the files.
+    assert text.count("RID (synthetic)") == 8
+    assert "AIRS (synthetic)" not in text
+    assert "Numbers of RID (synthetic) say nothing about real roofs." in text
+
+
 def test_scores_of_earlier_weights_say_so(tmp_path: Path) -> None:
     validated = {"epoch": 1, "step": 1100}
     text = Page(write(tmp_path, metrics=make_metrics() | {"validated": validated})).text
-    assert "Scored before the end. The scores on this page are of round 1, step 1,100." in text
+    assert "Scored before the end. The scores on this page are of epoch 1, step 1,100." in text
     assert "trained on since then, to step 1,234, and has not been scored again" in text
     last = {"epoch": 2, "step": 1234}
     assert (
@@ -146,24 +187,40 @@ def test_scores_of_earlier_weights_say_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("duration_s", "text"),
-    [(42.4, "Took 42 s."), (59.7, "Took 1 min 0 s."), (7199.9, "Took 2 h 0 min.")],
+    [(42.4, "42 s"), (59.7, "1 min 0 s"), (7199.9, "2 h 0 min")],
 )
-def test_duration_in_words(duration_s: float, text: str, tmp_path: Path) -> None:
-    assert text in Page(write(tmp_path, metrics={"duration_s": duration_s})).text
+def test_duration_in_words(duration_s: float, text: str) -> None:
+    assert describe_duration(duration_s) == text
 
 
 def test_headline_numbers_in_words(tmp_path: Path) -> None:
     metrics = make_metrics()
-    metrics["metrics"]["val/segments/roof_iou"]["value"] = 0.876
-    metrics["metrics"]["val/segments/azimuth_error_deg"]["value"] = 17.4
-    metrics["metrics"]["val/lines/f1_3px"]["value"] = None
+    metrics["metrics"]["val/segments/roof_recall"]["value"] = 0.876
+    metrics["metrics"]["val/segments/roof_iou"]["value"] = 0.654
+    metrics["metrics"]["val/segments/plane_right"]["value"] = 0.321
+    metrics["metrics"]["val/lines/recall_3px"]["value"] = None
+    metrics["metrics"]["val/lines/precision_3px"]["value"] = None
     text = Page(write(tmp_path, metrics=metrics)).text
     assert "Roof found88 %" in text
-    assert "Direction off by17 degrees" in text
+    assert "Roof overlap65 %" in text
+    assert "Planes right32 %" in text
     assert "Lines foundnot defined on these images" in text
+    assert "Drawn lines trueno line was drawn" in text
     assert "Height off bynot trained: no labels" in text
-    assert "Heights: not trained: no labels." in text
-    assert "Heights (not trained: no labels)" in text
+    assert "Heights (not trained: no labels). What the model says about them" in text
+
+
+def test_numbers_of_each_dataset_stand_side_by_side(tmp_path: Path) -> None:
+    metrics = make_metrics()
+    metrics["datasets"]["airs"] = {"num_train": 3, "num_val": 1}
+    entry = metrics["metrics"]["val/segments/roof_recall"]
+    metrics["metrics"]["val/rid/segments/roof_recall"] = entry | {"value": 0.5}
+    metrics["metrics"]["val/airs/segments/roof_recall"] = entry | {"value": 0.75}
+    text = Page(section(write(tmp_path, metrics=metrics), "numbers")).text
+    assert "AllRIDAIRSRoof found25 %50 %75 %" in text
+    assert "Roof overlap25 %--" in text
+    # Of one dataset there is nothing to tell apart.
+    assert "By dataset" not in write(tmp_path)
 
 
 def test_a_task_with_nothing_to_find_is_not_called_untrained(tmp_path: Path) -> None:
@@ -180,7 +237,8 @@ def test_a_task_with_nothing_to_find_is_not_called_untrained(tmp_path: Path) -> 
 def test_curves_of_what_was_trained_and_of_nothing_else(tmp_path: Path) -> None:
     text = Page(write_full(tmp_path)).text
     assert "Loss of roof planestraining" in text
-    assert "Direction of planes, error in degreesmean error" in text
+    assert "Direction of planes, error in degreesmean over pixels" in text
+    assert "Learning rate at the end of an epochof decoder and heads" in text
     assert "Loss of heights" not in text
     assert "Heights, error in metres" not in text
 
@@ -233,18 +291,18 @@ def test_stopped_before_the_first_validation(tmp_path: Path) -> None:
         "datasets": {"rid": {"num_train": 3, "num_val": 1, "quarantined": []}},
     }
     text = Page(write(tmp_path, history=[], metrics=metrics, panels=[])).text
-    assert "rid: every file could be used." in text
+    assert "RID: every file could be used." in text
     assert "No validation was finished." in text
 
 
 def test_numbers_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
     metrics = make_metrics()
-    metrics["metrics"]["val/segments/miou"]["value"] = float("nan")
+    metrics["metrics"]["val/segments/roof_iou"]["value"] = float("nan")
     history = make_history(2)
     history[1]["train/loss"] = float("inf")
     text = Page(write(tmp_path, metrics=metrics, history=history)).text
     assert "Loss (lower is better)all tasks" in text
-    assert "Planes exactly rightnot defined on these images" in text
+    assert "Roof overlapnot defined on these images" in text
 
 
 def test_same_input_makes_the_same_file(tmp_path: Path) -> None:
@@ -267,18 +325,21 @@ def test_shares_of_classes_stand_beside_their_weights(tmp_path: Path) -> None:
     assert "width:70.0%" in html
 
 
-def test_numbers_of_single_datasets_stand_apart(tmp_path: Path) -> None:
+def test_every_number_stands_beside_those_of_single_datasets(tmp_path: Path) -> None:
     metrics = make_metrics()
     entry = metrics["metrics"]["val/segments/roof_iou"]
-    metrics["metrics"]["val/airs/segments/roof_iou"] = entry | {"dataset": "airs"}
-    metrics["metrics"]["val/airs/lines/f1_3px"] = entry | {"dataset": "airs", "value": None}
-    text = Page(write(tmp_path, metrics=metrics)).text
-    assert "Roof planes of airs (1 numbers)" in text
-    assert "Roof lines of airs (not defined on these images)" in text
-    assert "Roof planes (53 numbers)" in text
+    metrics["metrics"]["val/airs/segments/roof_iou"] = entry | {"value": 0.5}
+    metrics["metrics"]["val/airs/lines/f1_3px"] = entry | {"value": None}
+    text = Page(section(write(tmp_path, metrics=metrics), "metrics")).text
+    assert "Roof planes (56 numbers)NameAllairsCounted over" in text
+    assert "roof_iou0.25000.500012,345 target roof pixels" in text
+    assert "roof_precision0.2500-12,345 predicted roof pixels" in text
 
 
 def test_everything_together_is_one_well_formed_page(tmp_path: Path) -> None:
     html = write_full(tmp_path)
-    identifiers = [attributes["id"] for _, attributes in Page(html).tags if attributes.get("id")]
+    page = Page(html)
+    identifiers = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
     assert len(identifiers) == len(set(identifiers))
+    targets = [str(a["href"])[1:] for _, a in page.tags if str(a.get("href")).startswith("#")]
+    assert set(targets) <= set(identifiers)

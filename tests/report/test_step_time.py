@@ -27,9 +27,23 @@ def test_parts_of_a_step_have_their_means_and_shares(tmp_path: Path) -> None:
     ):
         assert row in text
     assert "Waiting for data takes 500 ms of it (25 %): raise num_workers from 2 " in text
-    assert "The first step, of 6.00 s, pays for what is done once, and is left out." in text
+    assert "A usual step takes 2.00 s" in text
+    # Of 6 + 4 x 2 seconds.
+    assert "1 of 5 steps was slow and took 6.00 s: 43 % of the time of all steps" in text
     assert html.count("<svg") == 1
     assert "#010" not in html
+
+
+def test_slow_steps_have_their_share_of_the_run(tmp_path: Path) -> None:
+    step_time = make_steps().summary() | {"num_slow": 75, "slow_s": 600.0, "all_steps_s": 1000.0}
+    metrics = make_metrics() | {
+        "step_time": step_time, "duration_s": 1200.0, "num_samples": 500,
+    }  # fmt: skip
+    text = Page(section(write(tmp_path, metrics=metrics), "time")).text
+    assert (
+        "75 of 79 steps were slow and took 10 min 0 s: 60 % of the time of all steps and 50 % of "
+        "the run. With them, it is 0.5 samples a second."
+    ) in text
 
 
 def test_the_section_is_in_the_navigation(tmp_path: Path) -> None:
@@ -49,7 +63,7 @@ def test_a_lone_step_is_drawn(tmp_path: Path) -> None:
     metrics = make_metrics() | {"step_time": series.summary()}
     html = section(write(tmp_path, metrics=metrics, steps=series.rows), "time")
     assert "var(--series-3)" in html
-    assert "first step" not in html
+    assert "slow" not in html
 
 
 def test_skipped_steps_have_times_but_no_loss(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_counts_descendants_in_the_phase_they_lived_in(grandchild: bool) -> None
         assert 190 / 1024 < grown_gib < 260 / 1024
         assert peaks["train"][column] < peaks["load"][column] - 150 / 1024
     assert sampler.peak_rss_gib() == peaks["load"]["rss_gib"]
+    assert sampler.peak_gib() == peaks["load"]["peak_gib"] < peaks["load"]["rss_gib"]
 
 
 def test_thread_samples_on_its_own_and_ends_with_the_context() -> None:
@@ -254,7 +255,7 @@ def test_without_walks_the_peak_is_resident_memory() -> None:
     with MemorySampler(NEVER_S, with_walks=False) as sampler:
         sampler.enter_phase("train")
     start = sampler.peaks()["start"]
-    assert start["rss_gib"] == sampler.peak_rss_gib() > 0
+    assert start["rss_gib"] == sampler.peak_rss_gib() == sampler.peak_gib() > 0
     assert start["uss_gib"] is start["pss_gib"] is start["peak_gib"] is None
 
 

@@ -127,6 +127,7 @@ def make_history(num_epochs: int) -> list[dict[str, object]]:
             "train/depth/loss": None,
             "val/segments/roof_iou": 0.4,
             "val/segments/azimuth_error_deg": 30.0,
+            "learning_rate": 0.001 / epoch,
             "val/lines/f1_3px": 0.3,
             "val/depth/mae_m": None,
         }

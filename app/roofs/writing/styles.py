@@ -46,9 +46,11 @@ def build_style(layer: LayerName) -> str:
         symbols = _categories(root, "kind", list(line_colours()))
         for index, (kind, colour) in enumerate(line_colours().items()):
             symbol = _symbol(symbols, str(index), "line")
-            # A dark rim, so that they show on any roof.
-            _line(symbol, (0, 0, 0), 1.1, "solid")
-            _line(symbol, colour, 0.6, PEN_STYLES[kind])
+            # Ridges are thick, so that they differ from eaves by more than their colour; a dark
+            # rim lets all show on any roof.
+            width_mm = 1.0 if kind == "ridge" else 0.6
+            _line(symbol, (0, 0, 0), width_mm + 0.5, "solid")
+            _line(symbol, colour, width_mm, PEN_STYLES[kind])
     ElementTree.SubElement(root, "layerGeometryType").text = _GEOMETRY_CODES[layer]
     ElementTree.indent(root)
     return _DOCTYPE + ElementTree.tostring(root, encoding="unicode")

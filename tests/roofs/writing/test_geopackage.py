@@ -173,8 +173,13 @@ def test_styles_have_the_colours_of_the_report() -> None:
         assert found[kind] == ",".join(map(str, (*colour, 255)))
 
 
+def test_ridges_are_known_from_eaves_without_their_colour() -> None:
+    widths = style_colours("lines", "line_width")
+    assert float(widths["ridge"]) > 1.5 * float(widths["eave"])
+
+
 def style_colours(layer: Any, option: str) -> dict[str, str]:
-    """The colour on top of each category's symbol."""
+    """The colour, or another option, on top of each category's symbol."""
     root = ElementTree.fromstring(build_style(layer))
     colours = {}
     for symbol in root.iter("symbol"):

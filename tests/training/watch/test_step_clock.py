@@ -79,6 +79,7 @@ def test_summary_leaves_out_the_first_step():
     assert series.summary() == {
         "num_steps": 2, "samples_per_step": 3, "step_s": 2, "wait_s": 0, "transfer_s": 0,
         "forward_s": 1, "backward_s": 0, "optimizer_s": 0,
+        "num_slow": 1, "slow_s": 9.0, "all_steps_s": 13.0,
     }  # fmt: skip
 
 
@@ -88,6 +89,7 @@ def test_summary_leaves_out_steps_that_are_none_of_the_usual():
         series.add(step, 4, 1.0, seconds(100.0 if step in (1, 12) else 1.0))
     summary = series.summary()
     assert (summary["num_steps"], summary["step_s"]) == (18, 1.0)
+    assert (summary["num_slow"], summary["slow_s"], summary["all_steps_s"]) == (2, 200.0, 218.0)
 
 
 def test_series_survives_a_round_trip_and_goes_on(tmp_path):
