@@ -225,7 +225,7 @@ def test_names_are_those_of_the_table_in_its_order() -> None:
         for name, _ in row.expand()
     ]
     assert list(ALL_AT_ONCE.compute("val", "rid")) == names
-    assert len(names) == len(set(names)) == 53 + 76 + 15 + 23
+    assert len(names) == len(set(names)) == 56 + 76 + 15 + 23
     assert {"val/segments/iou_NNE", "val/lines/f1_2px", "val/lines/eave_f1_5px"} <= set(names)
     assert {"val/lines/ods_f1_2px", "val/lines/ridge_ods_threshold_5px"} <= set(names)
     assert {"val/segments/plane_coverage", "val/segments/per_image_iou_NNE"} <= set(names)

@@ -120,7 +120,7 @@ def test_perfect() -> None:
     assert values.pop("azimuth_error_deg") == pytest.approx(0, abs=0.001)
     # Eighteen pixels are no plane.
     planes = [values.pop(name) for name in list(values) if name.startswith("plane_")]
-    assert planes == [None, None, None]
+    assert planes == [None] * 5
     assert set(values.values()) == {1.0}
 
 
@@ -314,7 +314,7 @@ def test_roof_or_not_has_no_directions_but_scores_some_roof() -> None:
     assert values["roof_iou"] == values["iou_roof"] == 2 / 4
     assert values["miou"] == pytest.approx((2 / 4 + 0) / 2)
     azimuth = {name: value for name, value in values.items() if name.startswith("azimuth")}
-    assert len(azimuth) == 4
+    assert len(azimuth) == 5
     assert set(azimuth.values()) == {None}
 
 

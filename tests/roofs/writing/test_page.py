@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from app.report.legend import css
 from app.roofs.model import Roofs
+from app.roofs.writing.colours import direction_colours
 from app.roofs.writing.drawing import MAX_PHOTO_SIDE_PX
 from app.roofs.writing.origin import Origin
 from app.roofs.writing.page import MAX_UNFOLDED, write_page
@@ -142,7 +144,8 @@ def test_sums_say_what_they_leave_out(tmp_path: Path) -> None:
 
 def test_planes_and_lines_lie_where_they_are_in_the_photo(html: str) -> None:
     # The garage: 5 x 3 m around 20 m east and 10 m north of the lower left corner, 0.1 m pixels.
-    (path,) = re.findall(r'<path class="plane" d="([^"]*)" fill="rgb\(200 200 200\)">', html)
+    flat = re.escape(css(direction_colours()["flat"]))
+    (path,) = re.findall(rf'<path class="plane" d="([^"]*)" fill="{flat}">', html)
     assert path == "M175.0,285.0L225.0,285.0L225.0,315.0L175.0,315.0Z"
     assert 'class="line ridge" d="M100.0,120.0L140.0,120.0"><title>ridge, 4.0 m' in html
     assert html.count('<path class="plane"') == 7
