@@ -88,7 +88,8 @@ def test_metrics_say_what_they_are(uninterrupted):
     counts = document["confusion_matrix"]["val/segments"]["counts"]
     assert sum(map(sum, counts)) == 3 * 96 * 96
     assert document["datasets"]["rid"] == {
-        "num_train": 12, "num_val": 3, "share": 1.0, "quarantined": [], "features_set_aside": None
+        "num_train": 12, "num_val": 3, "share": 1.0, "quarantined": [], "features_set_aside": None,
+        "synthetic": True, "folder": str(base_dir / "input/data/rid"),
     }  # fmt: skip
     distribution = document["class_distribution"]
     assert distribution["num_samples"] == 128
