@@ -3,7 +3,7 @@
 import argparse
 
 from app import __version__
-from app.commands import check_data, evaluate, make_sample, predict, train
+from app.commands import check_data, evaluate, export, make_sample, predict, train
 from app.commands.launch import parser as launch
 from app.commands.phases import parser as phases
 from app.commands.plan import parser as plan
@@ -18,6 +18,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (train, evaluate, predict, check_data, make_sample, phases, probe, plan, launch):
+    for command in (
+        train, evaluate, predict, export, check_data, make_sample, phases, probe, plan,
+        launch,
+    ):  # fmt: skip
         command.add_parser(commands)
     return parser
