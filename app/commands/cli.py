@@ -8,6 +8,7 @@ from app.commands.launch import parser as launch
 from app.commands.phases import parser as phases
 from app.commands.plan import parser as plan
 from app.commands.probe import parser as probe
+from app.commands.serve import parser as serve
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -19,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in (
-        train, evaluate, predict, export, check_data, make_sample, phases, probe, plan,
+        train, evaluate, predict, serve, export, check_data, make_sample, phases, probe, plan,
         launch,
     ):  # fmt: skip
         command.add_parser(commands)
