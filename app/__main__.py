@@ -37,7 +37,7 @@ logger = logging.getLogger("app")
 
 _MAX_TRACEBACK_CHARS = 8000
 # They take stops themselves; the others are ended by them.
-_LISTENING = ("train", "phases", "predict")
+_LISTENING = ("train", "phases", "predict", "serve")
 
 
 def main(arguments: Sequence[str]) -> int:

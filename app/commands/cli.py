@@ -6,15 +6,17 @@ import re
 from typing import Final, NoReturn
 
 from app import __version__
-from app.commands import check_data, evaluate, make_sample, predict, train
+from app.commands import check_data, evaluate, export, make_sample, predict, train
 from app.commands.compare import parser as compare
 from app.commands.launch import parser as launch
 from app.commands.phases import parser as phases
 from app.commands.plan import parser as plan
 from app.commands.probe import parser as probe
+from app.commands.serve import parser as serve
 
 _COMMANDS: Final = (
-    train, evaluate, predict, compare, check_data, make_sample, phases, probe, plan, launch,
+    train, evaluate, predict, serve, export, compare, check_data, make_sample, phases, probe, plan,
+    launch,
 )  # fmt: skip
 # Asked by other commands, never by people.
 _HIDDEN: Final = ("probe",)

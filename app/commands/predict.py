@@ -3,20 +3,14 @@
 import argparse
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from app import __version__
 from app.commands.options import Commands, add_model, add_tta, find_model_dir
 from app.job.signals import StopFlag
 
 if TYPE_CHECKING:
     from app.inference.photo_rasters import PhotoRasters
-    from app.roofs.calibration import Calibration
-    from app.roofs.model import Roofs
-    from app.roofs.writing.drawing import PhotoView
-    from app.roofs.writing.origin import Origin
 
 # As app.roofs.writing.outputs has them, whose import takes a while.
 _FORMATS: Final = ("gpkg", "geojson")
@@ -96,57 +90,29 @@ def _run(options: argparse.Namespace) -> int:
     from app.inference.trained import load_network
     from app.model.devices import choose_compute
     from app.roofs.calibration import Calibration
+    from app.roofs.found import find_roofs_of
     from app.roofs.writing.outputs import write_outputs
+    from app.roofs.writing.view import read_view
 
     photos = find_photos(options.photos, options.out)
     network = load_network(model_dir, options.tta, choose_compute(hyperparameters))
     calibration = Calibration.of_model(network.description)
     further = None
     if options.format:
-        model_name = f"{model_dir.name}, SHA-256 {network.sha256}"
         scratch = options.held.enter_context(scratch_folder(options.out))
 
         def further(rasters: "PhotoRasters", name: str) -> Sequence[Path]:
-            roofs = _find_roofs(rasters, name, model_name, calibration)
-            return (
-                () if roofs is None else write_outputs(options.out, *roofs, options.format, scratch)
-            )
+            found = find_roofs_of(network, rasters, name, calibration)
+            if found is None:
+                return ()
+            view = read_view(rasters.photo)
+            return write_outputs(options.out, found[0], view, found[1], options.format, scratch)
 
         if not calibration.is_enough:
             logger.warning("how right directions are was %s", calibration.describe())
     stated = calibration.to_json() | {"is": calibration.describe()} if options.format else {}
     request = Request(options.out, options.gsd_m, options.grid, options.format, further, stated)
     return predict_photos(network, photos, request, stop_flag)
-
-
-def _find_roofs(
-    rasters: "PhotoRasters", name: str, model_name: str, calibration: "Calibration"
-) -> "tuple[Roofs, PhotoView, Origin] | None":
-    """The roofs in what was predicted of a photo, the photo below them, and where they come from.
-
-    None where the network was not taught planes.
-
-    Raises:
-        DataError: If the photo does not lie in its reference system.
-        FileProblem: If the photo cannot be read again.
-        OSError: If the rasters cannot be read.
-    """
-    from app.roofs.predicted import find_predicted_roofs
-    from app.roofs.writing.origin import Origin
-    from app.roofs.writing.view import read_view
-
-    roofs = find_predicted_roofs(rasters, name, calibration)
-    if roofs is None:
-        return None
-    photo = rasters.photo
-    no_heights = "" if "height" in rasters.layers else "the model was not trained on heights"
-    # Of the photo: what is made of it again is to have the same bytes.
-    stamp = datetime.fromtimestamp(photo.facts.modified_ns // 10**9, UTC)
-    return (
-        roofs,
-        read_view(photo),
-        Origin(model_name, f"roof-model {__version__}", stamp, no_heights),
-    )
 
 
 def _formats(text: str) -> tuple[str, ...]:

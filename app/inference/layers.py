@@ -90,6 +90,10 @@ class LayerMaker:
         self._has_spread = num_poses > 1 and "depth" in self._tasks
         self.layers = tuple(self._describe())
 
+    def with_poses(self, num_poses: int) -> "LayerMaker":
+        """The same for windows that are predicted in so many poses."""
+        return LayerMaker(tuple(self._tasks.values()), self._trained_kinds, num_poses)
+
     def _describe(self) -> list[Layer]:
         layers = []
         doubts = []

@@ -45,6 +45,10 @@ class Grid(NamedTuple):
     crs: str | None = None
 
 
+class NoScaleProblem(FileProblem):
+    """Nobody says how large a photo's pixels are."""
+
+
 class FileFacts(NamedTuple):
     """What tells a file from others, and how it is stored.
 
@@ -186,8 +190,9 @@ def open_photo(path: Path, gsd_m: float, given_gsd_m: float | None = None) -> Fi
         given_gsd_m: Metres per pixel of a photo that says nothing of its scale.
 
     Raises:
-        FileProblem: If it cannot be read, has no bands of red, green and blue with 8 bits, lies
-            askew, or has no scale.
+        NoScaleProblem: If nothing says how large its pixels are.
+        FileProblem: If it cannot be read, has no bands of red, green and blue with 8 bits, or lies
+            askew.
     """
     try:
         path = path.resolve(strict=True)
@@ -203,7 +208,7 @@ def open_photo(path: Path, gsd_m: float, given_gsd_m: float | None = None) -> Fi
     if place is None and given_gsd_m is None:
         expected = "a georeference, or a world file beside it"
         remedy = "give its gsd_m in metres per pixel (--gsd-m)"
-        raise FileProblem(path, "no word of its scale", expected, remedy)
+        raise NoScaleProblem(path, "no word of its scale", expected, remedy)
     own_gsd_m = settle_gsd_m(path, place, given_gsd_m or 0.0, _REMEDY)
     turn = AS_STORED if place is None else place.turn
     # Not the size of a complete file: what a truncated one lacks is to be an error.

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -106,3 +107,9 @@ def _warn_of_untaught(task: Task, taught: Collection[str]) -> None:
         logger.warning(
             "the model was not taught all %s: %s %s", task.name, ", ".join(unknown), shown
         )
+
+
+def with_poses(network: TrainedNetwork, num_poses: NumPoses) -> TrainedNetwork:
+    """The same network, with the same weights in memory, asked in so many turns and flips."""
+    predictor = replace(network.predictor, num_poses=num_poses)
+    return network._replace(predictor=predictor, maker=network.maker.with_poses(num_poses))

@@ -16,16 +16,20 @@ from app.base.logs import is_terminal
 from app.base.storage import writing_to
 from app.base.tasks import Task
 from app.inference.panels import collect_panels
+from app.inference.self_test import write_self_test
 from app.job.finished import note_finished
 from app.metrics.headlines import HEADLINES
 from app.model.export import MODEL_FILE, describe_further, describe_model, export_model
 from app.model.network import HybridRoofModel
+from app.model.stac import write_stac_item
+from app.report.card import write_card
 from app.report.pictures import Panel
 from app.report.report import ReportInput, write_report
 from app.report.tables import NOT_DEFINED, NOT_TRAINED
 from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler, write_memory_csv
 from app.resources.steps import StepSeries
+from app.roofs.adapters import write_code
 from app.training.kept import load_kept
 from app.training.log import log_kept
 from app.training.origin import describe_datasets, describe_origin, describe_run
@@ -218,6 +222,14 @@ def export_run(run: Run, *, is_stopped: bool) -> None:
             calibration = measure_calibration(run)
             if calibration is not None:
                 describe_further(model_dir, {CALIBRATION_KEY: calibration})
+    with can_be_missed("self-test of the model"):
+        write_self_test(model_dir, run.predictor, run.hyperparameters.gsd_m)
+    with can_be_missed("code for other servers"):
+        write_code(model_dir)
+    with can_be_missed("model card"):
+        write_card(model_dir)
+    with can_be_missed("item for catalogues"):
+        write_stac_item(model_dir)
     panels: Sequence[Panel] = ()
     with can_be_missed("pictures in the report"):
         panels = collect_panels(

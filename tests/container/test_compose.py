@@ -23,6 +23,7 @@ SERVICES = {
     "cpu": {"cpu", "sample"},
     "gpu": {"gpu", "gpu-sample"},
     "cluster": {"algo-1", "algo-2", "cluster-sample"},
+    "serve": {"serve"},
     "test": {"test"},
 }
 
@@ -120,6 +121,17 @@ def test_build_takes_torch_and_base_as_the_dockerfiles_do(project: Project):
 def test_gpu_service_asks_for_all_gpus(project: Project):
     (device,) = project.config("gpu")["gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": -1, "capabilities": ["gpu"]}
+
+
+def test_serve_mounts_the_trained_model_as_an_endpoint_does(project: Project):
+    service = project.config("serve")["serve"]
+    assert service["command"] == ["serve"]
+    assert service["stop_grace_period"] == "30s"
+    (mount,) = service["volumes"]
+    assert mount["source"] == str(project.dir / "local/compose/cpu/model")
+    assert (mount["target"], mount["read_only"]) == ("/opt/ml/model", True)
+    (port,) = service["ports"]
+    assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "8080", 8080)
 
 
 def test_cpu_trains_and_resumes_on_the_sample_that_is_there(project: Project):

@@ -86,6 +86,11 @@ def test_says_which_image_it_is(config, variant):
     assert labels["org.opencontainers.image.licenses"] == "MIT"
 
 
+def test_serves_on_the_port_that_sagemaker_names(config):
+    assert list(config["ExposedPorts"]) == ["8080/tcp"]
+    assert config["Labels"]["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
+
+
 def test_asks_for_gpus_where_it_can_use_them(environment, variant):
     asked = {name: text for name, text in environment.items() if name.startswith("NVIDIA_")}
     expected = {

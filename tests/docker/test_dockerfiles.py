@@ -81,7 +81,7 @@ def test_images_share_every_layer_but_torch() -> None:
     }
     for stage in (cpu["final"], gpu["final"]):
         words = {instruction.split()[0] for instruction in stage}
-        assert words == {"FROM", "ARG", "ENV", "LABEL", "ENTRYPOINT", "CMD"}
+        assert words == {"FROM", "ARG", "ENV", "LABEL", "EXPOSE", "ENTRYPOINT", "CMD"}
 
 
 def test_torch_comes_from_the_cpu_index_or_the_default_one() -> None:

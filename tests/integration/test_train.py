@@ -35,7 +35,8 @@ pytestmark = pytest.mark.slow
 
 ARTIFACTS = {
     "model.safetensors", "model.json", "metrics.json", "metrics.jsonl", "memory.csv", "steps.csv",
-    "report.html",
+    "report.html", "self_test.json", "self_test.png", "code",
+    "README.md", "stac-item.json",
 }  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """NAME_planes.geojson and its like: RFC 7946; and plain JSON for photos without georeference."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from app.base.errors import DataError, printable
 from app.base.storage import replacing
 from app.data.files.ground import find_transformer
 from app.roofs.model import Roofs
-from app.roofs.writing.columns import Layer, build_layers, camel_case
+from app.roofs.writing.columns import Layer, LayerName, build_layers, camel_case
 from app.roofs.writing.origin import Origin
 
 # OGC:CRS84, in the order of axes that RFC 7946 has.
@@ -46,23 +46,45 @@ def write_geojson(folder: Path, roofs: Roofs, origin: Origin) -> tuple[Path, ...
         DataError: If no map leads from the photo's reference system to longitude and latitude.
         OSError: If they cannot be written.
     """
-    about = {"photo": printable(roofs.photo), "gsdMeters": roofs.gsd_m}
-    about |= {camel_case(name): text for name, text in origin.as_texts().items()}
     if roofs.crs is None:
-        return (_write_pixels(folder / f"{roofs.photo}_roofs_pixels.json", roofs, about),)
+        path = folder / f"{roofs.photo}_roofs_pixels.json"
+        _write(path, render_pixels(roofs, origin))
+        return (path,)
     paths = []
     for layer in build_layers(roofs):
-        features = list(_features(layer, _to_wgs84(layer.geometries, roofs.crs)))
-        head: dict[str, Any] = {"type": "FeatureCollection", "name": layer.name}
-        if features:
-            head["bbox"] = _join_boxes([feature["bbox"] for feature in features])
-        path = folder / f"{roofs.photo}_{layer.name}.geojson"
-        _write(path, head | about, {"features": features})
-        paths.append(path)
+        paths.append(folder / f"{roofs.photo}_{layer.name}.geojson")
+        _write(paths[-1], render_geojson(roofs, origin, layer.name))
     return tuple(paths)
 
 
-def _write_pixels(path: Path, roofs: Roofs, about: dict[str, Any]) -> Path:
+def render_geojson(roofs: Roofs, origin: Origin, name: LayerName | Literal["all"]) -> bytes:
+    """The file of a layer; or of all layers, in which a feature names its own.
+
+    Args:
+        roofs: What to write, in a reference system.
+        origin: A member of the file.
+        name: The layer.
+
+    Raises:
+        DataError: If no map leads from the photo's reference system to longitude and latitude.
+    """
+    assert roofs.crs is not None
+    features: list[Feature] = []
+    for layer in build_layers(roofs):
+        if name in (layer.name, "all"):
+            found = _features(layer, _to_wgs84(layer.geometries, roofs.crs))
+            features += map(_with_layer(layer), found) if name == "all" else found
+    head: dict[str, Any] = {
+        "type": "FeatureCollection",
+        "name": "roofs" if name == "all" else name,
+    }
+    if features:
+        head["bbox"] = _join_boxes([feature["bbox"] for feature in features])
+    return _render(head | _about(roofs, origin), {"features": features})
+
+
+def render_pixels(roofs: Roofs, origin: Origin) -> bytes:
+    """All layers of a photo without reference system, in its pixels: JSON, but not GeoJSON."""
     members: dict[str, list[Feature]] = {}
     for layer in build_layers(roofs):
         shapes = _rounded(layer.geometries, _PIXEL_DIGITS)
@@ -70,18 +92,38 @@ def _write_pixels(path: Path, roofs: Roofs, about: dict[str, Any]) -> Path:
             properties | {"pixels": shapely.geometry.mapping(shape)["coordinates"]}
             for shape, properties in zip(shapes, _properties(layer), strict=True)
         ]
-    _write(path, {"note": _PIXELS_NOTE, **about}, members)
-    return path
+    return _render({"note": _PIXELS_NOTE} | _about(roofs, origin), members)
 
 
-def _write(path: Path, head: dict[str, Any], members: dict[str, list[Feature]]) -> None:
+def _about(roofs: Roofs, origin: Origin) -> dict[str, Any]:
+    about = {"photo": printable(roofs.photo), "gsdMeters": roofs.gsd_m}
+    return about | {camel_case(name): text for name, text in origin.as_texts().items()}
+
+
+def _with_layer(layer: Layer) -> Callable[[Feature], Feature]:
+    """Adds the layer to a feature: ids of several layers are not those of one."""
+
+    def add(feature: Feature) -> Feature:
+        return feature | {
+            "id": f"{layer.name}/{feature['id']}",
+            "properties": {"layer": layer.name, **feature["properties"]},
+        }
+
+    return add
+
+
+def _render(head: dict[str, Any], members: dict[str, list[Feature]]) -> bytes:
     """A feature a line, so that people can read and compare files."""
     parts = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
     for name, features in members.items():
         lines = [json.dumps(each, separators=(",", ":"), allow_nan=False) for each in features]
         parts.append(f"{json.dumps(name)}: [\n" + ",\n".join(lines) + "\n]")
+    return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
+
+
+def _write(path: Path, content: bytes) -> None:
     with replacing(path) as file:
-        file.write(("{\n" + ",\n".join(parts) + "\n}\n").encode())
+        file.write(content)
 
 
 def _features(layer: Layer, geometries: Sequence[shapely.Geometry]) -> Iterator[Feature]:

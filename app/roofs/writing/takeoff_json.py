@@ -38,6 +38,12 @@ def write_takeoff_json(path: Path, roofs: Roofs, origin: Origin) -> None:
     Raises:
         OSError: If it cannot be written.
     """
+    with replacing(path) as file:
+        file.write(render_takeoff_json(roofs, origin))
+
+
+def render_takeoff_json(roofs: Roofs, origin: Origin) -> bytes:
+    """The content of the file."""
     sums, lengths = take_off(roofs), add_lengths_of_buildings(roofs)
     document = {
         "format": "roof-takeoff",
@@ -56,8 +62,7 @@ def write_takeoff_json(path: Path, roofs: Roofs, origin: Origin) -> None:
             for building, roof in zip(sums.buildings, roofs.buildings, strict=True)
         ],
     }
-    with replacing(path) as file:
-        file.write((json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
+    return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
 
 
 def _describe(sums: Sums, lengths: Lengths) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""The command line of `serve`."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from app.commands.options import Commands, positive, whole_number
+from app.commands.serve.serve import run
+from app.job.paths import Paths
+
+_MAX_PORT: Final = 65535
+
+DESCRIPTION: Final = """\
+Answer HTTP requests: GET /ping says whether the model is ready, POST /invocations takes a photo and
+gives its roofs (docs/deploy.md). What an endpoint cannot give as an option is read from the
+environment.
+"""
+EPILOG: Final = """\
+example:
+  python -m app serve --model local/latest/model --host 127.0.0.1
+
+exit code: 0, a signal asked to stop, and the requests under way are answered; 2, the model or the
+port cannot be used.
+"""
+
+
+def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command and its options."""
+    serve = commands.add_parser(
+        "serve",
+        help="answer requests with photos by their roofs, as a SageMaker endpoint does",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        default=Paths().model_dir,
+        help="model folder (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--host",
+        default="0.0.0.0",
+        metavar="ADDRESS",
+        help="where to listen (default: %(default)s)",
+    )
+    # The first is SageMaker's own, for endpoints of several containers.
+    for option, variable, default, read, words in (
+        ("--port", "SAGEMAKER_BIND_TO_PORT", "8080", whole_number(0, _MAX_PORT),
+         "where to listen; 0 takes a free one"),
+        ("--queue", "ROOF_MODEL_QUEUE", "16", positive, "requests that may wait"),
+        ("--max-mb", "ROOF_MODEL_MAX_MB", "100", positive,
+         "size of a photo's file, in millions of bytes"),
+        ("--max-megapixels", "ROOF_MODEL_MAX_MEGAPIXELS", "100", positive,
+         "size of a photo, as it is and at the model's scale"),
+    ):  # fmt: skip
+        _add_number(serve, option, (variable, default), read, words)
+    serve.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    serve.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    serve.set_defaults(run=run)
+
+
+def _add_number(
+    parser: argparse.ArgumentParser,
+    option: str,
+    otherwise: tuple[str, str],
+    read: Callable[[str], int],
+    words: str,
+) -> None:
+    """Add an option whose default is a variable of the environment, which is checked as it is."""
+    variable, default = otherwise
+    parser.add_argument(
+        option,
+        type=read,
+        metavar="N",
+        default=os.environ.get(variable, default),
+        help=f"{words} (default: the variable {variable}, else {default})",
+    )

@@ -1,0 +1,208 @@
+"""README.md of a model folder: a model card, with nothing in it that was not measured.
+
+Its head is Hugging Face's (https://huggingface.co/docs/hub/model-cards).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from app.base.errors import CheckpointError, first_line
+from app.base.storage import replacing
+from app.metrics.headlines import HEADLINES
+
+CARD_FILE: Final = "README.md"
+_FILES: Final = ("model.json", "metrics.json")
+_TAGS: Final = ("aerial-imagery", "roofs", "solar", "remote-sensing", "image-segmentation")
+_RUN: Final = """\
+With the project roof-model, or its image:
+
+```
+python -m app predict --model DIR photos/*.tif --out predictions     # rasters, shapes, take-offs
+python -m app serve --model DIR                                      # the same behind HTTP
+```
+
+```python
+from app.inference import load_model
+
+found = load_model("DIR")("photo.tif")
+```
+
+In other servers: `code/` in this folder.
+"""
+
+
+def write_card(folder: Path) -> None:
+    """Write README.md of a model folder, from its model.json and metrics.json.
+
+    Args:
+        folder: As training has written it.
+
+    Raises:
+        CheckpointError: If the two cannot be read.
+        OSError: If it cannot be written.
+    """
+    try:
+        description, document = (
+            json.loads((folder / name).read_text(encoding="utf-8")) for name in _FILES
+        )
+        text = render_card(description, document)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder}: got a {' or '.join(_FILES)} that cannot be read ({type(error).__name__}: "
+            f"{first_line(error)}), expected those of a trained model; copy them again from the run"
+        ) from error
+    with replacing(folder / CARD_FILE) as file:
+        file.write(text.encode())
+
+
+def render_card(description: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """The text of a model card.
+
+    Args:
+        description: Content of model.json.
+        document: Content of metrics.json.
+    """
+    measured = _find_measured(document["metrics"])
+    parts = [
+        _render_head(description, measured),
+        f"# {description['architecture']['name']}\n",
+        "A network that reads an aerial photo and says, pixel by pixel, which way each roof plane "
+        "runs down, where eaves, ridges, hips and valleys are, and how high things stand. It "
+        f"expects RGB photos at {description['gsd_m']:g} m per pixel, north up.\n",
+        "## Taught and not taught\n",
+        *_render_tasks(description["tasks"]),
+        "## Data and licences\n",
+        *_render_data(description),
+        "## Measured\n",
+        *_render_measured(measured, document),
+        "## Limits\n",
+        *_render_limits(description),
+        "## Run it\n",
+        _RUN,
+        "## Origin\n",
+        *_render_origin(description, document),
+    ]
+    return "\n".join(parts)
+
+
+def _find_measured(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The metrics that matter and have a value."""
+    names = [one.name for one in HEADLINES if one.in_table or one.card is not None]
+    return {
+        name: metrics[name]
+        for name in names
+        if name in metrics and metrics[name].get("value") is not None
+    }
+
+
+def _render_head(description: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """YAML, each value of which is JSON: that is YAML, too, whatever a name holds."""
+    lines = [
+        "---",
+        "library_name: roof-model",
+        "pipeline_tag: image-segmentation",
+        "license: other",
+        "license_name: by-the-data",
+        'license_link: "#data-and-licences"',
+        f"tags: {json.dumps(list(_TAGS))}",
+    ]
+    if measured:
+        lines += ["model-index:", f"- name: {json.dumps(description['architecture']['name'])}"]
+        lines += ["  results:"]
+    for dataset, split in dict.fromkeys(
+        (one["dataset"], one["split"]) for one in measured.values()
+    ):
+        lines += [
+            "  - task: {type: image-segmentation}",
+            f"    dataset: {{name: {json.dumps(dataset)}, type: {json.dumps(dataset)}, "
+            f"split: {json.dumps(split)}}}",
+            "    metrics:",
+        ]
+        lines += [
+            f"    - {{type: {json.dumps(name)}, value: {one['value']:.4g}}}"
+            for name, one in measured.items()
+            if (one["dataset"], one["split"]) == (dataset, split)
+        ]
+    return "\n".join([*lines, "---\n"])
+
+
+def _render_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    yield "| task | classes taught | not taught |\n| --- | --- | --- |"
+    for name, task in tasks.items():
+        taught = task.get("trained_classes", [])
+        untaught = [one for one in task["class_names"] if one not in taught]
+        if not task["trained"]:
+            taught, untaught = [], task["class_names"]
+        yield f"| {name} | {', '.join(taught) or 'none'} | {', '.join(untaught) or 'none'} |"
+    yield ""
+
+
+def _render_data(description: Mapping[str, Any]) -> Iterator[str]:
+    yield "| trained on | photos | licence of its photos and labels |\n| --- | --- | --- |"
+    for data, is_own in _find_data(description):
+        title = f"{data['title']}{', synthetic' if data['synthetic'] else ''}"
+        words = "" if is_own else " (of the model that it started from)"
+        yield f"| {title}{words} | {data['num_train']} | {data['licence']} |"
+    yield "\nWhoever uses the weights keeps the licences of all data that they were made of.\n"
+
+
+def _find_data(description: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], bool]]:
+    """What a model was trained on, and what those were that it started from; whether its own."""
+    found: list[tuple[Mapping[str, Any], bool]] = []
+    origin: Mapping[str, Any] | None = description
+    while origin is not None:
+        found += [(data, origin is description) for data in origin.get("data", {}).values()]
+        origin = origin.get("initial_model")
+    return found
+
+
+def _render_measured(
+    measured: Mapping[str, Mapping[str, Any]], document: Mapping[str, Any]
+) -> Iterator[str]:
+    if not measured:
+        yield "Nothing was measured: no photo was validated, or none had labels.\n"
+        return
+    validated, kept = document["validated"], document["kept"]
+    same = "" if validated["step"] == kept["step"] else f"; the model is that of {kept['step']}"
+    chosen = " These photos also chose the weights that are kept." if kept["keep"] == "best" else ""
+    yield (
+        f"On photos that were not trained on, by the weights of step {validated['step']}{same}."
+        f"{chosen} All metrics with their definitions and confusion matrices: `metrics.json`.\n"
+    )
+    yield "| metric | value | of | on | how |\n| --- | --- | --- | --- | --- |"
+    for name, one in measured.items():
+        value = f"{one['value']:.4g} {one['unit']}".rstrip()
+        yield (
+            f"| `{name}` | {value} | {one['support']} {one['support_unit']} | {one['dataset']}, "
+            f"{one['split']} | {one['definition']} |"
+        )
+    yield ""
+
+
+def _render_limits(description: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"- Photos of other scales than {description['gsd_m']:g} m per pixel are resampled. What "
+        "they do not show is not found."
+    )
+    yield "- Photos unlike those of training are predicted with a warning, not refused."
+    yield "- Nothing is known of where it was not measured: of other places, of other seasons."
+    data = [one for one, _ in _find_data(description)]
+    if data and all(one["synthetic"] for one in data):
+        yield "- It has seen drawn villages alone. Of real photos nothing is known."
+    if any(not task["trained"] for task in description["tasks"].values()):
+        yield "- A task that was not taught is not predicted."
+    if "calibration" not in description:
+        yield "- How right directions of planes are was not measured: stated intervals are wide."
+    yield "- It is no survey: lengths and areas are for estimates.\n"
+
+
+def _render_origin(description: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
+    versions = ", ".join(f"{name} {number}" for name, number in description["versions"].items())
+    stopped = "; the run was stopped before its end" if document["stopped"] else ""
+    created = description.get("created", "at an unknown time")
+    revision = description.get("revision", "unknown")
+    yield f"- Made {created}, revision {revision}, in {document['steps']} steps{stopped}."
+    yield f"- With {versions}."
+    yield "- Settings: `hyperparameters` in `model.json`. Curves and pictures: `report.html`.\n"
