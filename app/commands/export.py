@@ -9,12 +9,14 @@ from app.base.errors import StorageError
 from app.commands.options import Commands, add_model, find_model_dir
 
 DESCRIPTION: Final = """\
-Write a trained model in a form that other programs run (docs/export.md), after comparing what both
-say.
+Write a trained model in a form that other programs run, after comparing what both say
+(docs/export.md).
 """
 EPILOG: Final = """\
 example:
   python -m app export --model local/latest --torch roofs.pt2
+
+exit code: 0, it is written; 2, the model or the file cannot be used, or both say different things.
 """
 
 logger = logging.getLogger(__name__)
@@ -41,9 +43,10 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    model_dir = find_model_dir(options.model)
+    # Late: torch takes seconds to import.
     from app.model.program import export_program
 
-    model_dir = find_model_dir(options.model)
     try:
         export_program(model_dir, options.torch)
     except OSError as error:

@@ -65,4 +65,4 @@ def test_a_place_that_cannot_be_written_is_one_line(model_dir, tmp_path, monkeyp
 
 def test_a_folder_without_a_model_is_one_line(tmp_path, capsys):
     assert export(tmp_path, tmp_path / "a.pt2") == 2
-    assert "holds no trained model" in capsys.readouterr().out
+    assert "got a folder without model.safetensors" in capsys.readouterr().out

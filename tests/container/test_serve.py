@@ -143,6 +143,12 @@ def test_the_answer_is_that_of_predict(image, run: Run, mounts, tmp_path):
     assert content == (tmp_path / "photo_planes.geojson").read_bytes()
 
 
+def test_a_prefix_of_s3_may_begin_above_the_model(image, model_dir):
+    options = ["--volume", f"{model_dir.parent}:/opt/ml/model:ro"]
+    with running(image, "serve", options=options) as container:
+        container.wait_for_line(READY)
+
+
 def test_an_image_that_cannot_be_written_serves(image, mounts):
     read_only = ["--read-only", "--tmpfs", "/tmp"]
     with running(image, "serve", options=[*mounts, *read_only]) as container:
@@ -170,7 +176,7 @@ def test_a_full_disk_is_told_and_the_next_photo_works(image, mounts):
 def test_no_model_ends_it_with_2(run: Run, tmp_path):
     result = run("serve", options=["--volume", f"{tmp_path}:/opt/ml/model:ro"])
     assert result.returncode == 2
-    assert "/opt/ml/model holds no trained model: model.safetensors, model.json missing" in (
+    assert "--model /opt/ml/model: got a folder without model.safetensors, in it and in" in (
         result.stdout
     )
     assert "Traceback" not in result.stdout + result.stderr

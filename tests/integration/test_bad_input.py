@@ -285,6 +285,6 @@ def test_a_stop_while_data_cannot_be_opened_is_no_failure(ml, capsys, monkeypatc
 
 def test_other_words_than_the_commands_exit_2(capsys):
     with pytest.raises(SystemExit) as caught:
-        main(["serve"])
+        main(["server"])
     assert caught.value.code == 2
-    assert "invalid choice: 'serve'" in capsys.readouterr().err
+    assert "unknown command 'server'; did you mean serve?" in capsys.readouterr().err

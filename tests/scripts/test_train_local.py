@@ -157,7 +157,7 @@ def test_a_call_that_is_refused_draws_and_leaves_nothing(repository):
     ],
 )
 def test_words_that_make_would_ignore_are_refused(words, message):
-    command = ["make", "--dry-run", "train", *words]
+    command = ["make", "--no-print-directory", "--dry-run", "train", *words]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert message in result.stderr

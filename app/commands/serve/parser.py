@@ -10,20 +10,20 @@ from app.commands.options import Commands, positive, whole_number
 from app.commands.serve.serve import run
 from app.job.paths import Paths
 
-_MAX_PORT: Final = 65535
-
 DESCRIPTION: Final = """\
 Answer HTTP requests: GET /ping says whether the model is ready, POST /invocations takes a photo and
 gives its roofs (docs/deploy.md). What an endpoint cannot give as an option is read from the
 environment.
 """
 EPILOG: Final = """\
-example:
-  python -m app serve --model local/latest/model --host 127.0.0.1
+examples:
+  python -m app serve --model local/latest --host 127.0.0.1
+  curl localhost:8080/invocations -H 'Content-Type: image/tiff' --data-binary @photo.tif
 
 exit code: 0, a signal asked to stop, and the requests under way are answered; 2, the model or the
 port cannot be used.
 """
+_MAX_PORT: Final = 65535
 
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -40,7 +40,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
         type=Path,
         metavar="DIR",
         default=Paths().model_dir,
-        help="model folder (default: %(default)s)",
+        help="a model folder that a run has written, or the run's own (default: %(default)s)",
     )
     serve.add_argument(
         "--host",

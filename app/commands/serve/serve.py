@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.base.errors import ConfigError
 from app.base.machine import raise_file_limit
+from app.commands.options import find_model_dir
 from app.job.signals import StopFlag
 from app.resources.cores import num_cores
 
@@ -19,14 +20,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BACKLOG: Final = 1024
-_FILES: Final = ("model.safetensors", "model.json")
 
 
 def run(options: argparse.Namespace) -> int:
     """Answer requests until a signal asks to stop.
 
     Raises:
-        ConfigError: If the port cannot be used.
+        ConfigError: If the port cannot be used, or there is no model.
         CheckpointError: If the model cannot be used, or fails its self-test.
     """
     stop_flag = StopFlag()
@@ -36,30 +36,18 @@ def run(options: argparse.Namespace) -> int:
     listener = _listen(options.host, options.port)
     options.held.callback(listener.close)
     host, port = listener.getsockname()[:2]
-    logger.info("listening on %s, port %d; the model of %s comes", host, port, options.model)
+    logger.info("listening on %s, port %d; loading the model of %s", host, port, options.model)
 
     from app.commands.serve.server import serve
     from app.commands.serve.service import Limits, Service
 
     limits = Limits(options.queue, options.max_mb * 10**6)
     service = Service(limits)
+    # An uncompressed prefix of S3 may begin above the model, as that of a job's output does.
+    folder = find_model_dir(options.model)
     start_s = time.monotonic()
-    service.load(lambda: _load(options), lambda answerer: _tell_ready(answerer, start_s))
+    service.load(lambda: _load(folder, options), lambda answerer: _tell_ready(answerer, start_s))
     return serve(listener, service, stop_flag)
-
-
-def find_model(folder: Path) -> Path:
-    """The folder itself, or the only one below it that holds a model.
-
-    An uncompressed prefix of S3 may begin above the model, as that of a job's output does.
-
-    Args:
-        folder: What was named.
-    """
-    if all((folder / name).is_file() for name in _FILES) or not folder.is_dir():
-        return folder
-    found = sorted({path.parent for path in folder.glob(f"*/{_FILES[0]}")})
-    return found[0] if len(found) == 1 else folder
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -82,7 +70,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"{host}, port {port}: cannot listen: {reason}; {remedy}") from error
 
 
-def _load(options: argparse.Namespace) -> "Answerer":
+def _load(folder: Path, options: argparse.Namespace) -> "Answerer":
     """The model, ready to answer.
 
     Raises:
@@ -96,7 +84,6 @@ def _load(options: argparse.Namespace) -> "Answerer":
 
     # A container may have fewer cores than the machine, of which alone torch knows.
     torch.set_num_threads(min(torch.get_num_threads(), num_cores()))
-    folder = find_model(options.model)
     max_photo_px = options.max_megapixels * 10**6
     answerer = load_answerer(folder, options.device, options.precision, max_photo_px)
     if not answerer.is_known:
