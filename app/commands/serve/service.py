@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 _MAX_SILENCE_S: Final = 10.0
 _MAX_UPLOAD_S: Final = 60.0
 _RETRY_AFTER_S: Final = 1
+# A refused client gets so long to send the rest of its photo.
+_LINGER_S: Final = 5.0
 _MB: Final = 10**6
 # As servers log it whose client has hung up; nobody gets it.
 _CLIENT_GONE: Final = 499
@@ -152,6 +154,8 @@ class Service:
             response = _text(status, reason)
             if status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 self._worker.submit(self._examine)
+            if status != HTTPStatus.REQUEST_TIMEOUT:
+                await _discard(request)
         self._log(request, response, entry, reason, time.monotonic() - start_s)
         return response
 
@@ -314,6 +318,17 @@ class Service:
             seconds,
             f"; {reason}" if reason else "",
         )
+
+
+async def _discard(request: Request) -> None:
+    """Read what a client is still sending, for a while.
+
+    It would find its connection broken, and not read the answer.
+    """
+    with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
+        async with asyncio.timeout(_LINGER_S):
+            async for _ in request.stream():  # none where all has been read
+                pass
 
 
 def _explain(error: Exception) -> tuple[int, str]:
