@@ -18,6 +18,31 @@ MODEL_FILES: Final = ("model.safetensors", "model.json")
 Commands = argparse._SubParsersAction  # what add_subparsers() returns; argparse has no public name
 
 
+def add_command(
+    commands: "Commands[argparse.ArgumentParser]",
+    name: str,
+    summary: str,
+    description: str,
+    epilog: str,
+) -> argparse.ArgumentParser:
+    """Add a command, whose page of help keeps its line breaks.
+
+    Args:
+        commands: What `add_subparsers` returned.
+        name: The word that people type.
+        summary: Its line in the list of commands.
+        description: What the page of help begins with.
+        epilog: What the page of help ends with: examples.
+    """
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def add_base_dir(parser: argparse.ArgumentParser) -> None:
     """Add --base-dir, the tree of a job."""
     parser.add_argument(

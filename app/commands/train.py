@@ -13,6 +13,7 @@ from app.base.machine import raise_file_limit
 from app.commands.options import (
     Commands,
     add_base_dir,
+    add_command,
     add_dataset_dirs,
     add_initial_model,
     add_settings,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+SUMMARY = "train as a SageMaker job does"
 DESCRIPTION = """\
 Train on the datasets named here, or on the channels of a SageMaker job, and leave the model, its
 metrics and report.html in DIR/model. The same command resumes what was interrupted, and says so
@@ -52,13 +54,7 @@ diverged. docs/hyperparameters.md lists the settings, docs/jobs.md says how a jo
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    train = commands.add_parser(
-        "train",
-        help="train as a SageMaker job does",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    train = add_command(commands, "train", SUMMARY, DESCRIPTION, EPILOG)
     add_base_dir(train)
     add_dataset_dirs(train, "train on this {title} folder, not on the job's channels")
     add_initial_model(train)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from app.commands.options import Commands, positive, whole_number
+from app.commands.options import Commands, add_command, positive, whole_number
 from app.commands.serve.serve import run
 from app.job.paths import Paths
 
+SUMMARY = "answer requests with photos by their roofs, as a SageMaker endpoint does"
 DESCRIPTION: Final = """\
 Answer HTTP requests: GET /ping says whether the model is ready, POST /invocations takes a photo and
 gives its roofs (docs/deploy.md). What an endpoint cannot give as an option is read from the
@@ -28,13 +29,7 @@ _MAX_PORT: Final = 65535
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    serve = commands.add_parser(
-        "serve",
-        help="answer requests with photos by their roofs, as a SageMaker endpoint does",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    serve = add_command(commands, "serve", SUMMARY, DESCRIPTION, EPILOG)
     serve.add_argument(
         "--model",
         type=Path,
