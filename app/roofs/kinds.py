@@ -10,11 +10,9 @@ import math
 from typing import Final, NamedTuple, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from app.base.arrays import Floats
 from app.roofs.model import LineKind
-
-_Floats = npt.NDArray[np.float64]
 
 KINDS: Final[tuple[LineKind, ...]] = get_args(LineKind)
 # The channel of the network's lines that shows each kind.
@@ -43,12 +41,12 @@ class Neighbour(NamedTuple):
         height_m: At the edge; None where heights say nothing.
     """
 
-    downhill: _Floats | None
+    downhill: Floats | None
     height_m: float | None
 
 
 def find_kind(
-    outward: _Floats, own: Neighbour, other: Neighbour | None, line_shares: _Floats | None
+    outward: Floats, own: Neighbour, other: Neighbour | None, line_shares: Floats | None
 ) -> tuple[LineKind, float]:
     """What an edge is, and the probability that it is this.
 
@@ -73,7 +71,7 @@ def _logistic(value: float) -> float:
     return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, value))))
 
 
-def _end_of(plane: Neighbour, outward: _Floats) -> _Floats:
+def _end_of(plane: Neighbour, outward: Floats) -> Floats:
     """(5,) what the edge of a plane is that ends there."""
     weights = np.zeros(len(KINDS))
     steepness = 0.0 if plane.downhill is None else float(np.hypot(*plane.downhill))
@@ -87,7 +85,7 @@ def _end_of(plane: Neighbour, outward: _Floats) -> _Floats:
     return weights
 
 
-def _between(outward: _Floats, own: Neighbour, other: Neighbour) -> _Floats:
+def _between(outward: Floats, own: Neighbour, other: Neighbour) -> Floats:
     """(5,) what the edge between two planes is."""
     if own.downhill is None or other.downhill is None:
         return np.full(len(KINDS), 1 / len(KINDS))
@@ -119,7 +117,7 @@ def _between(outward: _Floats, own: Neighbour, other: Neighbour) -> _Floats:
     return weights
 
 
-def is_upper(outward: _Floats, own: Neighbour, other: Neighbour) -> bool:
+def is_upper(outward: Floats, own: Neighbour, other: Neighbour) -> bool:
     """Whether of two planes that do not meet in a crease the first ends there, and not the second.
 
     It is the higher one, or where heights do not say, the one that runs down to the edge.

@@ -5,12 +5,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats, Ints
 from app.roofs.coverage import NUM_MOMENTS
 from app.roofs.evidence import as_shares
 from app.roofs.frame import Frame
-
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
 
 _STEP_M: Final = 0.3
 _MAX_STEPS: Final = 60
@@ -31,11 +29,11 @@ class _Samples(NamedTuple):
         shares: (4, T, 9) probabilities of the kinds of line across the edge.
     """
 
-    edge: _Ints
-    points: _Floats
-    normals: _Floats
-    steps_m: _Floats
-    to_end_m: _Floats
+    edge: Ints
+    points: Floats
+    normals: Floats
+    steps_m: Floats
+    to_end_m: Floats
     shares: npt.NDArray[np.float32]
 
 
@@ -51,7 +49,7 @@ class SeenLines:
         """
         self._lines, self._frame = lines, frame
 
-    def shares(self, starts: _Floats, ends: _Floats) -> npt.NDArray[np.float32]:
+    def shares(self, starts: Floats, ends: Floats) -> npt.NDArray[np.float32]:
         """(N, 4) mean probability of each kind along N edges, of the likeliest pixel across."""
         samples = self._sample(starts, ends)
         across = samples.shares.max(axis=2)
@@ -60,7 +58,7 @@ class SeenLines:
             [np.bincount(samples.edge, kind, len(starts)) / counts for kind in across], axis=1
         ).astype(np.float32)
 
-    def moments(self, starts: _Floats, ends: _Floats, weight: float) -> _Floats:
+    def moments(self, starts: Floats, ends: Floats, weight: float) -> Floats:
         """(N, 6) moments of the lines along N edges, as of `line_moments`.
 
         Of each edge the kind counts that is likeliest along it, and of that not its ends, where
@@ -90,7 +88,7 @@ class SeenLines:
         assert len(sums) == NUM_MOMENTS
         return np.stack(sums, axis=1)
 
-    def _sample(self, starts: _Floats, ends: _Floats) -> _Samples:
+    def _sample(self, starts: Floats, ends: Floats) -> _Samples:
         step = ends - starts
         length = np.hypot(*step.T)
         counts = np.clip(np.ceil(length / _STEP_M).astype(np.int64), 1, _MAX_STEPS)
@@ -113,5 +111,5 @@ class SeenLines:
         )
 
 
-def _offsets() -> _Floats:
+def _offsets() -> Floats:
     return np.linspace(-_REACH_M, _REACH_M, _NUM_OFFSETS)

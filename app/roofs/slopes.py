@@ -13,11 +13,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats, Labels
 from app.roofs.frame import Frame
 from app.roofs.pieces import inner_pixels
-
-_Floats = npt.NDArray[np.float64]
-_Labels = npt.NDArray[np.int32]
 
 _ERODE_M: Final = 0.3
 _MIN_PIXELS: Final = 12
@@ -46,7 +44,7 @@ class Slope(NamedTuple):
     height_m: float
     east: float
     north: float
-    covariance: _Floats
+    covariance: Floats
 
     @property
     def downhill_rad(self) -> float:
@@ -58,7 +56,7 @@ class Slope(NamedTuple):
         """Metres down per metre in that direction."""
         return math.hypot(self.east, self.north)
 
-    def height_at(self, points: _Floats) -> _Floats:
+    def height_at(self, points: Floats) -> Floats:
         """(N,) metres above ground at (N, 2) metres east and north."""
         return np.asarray(self.height_m + points @ (self.east, self.north), np.float64)
 
@@ -77,7 +75,7 @@ class Slope(NamedTuple):
 
 
 def fit_slopes(
-    height_m: npt.NDArray[np.floating], labels: _Labels, frame: Frame, num_planes: int
+    height_m: npt.NDArray[np.floating], labels: Labels, frame: Frame, num_planes: int
 ) -> list[Slope | None]:
     """The slope of each plane; None where there are too few heights.
 
@@ -111,7 +109,7 @@ def fit_slopes(
     return slopes
 
 
-def _fit(points: _Floats, heights: _Floats, area_m2: float) -> Slope | None:
+def _fit(points: Floats, heights: Floats, area_m2: float) -> Slope | None:
     middle = points.mean(axis=0)
     if np.linalg.cond(np.cov(points.T)) > _MAX_ELONGATION:
         return None

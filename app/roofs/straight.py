@@ -11,22 +11,17 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from app.base.arrays import Flags, Floats, Geometries, Ints
 from app.roofs.arcs import Arc, Limits, Run, find_arcs, keep_runs, straight_runs
 from app.roofs.coverage import NO_PLANE, Coverage, Edges, RoughCoverage
 from app.roofs.settings import RoofSettings
 
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
-_Mask = npt.NDArray[np.bool_]
-_Geometries = npt.NDArray[np.object_]
-
 # (N, 2) starts and ends of N edges to (N, 6) moments of lines seen along them.
-LineSums = Callable[[_Floats, _Floats], _Floats]
+LineSums = Callable[[Floats, Floats], Floats]
 
 _MAX_ATTEMPTS: Final = 4
 _MAX_SHIFT_M: Final = 0.5
@@ -61,12 +56,12 @@ class _Runs(NamedTuple):
         is_kept: (R,) whether its points stay where they are.
     """
 
-    start: _Ints
-    end: _Ints
-    left: _Ints
-    right: _Ints
-    moments: _Floats
-    is_kept: _Mask
+    start: Ints
+    end: Ints
+    left: Ints
+    right: Ints
+    moments: Floats
+    is_kept: Flags
 
 
 class _Lines(NamedTuple):
@@ -78,9 +73,9 @@ class _Lines(NamedTuple):
         length: (R,) of its run.
     """
 
-    middle: _Floats
-    angle: _Floats
-    length: _Floats
+    middle: Floats
+    angle: Floats
+    length: Floats
 
 
 def straighten(
@@ -133,7 +128,7 @@ def _roughness_m(runs: _Runs) -> float:
     return math.sqrt(max(float(across[order][half]), 0.0))
 
 
-def find_spoilt(coverage: Coverage) -> _Mask:
+def find_spoilt(coverage: Coverage) -> Flags:
     """(P,) which planes are no valid polygons, or overlap others or leave gaps to them."""
     spoilt = np.zeros(coverage.num_planes, np.bool_)
     short = [len(ring) < 3 for ring in coverage.rings]
@@ -145,12 +140,12 @@ def find_spoilt(coverage: Coverage) -> _Mask:
     return spoilt if spoilt.any() else find_overlaps(polygons)
 
 
-def find_overlaps(polygons: _Geometries) -> _Mask:
+def find_overlaps(polygons: Geometries) -> Flags:
     """(P,) which of valid polygons are no part of a coverage."""
     return np.asarray(shapely.length(shapely.coverage_invalid_edges(polygons)) > 0, np.bool_)
 
 
-def _with_neighbours(planes: _Mask, edges: Edges) -> _Mask:
+def _with_neighbours(planes: Flags, edges: Edges) -> Flags:
     grown = np.append(planes, False)
     touching = planes[edges.left] | ((edges.right != NO_PLANE) & planes[edges.right])
     grown[edges.left[touching]] = True
@@ -158,7 +153,7 @@ def _with_neighbours(planes: _Mask, edges: Edges) -> _Mask:
     return grown[:-1]
 
 
-def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, limits: Limits) -> _Runs:
+def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: Flags, limits: Limits) -> _Runs:
     points = [(x, y) for x, y in rough.coverage.points.tolist()]
     runs: list[Run] = []
     kept = []
@@ -203,7 +198,7 @@ def _place(
     return Coverage(placed, tuple(rings), rough.coverage.owners)
 
 
-def _merge_close(points: _Floats, runs: _Runs, merge_m: float) -> _Ints:
+def _merge_close(points: Floats, runs: _Runs, merge_m: float) -> Ints:
     """(V,) the point that each becomes: corners of three planes or more that are close are one."""
     meeting = np.bincount(np.concatenate((runs.start, runs.end)), minlength=len(points))
     short = np.hypot(*(points[runs.end] - points[runs.start]).T) < merge_m
@@ -223,14 +218,14 @@ def _merge_close(points: _Floats, runs: _Runs, merge_m: float) -> _Ints:
     return np.asarray(first[group], np.int64)
 
 
-def _mean_places(points: _Floats, merged: _Ints) -> _Floats:
+def _mean_places(points: Floats, merged: Ints) -> Floats:
     """(V, 2) the points, those that were merged at their mean."""
     counts = np.maximum(np.bincount(merged, minlength=len(points)), 1)
     sums = [np.bincount(merged, points[:, i], len(points)) for i in (0, 1)]
     return np.asarray(np.stack(sums, axis=1) / counts[:, None], np.float64)
 
 
-def _fit(moments: _Floats, step: _Floats) -> _Lines:
+def _fit(moments: Floats, step: Floats) -> _Lines:
     """The lines of least squared distances, directed as their runs."""
     length = np.maximum(moments[:, 0], 1e-12)
     x, y, xx, xy, yy = (moments[:, 1:] / length[:, None]).T
@@ -240,7 +235,7 @@ def _fit(moments: _Floats, step: _Floats) -> _Lines:
     return _Lines(np.stack((x, y), axis=1), angle, np.hypot(*step.T))
 
 
-def _find_groups(rough: RoughCoverage) -> _Ints:
+def _find_groups(rough: RoughCoverage) -> Ints:
     """(P,) a number for each plane: the same for those that share edges."""
     edges, num_planes = rough.edges, rough.coverage.num_planes
     inner = edges.right != NO_PLANE
@@ -251,7 +246,7 @@ def _find_groups(rough: RoughCoverage) -> _Ints:
     return np.asarray(connected_components(links, directed=False)[1], np.int64)
 
 
-def _snap(lines: _Lines, runs: _Runs, groups: _Ints, settings: RoofSettings) -> _Lines:
+def _snap(lines: _Lines, runs: _Runs, groups: Ints, settings: RoofSettings) -> _Lines:
     """Lines turned about their middles into their buildings' main directions."""
     angle = lines.angle.copy()
     group = groups[runs.left]
@@ -275,7 +270,7 @@ def _snap(lines: _Lines, runs: _Runs, groups: _Ints, settings: RoofSettings) -> 
     return lines._replace(angle=angle)
 
 
-def _main_directions(angle: _Floats, length: _Floats, is_outer: _Mask) -> list[float]:
+def _main_directions(angle: Floats, length: Floats, is_outer: Flags) -> list[float]:
     """The directions in which, or at right angles to which, most of the outline lies; at most 3.
 
     Hips run where they do because of the pitches of two planes, and are no direction to turn to.
@@ -301,12 +296,12 @@ def _main_directions(angle: _Floats, length: _Floats, is_outer: _Mask) -> list[f
     return mains
 
 
-def _off(angle: _Floats) -> _Floats:
+def _off(angle: Floats) -> Floats:
     """Angles less the nearest multiple of a right one."""
     return np.asarray(angle - _QUARTER * np.round(angle / _QUARTER), np.float64)
 
 
-def _cross(points: _Floats, lines: _Lines, ends: tuple[_Ints, _Ints], is_line: _Floats) -> _Floats:
+def _cross(points: Floats, lines: _Lines, ends: tuple[Ints, Ints], is_line: Floats) -> Floats:
     """(V, 2) for each point the place nearest to all lines that end in it, in least squares.
 
     Where lines are nearly parallel it stays near its old place along them: each round moves it to

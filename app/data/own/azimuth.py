@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from app.base.arrays import Floats
 from app.base.errors import DataError
 from app.base.units import AzimuthConvention, AzimuthNorth
 from app.data.own.fields import find_field
 from app.data.own.layout import TITLE
-
-_Floats = npt.NDArray[np.float64]
 
 # Compass azimuth = sign * azimuth + degrees. In the order of preference.
 _CONVENTIONS: Final[Mapping[AzimuthConvention, tuple[int, int]]] = {
@@ -58,7 +56,7 @@ class Convention(NamedTuple):
     why: str
     doubt: str = ""
 
-    def to_true(self, azimuth_deg: _Floats, grid_north_deg: _Floats) -> _Floats:
+    def to_true(self, azimuth_deg: Floats, grid_north_deg: Floats) -> Floats:
         """(N,) degrees clockwise from true north.
 
         Args:
@@ -80,9 +78,9 @@ class Evidence:
         grid_north_deg: (N,) where the grid of the file's reference system points there.
     """
 
-    stored_deg: _Floats
-    facing_deg: _Floats
-    grid_north_deg: _Floats
+    stored_deg: Floats
+    facing_deg: Floats
+    grid_north_deg: Floats
 
     @functools.cached_property
     def rates(self) -> dict[AzimuthConvention, float]:
@@ -91,7 +89,7 @@ class Evidence:
             name: float((np.abs(self.off_deg(name)) <= _AGREES_DEG).mean()) for name in _CONVENTIONS
         }
 
-    def off_deg(self, name: AzimuthConvention) -> _Floats:
+    def off_deg(self, name: AzimuthConvention) -> Floats:
         """(N,) by how much a convention's directions differ from the outlines'."""
         compass = Convention(name, "true", "").to_true(self.stored_deg, self.grid_north_deg)
         return turn_between(compass, self.facing_deg)
@@ -127,7 +125,7 @@ def find_convention(
     return Convention(known, "grid" if north == "grid" else "true", why, doubt)
 
 
-def turn_between(first: _Floats, second: _Floats) -> _Floats:
+def turn_between(first: Floats, second: Floats) -> Floats:
     """Degrees from the second to the first, in [-180, 180)."""
     return np.asarray((first - second + 180) % 360 - 180, np.float64)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
+from app.base.arrays import Flags, Floats, Geometries, Ints
 from app.base.azimuth import NUM_BINS
 from app.base.errors import DataError, join_problems, printable
 from app.base.tasks import LINE_KINDS as LINE_KIND_NAMES
@@ -37,11 +37,6 @@ _LINE_REACH_M: Final = 0.5
 _STAIRS_PX: Final = 1.0
 # Features, and photos, mostly fail alike; metrics.json and the audit have all of them.
 _MAX_DESCRIBED: Final = 3
-
-_Geometries = npt.NDArray[np.object_]
-_Floats = npt.NDArray[np.float64]
-_Flags = npt.NDArray[np.bool_]
-_Ints = npt.NDArray[np.int64]
 
 
 class LabelSettings(NamedTuple):
@@ -117,7 +112,7 @@ class _Source(NamedTuple):
     layers: tuple[Layer, ...]
     planes: Planes
     lines: Lines
-    compass_deg: _Floats
+    compass_deg: Floats
     has_areas: bool
     bad: tuple[BadFeature, ...]
     outside: tuple[Outside, ...]
@@ -324,7 +319,7 @@ def _gather_evidence(source: _Source) -> Evidence:
     return Evidence(*columns)
 
 
-def _grid_north(layer: Layer, planes: _Ints) -> float:
+def _grid_north(layer: Layer, planes: Ints) -> float:
     """Where the grid of the file's reference system points around some of its planes."""
     bounds = shapely.bounds(layer.geometries[planes[:1]])[0]
     try:
@@ -363,7 +358,7 @@ def _label(
     return PhotoRoofs(spot.place, roofs)
 
 
-def _find_lined(polygons: _Geometries, lines: _Geometries, gsd_m: float) -> _Flags:
+def _find_lined(polygons: Geometries, lines: Geometries, gsd_m: float) -> Flags:
     """(N,) whether a plane is of a roof of which somebody drew a line."""
     lined = np.zeros(len(polygons), np.bool_)
     if not len(polygons) or not len(lines):

@@ -1,13 +1,12 @@
 """Shapes that stand close together."""
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
-_Ints = npt.NDArray[np.int64]
+from app.base.arrays import Ints
 
 
-def find_clusters(tree: shapely.STRtree, distance: float) -> _Ints:
+def find_clusters(tree: shapely.STRtree, distance: float) -> Ints:
     """(N,) a number for each shape of a tree: the same where a chain of close ones leads.
 
     Args:

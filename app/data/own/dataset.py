@@ -16,6 +16,7 @@ from rasterio.windows import Window
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from app.base.arrays import Ints
 from app.base.azimuth import BIN_NAMES
 from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, join_problems, printable
@@ -47,7 +48,6 @@ _PLANES_SHARE: Final = 0.7
 # A folder of a hundred photos, for plans without data.
 _RELEASE: Final = Release(num_train=80, num_val=10, span_m=CELL_M)
 
-_Ints = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ class OwnDataset(Dataset[Sample]):
         (top, height), (left, width) = starts
         return self._read(part.photo, Window(left, top, width, height))
 
-    def pass_order(self, rng: np.random.Generator) -> _Ints:
+    def pass_order(self, rng: np.random.Generator) -> Ints:
         """(len,) cells of one pass: each once, or 70 % with planes where most have none."""
         with_planes = np.flatnonzero(self._with_planes)
         others = np.flatnonzero(~self._with_planes)

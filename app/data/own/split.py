@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
+from app.base.arrays import Floats
 from app.base.errors import DataError, join_problems, printable
 from app.data.files.ground import GroundError
 from app.data.files.listing import read_list
@@ -30,8 +30,6 @@ _HELD_OUT_SHARE: Final = 0.1
 _MAX_HELD_OUT_SHARE: Final = 0.2
 # Least width of a part of one photo: half a training window.
 _MIN_PART_M: Final = 12.8
-
-_Floats = npt.NDArray[np.float64]
 
 
 class Part(NamedTuple):
@@ -276,7 +274,7 @@ def _find_strips(low: float, high: float) -> dict[SplitName, tuple[float, float]
     return None
 
 
-def _labelled(photo: PhotoRoofs, bounds: _Floats) -> _Floats:
+def _labelled(photo: PhotoRoofs, bounds: Floats) -> Floats:
     """Boxes of a photo's planes in metres, (N, 4)."""
     raster = photo.place.raster
     west, south, east, north = bounds
@@ -288,7 +286,7 @@ def _labelled(photo: PhotoRoofs, bounds: _Floats) -> _Floats:
 
 
 def _take_strip(
-    number: int, place: PhotoPlace, bounds: _Floats, axis: int, strip: tuple[float, float]
+    number: int, place: PhotoPlace, bounds: Floats, axis: int, strip: tuple[float, float]
 ) -> Part | None:
     """The part of a photo that lies in a strip; None where too little of it does."""
     height, width = place.raster.height_px, place.raster.width_px

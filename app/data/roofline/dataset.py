@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from app.base.arrays import Mask8
 from app.base.dataset_names import DATASET_TITLES, DatasetName
 from app.base.errors import DataError, SampleError, join_problems
 from app.base.tasks import DEPTH_RANGE_M, IGNORE_INDEX, TaskName, find_task
@@ -43,7 +44,6 @@ _RELEASED_CROPS: Final = 1670
 _RELEASED_SIDE_PX: Final = 224
 _METRES: Final = HeightScale("roofline_depth")
 
-_Mask = npt.NDArray[np.uint8]
 
 logger = logging.getLogger(__name__)
 
@@ -321,7 +321,7 @@ def split_indices(num_samples: int, split: Split, seed: int) -> list[int]:
     ]
 
 
-def centre_lines(blocks: npt.NDArray[np.bool_]) -> _Mask:
+def centre_lines(blocks: npt.NDArray[np.bool_]) -> Mask8:
     """Line targets of lines drawn in blocks.
 
     Args:
