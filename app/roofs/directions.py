@@ -20,7 +20,7 @@ import numpy.typing as npt
 from app.base.arrays import Floats
 from app.roofs.coverage import NO_PLANE
 from app.roofs.sides import Sides
-from app.roofs.slopes import Slope
+from app.roofs.slope import Slope
 from app.roofs.votes import Votes
 
 # Log likelihoods of the evidence at its best.

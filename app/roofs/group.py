@@ -20,7 +20,8 @@ from app.roofs.roof_lines import EdgeEvidence, FoundLine, find_lines
 from app.roofs.seen_lines import SeenLines
 from app.roofs.settings import RoofSettings
 from app.roofs.sides import find_sides
-from app.roofs.slopes import Slope, fit_slopes
+from app.roofs.slope import Slope
+from app.roofs.slopes import fit_slopes
 from app.roofs.straight import straighten
 from app.roofs.votes import Votes, pixel_votes, sum_votes
 

@@ -19,17 +19,25 @@ KINDS: Final[tuple[LineKind, ...]] = get_args(LineKind)
 _CHANNELS: Final = (0, 0, 1, 2, 3)
 _EAVE, _RAKE, _RIDGE, _HIP, _VALLEY = range(5)
 
-_MAX_OFF_CREASE: Final = math.radians(25.0)
-_CREASE_WIDTH: Final = math.radians(5.0)
-_MAX_GAP_M: Final = 0.35
-_GAP_WIDTH_M: Final = 0.1
-# A ridge that rises more steeply is a hip.
-_MAX_RIDGE_SLOPE: Final = 0.12
-_RIDGE_WIDTH: Final = 0.03
-_ACROSS_WIDTH: Final = 0.1
-_MIN_PROBABILITY: Final = 0.02
-# What the lines say counts less where they are faint.
-_LINE_FLOOR: Final = 0.15
+
+class _Limit(NamedTuple):
+    """A limit with a soft edge.
+
+    Attributes:
+        middle: Where it is.
+        width: What the logistic function divides the distance from it by.
+    """
+
+    middle: float
+    width: float
+
+    def share_above(self, value: float) -> float:
+        """How far a value is above it: 0.5 in the middle."""
+        return _logistic((value - self.middle) / self.width)
+
+    def share_below(self, value: float) -> float:
+        """How far a value is below it."""
+        return _logistic((self.middle - value) / self.width)
 
 
 class Neighbour(NamedTuple):
@@ -43,6 +51,17 @@ class Neighbour(NamedTuple):
 
     downhill: Floats | None
     height_m: float | None
+
+
+_OFF_CREASE: Final = _Limit(math.radians(25.0), math.radians(5.0))
+_GAP_M: Final = _Limit(0.35, 0.1)
+# A ridge that rises more steeply is a hip.
+_RIDGE_SLOPE: Final = _Limit(0.12, 0.03)
+# Of the square of the cosine between an edge's normal and the way down.
+_ACROSS: Final = _Limit(0.5, 0.1)
+_MIN_PROBABILITY: Final = 0.02
+# What the lines say counts less where they are faint.
+_LINE_FLOOR: Final = 0.15
 
 
 def find_kind(
@@ -80,7 +99,7 @@ def _end_of(plane: Neighbour, outward: Floats) -> Floats:
         weights[_EAVE] = 0.9 if plane.downhill is not None else 0.6
     else:
         across = float(plane.downhill @ outward) / steepness
-        weights[_EAVE] = _logistic((across**2 - 0.5) / _ACROSS_WIDTH)
+        weights[_EAVE] = _ACROSS.share_above(across**2)
     weights[_RAKE] = 1.0 - weights[_EAVE]
     return weights
 
@@ -96,17 +115,17 @@ def _between(outward: Floats, own: Neighbour, other: Neighbour) -> Floats:
     if size > 0.2 * steepest > 0:
         across = float(difference @ outward) / size
         off = math.acos(min(1.0, abs(across)))
-        is_crease = _logistic((_MAX_OFF_CREASE - off) / _CREASE_WIDTH)
+        is_crease = _OFF_CREASE.share_below(off)
         if own.height_m is not None and other.height_m is not None:
             gap_m = abs(own.height_m - other.height_m)
-            is_crease *= _logistic((_MAX_GAP_M - gap_m) / _GAP_WIDTH_M)
+            is_crease *= _GAP_M.share_below(gap_m)
     weights = (1.0 - is_crease) * _end_of(own if is_upper(outward, own, other) else other, outward)
     if is_crease == 0.0:
         return weights
     if float(difference @ outward) < 0:
         along = np.array([-outward[1], outward[0]])
         rise = abs(float((own.downhill + other.downhill) @ along)) / 2
-        is_level = _logistic((_MAX_RIDGE_SLOPE - rise) / _RIDGE_WIDTH)
+        is_level = _RIDGE_SLOPE.share_below(rise)
         weights[_RIDGE] = is_crease * is_level
         weights[_HIP] = is_crease * (1.0 - is_level)
     elif not own.downhill.any() or not other.downhill.any():

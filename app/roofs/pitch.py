@@ -9,7 +9,7 @@ import numpy.typing as npt
 from app.base.arrays import Floats
 from app.roofs.directions import Direction, turn_between, unit
 from app.roofs.settings import RoofSettings
-from app.roofs.slopes import Slope
+from app.roofs.slope import Slope
 
 # Of planes whose pitch is not known, where it is asked which way an edge bends: 35 degrees.
 _USUAL_STEEPNESS: Final = 0.7

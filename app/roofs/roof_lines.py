@@ -14,7 +14,7 @@ from app.base.arrays import Floats
 from app.roofs.coverage import NO_PLANE, Coverage, Edges
 from app.roofs.kinds import Neighbour, find_kind, is_upper
 from app.roofs.model import LineKind
-from app.roofs.slopes import Slope
+from app.roofs.slope import Slope
 
 _MAX_BEND: Final = math.radians(20.0)
 # Shorter ones are where three planes do not quite meet in a point.

@@ -7,8 +7,7 @@ its edges are left out. Errors of neighbouring pixels are alike, so four square 
 measurement and not as hundreds.
 """
 
-import math
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from app.base.arrays import Floats, Labels
 from app.roofs.frame import Frame
 from app.roofs.pieces import inner_pixels
+from app.roofs.slope import Slope
 
 _ERODE_M: Final = 0.3
 _MIN_PIXELS: Final = 12
@@ -29,49 +29,6 @@ _MIN_NOISE_M: Final = 0.02
 _INDEPENDENT_M2: Final = 4.0
 # Of the variances along and across: heights in one row are no plane.
 _MAX_ELONGATION: Final = 1e4
-
-
-class Slope(NamedTuple):
-    """A plane fitted to heights.
-
-    Attributes:
-        height_m: At (0, 0) of the frame.
-        east: Metres up per metre east.
-        north: Metres up per metre north.
-        covariance: (2, 2) of east and north.
-    """
-
-    height_m: float
-    east: float
-    north: float
-    covariance: Floats
-
-    @property
-    def downhill_rad(self) -> float:
-        """Compass direction in which it runs down."""
-        return math.atan2(-self.east, -self.north)
-
-    @property
-    def steepness(self) -> float:
-        """Metres down per metre in that direction."""
-        return math.hypot(self.east, self.north)
-
-    def height_at(self, points: Floats) -> Floats:
-        """(N,) metres above ground at (N, 2) metres east and north."""
-        return np.asarray(self.height_m + points @ (self.east, self.north), np.float64)
-
-    def down(self, azimuth_rad: float) -> tuple[float, float]:
-        """Metres down per metre in a compass direction, and its standard deviation."""
-        direction = np.array([math.sin(azimuth_rad), math.cos(azimuth_rad)])
-        variance = float(direction @ self.covariance @ direction)
-        return -float(direction @ (self.east, self.north)), math.sqrt(max(variance, 0.0))
-
-    @property
-    def downhill_sd_rad(self) -> float:
-        """Standard deviation of the direction: of the slope across it, seen from its steepness."""
-        across = np.array([math.cos(self.downhill_rad), -math.sin(self.downhill_rad)])
-        variance = float(across @ self.covariance @ across)
-        return math.atan2(math.sqrt(max(variance, 0.0)), self.steepness)
 
 
 def fit_slopes(

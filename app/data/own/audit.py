@@ -15,7 +15,7 @@ from app.data.findings.tools import name_some, split_remedy
 from app.data.own.dataset import OwnDataset
 from app.data.own.layers import Layer
 from app.data.own.layout import PHOTO_DIR, PHOTO_REMEDY
-from app.data.own.split import SPLIT_NAMES
+from app.data.own.parts import SPLIT_NAMES
 from app.data.reader import spread
 from app.data.sample import drawn
 

@@ -38,7 +38,8 @@ from app.data.own.exact import shapes_of_window
 from app.data.own.fields import EAVE
 from app.data.own.heights import read_heights
 from app.data.own.layout import PHOTO_DIR, PHOTO_REMEDY, TITLE, OwnFiles, find_own_files
-from app.data.own.split import SPLIT_NAMES, SplitName, Splits, find_splits
+from app.data.own.parts import SPLIT_NAMES, SplitName, Splits
+from app.data.own.split import find_splits
 from app.data.reader import Release, Split
 from app.data.sample import BadFile, DrawnShapes, PhotoPixels, Sample, View, with_unknown
 from app.settings.hyperparameters import Hyperparameters

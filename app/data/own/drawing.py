@@ -13,8 +13,16 @@ from torch import Tensor
 
 from app.base.arrays import Flags, Floats, Ints, Mask8
 from app.base.azimuth import NUM_BINS, degrees_to_class
-from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, SOME_ROOF, TaskName
+from app.base.tasks import (
+    BACKGROUND_CLASS,
+    FLAT_CLASS,
+    IGNORE_INDEX,
+    LINE_KINDS,
+    SOME_ROOF,
+    TaskName,
+)
 from app.data.lines import lines_from_segments
+from app.data.own.clusters import LINE_REACH_M
 from app.data.own.fields import UNCLEAR
 from app.data.sample import View
 from app.data.shapes import Shapes, Stamp, fill, trace
@@ -23,9 +31,6 @@ from app.data.shapes import Shapes, Stamp, fill, trace
 _MARGIN_M: Final = 2.0
 # Around a line of unknown kind nothing is known of lines.
 _UNKNOWN_HALF_WIDTH_M: Final = 0.5
-# Lines that people drew belong to planes as far off as this.
-_REACH_M: Final = 0.5
-_NUM_KINDS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -125,8 +130,8 @@ class Roofs:
         if len(without) == len(planes):
             return lines_from_segments(segments, gsd_m)
         unknown = (segments == IGNORE_INDEX) * np.uint8(IGNORE_INDEX)
-        lines = np.repeat(unknown[None], _NUM_KINDS, axis=0)
-        never_drawn = [kind for kind in range(_NUM_KINDS) if kind not in self.drawn_kinds]
+        lines = np.repeat(unknown[None], len(LINE_KINDS), axis=0)
+        never_drawn = [kind for kind in range(len(LINE_KINDS)) if kind not in self.drawn_kinds]
         # They take as long as all the rest.
         derived = lines_from_segments(segments, gsd_m) if without or never_drawn else lines
         lines[never_drawn] = derived[never_drawn]
@@ -140,7 +145,7 @@ class Roofs:
             others = np.zeros(canvas.size, np.uint8)
             for stamp in without:
                 stamp.put(others, 1)
-            beside = widen(others, _REACH_M / gsd_m) & ~drawn.any(axis=0)
+            beside = widen(others, LINE_REACH_M / gsd_m) & ~drawn.any(axis=0)
             lines[:, beside] = derived[:, beside]
         return lines
 
