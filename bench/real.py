@@ -28,10 +28,9 @@ from bench.support.environment import SHARED_DATA, describe_machine, load_averag
 from bench.support.figures import build_parser, print_table
 from bench.support.learning.runs import (
     CACHE,
-    KEPT_HELP,
-    describe_machines,
-    read_runs,
+    add_kept,
     results_folder,
+    show_kept,
     spread_of,
 )
 from bench.support.real.recipes import RECIPES, Recipe, Stage, shares_of
@@ -208,11 +207,10 @@ def main() -> None:
     parser.add_argument(
         "--model", nargs=2, metavar=("NAME", "DIR"), help="score a model folder, and train nothing"
     )
-    parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
+    add_kept(parser)
     options = parser.parse_args()
     if options.kept is not None:
-        results: Results = read_runs(options.kept)
-        print(describe_machines(results))
+        results: Results = show_kept(options.kept)
     else:
         if not SHARED_DATA.is_dir():
             sys.exit(f"the real roofs are not in {SHARED_DATA}")

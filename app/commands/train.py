@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from app.data.label_looks import Looks
     from app.job.job import Job
-    from app.resources.batch_size import PassLimit
+    from app.resources.pass_limit import PassLimit
     from app.settings.hyperparameters import Hyperparameters
 
 logger = logging.getLogger(__name__)
@@ -289,7 +289,8 @@ def _train(job: "Job", pass_limit: "PassLimit", looks: "Looks | None") -> None:
 
 def find_pass_limit(job: "Job") -> "PassLimit":
     """This rank's limit for batch_size=auto; the first rank of a host measures for all."""
-    from app.resources.batch_size import PassLimit, find_largest_pass, recall_batch_size
+    from app.resources.batch_size import find_largest_pass, recall_batch_size
+    from app.resources.pass_limit import PassLimit
 
     hyperparameters = job.hyperparameters
     if hyperparameters.batch_size != "auto":

@@ -8,7 +8,7 @@ its lines cross. Planes that this would spoil keep the edges they had.
 
 import math
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import shapely
@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from app.base.arrays import Flags, Floats, Geometries, Ints
 from app.roofs.arcs import Arc, Limits, Run, find_arcs, keep_runs, straight_runs
 from app.roofs.coverage import NO_PLANE, Coverage, Edges, RoughCoverage
+from app.roofs.runs import Lines, Runs, fit_lines, roughness_m
 from app.roofs.settings import RoofSettings
 
 # (N, 2) starts and ends of N edges to (N, 6) moments of lines seen along them.
@@ -44,40 +45,6 @@ _MIN_OFF_PX: Final = 1.3
 _BEND_PX: Final = 14.0
 
 
-class _Runs(NamedTuple):
-    """Straight runs, R of them.
-
-    Attributes:
-        start: (R,) number of the first point.
-        end: (R,) of the last.
-        left: (R,) plane to the left.
-        right: (R,) plane to the right, -1 where there is none.
-        moments: (R, 6).
-        is_kept: (R,) whether its points stay where they are.
-    """
-
-    start: Ints
-    end: Ints
-    left: Ints
-    right: Ints
-    moments: Floats
-    is_kept: Flags
-
-
-class _Lines(NamedTuple):
-    """The lines of R runs.
-
-    Attributes:
-        middle: (R, 2) a point of each.
-        angle: (R,) its direction, counter-clockwise from east.
-        length: (R,) of its run.
-    """
-
-    middle: Floats
-    angle: Floats
-    length: Floats
-
-
 def straighten(
     rough: RoughCoverage, settings: RoofSettings, pixel_m: float, sum_lines: LineSums | None = None
 ) -> Coverage:
@@ -94,7 +61,7 @@ def straighten(
     short_m = _MIN_OFF_PX * pixel_m
     limits = Limits(short_m, max(settings.straight_m, short_m), math.inf)
     runs = _cut_arcs(rough, arcs, is_kept, limits)
-    limits = _fit_limits(limits, _roughness_m(runs), settings.ragged_m, pixel_m)
+    limits = _fit_limits(limits, roughness_m(runs), settings.ragged_m, pixel_m)
     runs = _cut_arcs(rough, arcs, is_kept, limits)
     for _ in range(_MAX_ATTEMPTS):
         coverage = _place(rough, runs, settings, sum_lines)
@@ -115,17 +82,6 @@ def _fit_limits(limits: Limits, roughness_m: float, ragged_m: float, pixel_m: fl
         return limits._replace(bend_m3=_BEND_PX * stairs_m**2 * pixel_m)
     long_m = min(limits.long_m + _RAGGED * (roughness_m - stairs_m), ragged_m)
     return limits._replace(long_m=max(limits.long_m, long_m))
-
-
-def _roughness_m(runs: _Runs) -> float:
-    """How far the pixels' outline is off its lines: the root mean square of half of all length."""
-    length = np.maximum(runs.moments[:, 0], 1e-12)
-    x, y, xx, xy, yy = (runs.moments[:, 1:] / length[:, None]).T
-    a, b, c = xx - x * x, xy - x * y, yy - y * y
-    across = (a + c - np.hypot(a - c, 2 * b)) / 2  # the smaller eigenvalue
-    order = np.argsort(across)
-    half = np.searchsorted(np.cumsum(length[order]), length.sum() / 2)
-    return math.sqrt(max(float(across[order][half]), 0.0))
 
 
 def find_spoilt(coverage: Coverage) -> Flags:
@@ -153,7 +109,7 @@ def _with_neighbours(planes: Flags, edges: Edges) -> Flags:
     return grown[:-1]
 
 
-def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: Flags, limits: Limits) -> _Runs:
+def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: Flags, limits: Limits) -> Runs:
     points = [(x, y) for x, y in rough.coverage.points.tolist()]
     runs: list[Run] = []
     kept = []
@@ -165,11 +121,11 @@ def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: Flags, limits: Lim
     numbers = np.array([(run.start, run.end, run.left, run.right) for run in runs], np.int64)
     start, end, left, right = numbers.T
     moments = np.array([run.moments for run in runs])
-    return _Runs(start, end, left, right, moments, np.array(kept))
+    return Runs(start, end, left, right, moments, np.array(kept))
 
 
 def _place(
-    rough: RoughCoverage, runs: _Runs, settings: RoofSettings, sum_lines: LineSums | None
+    rough: RoughCoverage, runs: Runs, settings: RoofSettings, sum_lines: LineSums | None
 ) -> Coverage:
     """The coverage of some runs, its points where the lines of these cross."""
     points = rough.coverage.points
@@ -181,7 +137,7 @@ def _place(
         moments = moments.copy()
         moments[inner] += sum_lines(points[runs.start[inner]], points[runs.end[inner]])
     step = points[runs.end] - points[runs.start]
-    lines = _fit(moments, step)
+    lines = fit_lines(moments, step)
     lines = _snap(lines, runs, _find_groups(rough), settings)
     start, end = merged[runs.start], merged[runs.end]
     is_line = start != end
@@ -198,7 +154,7 @@ def _place(
     return Coverage(placed, tuple(rings), rough.coverage.owners)
 
 
-def _merge_close(points: Floats, runs: _Runs, merge_m: float) -> Ints:
+def _merge_close(points: Floats, runs: Runs, merge_m: float) -> Ints:
     """(V,) the point that each becomes: corners of three planes or more that are close are one."""
     meeting = np.bincount(np.concatenate((runs.start, runs.end)), minlength=len(points))
     short = np.hypot(*(points[runs.end] - points[runs.start]).T) < merge_m
@@ -225,16 +181,6 @@ def _mean_places(points: Floats, merged: Ints) -> Floats:
     return np.asarray(np.stack(sums, axis=1) / counts[:, None], np.float64)
 
 
-def _fit(moments: Floats, step: Floats) -> _Lines:
-    """The lines of least squared distances, directed as their runs."""
-    length = np.maximum(moments[:, 0], 1e-12)
-    x, y, xx, xy, yy = (moments[:, 1:] / length[:, None]).T
-    angle = np.arctan2(2 * (xy - x * y), (xx - x * x) - (yy - y * y)) / 2
-    backward = np.cos(angle) * step[:, 0] + np.sin(angle) * step[:, 1] < 0
-    angle = np.where(backward, angle + np.pi, angle)
-    return _Lines(np.stack((x, y), axis=1), angle, np.hypot(*step.T))
-
-
 def _find_groups(rough: RoughCoverage) -> Ints:
     """(P,) a number for each plane: the same for those that share edges."""
     edges, num_planes = rough.edges, rough.coverage.num_planes
@@ -246,7 +192,7 @@ def _find_groups(rough: RoughCoverage) -> Ints:
     return np.asarray(connected_components(links, directed=False)[1], np.int64)
 
 
-def _snap(lines: _Lines, runs: _Runs, groups: Ints, settings: RoofSettings) -> _Lines:
+def _snap(lines: Lines, runs: Runs, groups: Ints, settings: RoofSettings) -> Lines:
     """Lines turned about their middles into their buildings' main directions."""
     angle = lines.angle.copy()
     group = groups[runs.left]
@@ -301,7 +247,7 @@ def _off(angle: Floats) -> Floats:
     return np.asarray(angle - _QUARTER * np.round(angle / _QUARTER), np.float64)
 
 
-def _cross(points: Floats, lines: _Lines, ends: tuple[Ints, Ints], is_line: Floats) -> Floats:
+def _cross(points: Floats, lines: Lines, ends: tuple[Ints, Ints], is_line: Floats) -> Floats:
     """(V, 2) for each point the place nearest to all lines that end in it, in least squares.
 
     Where lines are nearly parallel it stays near its old place along them: each round moves it to

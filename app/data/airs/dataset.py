@@ -25,7 +25,7 @@ from app.data.files.header import describe_assumed
 from app.data.files.problems import FileProblem
 from app.data.files.rasters import OpenRasters
 from app.data.lines import close_slits
-from app.data.reader import Reader, Release, Split
+from app.data.reader import Reader, ReaderRequest, Release, Split
 from app.data.sample import TARGETS, BadFile, Sample, hide_unseen, with_unknown
 from app.settings.hyperparameters import Hyperparameters
 
@@ -122,15 +122,9 @@ class AirsDataset(Dataset[Sample]):
         self._rasters = OpenRasters(self.folder, TILE_REMEDY)
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        split: Split,
-        hyperparameters: Hyperparameters,  # noqa: ARG003
-        scratch_dir: Path,
-    ) -> Self:
+    def open(cls, request: ReaderRequest) -> Self:
         """As DatasetReader.open."""
-        return cls(root, split, scratch_dir)
+        return cls(request.root, request.split, request.scratch_dir)
 
     @classmethod
     def release(cls, hyperparameters: Hyperparameters) -> Release:  # noqa: ARG003

@@ -40,7 +40,7 @@ from app.data.own.heights import read_heights
 from app.data.own.layout import PHOTO_DIR, PHOTO_REMEDY, TITLE, OwnFiles, find_own_files
 from app.data.own.parts import SPLIT_NAMES, SplitName, Splits
 from app.data.own.split import find_splits
-from app.data.reader import Release, Split
+from app.data.reader import ReaderRequest, Release, Split
 from app.data.sample import BadFile, DrawnShapes, PhotoPixels, Sample, View, with_unknown
 from app.settings.hyperparameters import Hyperparameters
 
@@ -138,14 +138,9 @@ class OwnDataset(Dataset[Sample]):
         self._rasters = OpenRasters(root, PHOTO_REMEDY)
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        split: Split,
-        hyperparameters: Hyperparameters,
-        scratch_dir: Path,  # noqa: ARG003
-    ) -> Self:
+    def open(cls, request: ReaderRequest) -> Self:
         """As DatasetReader.open."""
+        hyperparameters = request.hyperparameters
         settings = LabelSettings(
             hyperparameters.own_azimuth,
             hyperparameters.own_north,
@@ -153,8 +148,8 @@ class OwnDataset(Dataset[Sample]):
             hyperparameters.azimuth_bins,
         )
         seed, max_bad = hyperparameters.seed, hyperparameters.max_bad_fraction
-        reader = cls(root, split, settings, seed, max_bad)
-        if split == "train":
+        reader = cls(request.root, request.split, settings, seed, max_bad)
+        if request.split == "train":
             reader.tell()
         return reader
 

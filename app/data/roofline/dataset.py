@@ -18,7 +18,7 @@ from app.base.tasks import DEPTH_RANGE_M, IGNORE_INDEX, TaskName, find_task
 from app.data.files.listing import Listings
 from app.data.files.problems import FileProblem, check_inside
 from app.data.height_scale import HeightScale
-from app.data.reader import Release, Split
+from app.data.reader import ReaderRequest, Release, Split
 from app.data.roofline.arrays import (
     CHANNELS,
     MAX_OVERSHOOT,
@@ -172,14 +172,9 @@ class RooflineDataset(WholePhotos):
         return self._file.arrays
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        split: Split,
-        hyperparameters: Hyperparameters,
-        scratch_dir: Path,
-    ) -> Self:
+    def open(cls, request: ReaderRequest) -> Self:
         """As DatasetReader.open."""
+        hyperparameters = request.hyperparameters
         scale = HeightScale(
             _METRES.prefix,
             hyperparameters.roofline_depth_unit,
@@ -187,7 +182,7 @@ class RooflineDataset(WholePhotos):
             hyperparameters.roofline_depth_offset_m,
         )
         gsd_m, seed = hyperparameters.roofline_gsd_m, hyperparameters.seed
-        return cls(root, split, scratch_dir, gsd_m, seed, scale)
+        return cls(request.root, request.split, request.scratch_dir, gsd_m, seed, scale)
 
     @classmethod
     def release(cls, hyperparameters: Hyperparameters) -> Release:
