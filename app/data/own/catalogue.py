@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import shapely
@@ -29,6 +29,7 @@ from app.data.own.spots import Outside, Spot, lay_coco_on_photos, lay_on_photos
 from app.data.reader import spread
 from app.data.sample import BadFeature, BadFile
 from app.data.shapes import Shapes
+from app.settings.hyperparameters import Hyperparameters
 
 # Photos whose outlines are asked what azimuths count from.
 _NUM_ASKED: Final = 300
@@ -44,6 +45,16 @@ class LabelSettings(NamedTuple):
     north: str = "auto"
     gsd_m: float = 0.1
     azimuth_bins: int = NUM_BINS
+
+    @classmethod
+    def of(cls, hyperparameters: Hyperparameters) -> Self:
+        """Those of a run."""
+        return cls(
+            hyperparameters.own_azimuth,
+            hyperparameters.own_north,
+            hyperparameters.own_gsd_m,
+            hyperparameters.azimuth_bins,
+        )
 
 
 BY_OUTLINES: Final = LabelSettings()

@@ -141,12 +141,7 @@ class OwnDataset(Dataset[Sample]):
     def open(cls, request: ReaderRequest) -> Self:
         """As DatasetReader.open."""
         hyperparameters = request.hyperparameters
-        settings = LabelSettings(
-            hyperparameters.own_azimuth,
-            hyperparameters.own_north,
-            hyperparameters.own_gsd_m,
-            hyperparameters.azimuth_bins,
-        )
+        settings = LabelSettings.of(hyperparameters)
         seed, max_bad = hyperparameters.seed, hyperparameters.max_bad_fraction
         reader = cls(request.root, request.split, settings, seed, max_bad)
         if request.split == "train":
