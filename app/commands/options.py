@@ -75,14 +75,16 @@ def add_initial_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add --model, which `find_model_dir` reads."""
+def add_model(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
+    """Add --model, which `find_model_dir` reads; it must be given where there is no default."""
+    own = "folder, such as local/latest" if default is None else "(default: %(default)s)"
     parser.add_argument(
         "--model",
         type=Path,
         metavar="DIR",
-        required=True,
-        help="a model folder that a run has written, or the run's own folder, such as local/latest",
+        required=default is None,
+        default=default,
+        help=f"a model folder that a run has written, or the run's own {own}",
     )
 
 

@@ -12,9 +12,10 @@ from app.roofs.frame import Frame
 
 _STEP_M: Final = 0.3
 _MAX_STEPS: Final = 60
-_REACH_M: Final = 0.4
-_NUM_OFFSETS: Final = 9
 _MIN_PROBABILITY: Final = 0.3
+_REACH_M: Final = 0.4
+# Where the lines are looked up across an edge.
+_OFFSETS_M: Final = np.linspace(-_REACH_M, _REACH_M, 9)
 
 
 class _Samples(NamedTuple):
@@ -79,7 +80,7 @@ class SeenLines:
         # The flanks of the line on the edge, and not what else is near.
         share[share < peak[:, None] / 2] = 0.0
         seen = np.flatnonzero((peak >= _MIN_PROBABILITY) & (samples.to_end_m >= _REACH_M))
-        offset = (share[seen] @ _offsets()) / share[seen].sum(axis=1)
+        offset = (share[seen] @ _OFFSETS_M) / share[seen].sum(axis=1)
         points = samples.points[seen] + offset[:, None] * samples.normals[seen]
         x, y = points.T
         length = weight * peak[seen] * samples.steps_m[seen]
@@ -98,18 +99,14 @@ class SeenLines:
         points = starts[edge] + along[:, None] * step[edge]
         unit = step / np.maximum(length, 1e-9)[:, None]
         normals = np.stack((-unit[:, 1], unit[:, 0]), axis=1)[edge]
-        across = points[:, None] + _offsets()[None, :, None] * normals[:, None]
+        across = points[:, None] + _OFFSETS_M[None, :, None] * normals[:, None]
         column, row = np.floor(self._frame.pixels(across.reshape(-1, 2))).astype(np.int64).T
         height, width = self._lines.shape[1:]
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         values = self._lines[:, row.clip(0, height - 1), column.clip(0, width - 1)]
         shares = as_shares(values) * inside
-        shape = len(self._lines), len(edge), _NUM_OFFSETS
+        shape = len(self._lines), len(edge), len(_OFFSETS_M)
         to_end_m = np.minimum(along, 1 - along) * length[edge]
         return _Samples(
             edge, points, normals, (length / counts)[edge], to_end_m, shares.reshape(shape)
         )
-
-
-def _offsets() -> Floats:
-    return np.linspace(-_REACH_M, _REACH_M, _NUM_OFFSETS)

@@ -18,24 +18,15 @@ from scipy.sparse.csgraph import connected_components
 from app.base.arrays import Flags, Floats, Geometries, Ints
 from app.roofs.arcs import Arc, Limits, Run, find_arcs, keep_runs, straight_runs
 from app.roofs.coverage import NO_PLANE, Coverage, Edges, RoughCoverage
-from app.roofs.runs import Lines, Runs, fit_lines, roughness_m
+from app.roofs.crossings import cross_lines
+from app.roofs.main_directions import snap_lines
+from app.roofs.runs import Runs, fit_lines, roughness_m
 from app.roofs.settings import RoofSettings
 
 # (N, 2) starts and ends of N edges to (N, 6) moments of lines seen along them.
 LineSums = Callable[[Floats, Floats], Floats]
 
 _MAX_ATTEMPTS: Final = 4
-_MAX_SHIFT_M: Final = 0.5
-_MAX_LINE_WEIGHT_M: Final = 5.0
-# What a point's old place weighs against its lines: it decides only along parallel ones.
-_OLD_PLACE_SHARE: Final = 0.01
-_PLACE_ROUNDS: Final = 3
-_MAX_MAIN_DIRECTIONS: Final = 3
-# Of the length of all edges: what one direction and those at right angles to it must hold.
-_MIN_MAIN_SHARE: Final = 0.2
-_MAIN_SPREAD_RAD: Final = math.radians(2.0)
-_QUARTER: Final = math.pi / 2
-_HALF_WAY_SHARE: Final = 0.25
 # Ragged outlines leave their lines by so many times what they do on average; more is a corner.
 _RAGGED: Final = 10.0
 # A staircase of pixels leaves its line by so much on average, and at most.
@@ -138,10 +129,12 @@ def _place(
         moments[inner] += sum_lines(points[runs.start[inner]], points[runs.end[inner]])
     step = points[runs.end] - points[runs.start]
     lines = fit_lines(moments, step)
-    lines = _snap(lines, runs, _find_groups(rough), settings)
+    lines = snap_lines(lines, runs, _find_groups(rough), settings)
     start, end = merged[runs.start], merged[runs.end]
     is_line = start != end
-    placed = _cross(_mean_places(points, merged), lines, (start, end), np.where(is_line, 1.0, 0.0))
+    placed = cross_lines(
+        _mean_places(points, merged), lines, (start, end), np.where(is_line, 1.0, 0.0)
+    )
     fixed = np.zeros(len(points), np.bool_)
     fixed[runs.start[runs.is_kept]] = fixed[runs.end[runs.is_kept]] = True
     placed[fixed] = points[fixed]
@@ -190,86 +183,3 @@ def _find_groups(rough: RoughCoverage) -> Ints:
         shape=(num_planes, num_planes),
     )
     return np.asarray(connected_components(links, directed=False)[1], np.int64)
-
-
-def _snap(lines: Lines, runs: Runs, groups: Ints, settings: RoofSettings) -> Lines:
-    """Lines turned about their middles into their buildings' main directions."""
-    angle = lines.angle.copy()
-    group = groups[runs.left]
-    inner = runs.right != NO_PLANE
-    max_turn = np.arcsin(np.minimum(1.0, 2 * settings.snap_m / np.maximum(lines.length, 1e-9)))
-    max_turn = np.minimum(max_turn, math.radians(settings.snap_deg))
-    order = np.argsort(group, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        mains = _main_directions(lines.angle[members], lines.length[members], ~inner[members])
-        best = np.zeros(len(members))
-        least = np.full(len(members), np.inf)
-        for main in mains:
-            turn = _off(main - lines.angle[members])
-            half_way = _off(main + _QUARTER / 2 - lines.angle[members])
-            # Hips of planes of two pitches run nearly half way, and are not to be bent.
-            for candidate, share in ((turn, 1.0), (half_way, _HALF_WAY_SHARE * inner[members])):
-                size = np.abs(candidate)
-                closer = (size < least) & (size <= share * max_turn[members])
-                best, least = np.where(closer, candidate, best), np.where(closer, size, least)
-        angle[members] += best
-    return lines._replace(angle=angle)
-
-
-def _main_directions(angle: Floats, length: Floats, is_outer: Flags) -> list[float]:
-    """The directions in which, or at right angles to which, most of the outline lies; at most 3.
-
-    Hips run where they do because of the pitches of two planes, and are no direction to turn to.
-    """
-    mains: list[float] = []
-    left = np.ones(len(angle), np.bool_)
-    outline = length * is_outer
-    total = outline.sum()
-    while left.any() and len(mains) < _MAX_MAIN_DIRECTIONS:
-        angles, lengths = angle[left], length[left]
-        apart = _off(angles[:, None] - angles[None])
-        votes = np.exp(-0.5 * (apart / _MAIN_SPREAD_RAD) ** 2) @ outline[left]
-        peak = angles[np.argmax(votes)]
-        off = _off(angles - peak)
-        near = np.abs(off) <= 2 * _MAIN_SPREAD_RAD
-        if outline[left][near].sum() < _MIN_MAIN_SHARE * total:
-            break
-        # Long edges tell directions better, as the cube of their length.
-        weights = lengths[near] ** 3 + 1e-9
-        main = peak + (off[near] * weights).sum() / weights.sum()
-        mains.append(float(main))
-        left &= np.abs(_off(angle - main)) > 4 * _MAIN_SPREAD_RAD
-    return mains
-
-
-def _off(angle: Floats) -> Floats:
-    """Angles less the nearest multiple of a right one."""
-    return np.asarray(angle - _QUARTER * np.round(angle / _QUARTER), np.float64)
-
-
-def _cross(points: Floats, lines: Lines, ends: tuple[Ints, Ints], is_line: Floats) -> Floats:
-    """(V, 2) for each point the place nearest to all lines that end in it, in least squares.
-
-    Where lines are nearly parallel it stays near its old place along them: each round moves it to
-    where it is nearest to the lines and, by a hundredth, to where it was before the round.
-    """
-    normal = np.stack((-np.sin(lines.angle), np.cos(lines.angle)), axis=1)
-    weight = np.minimum(lines.length, _MAX_LINE_WEIGHT_M) * is_line
-    outer = weight[:, None, None] * normal[:, :, None] * normal[:, None]
-    matrix = np.zeros((len(points), 2, 2))
-    for number in ends:
-        np.add.at(matrix, number, outer)
-    old = _OLD_PLACE_SHARE * np.trace(matrix, axis1=1, axis2=2) + 1e-9
-    matrix[:, 0, 0] += old
-    matrix[:, 1, 1] += old
-    placed = points
-    for _ in range(_PLACE_ROUNDS):
-        pull = np.zeros((len(points), 2))
-        for number in ends:
-            offset = ((lines.middle - placed[number]) * normal).sum(axis=1)
-            np.add.at(pull, number, (weight * offset)[:, None] * normal)
-        placed = placed + np.linalg.solve(matrix, pull[..., None])[..., 0]
-    shift = placed - points
-    length = np.hypot(*shift.T)
-    shift *= np.minimum(1.0, _MAX_SHIFT_M / np.maximum(length, 1e-12))[:, None]
-    return np.asarray(points + shift, np.float64)

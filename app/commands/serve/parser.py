@@ -3,10 +3,9 @@
 import argparse
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
-from app.commands.options import Commands, add_command, positive, whole_number
+from app.commands.options import Commands, add_command, add_model, positive, whole_number
 from app.commands.serve.serve import run
 from app.job.paths import Paths
 
@@ -30,13 +29,7 @@ _MAX_PORT: Final = 65535
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     serve = add_command(commands, "serve", SUMMARY, DESCRIPTION, EPILOG)
-    serve.add_argument(
-        "--model",
-        type=Path,
-        metavar="DIR",
-        default=Paths().model_dir,
-        help="a model folder that a run has written, or the run's own (default: %(default)s)",
-    )
+    add_model(serve, Paths().model_dir)
     serve.add_argument(
         "--host",
         default="0.0.0.0",

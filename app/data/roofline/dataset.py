@@ -175,13 +175,8 @@ class RooflineDataset(WholePhotos):
     def open(cls, request: ReaderRequest) -> Self:
         """As DatasetReader.open."""
         hyperparameters = request.hyperparameters
-        scale = HeightScale(
-            _METRES.prefix,
-            hyperparameters.roofline_depth_unit,
-            hyperparameters.roofline_depth_positive,
-            hyperparameters.roofline_depth_offset_m,
-        )
         gsd_m, seed = hyperparameters.roofline_gsd_m, hyperparameters.seed
+        scale = _height_scale(hyperparameters)
         return cls(request.root, request.split, request.scratch_dir, gsd_m, seed, scale)
 
     @classmethod
@@ -262,6 +257,16 @@ class RooflineDataset(WholePhotos):
                 f"0..{scale:.0f}, as most samples have; correct it and save the file again",
             )
         return values
+
+
+def _height_scale(hyperparameters: Hyperparameters) -> HeightScale:
+    """How heights become metres, as the settings have it."""
+    return HeightScale(
+        _METRES.prefix,
+        hyperparameters.roofline_depth_unit,
+        hyperparameters.roofline_depth_positive,
+        hyperparameters.roofline_depth_offset_m,
+    )
 
 
 def _find_file(root: Path) -> Path:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import shapely
 from rasterio import Affine
 
+from app.base.arrays import Floats
 from app.data.files.ground import find_system
 from app.report.legend import css
 from app.report.pictures import encode_photo
@@ -33,8 +34,6 @@ _MIN_NUMBERED_SHARE: Final = 0.02
 # Lines over the whole photo are as wide as elsewhere where the usual building has this share of it.
 _FULL_STROKE_SHARE: Final = 0.08
 _MIN_STROKE: Final = 0.25
-
-_Points = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -304,7 +303,7 @@ class _Drawer:
     def _to_px(self, shape: shapely.Geometry) -> shapely.Geometry:
         matrix = self._view.to_px
 
-        def move(points: _Points) -> _Points:
+        def move(points: Floats) -> Floats:
             x, y = points.T
             columns, rows = matrix.a * x + matrix.b * y, matrix.d * x + matrix.e * y
             return np.stack((columns + matrix.c, rows + matrix.f), axis=1)
