@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.support.environment import describe_machine, load_average
+from bench.support.environment import describe_conditions
 from bench.support.figures import build_parser, print_table, report
 from bench.support.learning.runs import (
     CACHE,
@@ -178,7 +178,7 @@ def main() -> None:
         results = show_kept(options.kept)
         variants = [v for v in variants if v.name in results]
     else:
-        print(f"{describe_machine()}; load {load_average()}")
+        print(describe_conditions())
         variants = [v for v in variants if not v.is_left_out]
         pool = draw_scenes_pool(CACHE)
         num_threads = 1 if options.parallel > 1 else 2

@@ -22,7 +22,7 @@ from typing import Any, Final
 from app.model.export import MODEL_FILE
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_own import write_own
-from bench.support.environment import REAL_DATA, describe_machine, load_average
+from bench.support.environment import REAL_DATA, describe_conditions, describe_machine
 from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.learning.runs import (
     CACHE,
@@ -169,7 +169,7 @@ def main() -> None:
     else:
         if not options.rid.is_dir():
             sys.exit(f"RID's photos are not in {options.rid}; name their folder with --rid")
-        print(f"{describe_machine()}; load {load_average()}")
+        print(describe_conditions())
         folder = results_folder("fine_tune")
         folder.mkdir(parents=True, exist_ok=True)
         results = _tune(options, folder, options.rid.resolve())

@@ -26,7 +26,7 @@ import rasterio
 from app.base.units import GIB
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
-from bench.support.environment import describe_machine, load_average
+from bench.support.environment import describe_conditions, load_average
 from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.workers import start_logged
 
@@ -187,7 +187,7 @@ def main() -> None:
     parser = build_parser(__doc__)
     parser.add_argument("--epochs", type=int, default=12, help="at least 3; default: %(default)s")
     options = parser.parse_args()
-    print(f"{describe_machine()}; load {load_average()}", flush=True)
+    print(describe_conditions(), flush=True)
     watch = _train({"phase": "1", "epochs": str(options.epochs)})
     small, large = (_train(_SMALLEST, times) for times in (1, _LARGE_TIMES))
     epochs_mib = watch.epochs_mib()

@@ -19,8 +19,7 @@ from typing import Any
 from app.data.rid.dataset import RidDataset
 from bench.support.environment import (
     REAL_DATA,
-    describe_machine,
-    load_average,
+    describe_conditions,
     peer_versions,
     prepare_peers_python,
 )
@@ -238,7 +237,7 @@ def main() -> None:
     if options.kept is not None:
         results = show_kept(options.kept)
     else:
-        print(f"{describe_machine()}; {peer_versions()}; load {load_average()}")
+        print(describe_conditions(peer_versions()))
         python = prepare_peers_python()
         pool = draw_scenes_pool(CACHE)
         folder = results_folder("quality")

@@ -1,6 +1,5 @@
 """Straight runs of a coverage's edges as arrays, and the lines that fit them."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -40,17 +39,6 @@ class Lines(NamedTuple):
     middle: Floats
     angle: Floats
     length: Floats
-
-
-def roughness_m(runs: Runs) -> float:
-    """How far the pixels' outline is off its lines: the root mean square of half of all length."""
-    length = np.maximum(runs.moments[:, 0], 1e-12)
-    x, y, xx, xy, yy = (runs.moments[:, 1:] / length[:, None]).T
-    a, b, c = xx - x * x, xy - x * y, yy - y * y
-    across = (a + c - np.hypot(a - c, 2 * b)) / 2  # the smaller eigenvalue
-    order = np.argsort(across)
-    half = np.searchsorted(np.cumsum(length[order]), length.sum() / 2)
-    return math.sqrt(max(float(across[order][half]), 0.0))
 
 
 def fit_lines(moments: Floats, step: Floats) -> Lines:

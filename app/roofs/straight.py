@@ -6,7 +6,6 @@ between two planes one half way between these, if its ends hardly move for it. A
 its lines cross. Planes that this would spoil keep the edges they had.
 """
 
-import math
 from collections.abc import Callable
 from typing import Final
 
@@ -19,21 +18,15 @@ from app.base.arrays import Flags, Floats, Geometries, Ints
 from app.roofs.arcs import Arc, Limits, Run, find_arcs, keep_runs, straight_runs
 from app.roofs.coverage import NO_PLANE, Coverage, Edges, RoughCoverage
 from app.roofs.crossings import cross_lines
+from app.roofs.limits import first_limits, fit_limits
 from app.roofs.main_directions import snap_lines
-from app.roofs.runs import Runs, fit_lines, roughness_m
+from app.roofs.runs import Runs, fit_lines
 from app.roofs.settings import RoofSettings
 
 # (N, 2) starts and ends of N edges to (N, 6) moments of lines seen along them.
 LineSums = Callable[[Floats, Floats], Floats]
 
 _MAX_ATTEMPTS: Final = 4
-# Ragged outlines leave their lines by so many times what they do on average; more is a corner.
-_RAGGED: Final = 10.0
-# A staircase of pixels leaves its line by so much on average, and at most.
-_STAIRS_PX: Final = 0.4
-_MIN_OFF_PX: Final = 1.3
-# So many pixels of an exact outline, as far off a line as stairs are at most, are a bend.
-_BEND_PX: Final = 14.0
 
 
 def straighten(
@@ -49,10 +42,9 @@ def straighten(
     """
     arcs, edges = find_arcs(rough), rough.edges
     is_kept = np.zeros(rough.coverage.num_planes + 1, np.bool_)  # the last is outside
-    short_m = _MIN_OFF_PX * pixel_m
-    limits = Limits(short_m, max(settings.straight_m, short_m), math.inf)
+    limits = first_limits(settings, pixel_m)
     runs = _cut_arcs(rough, arcs, is_kept, limits)
-    limits = _fit_limits(limits, roughness_m(runs), settings.ragged_m, pixel_m)
+    limits = fit_limits(limits, runs, settings.ragged_m, pixel_m)
     runs = _cut_arcs(rough, arcs, is_kept, limits)
     for _ in range(_MAX_ATTEMPTS):
         coverage = _place(rough, runs, settings, sum_lines)
@@ -64,15 +56,6 @@ def straighten(
         is_kept[:-1] |= spoilt
         runs = _cut_arcs(rough, arcs, is_kept, limits)
     return rough.coverage
-
-
-def _fit_limits(limits: Limits, roughness_m: float, ragged_m: float, pixel_m: float) -> Limits:
-    """Wider limits where outlines are ragged; where they are exact, also one for bends."""
-    stairs_m = _STAIRS_PX * pixel_m
-    if roughness_m <= stairs_m:
-        return limits._replace(bend_m3=_BEND_PX * stairs_m**2 * pixel_m)
-    long_m = min(limits.long_m + _RAGGED * (roughness_m - stairs_m), ragged_m)
-    return limits._replace(long_m=max(limits.long_m, long_m))
 
 
 def find_spoilt(coverage: Coverage) -> Flags:

@@ -16,6 +16,7 @@ from rasterio.windows import Window
 from torch.utils.data import DataLoader
 
 from app.base.errors import StopRequested
+from app.data import order
 from app.data.files.rasters import OpenRasters, StoredRaster
 from app.data.files.turns import Turn
 from app.data.loading import (
@@ -25,14 +26,6 @@ from app.data.loading import (
     build_train_loader,
     collate,
     read_photos,
-)
-from app.data.order import (
-    Epochs,
-    SampleKey,
-    Shard,
-    Start,
-    TrainOrder,
-    TrainSource,
 )
 from app.data.rid.dataset import RidDataset
 from app.data.sample import BadFile
@@ -48,13 +41,15 @@ def rid_dir(small_ml, tmp_path):
 
 
 def train_dataset(rid_dir, seed=0):
-    source = TrainSource(RidDataset(rid_dir, "train"), share=1.0, per_side=1, indices=None)
+    source = order.TrainSource(RidDataset(rid_dir, "train"), share=1.0, per_side=1, indices=None)
     return TrainDataset([source], TrainTransform(64, 0.1), seed)
 
 
 def stream(dataset, num_workers, **start):
-    order = TrainOrder(dataset.sources, Epochs(12, 5, seed=7, num_epochs=2), Start(**start))
-    return list(build_train_loader(dataset, order, num_workers, prefetch_factor=2))
+    visits = order.TrainOrder(
+        dataset.sources, order.Epochs(12, 5, seed=7, num_epochs=2), order.Start(**start)
+    )
+    return list(build_train_loader(dataset, visits, num_workers, prefetch_factor=2))
 
 
 def assert_same(batches, others):
@@ -178,7 +173,7 @@ def test_a_worker_that_is_stuck_does_not_outlive_its_batches(rid_dir):
 
 def test_draws_differ_by_epoch_and_seed(rid_dir):
     samples = [
-        train_dataset(rid_dir, seed)[SampleKey(epoch, 3, 0, (3,))][0]["image"]
+        train_dataset(rid_dir, seed)[order.SampleKey(epoch, 3, 0, (3,))][0]["image"]
         for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
     ]
     assert torch.equal(samples[0], samples[1])
@@ -195,12 +190,12 @@ def test_a_bad_file_is_replaced_and_named(rid_dir):
     dataset = train_dataset(rid_dir)
     bad_id = dataset.sources[0].reader.sample_ids[4]
     break_image(rid_dir, bad_id)
-    sample, bad_files = dataset[SampleKey(0, 4, 0, (4,))]
+    sample, bad_files = dataset[order.SampleKey(0, 4, 0, (4,))]
     check_sample(sample)
     assert sample["sample_id"] != bad_id
     assert [bad.sample_id for bad in bad_files["rid"]] == [bad_id]
     assert f"{bad_id}.tif" in bad_files["rid"][0].reason
-    again, _ = dataset[SampleKey(0, 4, 0, (4,))]
+    again, _ = dataset[order.SampleKey(0, 4, 0, (4,))]
     assert torch.equal(again["image"], sample["image"])
 
 
@@ -217,20 +212,22 @@ def test_nothing_but_bad_files_is_no_sample(rid_dir):
     dataset = train_dataset(rid_dir)
     for sample_id in dataset.sources[0].reader.sample_ids:
         break_image(rid_dir, sample_id)
-    sample, bad_files = dataset[SampleKey(0, 0, 0, (0,))]
+    sample, bad_files = dataset[order.SampleKey(0, 0, 0, (0,))]
     assert sample is None
     assert len(bad_files["rid"]) == 20
 
 
 def test_a_rank_without_photos_to_validate_on(rid_dir):
     dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
-    assert list(read_photos(dataset, 0, Shard(3, 4))) == []
+    assert list(read_photos(dataset, 0, order.Shard(3, 4))) == []
 
 
 def test_ranks_share_the_images_to_validate_on(rid_dir):
     dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
     first, second, third = dataset.reader.sample_ids
-    parts = [[photo.sample_id for photo, _ in read_photos(dataset, 0, Shard(i, 2))] for i in (0, 1)]
+    parts = [
+        [photo.sample_id for photo, _ in read_photos(dataset, 0, order.Shard(i, 2))] for i in (0, 1)
+    ]
     assert parts == [[first, third], [second]]
 
 

@@ -36,10 +36,7 @@ from app.resources.cores import num_cores
 from app.resources.forecast import resize_pass
 from app.resources.measurements import Loading, Point, ValPoint
 from app.resources.measuring import ProbeRequest
-from app.resources.process_memory import (
-    own_sizes_gib,
-    read_own_sizes_gib,
-)
+from app.resources.process_memory import own_sizes_gib, read_own_sizes_gib
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters
 from app.training.build import build_state, choose_task_weights

@@ -21,7 +21,7 @@ from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
-from bench.support.environment import describe_machine, load_average
+from bench.support.environment import describe_conditions, load_average
 from bench.support.workers import start_logged
 
 TARGET_PERCENT = 0.5
@@ -124,7 +124,7 @@ def _train(answer: Path, arguments: list[str]) -> int:
 
 def main() -> None:
     """Measure and print."""
-    print(f"{describe_machine()}; load {load_average()}", flush=True)
+    print(describe_conditions(), flush=True)
     costs = measure_costs(8, {})
     for name, figures in costs.items():
         print(
