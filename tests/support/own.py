@@ -52,11 +52,13 @@ def hip_roof(
     return shapes, [(90.0 * side + turn_deg) % 360 for side in range(4)]
 
 
-def hip_roofs(num_roofs: int) -> tuple[list[Shape], list[float]]:
+def hip_roofs(
+    num_roofs: int, size_m: tuple[float, float] = (12.0, 8.0)
+) -> tuple[list[Shape], list[float]]:
     """The planes of the roofs of a village, and their bearings: four of each photo's roof."""
     planes, bearings = [], []
     for number in range(num_roofs):
-        shapes, of_planes = hip_roof(*place_of(number), 25.0 * number)
+        shapes, of_planes = hip_roof(*place_of(number), 25.0 * number, size_m)
         planes += shapes
         bearings += of_planes
     return planes, bearings

@@ -16,6 +16,7 @@ from tests.support.fakes import write_raster
 from tests.support.own import (
     UTM,
     hip_roof,
+    hip_roofs,
     message_of,
     place_of,
     write_layer,
@@ -32,8 +33,7 @@ def village(tmp_path):
 @pytest.fixture(scope="module")
 def roofs():
     """Planes of the village, and the bearings in which they run down."""
-    found = [hip_roof(*place_of(number), 25.0 * number) for number in range(6)]
-    return [plane for planes, _ in found for plane in planes], [b for _, of in found for b in of]
+    return hip_roofs(6)
 
 
 def num_directed(root):

@@ -15,19 +15,10 @@ def village(tmp_path):
     return own.write_village(tmp_path / "dataset")
 
 
-def roofs_of(num_photos=6):
-    planes, bearings = [], []
-    for number in range(num_photos):
-        shapes, of_planes = own.hip_roof(*own.place_of(number), 25.0 * number)
-        planes += shapes
-        bearings += of_planes
-    return planes, bearings
-
-
 def rewrite(root, name="planes.gpkg", extra=(), **changes):
     """The village's planes in a file of their own, with some more."""
     (root / "roofs.gpkg").unlink()
-    planes, bearings = roofs_of()
+    planes, bearings = own.hip_roofs(6)
     fields = {"azimuth": [*bearings, *[0.0] * len(extra)], **changes}
     return own.write_layer(root / name, [*planes, *extra], **fields)
 
@@ -42,7 +33,7 @@ def test_every_kind_of_bad_feature_is_set_aside_by_layer_id_photo_and_reason(vil
         shapely.Polygon(np.add([(0, 0), (2, 0), (0, 2), (2, 2)], at)),
         shapely.Polygon(np.add([(0, 0, 1), (2, 0, 1), (2, 0, 4), (0, 0, 4)], (*at, 0))),
     ]
-    _, bearings = roofs_of()
+    _, bearings = own.hip_roofs(6)
     stored = [*bearings, *[0.0] * len(extra)]
     stored[5] = 9783740757026710.0
     rewrite(village, extra=extra, azimuth=stored)
@@ -85,7 +76,7 @@ def test_lines_of_unknown_kinds_are_named_and_unknown(village):
 
 
 def test_swapped_axes_are_recognised(village):
-    planes, _ = roofs_of()
+    planes, _ = own.hip_roofs(6)
     swapped = [
         shapely.transform(p, lambda xy: xy[:, ::-1])
         for p in own.moved(planes, own.UTM, "EPSG:4326")
@@ -98,14 +89,16 @@ def test_swapped_axes_are_recognised(village):
 
 def test_another_reference_system_than_the_file_says_is_recognised(village):
     (village / "roofs.gpkg").unlink()
-    own.write_layer(village / "planes.fgb", roofs_of()[0], "EPSG:25833")
+    own.write_layer(village / "planes.fgb", own.hip_roofs(6)[0], "EPSG:25833")
     assert "got coordinates of EPSG:25832 in a file that says EPSG:25833" in own.message_of(village)
     assert "`ogr2ogr -a_srs EPSG:25832 right.gpkg planes.fgb`" in own.message_of(village)
 
 
 def test_shapes_of_another_place_say_where_both_are(village):
     (village / "roofs.gpkg").unlink()
-    far = [shapely.transform(plane, lambda xy: np.add(xy, (5000, 0))) for plane in roofs_of()[0]]
+    far = [
+        shapely.transform(plane, lambda xy: np.add(xy, (5000, 0))) for plane in own.hip_roofs(6)[0]
+    ]
     own.write_layer(village / "planes.gpkg", far)
     assert "got planes in (69499" in own.message_of(village)
     assert "where 0.tif lies; see that both are of one place" in own.message_of(village)
@@ -137,15 +130,15 @@ def test_missing_parts_are_said(tmp_path):
         in own.message_of(tmp_path)
     )
     own.write_photo(tmp_path / "photos/1.tif", *own.place_of(0))
-    own.write_layer(tmp_path / "roofs.gpkg", roofs_of()[0], layer="roof_polygons")
-    own.write_layer(tmp_path / "roofs.gpkg", roofs_of()[0], layer="buildings", append=True)
+    own.write_layer(tmp_path / "roofs.gpkg", own.hip_roofs(6)[0], layer="roof_polygons")
+    own.write_layer(tmp_path / "roofs.gpkg", own.hip_roofs(6)[0], layer="buildings", append=True)
     assert "got the layers roof_polygons, buildings, expected one called planes" in own.message_of(
         tmp_path
     )
 
 
 def test_a_layer_that_is_there_twice_and_one_without_a_system(village):
-    planes, bearings = roofs_of()
+    planes, bearings = own.hip_roofs(6)
     own.write_layer(
         village / "planes.geojson", own.moved(planes, own.UTM, "EPSG:4326"), "EPSG:4326"
     )
