@@ -16,16 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.support.environment import describe_machine, load_average
+from bench.support.environment import describe_conditions
 from bench.support.figures import build_parser, print_table, report
 from bench.support.learning.runs import (
     CACHE,
-    KEPT_HELP,
     Run,
-    describe_machines,
-    read_runs,
+    add_kept,
     results_folder,
     run_all,
+    show_kept,
     spread_of,
 )
 from bench.support.learning.scenes import draw_scenes_pool
@@ -171,16 +170,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of timing; 0 leaves it out")
     parser.add_argument("--parallel", type=int, default=2, help="runs at once, of one thread each")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME")
-    parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
+    add_kept(parser)
     options = parser.parse_args()
     variants = [v for v in VARIANTS if not options.only or v.name in ("ours", *options.only)]
     ratios: dict[str, float] = {}
     if options.kept is not None:
-        results = read_runs(options.kept)
+        results = show_kept(options.kept)
         variants = [v for v in variants if v.name in results]
-        print(describe_machines(results))
     else:
-        print(f"{describe_machine()}; load {load_average()}")
+        print(describe_conditions())
         variants = [v for v in variants if not v.is_left_out]
         pool = draw_scenes_pool(CACHE)
         num_threads = 1 if options.parallel > 1 else 2

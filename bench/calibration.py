@@ -30,16 +30,14 @@ from app.roofs.calibration import CALIBRATION_KEY, UNMEASURED, Calibration
 from app.roofs.scored import find_scored_roofs
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_own import write_own
-from bench.support.environment import ROOT, describe_machine, load_average
-from bench.support.figures import Target, build_parser, print_table, report
+from bench.support.environment import ROOT, describe_conditions
+from bench.support.figures import Target, between, build_parser, print_table, report
 
 _CACHE: Final = ROOT / "local/bench/calibration"
 _HALF_INTERVAL_SD: Final = 1.6448536269514722
 _TARGETS: Final = (
-    Target("azimuth_held_percent", ">=", 85),
-    Target("azimuth_held_percent", "<=", 95),
-    Target("pitch_held_percent", ">=", 85),
-    Target("pitch_held_percent", "<=", 95),
+    *between("azimuth_held_percent", 85, 95),
+    *between("pitch_held_percent", 85, 95),
     Target("confidence_off_percent", "<=", 10),
 )
 
@@ -100,7 +98,7 @@ def main() -> None:
     configure_logging(0)
     ignore_expected_warnings()
     options = _parse()
-    print(f"{describe_machine()}; load {load_average()}")
+    print(describe_conditions())
     folder = options.own
     if folder is None:
         folder = _CACHE / f"villages-{options.seed}-{options.photos}"

@@ -22,15 +22,14 @@ from typing import Any, Final
 from app.model.export import MODEL_FILE
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_own import write_own
-from bench.support.environment import REAL_DATA, describe_machine, load_average
+from bench.support.environment import REAL_DATA, describe_conditions, describe_machine
 from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.learning.runs import (
     CACHE,
-    KEPT_HELP,
     Spread,
-    describe_machines,
-    read_runs,
+    add_kept,
     results_folder,
+    show_kept,
     spread_of,
 )
 from bench.support.tuning import RID_SETTINGS, TuningJob, run_job, score_on_rid
@@ -163,15 +162,14 @@ def main() -> None:
         "--village", type=Path, metavar="DIR", help="a model folder, in place of one trained here"
     )
     parser.add_argument("--rid", type=Path, metavar="DIR", default=REAL_DATA, help="RID's photos")
-    parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
+    add_kept(parser)
     options = parser.parse_args()
     if options.kept is not None:
-        results: Results = read_runs(options.kept)
-        print(describe_machines(results))
+        results: Results = show_kept(options.kept)
     else:
         if not options.rid.is_dir():
             sys.exit(f"RID's photos are not in {options.rid}; name their folder with --rid")
-        print(f"{describe_machine()}; load {load_average()}")
+        print(describe_conditions())
         folder = results_folder("fine_tune")
         folder.mkdir(parents=True, exist_ok=True)
         results = _tune(options, folder, options.rid.resolve())

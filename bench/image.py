@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.support.environment import ROOT, describe_machine, load_average
+from bench.support.environment import ROOT, describe_conditions, load_average
 from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.jobs.containers import docker
 
@@ -167,7 +167,7 @@ def main() -> None:
         print("image: no Docker engine answers, so there is nothing to measure")
         return
     version = docker("version", "--format", "{{.Server.Version}}").stdout.strip()
-    print(f"{describe_machine()}; Docker {version}; load {load_average()}", flush=True)
+    print(describe_conditions(f"Docker {version}"), flush=True)
     histories = {variant: _history(f"roof-model:{variant}") for variant in _VARIANTS}
     times_s = _time_rebuilds("roof-model:cpu", options.rounds)
     print()

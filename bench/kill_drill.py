@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.support.environment import describe_machine, load_average
+from bench.support.environment import describe_conditions
 from bench.support.figures import Target, build_parser, report
 from bench.support.jobs.containers import (
     docker,
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--image", default="roof-model:cpu")
     options = parser.parse_args()
     require_image(options.image)
-    print(f"{describe_machine()}; load {load_average()}", flush=True)
+    print(describe_conditions(), flush=True)
     settings = {**_SETTINGS, "epochs": str(options.epochs)}
     with tempfile.TemporaryDirectory(prefix="roof-drill-") as scratch:
         trees = [Path(scratch, name) for name in ("uninterrupted", "killed")]

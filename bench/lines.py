@@ -16,7 +16,7 @@ from app.base.logs import ignore_expected_warnings
 from app.data.lines import lines_from_segments
 from app.data.rid.dataset import RidDataset
 from app.data.sample import Sample
-from bench.support.environment import REAL_DATA, describe_machine, load_average
+from bench.support.environment import REAL_DATA, describe_conditions
 from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.vector_lines import (
     TRUE_KINDS,
@@ -74,7 +74,7 @@ def main() -> None:
         return
     cv2.setNumThreads(1)
     ignore_expected_warnings()
-    print(f"{describe_machine()}; load {load_average()}")
+    print(describe_conditions())
     dataset = RidDataset(REAL_DATA, "all")
     samples = {dataset.sample_ids[index]: dataset[index] for index in range(len(dataset))}
     agreements = _agreements(samples)

@@ -20,7 +20,7 @@ from app.synthetic.write_airs import write_airs
 from app.synthetic.write_own import write_own
 from app.synthetic.write_rid import write_rid
 from bench.support.environment import (
-    describe_machine,
+    describe_conditions,
     load_average,
     peer_versions,
     prepare_peers_python,
@@ -198,7 +198,7 @@ def main() -> None:
         "--skip-peers", action="store_true", help="leave torchgeo out, and its installation"
     )
     options = parser.parse_args()
-    print(f"{describe_machine()}; {peer_versions()}; load {load_average()}")
+    print(describe_conditions(peer_versions()))
     if options.skip_peers:
         python, ways = Path(sys.executable), [*_OURS, "whole_tile"]
     else:

@@ -21,7 +21,7 @@ from app.resources.cores import num_cores
 from app.settings.hyperparameters import Hyperparameters
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
-from bench.support.environment import describe_machine, load_average
+from bench.support.environment import describe_conditions
 from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.loading.tiles import write_tiles
 
@@ -79,7 +79,7 @@ def main() -> None:
     """Measure, print, write."""
     ignore_expected_warnings()
     options = build_parser(__doc__).parse_args()
-    print(f"{describe_machine()}; {num_cores()} cores; load {load_average()}")
+    print(describe_conditions(f"{num_cores()} cores"))
     with tempfile.TemporaryDirectory(prefix="looks-") as folder:
         scratch = Path(folder)
         write_rid(scratch / "scenes", SplitParameters(_NUM_SCENES, 1, 1, seed=0))

@@ -9,7 +9,6 @@ smallest training there is, with validation photos of 512 px and of 3072.
 import contextlib
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,12 +23,12 @@ import numpy as np
 import psutil
 import rasterio
 
-from app.base.children import stopping_with_parent
 from app.base.units import GIB
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
-from bench.support.environment import ROOT, describe_machine, load_average
+from bench.support.environment import describe_conditions, load_average
 from bench.support.figures import Target, build_parser, print_table, report
+from bench.support.workers import start_logged
 
 _TARGETS = (
     Target("phase1_peak_uss_gib", "<=", 3),
@@ -102,14 +101,7 @@ def growth_per_epoch(values: Sequence[float]) -> float:
 def _watch(command: Sequence[str], process_start_s: float) -> Watch:
     """Run the command to its end, sampling its tree; exits where the command fails."""
     watch = Watch()
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=stopping_with_parent(),
-    )
+    process = start_logged(command)
     root_process = psutil.Process(process.pid)
 
     def read_lines() -> None:
@@ -195,7 +187,7 @@ def main() -> None:
     parser = build_parser(__doc__)
     parser.add_argument("--epochs", type=int, default=12, help="at least 3; default: %(default)s")
     options = parser.parse_args()
-    print(f"{describe_machine()}; load {load_average()}", flush=True)
+    print(describe_conditions(), flush=True)
     watch = _train({"phase": "1", "epochs": str(options.epochs)})
     small, large = (_train(_SMALLEST, times) for times in (1, _LARGE_TIMES))
     epochs_mib = watch.epochs_mib()

@@ -24,7 +24,7 @@ from app.synthetic.write_airs import write_airs
 from app.synthetic.write_own import write_own
 from app.synthetic.write_rid import write_rid
 from app.synthetic.write_roofline import CropParameters, write_roofline
-from bench.support.environment import describe_machine, load_average
+from bench.support.environment import describe_conditions, load_average
 from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.jobs.sampler_cost import measure_sampler_cost
 
@@ -65,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     configure_logging()
     logging.getLogger("app").setLevel(logging.INFO)
-    print(f"{describe_machine()}; load {load_average()}", flush=True)
+    print(describe_conditions(), flush=True)
     rows = _run_all(options.steps, with_own=options.own)
     failed = [f"phase {row['name']}: {row['reason']}" for row in rows if row["status"] != "done"]
     if failed:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import rasterio
 
 from bench.support.environment import (
-    describe_machine,
+    describe_conditions,
     load_average,
     peer_versions,
     prepare_peers_python,
@@ -169,7 +169,7 @@ def main() -> None:
     options = parser.parse_args()
     parts = options.only or list(_TARGETS)
     peers = peer_versions() if "speed" in parts else "peers left out"
-    print(f"{describe_machine()}; {peers}; load {load_average()}", flush=True)
+    print(describe_conditions(peers), flush=True)
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="roof-bench-") as name:
         scratch = Path(name)

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from bench.support.environment import ROOT, describe_machine, load_average
+from bench.support.environment import ROOT, describe_conditions
 from bench.support.figures import Target, build_parser, report
 from bench.support.predicting.models import DEFAULT_MODEL, choose_model
 from bench.support.predicting.photos import draw_village, write_photo
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     options = parser.parse_args()
-    print(f"{describe_machine()}; load {load_average()}", flush=True)
+    print(describe_conditions(), flush=True)
     with tempfile.TemporaryDirectory(prefix="roof-drill-") as name:
         scratch = Path(name)
         model, is_trained = choose_model(options.model, scratch)

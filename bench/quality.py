@@ -19,8 +19,7 @@ from typing import Any
 from app.data.rid.dataset import RidDataset
 from bench.support.environment import (
     REAL_DATA,
-    describe_machine,
-    load_average,
+    describe_conditions,
     peer_versions,
     prepare_peers_python,
 )
@@ -28,13 +27,12 @@ from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.learning.plot import write_curves
 from bench.support.learning.runs import (
     CACHE,
-    KEPT_HELP,
     Run,
     Spread,
-    describe_machines,
-    read_runs,
+    add_kept,
     results_folder,
     run_all,
+    show_kept,
     spread_of,
     weights_path,
 )
@@ -232,15 +230,14 @@ def main() -> None:
     )
     parser.add_argument("--tune-s", type=float, default=180, help="default: %(default)s")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves")
-    parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
+    add_kept(parser)
     options = parser.parse_args()
     if options.real and options.kept is None and not REAL_DATA.is_dir():
         parser.error(f"--real needs RID's images in {REAL_DATA}, which is not there")
     if options.kept is not None:
-        results = read_runs(options.kept)
-        print(describe_machines(results))
+        results = show_kept(options.kept)
     else:
-        print(f"{describe_machine()}; {peer_versions()}; load {load_average()}")
+        print(describe_conditions(peer_versions()))
         python = prepare_peers_python()
         pool = draw_scenes_pool(CACHE)
         folder = results_folder("quality")

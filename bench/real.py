@@ -24,16 +24,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.model.export import MODEL_FILE
-from bench.support.environment import SHARED_DATA, describe_machine, load_average
-from bench.support.figures import build_parser, print_table
-from bench.support.learning.runs import (
-    CACHE,
-    KEPT_HELP,
-    describe_machines,
-    read_runs,
-    results_folder,
-    spread_of,
+from bench.support.environment import (
+    SHARED_DATA,
+    describe_conditions,
+    describe_machine,
+    load_average,
 )
+from bench.support.figures import build_parser, print_table
+from bench.support.learning.runs import CACHE, add_kept, results_folder, show_kept, spread_of
 from bench.support.real.recipes import RECIPES, Recipe, Stage, shares_of
 from bench.support.real.sources import RealRoofs, prepare_real_roofs, read_scores
 from bench.support.tuning import RID_SETTINGS, TuningJob, run_app
@@ -208,15 +206,14 @@ def main() -> None:
     parser.add_argument(
         "--model", nargs=2, metavar=("NAME", "DIR"), help="score a model folder, and train nothing"
     )
-    parser.add_argument("--from", dest="kept", type=Path, metavar="DIR", help=KEPT_HELP)
+    add_kept(parser)
     options = parser.parse_args()
     if options.kept is not None:
-        results: Results = read_runs(options.kept)
-        print(describe_machines(results))
+        results: Results = show_kept(options.kept)
     else:
         if not SHARED_DATA.is_dir():
             sys.exit(f"the real roofs are not in {SHARED_DATA}")
-        print(f"{describe_machine()}; load {load_average()}")
+        print(describe_conditions())
         if options.model is not None:
             results = _score_given(options.model[0], Path(options.model[1]))
         else:

@@ -24,7 +24,7 @@ from app.data.own.places import grid_north_deg
 from app.roofs.evidence import RoofEvidence
 from app.roofs.find import find_roofs
 from app.roofs.model import Roofs
-from bench.support.environment import describe_machine, load_average
+from bench.support.environment import describe_conditions
 from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.roofs.large import measure_large
 from bench.support.roofs.real import INVERCARGILL, LIDAR, LidarPlane, read_invercargill, read_lidar
@@ -161,7 +161,7 @@ def main() -> None:
     parser = build_parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=_PARTS, default=_PARTS)
     options = parser.parse_args()
-    print(f"{describe_machine()}; load {load_average()}")
+    print(describe_conditions())
     figures: dict[str, float] = {}
     targets: list[Target] = []
     for part in options.only:

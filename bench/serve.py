@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 import psutil
 
-from bench.support.environment import ROOT, describe_machine, load_average
+from bench.support.environment import ROOT, describe_conditions, load_average
 from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.jobs.containers import docker, require_image
 from bench.support.predicting.models import DEFAULT_MODEL, choose_model
@@ -185,7 +185,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.image:
         require_image(options.image)
-    print(f"{describe_machine()}; load {load_average()}", flush=True)
+    print(describe_conditions(), flush=True)
     with tempfile.TemporaryDirectory(prefix="roof-bench-") as name:
         scratch = Path(name)
         model, is_trained = choose_model(options.model, scratch)

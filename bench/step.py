@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.support.environment import (
-    describe_machine,
+    describe_conditions,
     load_average,
     peer_versions,
     prepare_peers_python,
@@ -140,7 +140,7 @@ def main() -> None:
     if options.skip_peers and options.naive_rounds == 0 and not variants:
         parser.error("nothing to compare with: leave out --skip-peers, or add --checkpoint")
     peers = "peers left out" if options.skip_peers else peer_versions()
-    print(f"{describe_machine()}; {peers}; load {load_average()}")
+    print(describe_conditions(peers))
     python = Path(sys.executable) if options.skip_peers else prepare_peers_python()
     peer_names = () if options.skip_peers else _PEERS
     ours, comparisons = _measure(python, options.rounds, options.naive_rounds, peer_names, variants)

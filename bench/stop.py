@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from app.base.children import stopping_with_parent
-from bench.support.environment import ROOT, describe_machine, load_average
+from bench.support.environment import ROOT, describe_conditions, load_average
 from bench.support.figures import Target, build_parser, print_table, report
 from bench.support.jobs.containers import (
     docker,
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--image", default="roof-model:cpu")
     options = parser.parse_args()
     require_image(options.image)
-    print(f"{describe_machine()}; load {load_average()}", flush=True)
+    print(describe_conditions(), flush=True)
     rng = random.Random(0)
     with tempfile.TemporaryDirectory(prefix="roof-stop-") as scratch:
         base_dir = Path(scratch)

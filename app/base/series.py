@@ -6,6 +6,33 @@ from typing import TypeVar
 Row = TypeVar("Row")
 
 
+def add_row(
+    rows: list[Row],
+    row: Row,
+    merge: Callable[[Row, Row], Row],
+    *,
+    is_open: bool,
+    max_rows: int,
+) -> bool:
+    """Add a row to a series, and say whether the series was halved for it.
+
+    Args:
+        rows: In order; changed in place.
+        row: What to add.
+        merge: Makes one row of two, the earlier one first.
+        is_open: Whether the last row of the series takes it up, so that there is no new one.
+        max_rows: A longer series is halved.
+    """
+    if is_open:
+        rows[-1] = merge(rows[-1], row)
+    else:
+        rows.append(row)
+    if len(rows) <= max_rows:
+        return False
+    rows[:] = halve(rows, merge)
+    return True
+
+
 def halve(rows: Sequence[Row], merge: Callable[[Row, Row], Row]) -> list[Row]:
     """Half as many rows: each two neighbours merged, and an odd last one unchanged.
 

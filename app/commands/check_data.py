@@ -3,8 +3,17 @@
 import argparse
 from pathlib import Path
 
-from app.commands.options import Commands, add_dataset_dirs, add_settings, dataset_dirs, positive
+from app.commands.options import (
+    Commands,
+    add_command,
+    add_dataset_dirs,
+    add_settings,
+    dataset_dirs,
+    positive,
+)
 
+SUMMARY = "see what a dataset holds and what is wrong with it, before training"
+DESCRIPTION = "Read datasets as training does, and say what they hold and what is wrong."
 EPILOG = """\
 examples:
   python -m app check-data --rid DIR --airs DIR
@@ -18,13 +27,7 @@ cannot use, or more bad files than max_bad_fraction.
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    check = commands.add_parser(
-        "check-data",
-        help="see what a dataset holds and what is wrong with it, before training",
-        description="Read datasets as training does, and say what they hold and what is wrong.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    check = add_command(commands, "check-data", SUMMARY, DESCRIPTION, EPILOG)
     add_dataset_dirs(check, "check this {title} folder")
     check.add_argument(
         "--json", type=Path, metavar="FILE", help="write every finding and number there"

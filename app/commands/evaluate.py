@@ -10,6 +10,7 @@ from app.base.dataset_names import dataset_options
 from app.base.errors import ConfigError
 from app.commands.options import (
     Commands,
+    add_command,
     add_dataset_dirs,
     add_model,
     add_settings,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from app.inference.shape_scores import FindRoofs
     from app.metrics.matched import MatchedPlanes
 
+SUMMARY = "score a trained model on datasets"
 DESCRIPTION = """\
 Score a trained model on datasets. Prints a table by dataset, writes every metric to a JSON file,
 and beside it a page with the photos that the model does worst on. Of --set, these have an effect:
@@ -42,13 +44,7 @@ logger = logging.getLogger(__name__)
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="score a trained model on datasets",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    evaluate = add_command(commands, "evaluate", SUMMARY, DESCRIPTION, EPILOG)
     add_model(evaluate)
     add_dataset_dirs(evaluate, "score on this {title} folder")
     evaluate.add_argument(

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from app.base.errors import StorageError
-from app.commands.options import Commands, add_model, find_model_dir
+from app.commands.options import Commands, add_command, add_model, find_model_dir
 
+SUMMARY = "write a trained model in a form that other programs run"
 DESCRIPTION: Final = """\
 Write a trained model in a form that other programs run, after comparing what both say
 (docs/export.md).
@@ -24,13 +25,7 @@ logger = logging.getLogger(__name__)
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    export = commands.add_parser(
-        "export",
-        help="write a trained model in a form that other programs run",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    export = add_command(commands, "export", SUMMARY, DESCRIPTION, EPILOG)
     add_model(export)
     export.add_argument(
         "--torch",

@@ -2,12 +2,17 @@
 
 import argparse
 
-from app.commands.options import Commands, add_base_dir, whole_number
+from app.commands.options import Commands, add_base_dir, add_command, whole_number
 
 _NUM_SCENES = (3, 100_000)  # a photo of each split
 _SIZES_PX = (64, 2048)  # smaller ones show no roof; a scene of larger ones takes gigabytes
 _MAX_SEED = 2**31 - 1
 
+SUMMARY = "write a synthetic sample of all datasets"
+DESCRIPTION = (
+    "Write villages of synthetic roofs, with exact labels, in the layouts of the "
+    "three published datasets, and of own roofs where asked for."
+)
 EPILOG = """\
 examples:
   python -m app make-sample --base-dir local/ml
@@ -17,14 +22,7 @@ examples:
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    sample = commands.add_parser(
-        "make-sample",
-        help="write a synthetic sample of all datasets",
-        description="Write villages of synthetic roofs, with exact labels, in the layouts of the "
-        "three published datasets, and of own roofs where asked for.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    sample = add_command(commands, "make-sample", SUMMARY, DESCRIPTION, EPILOG)
     add_base_dir(sample)
     sample.add_argument(
         "--own",

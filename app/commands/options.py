@@ -18,6 +18,31 @@ MODEL_FILES: Final = ("model.safetensors", "model.json")
 Commands = argparse._SubParsersAction  # what add_subparsers() returns; argparse has no public name
 
 
+def add_command(
+    commands: "Commands[argparse.ArgumentParser]",
+    name: str,
+    summary: str,
+    description: str,
+    epilog: str,
+) -> argparse.ArgumentParser:
+    """Add a command, whose page of help keeps its line breaks.
+
+    Args:
+        commands: What `add_subparsers` returned.
+        name: The word that people type.
+        summary: Its line in the list of commands.
+        description: What the page of help begins with.
+        epilog: What the page of help ends with: examples.
+    """
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def add_base_dir(parser: argparse.ArgumentParser) -> None:
     """Add --base-dir, the tree of a job."""
     parser.add_argument(
@@ -50,14 +75,16 @@ def add_initial_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add --model, which `find_model_dir` reads."""
+def add_model(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
+    """Add --model, which `find_model_dir` reads; it must be given where there is no default."""
+    own = "folder, such as local/latest" if default is None else "(default: %(default)s)"
     parser.add_argument(
         "--model",
         type=Path,
         metavar="DIR",
-        required=True,
-        help="a model folder that a run has written, or the run's own folder, such as local/latest",
+        required=default is None,
+        default=default,
+        help=f"a model folder that a run has written, or the run's own {own}",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from app.commands.options import Commands, add_model, add_tta, find_model_dir
+from app.commands.options import Commands, add_command, add_model, add_tta, find_model_dir
 from app.job.signals import StopFlag
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _FORMATS: Final = ("gpkg", "geojson")
 _NO_FORMAT: Final = "none"
 
+SUMMARY = "predict the roofs of photos with a trained model"
 DESCRIPTION: Final = """\
 Write what a trained model says of photos of any size: rasters of directions, lines, heights and
 doubts (docs/predict.md); roof planes and lines as shapes, and what they add up to
@@ -35,13 +36,7 @@ logger = logging.getLogger(__name__)
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    predict = commands.add_parser(
-        "predict",
-        help="predict the roofs of photos with a trained model",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    predict = add_command(commands, "predict", SUMMARY, DESCRIPTION, EPILOG)
     predict.add_argument(
         "photos", type=Path, nargs="+", metavar="PHOTO", help="a TIFF, PNG or JPEG, or a folder"
     )

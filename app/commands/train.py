@@ -13,6 +13,7 @@ from app.base.machine import raise_file_limit
 from app.commands.options import (
     Commands,
     add_base_dir,
+    add_command,
     add_dataset_dirs,
     add_initial_model,
     add_settings,
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 
     from app.data.label_looks import Looks
     from app.job.job import Job
-    from app.resources.batch_size import PassLimit
+    from app.resources.pass_limit import PassLimit
     from app.settings.hyperparameters import Hyperparameters
 
 logger = logging.getLogger(__name__)
 
 
+SUMMARY = "train as a SageMaker job does"
 DESCRIPTION = """\
 Train on the datasets named here, or on the channels of a SageMaker job, and leave the model, its
 metrics and report.html in DIR/model. The same command resumes what was interrupted, and says so
@@ -52,13 +54,7 @@ diverged. docs/hyperparameters.md lists the settings, docs/jobs.md says how a jo
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    train = commands.add_parser(
-        "train",
-        help="train as a SageMaker job does",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    train = add_command(commands, "train", SUMMARY, DESCRIPTION, EPILOG)
     add_base_dir(train)
     add_dataset_dirs(train, "train on this {title} folder, not on the job's channels")
     add_initial_model(train)
@@ -293,7 +289,8 @@ def _train(job: "Job", pass_limit: "PassLimit", looks: "Looks | None") -> None:
 
 def find_pass_limit(job: "Job") -> "PassLimit":
     """This rank's limit for batch_size=auto; the first rank of a host measures for all."""
-    from app.resources.batch_size import PassLimit, find_largest_pass, recall_batch_size
+    from app.resources.batch_size import find_largest_pass, recall_batch_size
+    from app.resources.pass_limit import PassLimit
 
     hyperparameters = job.hyperparameters
     if hyperparameters.batch_size != "auto":

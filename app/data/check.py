@@ -6,19 +6,18 @@ import json
 import logging
 import os
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 from tqdm import tqdm
 
-from app.base.dataset_names import DATASET_TITLES, DatasetName, dataset_options
-from app.base.errors import EXIT_OK, EXIT_USER_ERROR, ConfigError, printable
+from app.base.dataset_names import DatasetName, dataset_options
+from app.base.errors import EXIT_OK, EXIT_USER_ERROR, ConfigError
 from app.data.audit import audit_dataset
-from app.data.findings.report import SEVERITIES, AuditReport, Finding
+from app.data.findings.report import AuditReport
 from app.data.findings.scope import AuditScope
+from app.data.findings.text import describe
 from app.data.findings.tools import Result
 from app.job.paths import check_writable, scratch_folder
 from app.settings.hyperparameters import Hyperparameters
@@ -28,10 +27,7 @@ logger = logging.getLogger(__name__)
 # Findings that a run survives; the number is also that of a bug, which says so in its message.
 EXIT_FINDINGS: Final = 1
 
-_MAX_SHOWN: Final = 20
 _NUM_PROGRESS_LINES: Final = 4
-_LINE_WIDTH: Final = 100
-_NAME_WIDTH: Final = 16
 
 
 def check_data(
@@ -80,40 +76,6 @@ def check_data(
     return exit_code
 
 
-def describe(report: AuditReport) -> str:
-    """A report as lines of text: what the dataset consists of, then the findings by kind."""
-    tally = report.tally
-    num_findings = {
-        severity: sum(finding.severity == severity for finding in report.findings)
-        for severity in SEVERITIES
-    }
-    rows = {
-        "files": ", ".join(f"{count:,} {what}" for what, count in report.counts.items()),
-        "layout": report.layout,
-        "sizes": ", ".join(f"{size} px" for size, _ in tally.sizes_px.most_common(5)),
-        "scale": _scale(report),
-        **{
-            task: ", ".join(f"{name} {_percent(share)}" for name, share in shares.items() if share)
-            for task, shares in tally.class_shares().items()
-        },
-        "known": ", ".join(
-            f"{task} {_percent(share)}" for task, share in tally.known_shares().items() if share
-        ),
-        "heights": _heights(report),
-        "result": "cannot be used" if report.unusable is not None else "can be used",
-    }
-    rows["result"] += ": " + ", ".join(
-        f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in num_findings.items()
-    )
-    lines = [printable(f"{DATASET_TITLES[report.dataset]} in {report.root}")]
-    for name, text in rows.items():
-        if text:
-            lines += _wrap(name, text)
-    for (severity, kind), group in groupby(report.findings, lambda f: (f.severity, f.kind)):
-        lines += ["", *_describe_group(f"{severity}, {kind}", list(group))]
-    return "\n".join(lines)
-
-
 def _check_writable(json_path: Path) -> None:
     """Raise ConfigError if the report could not be written; an earlier one is unchanged."""
     with _json_problems(json_path):
@@ -153,53 +115,6 @@ def _json_problems(json_path: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"--json {json_path}: cannot be written: {reason}") from error
-
-
-def _scale(report: AuditReport) -> str:
-    gsds_m = sorted(report.tally.gsds_m)
-    if not gsds_m:
-        return ""
-    text = f"{gsds_m[len(gsds_m) // 2]:.4f} m per pixel"
-    if gsds_m[-1] - gsds_m[0] > 1e-3 * gsds_m[0]:
-        text += f" ({gsds_m[0]:.4f} to {gsds_m[-1]:.4f})"
-    systems = ", ".join(name for name, _ in report.crs.most_common(5) if name != "none")
-    return f"{text}, {systems}" if systems else text
-
-
-def _heights(report: AuditReport) -> str:
-    tally = report.tally
-    if not tally.num_heights:
-        return ""
-    lowest_m, highest_m = tally.height_range_m
-    mean_m = tally.height_sum_m / tally.num_heights
-    text = f"{lowest_m:.1f} to {highest_m:.1f} m, {mean_m:.1f} m on average"
-    return f"{text}; {report.heights.describe_dropped()}" if report.heights.num_dropped else text
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}%"
-
-
-def _wrap(name: str, text: str) -> list[str]:
-    indent = " " * (2 + _NAME_WIDTH)
-    first = f"  {name:{_NAME_WIDTH}}"
-    return textwrap.wrap(
-        printable(text), _LINE_WIDTH, initial_indent=first, subsequent_indent=indent
-    )
-
-
-def _describe_group(title: str, findings: list[Finding]) -> list[str]:
-    """Findings of one kind: what each is, and each remedy once."""
-    lines = [f"  {title} ({len(findings)})"]
-    shown = findings[:_MAX_SHOWN]
-    for finding in shown:
-        # Messages of readers name the file themselves.
-        path = "" if str(finding.path) in finding.what else f"{finding.path}: "
-        lines.append(printable(f"    {path}{finding.what}"))
-    if len(findings) > len(shown):
-        lines.append(f"    and {len(findings) - len(shown)} more (all in --json)")
-    remedies = dict.fromkeys(finding.remedy for finding in shown if finding.remedy)
-    return [*lines, *(printable(f"    -> {remedy}") for remedy in remedies)]
 
 
 def _exit_code(reports: list[AuditReport]) -> int:

@@ -13,6 +13,8 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats
+
 # Every so many rows and columns are enough.
 _STEP_PX: Final = 4
 # A photo of which less is seen says nothing of its colours.
@@ -29,8 +31,6 @@ _FEATURES: Final[Mapping[str, float]] = {
     "red against green": math.log(1.1),
     "blue against green": math.log(1.1),
 }
-
-_Floats = npt.NDArray[np.float64]
 
 
 def measure_colours(
@@ -63,10 +63,10 @@ class KnownColours:
     """
 
     num_samples: int
-    mean: _Floats
-    std: _Floats
-    typical: _Floats
-    spread: _Floats
+    mean: Floats
+    std: Floats
+    typical: Floats
+    spread: Floats
 
     @classmethod
     def of(cls, samples: Sequence[Sequence[float]]) -> Self:
@@ -146,7 +146,7 @@ def find_unlike(
     return (nearest, unlike) if unlike else None
 
 
-def _describe(measured: _Floats) -> _Floats:
+def _describe(measured: Floats) -> Floats:
     """(N, 4) logarithms of (N, 6) means and deviations."""
     logarithms = np.log(np.maximum(measured, 1.0))
     red, green, blue = logarithms[:, :3].T

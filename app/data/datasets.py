@@ -37,7 +37,7 @@ from app.data.order import (
 from app.data.own.audit import audit_own
 from app.data.own.dataset import OwnDataset
 from app.data.quarantine import Quarantine
-from app.data.reader import DatasetReader, Reader, Split, TrainReader, spread
+from app.data.reader import DatasetReader, Reader, ReaderRequest, Split, TrainReader, spread
 from app.data.rid.audit import audit_rid
 from app.data.rid.dataset import RidDataset
 from app.data.roofline.audit import audit_roofline
@@ -302,7 +302,7 @@ def open_reader(
     Raises:
         DataError: If the folder is not what the dataset's release looks like.
     """
-    return DATASET_PARTS[name].reader.open(root, split, hyperparameters, scratch_dir)
+    return DATASET_PARTS[name].reader.open(ReaderRequest(root, split, hyperparameters, scratch_dir))
 
 
 def build_eval_dataset(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from app.base.arrays import Floats
 from app.base.azimuth import NUM_BINS
 from app.base.tasks import IGNORE_INDEX, segments_after_turns
 from app.data.sample import TARGETS, PlaneName, Sample, View, draw_known, drawn, make_planes
@@ -35,7 +36,6 @@ _MAX_ZOOM = 1.25
 _MAX_SMALL_ANGLE_DEG = 2.0
 
 _Plane = npt.NDArray[Any]  # uint8 or float32; (H, W), of the image (H, W, 3)
-_Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class _Frame:
         shrinking = max(1.0, self.ratio)
         return math.ceil(box.height / shrinking), math.ceil(box.width / shrinking)
 
-    def to_scaled(self, box: _Box, scaled_size: tuple[int, int]) -> _Floats:
+    def to_scaled(self, box: _Box, scaled_size: tuple[int, int]) -> Floats:
         """(2, 3): window (x, y, 1) to resampled box (x, y), counted from corners of pixels."""
         scale = np.array([scaled_size[1] / box.width, scaled_size[0] / box.height])
         centre = np.array([self.centre[1] - box.left, self.centre[0] - box.top]) * scale
@@ -214,7 +214,7 @@ class _Frame:
         return View(to_photo, self.size, math.degrees(self.pose.angle), self.pose.flip, gsd_m)
 
 
-def _turn_back(pose: Pose) -> _Floats:
+def _turn_back(pose: Pose) -> Floats:
     """(2, 2): an offset (x, y) in the window to the one in the photo, but for scale."""
     cos, sin = math.cos(pose.angle), math.sin(pose.angle)
     mirror = -1.0 if pose.flip else 1.0
@@ -308,7 +308,7 @@ def _resize(plane: _Plane, size: tuple[int, int], interpolation: int) -> _Plane:
 
 
 def _turn(
-    plane: _Plane, frame: _Frame, to_scaled: _Floats, interpolation: int, beyond: float | None
+    plane: _Plane, frame: _Frame, to_scaled: Floats, interpolation: int, beyond: float | None
 ) -> _Plane:
     """The window's content turned and flipped; contiguous and its own memory."""
     if frame.pose.is_upright:

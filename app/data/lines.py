@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats, Ints, Mask8
 from app.base.azimuth import NUM_BINS, class_to_degrees
 from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, SOME_ROOF, segments_after_turns
 
@@ -44,10 +45,6 @@ _SQUARE: Final = np.ones((3, 3), np.uint8)
 # The 4-neighbourhood, which marks a chain one pixel thick along an edge.
 _CROSS: Final = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
-_Mask = npt.NDArray[np.uint8]
-_Ints = npt.NDArray[np.int64]
-_Floats = npt.NDArray[np.float64]
-
 
 class _Boundaries(NamedTuple):
     """The pixels where planes meet, P of them, each on the plane of the higher class.
@@ -65,15 +62,15 @@ class _Boundaries(NamedTuple):
         length_px: (P,) how far the two planes meet along that piece.
     """
 
-    x: _Ints
-    y: _Ints
-    own: _Ints
-    neighbour: _Ints
-    tangent: _Floats
-    length_px: _Floats
+    x: Ints
+    y: Ints
+    own: Ints
+    neighbour: Ints
+    tangent: Floats
+    length_px: Floats
 
 
-def lines_from_segments(segments: _Mask, gsd_m: float) -> _Mask:
+def lines_from_segments(segments: Mask8, gsd_m: float) -> Mask8:
     """Eave, ridge, hip and valley targets of one image.
 
     Eave is the outline of the roofs against background. Two planes that meet make a ridge, a hip or
@@ -105,7 +102,7 @@ def lines_from_segments(segments: _Mask, gsd_m: float) -> _Mask:
     return _merge(centres, hidden_creases, gsd_m)
 
 
-def count_creases(segments: _Mask, gsd_m: float) -> _Ints:
+def count_creases(segments: Mask8, gsd_m: float) -> Ints:
     """How many pixels of ridge, hip and valley the planes would make, turned and mirrored.
 
     Args:
@@ -128,7 +125,7 @@ def count_creases(segments: _Mask, gsd_m: float) -> _Ints:
     return counts
 
 
-def draw_lines(centres: _Mask, gsd_m: float) -> _Mask:
+def draw_lines(centres: Mask8, gsd_m: float) -> Mask8:
     """Line targets from centre lines; drawn last, so that no turn or zoom changes their width.
 
     Args:
@@ -156,7 +153,7 @@ def line_reach_px(gsd_m: float) -> int:
     return math.ceil(max(_MIN_LINE_HALF_WIDTH_PX, _LINE_HALF_WIDTH_M / gsd_m) + _RING_PX)
 
 
-def close_slits(roof: _Mask, gsd_m: float) -> _Mask:
+def close_slits(roof: Mask8, gsd_m: float) -> Mask8:
     """Roofs with the slits between them filled, and all else as it was.
 
     Beyond the border there is ground: ground between a roof and the border is no slit.
@@ -177,7 +174,7 @@ def _gap_radius_px(gsd_m: float) -> int:
     return max(1, round(_MAX_GAP_M / gsd_m / 2))
 
 
-def _fill_gaps(segments: _Mask, gsd_m: float) -> _Mask:
+def _fill_gaps(segments: Mask8, gsd_m: float) -> Mask8:
     """Segments with narrow slits of background between planes given half to each side."""
     background = segments == BACKGROUND_CLASS
     is_plane = (~(background | (segments == IGNORE_INDEX))).view(np.uint8)
@@ -195,7 +192,7 @@ def _fill_gaps(segments: _Mask, gsd_m: float) -> _Mask:
     return filled
 
 
-def _trace_boundaries(planes: _Mask, gsd_m: float) -> _Boundaries:
+def _trace_boundaries(planes: Mask8, gsd_m: float) -> _Boundaries:
     """Every boundary between two planes, cut into straight pieces."""
     solid = np.where(planes == BACKGROUND_CLASS, IGNORE_INDEX, planes).astype(np.uint8)
     # The lowest class that touches a pixel: below its own where a plane of a lower class begins.
@@ -233,7 +230,7 @@ def _trace_boundaries(planes: _Mask, gsd_m: float) -> _Boundaries:
     return _Boundaries(x, y, own, neighbour, tangent[kept], length_px[kept])
 
 
-def _cut_straight(contour: npt.NDArray[np.int32], max_bend_px: float) -> tuple[_Floats, _Ints]:
+def _cut_straight(contour: npt.NDArray[np.int32], max_bend_px: float) -> tuple[Floats, Ints]:
     """A closed contour cut into straight pieces.
 
     Args:
@@ -255,7 +252,7 @@ def _cut_straight(contour: npt.NDArray[np.int32], max_bend_px: float) -> tuple[_
     return tangent[piece], piece
 
 
-def _kinds(boundaries: _Boundaries, gsd_m: float) -> _Ints:
+def _kinds(boundaries: _Boundaries, gsd_m: float) -> Ints:
     """What each boundary pixel is: _RIDGE, _HIP, _VALLEY or _UNCLEAR, (P,).
 
     Two planes of height c - g.x, with g pointing downhill, cross in a line at a right angle to the
@@ -282,13 +279,13 @@ def _kinds(boundaries: _Boundaries, gsd_m: float) -> _Ints:
     return np.where(clear, kind, _UNCLEAR)
 
 
-def _downhill(azimuth_class: _Ints) -> _Floats:
+def _downhill(azimuth_class: Ints) -> Floats:
     """The unit vector (x east, y south) in which planes of these classes run down, (P, 2)."""
     azimuth = np.radians(class_to_degrees(azimuth_class))
     return np.stack((np.sin(azimuth), -np.cos(azimuth)), axis=1)
 
 
-def _merge(centres: _Mask, hidden_creases: _Mask, gsd_m: float) -> _Mask:
+def _merge(centres: Mask8, hidden_creases: Mask8, gsd_m: float) -> Mask8:
     """Centre lines above what is unknown of them.
 
     Args:
@@ -307,7 +304,7 @@ def _merge(centres: _Mask, hidden_creases: _Mask, gsd_m: float) -> _Mask:
     return lines
 
 
-def _disk(radius_px: float) -> _Mask:
+def _disk(radius_px: float) -> Mask8:
     """The pixels within a distance, for cv2.dilate."""
     radius_px += 1e-6  # 0.15 m / 0.05 m is 3 px, and a hair less in floating point
     reach = np.arange(-int(radius_px), int(radius_px) + 1)

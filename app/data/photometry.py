@@ -16,12 +16,6 @@ _CONTRAST: Final = 0.2
 _CHANNEL_GAIN: Final = 0.05
 _GAMMA: Final = (0.8, 1.2)
 _SATURATION: Final = (0.5, 1.3)
-# Each of the costly changes is made to a share of the samples.
-_SHADOW_SHARE: Final = 0.3
-_BLUR_SHARE: Final = 0.2
-_SHARPEN_SHARE: Final = 0.2
-_NOISE_SHARE: Final = 0.3
-_JPEG_SHARE: Final = 0.3
 _MAX_BLUR_PX: Final = 1.0
 _MAX_SHARPENING: Final = 1.0
 _MAX_NOISE: Final = 5.0
@@ -45,11 +39,12 @@ def change_light(image: Image, rng: np.random.Generator) -> Image:
     changes: tuple[tuple[float, Callable[[Image, np.random.Generator], Image]], ...] = (
         (1.0, _tone),
         (1.0, _saturate),
-        (_SHADOW_SHARE, _cast_shadows),
-        (_BLUR_SHARE, _blur),
-        (_SHARPEN_SHARE, _sharpen),
-        (_NOISE_SHARE, _add_noise),
-        (_JPEG_SHARE, _compress),
+        # The costly ones are made to a share of the samples.
+        (0.3, _cast_shadows),
+        (0.2, _blur),
+        (0.2, _sharpen),
+        (0.3, _add_noise),
+        (0.3, _compress),
     )
     for share, change in changes:
         if rng.random() < share:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -137,20 +137,28 @@ class Release:
     span_m: float
 
 
+class ReaderRequest(NamedTuple):
+    """What to read of a dataset, and how.
+
+    Attributes:
+        root: The dataset's folder.
+        split: Which samples.
+        hyperparameters: Settings of the run.
+        scratch_dir: Where an index may be kept for the next start; not below root.
+    """
+
+    root: Path
+    split: Split
+    hyperparameters: Hyperparameters
+    scratch_dir: Path
+
+
 class DatasetReader(TrainReader, Protocol):
     """The reader of one of the datasets, opened with the settings that concern it."""
 
     @classmethod
-    def open(
-        cls, root: Path, split: Split, hyperparameters: Hyperparameters, scratch_dir: Path
-    ) -> Self:
+    def open(cls, request: ReaderRequest) -> Self:
         """The reader of a split.
-
-        Args:
-            root: The dataset's folder.
-            split: Which samples.
-            hyperparameters: Settings of the run.
-            scratch_dir: Where an index may be kept for the next start; not below root.
 
         Raises:
             DataError: If the folder is not what the dataset's release looks like.

@@ -14,9 +14,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
-_Mask = npt.NDArray[np.uint8]
+from app.base.arrays import Floats, Ints, Mask8
 
 # OpenCV takes fractions of a pixel as whole numbers of 1/16.
 _SHIFT = 4
@@ -35,10 +33,10 @@ class Shapes:
         boxes: (N, 4) lowest x and y, highest x and y.
     """
 
-    points: _Floats
-    starts: _Ints
-    owners: _Ints
-    boxes: _Floats
+    points: Floats
+    starts: Ints
+    owners: Ints
+    boxes: Floats
 
     @classmethod
     def of(cls, geometries: Sequence[Any] | npt.NDArray[np.object_]) -> Self:
@@ -56,17 +54,17 @@ class Shapes:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def parts(self, shape: int) -> list[_Floats]:
+    def parts(self, shape: int) -> list[Floats]:
         """(K, 2) corners of each ring or part of a shape."""
         first, last = np.searchsorted(self.owners, [shape, shape + 1]).tolist()
         return [self.points[self.starts[i] : self.starts[i + 1]] for i in range(first, last)]
 
-    def polygon(self, shape: int, move: Callable[[_Floats], _Floats]) -> BaseGeometry:
+    def polygon(self, shape: int, move: Callable[[Floats], Floats]) -> BaseGeometry:
         """A polygon as one of shapely, with its corners moved; of one part or of several."""
         rings = [shapely.linestrings(move(part)) for part in self.parts(shape)]
         return shapely.build_area(shapely.multilinestrings(rings))
 
-    def touching(self, box: tuple[float, float, float, float]) -> _Ints:
+    def touching(self, box: tuple[float, float, float, float]) -> Ints:
         """The shapes whose boxes touch a box, ascending."""
         west, south, east, north = box
         low_x, low_y, high_x, high_y = self.boxes.T
@@ -81,12 +79,12 @@ class Stamp(NamedTuple):
     columns: slice
     inside: npt.NDArray[np.bool_]
 
-    def put(self, target: _Mask, value: int) -> None:
+    def put(self, target: Mask8, value: int) -> None:
         """Set its pixels of (H, W)."""
         target[self.rows, self.columns][self.inside] = value
 
 
-def fill(rings: Sequence[_Floats], size: tuple[int, int]) -> Stamp | None:
+def fill(rings: Sequence[Floats], size: tuple[int, int]) -> Stamp | None:
     """The pixels whose middles lie in a polygon; None where it has none in the window.
 
     Args:
@@ -118,7 +116,7 @@ def fill(rings: Sequence[_Floats], size: tuple[int, int]) -> Stamp | None:
     return Stamp(slice(top, bottom), slice(left, right), inside)
 
 
-def trace(target: _Mask, parts: Sequence[_Floats], value: int) -> None:
+def trace(target: Mask8, parts: Sequence[Floats], value: int) -> None:
     """Draw lines one pixel thick into (H, W).
 
     Args:

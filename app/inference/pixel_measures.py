@@ -9,6 +9,7 @@ import numpy.typing as npt
 import shapely
 from torch import Tensor
 
+from app.base.arrays import Floats, Mask8
 from app.base.tasks import LINE_KINDS, TaskName
 from app.data.sample import DrawnShapes
 from app.data.shapes import fill
@@ -19,9 +20,6 @@ from app.metrics.matching import Polygons
 from app.metrics.roof_definitions import LENGTH_KINDS
 from app.metrics.roofs import FoundRoofs, TrueRoofs
 from app.metrics.thinning import thin_bits
-
-_Floats = npt.NDArray[np.float64]
-_Mask = npt.NDArray[np.uint8]
 
 # What straightens the stairs of a line one pixel wide.
 _STAIRS_PX: Final = 1.0
@@ -38,7 +36,7 @@ def measure_lengths_m(
     shapes: DrawnShapes | None,
     found: FoundRoofs,
     gsd_m: float,
-) -> _Floats:
+) -> Floats:
     """(2, 6) metres of true and of found lines by LENGTH_KINDS, where these are labelled.
 
     Args:
@@ -76,7 +74,7 @@ def length_px(lines: npt.NDArray[np.bool_]) -> float:
     return sum(cv2.arcLength(walk, closed=True) for walk in straight) / 2
 
 
-def _length_on(lines: npt.NDArray[np.object_], ground: _Mask) -> float:
+def _length_on(lines: npt.NDArray[np.object_], ground: Mask8) -> float:
     """How long lines are where a mask is set, in pixels."""
     lengths = shapely.length(lines)
     steps = np.ceil(lengths / _STEP_PX).astype(np.int64)
@@ -91,7 +89,7 @@ def _length_on(lines: npt.NDArray[np.object_], ground: _Mask) -> float:
     return float((lengths / np.maximum(steps, 1))[owners[counts]].sum())
 
 
-def find_pixel_errors_deg(true: TrueRoofs, evidence: PhotoEvidence, num_bins: int) -> _Floats:
+def find_pixel_errors_deg(true: TrueRoofs, evidence: PhotoEvidence, num_bins: int) -> Floats:
     """How far single pixels, and the pixels of a plane together, are from its azimuth.
 
     Args:
@@ -125,19 +123,19 @@ def find_pixel_errors_deg(true: TrueRoofs, evidence: PhotoEvidence, num_bins: in
     return errors
 
 
-def _read_direction(stored: npt.NDArray[np.uint8], band: Band) -> _Floats:
+def _read_direction(stored: npt.NDArray[np.uint8], band: Band) -> Floats:
     """A part of a direction, in steps; 0 where there is no data."""
     steps = stored.astype(np.float64) + round(band.offset / band.scale)
     steps[stored == NODATA] = 0
     return steps
 
 
-def _rings(polygons: Polygons) -> list[_Floats]:
+def _rings(polygons: Polygons) -> list[Floats]:
     rings = shapely.get_rings(shapely.get_parts(polygons))
     return [shapely.get_coordinates(ring) for ring in rings]
 
 
-def _off_deg(directions: _Floats, azimuth_deg: float) -> _Floats:
+def _off_deg(directions: Floats, azimuth_deg: float) -> Floats:
     """(P,) angles in [0, 180] between (2, P) directions, right and up, and an azimuth."""
     turn_deg = np.degrees(np.arctan2(*directions)) - azimuth_deg
     return np.asarray(np.abs((turn_deg + 180.0) % 360.0 - 180.0), np.float64)

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from app.base.arrays import Flags
+
 _Pixels = npt.NDArray[np.uint8]
-_Mask = npt.NDArray[np.bool_]
 
 # A new pixel shows something where at least half of its weight does.
 _LEAST_SEEN = 0.5
@@ -63,10 +64,10 @@ class Axis:
 
 def resample(
     values: _Pixels,
-    seen: _Mask | None,
+    seen: Flags | None,
     of_rows: sparse.csr_array,
     of_columns: sparse.csr_array,
-) -> tuple[_Pixels, _Mask | None]:
+) -> tuple[_Pixels, Flags | None]:
     """A window made of the pixels around it.
 
     Args:

@@ -4,20 +4,18 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import rasterio.features
 import shapely
 from rasterio import Affine
 from shapely.geometry.base import BaseGeometry
 
+from app.base.arrays import Mask8
 from app.base.tasks import IGNORE_INDEX, Task
 from app.data.own.clusters import find_clusters
 from app.data.sample import DrawnShapes
 from app.metrics.matching import Polygons
 from app.metrics.roofs import TrueRoofs
 from app.metrics.segments import find_centres_deg
-
-_Mask = npt.NDArray[np.uint8]
 
 # Planes so close are one building.
 _BUILDING_GAP_M: Final = 0.3
@@ -49,7 +47,7 @@ def roofs_of_shapes(shapes: DrawnShapes, size: tuple[int, int], gsd_m: float) ->
     )
 
 
-def roofs_of_mask(segments: _Mask, task: Task, gsd_m: float) -> TrueRoofs:
+def roofs_of_mask(segments: Mask8, task: Task, gsd_m: float) -> TrueRoofs:
     """The roofs of a mask: a plane is a piece of one label whose pixels touch along their sides.
 
     Args:

@@ -42,21 +42,12 @@ class Likeness:
         colours: Mapping[str, KnownColours],
     ) -> None:
         self.photo = photo
+        self.height_px, self.width_px = photo.height_px, photo.width_px
         self._gsd_m = gsd_m
         self._given_gsd_m = given_gsd_m
         self._differences = np.zeros(2)
         self._known_colours = colours
         self._colours: list[list[float]] = []  # of each window
-
-    @property
-    def height_px(self) -> int:
-        """As the photo."""
-        return self.photo.height_px
-
-    @property
-    def width_px(self) -> int:
-        """As the photo."""
-        return self.photo.width_px
 
     def read(self, window: Window) -> tuple[Tensor, Tensor | None]:
         """As the photo."""

@@ -12,7 +12,6 @@ import os
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from app.base.errors import FolderInUseError, printable
@@ -33,12 +32,7 @@ class FolderLocks:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for path, file in self._held.items():
             # Removed first, while nobody else can hold it; another's, where ours is gone, stays.
             with contextlib.suppress(OSError):

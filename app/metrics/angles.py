@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from app.base.arrays import Floats
 from app.metrics.confusion import Values
 from app.metrics.sums import Counts, Sums, median, ratio, round_for_exact_sum
-
-_Floats = npt.NDArray[np.float64]
 
 # Medians come from a histogram of such bins, by which they can be added up.
 _BIN_DEG: Final = 0.1
@@ -37,7 +35,7 @@ class AngleSums:
         self._sums: Sums = np.zeros(_NUM_SUMS + len(limits_deg), np.float64)
         self._histogram: Counts = np.zeros(_NUM_BINS, np.int64)
 
-    def add(self, errors_deg: _Floats, sd_deg: _Floats, is_exact: bool) -> None:
+    def add(self, errors_deg: Floats, sd_deg: Floats, is_exact: bool) -> None:
         """Count angles.
 
         Args:
@@ -95,7 +93,7 @@ class ConfidenceSums:
         # right.
         self._sums: Sums = np.zeros((_NUM_TENTHS, 3), np.float64)
 
-    def add(self, stated: _Floats, is_right: _Floats) -> None:
+    def add(self, stated: Floats, is_right: Floats) -> None:
         """Count things.
 
         Args:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from app.base.arrays import Mask8
 from app.base.tasks import IGNORE_INDEX, Task
 from app.base.window import Window
 from app.metrics.definitions import (
@@ -18,8 +19,6 @@ from app.metrics.definitions import (
 )
 from app.metrics.sums import Counts, ratio, to_counts
 from app.metrics.thinning import Bits, thin_bits
-
-_Mask = npt.NDArray[np.uint8]
 
 _AT_HALF: Final = LINE_THRESHOLDS.index(0.5)
 _THRESHOLD_LOGITS: Final = np.array([np.log(t / (1 - t)) for t in LINE_THRESHOLDS], np.float32)
@@ -108,7 +107,7 @@ class LinesOfPhoto:
         self._counts = counts
         self._height_px, self._width_px = height_px, width_px
         # From row _top on: the levels of find_levels, and the targets; (2, kinds, rows, width).
-        self._kept: _Mask = np.zeros((2, len(counts), 0, width_px), np.uint8)
+        self._kept: Mask8 = np.zeros((2, len(counts), 0, width_px), np.uint8)
         self._top = 0
         self._num_counted = 0
 
@@ -153,7 +152,7 @@ class LinesOfPhoto:
         self._top = first
 
 
-def find_levels(logits: npt.NDArray[np.float32]) -> _Mask:
+def find_levels(logits: npt.NDArray[np.float32]) -> Mask8:
     """How many of the thresholds each logit is above, uint8; 0 where NaN."""
     levels = np.zeros(logits.shape, np.uint8)
     is_any = logits > _THRESHOLD_LOGITS[0]
@@ -161,7 +160,7 @@ def find_levels(logits: npt.NDArray[np.float32]) -> _Mask:
     return levels
 
 
-def count_matches(levels: _Mask, target: _Mask, inner: tuple[slice, slice] = _ALL) -> Counts:
+def count_matches(levels: Mask8, target: Mask8, inner: tuple[slice, slice] = _ALL) -> Counts:
     """Centre-line pixels of one kind in one image, and how many of them match, by threshold.
 
     Args:
@@ -200,7 +199,7 @@ def count_matches(levels: _Mask, target: _Mask, inner: tuple[slice, slice] = _AL
     return counts
 
 
-def find_scored(target: _Mask) -> _Mask:
+def find_scored(target: Mask8) -> Mask8:
     """Where lines of a kind may be drawn rightly or wrongly.
 
     The ring of ignored pixels beside a line shields the loss from the annotator's jitter. Here a
@@ -217,7 +216,7 @@ def find_scored(target: _Mask) -> _Mask:
     return np.asarray((target != IGNORE_INDEX).astype(np.uint8) | beside, np.uint8)
 
 
-def _pack_masks(levels: _Mask, line: _Mask) -> Bits:
+def _pack_masks(levels: Mask8, line: Mask8) -> Bits:
     """The masks of all thresholds and that of the target as bits, with a margin of nothing.
 
     The margin is as wide as the largest tolerance, so that no disc wraps around to the other side.
@@ -236,9 +235,9 @@ def _count_bits(bits: Bits) -> Counts:
     return counts
 
 
-def _disc(radius_px: int) -> _Mask:
+def _disc(radius_px: int) -> Mask8:
     y, x = np.mgrid[-radius_px : radius_px + 1, -radius_px : radius_px + 1]
-    disc: _Mask = (x * x + y * y <= radius_px * radius_px).astype(np.uint8)
+    disc: Mask8 = (x * x + y * y <= radius_px * radius_px).astype(np.uint8)
     return disc
 
 

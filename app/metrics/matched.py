@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
-_Floats = npt.NDArray[np.float64]
-_Flags = npt.NDArray[np.bool_]
+from app.base.arrays import Flags, Floats
 
 # A direction that is off by more is another side of the roof, and not a less exact one.
 RIGHT_DEG: Final = 22.5
@@ -30,15 +28,15 @@ class MatchedPlanes(NamedTuple):
         has_pitch: (N,) bool, whether its true pitch is known.
     """
 
-    off_deg: _Floats
-    half_width_deg: _Floats
-    is_right: _Floats
-    azimuth_sd_deg: _Floats
-    confidence: _Floats
-    pitch_off_deg: _Floats
-    pitch_sd_deg: _Floats
-    is_pitched: _Flags
-    has_pitch: _Flags
+    off_deg: Floats
+    half_width_deg: Floats
+    is_right: Floats
+    azimuth_sd_deg: Floats
+    confidence: Floats
+    pitch_off_deg: Floats
+    pitch_sd_deg: Floats
+    is_pitched: Flags
+    has_pitch: Flags
 
     @classmethod
     def all_of(cls, parts: Sequence[Self]) -> Self:
@@ -54,12 +52,12 @@ class MatchedPlanes(NamedTuple):
         return len(self.off_deg)
 
 
-def angle_between(one_deg: _Floats, other_deg: _Floats) -> _Floats:
+def angle_between(one_deg: Floats, other_deg: Floats) -> Floats:
     """(N,) the angle between directions, 0 to 180."""
     return np.asarray(np.abs((one_deg - other_deg + 180.0) % 360.0 - 180.0), np.float64)
 
 
-def find_right(true_deg: _Floats, found_deg: _Floats, half_width_deg: float) -> _Floats:
+def find_right(true_deg: Floats, found_deg: Floats, half_width_deg: float) -> Floats:
     """(N,) in [0, 1], as `MatchedPlanes.is_right`.
 
     Args:

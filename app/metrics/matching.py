@@ -7,10 +7,9 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from app.base.arrays import Flags, Floats, Ints
+
 Polygons = npt.NDArray[np.object_]
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
-_Flags = npt.NDArray[np.bool_]
 
 # Of polygons that do not overlap each other, a true one has at most one partner above this.
 LEAST_IOU: Final = 0.5
@@ -29,9 +28,9 @@ class Matches(NamedTuple):
         num_found: Found ones that count, the M among them.
     """
 
-    true: _Ints
-    found: _Ints
-    iou: _Floats
+    true: Ints
+    found: Ints
+    iou: Floats
     num_true: int
     num_found: int
 
@@ -39,7 +38,7 @@ class Matches(NamedTuple):
 def match_polygons(
     true: Polygons,
     found: Polygons,
-    is_left_out: _Flags,
+    is_left_out: Flags,
     known: BaseGeometry | None,
     least_area: float,
 ) -> Matches:
@@ -71,7 +70,7 @@ def match_polygons(
     return Matches(first[kept], second[kept], iou[kept], int((~left_out).sum()), int(counts.sum()))
 
 
-def _pair_off(first: _Ints, second: _Ints, iou: _Floats) -> _Ints:
+def _pair_off(first: Ints, second: Ints, iou: Floats) -> Ints:
     """The pairs to keep: each polygon once, those that overlap most first."""
     order = np.lexsort((second, first, -iou))
     taken: tuple[set[int], set[int]] = (set(), set())
@@ -85,7 +84,7 @@ def _pair_off(first: _Ints, second: _Ints, iou: _Floats) -> _Ints:
     return np.array(sorted(kept), np.int64)
 
 
-def outline_distances(one: Polygons, other: Polygons) -> _Floats:
+def outline_distances(one: Polygons, other: Polygons) -> Floats:
     """(M,) how far the outlines of polygons stand apart: PoLiS.
 
     The mean distance of the corners of one from the outline of the other, and of the other's from
@@ -102,7 +101,7 @@ def outline_distances(one: Polygons, other: Polygons) -> _Floats:
     return (_corners_off(one, other) + _corners_off(other, one)) / 2
 
 
-def _corners_off(one: Polygons, other: Polygons) -> _Floats:
+def _corners_off(one: Polygons, other: Polygons) -> Floats:
     """(M,) mean distance of the corners of one from the outline of the other."""
     parts, part_owners = shapely.get_parts(one, return_index=True)
     rings, ring_owners = shapely.get_rings(parts, return_index=True)
@@ -112,5 +111,5 @@ def _corners_off(one: Polygons, other: Polygons) -> _Floats:
     owners = part_owners[ring_owners[ring[is_corner]]]
     distances = shapely.distance(shapely.points(points[is_corner]), shapely.boundary(other)[owners])
     counts = np.bincount(owners, minlength=len(one))
-    means: _Floats = np.bincount(owners, distances, len(one)) / np.maximum(counts, 1)
+    means: Floats = np.bincount(owners, distances, len(one)) / np.maximum(counts, 1)
     return means

@@ -4,10 +4,10 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from app.base.arrays import Flags, Floats, Ints, Mask8
 from app.base.azimuth import degrees_to_class
 from app.base.tasks import Task
 from app.metrics.confusion import Values
@@ -19,14 +19,14 @@ from app.metrics.sums import Sums, ratio, round_for_exact_sum
 _DIRECTION_BITS: Final = 20
 
 
-def round_directions(directions: Tensor) -> npt.NDArray[np.float64]:
+def round_directions(directions: Tensor) -> Floats:
     """(P, 2), exact to add up in any order; NaN, which is no direction, as 0.
 
     Args:
         directions: (P, 2) float64, east and north.
     """
     rounded = round_for_exact_sum(directions.nan_to_num(nan=0.0), _DIRECTION_BITS)
-    exact: npt.NDArray[np.float64] = rounded.cpu().numpy()
+    exact: Floats = rounded.cpu().numpy()
     return exact
 
 
@@ -48,7 +48,7 @@ class PlaneSums:
     def __init__(self, task: Task, centres_deg: Tensor) -> None:
         self._task = task
         self._centres_deg = centres_deg.double().numpy()
-        self.is_direction: npt.NDArray[np.bool_] = ~np.isnan(self._centres_deg)
+        self.is_direction: Flags = ~np.isnan(self._centres_deg)
         # Number of all planes and of those seen, by one pixel or more; of those seen: the area, the
         # sum of area times error, and the area with the right direction. Numbers of planes found,
         # by more than half of their pixels, and of those of them that run down right.
@@ -91,9 +91,7 @@ class PlaneSums:
             "plane_azimuth_error_deg": (ratio(error_sum_deg, area), int(num_seen)),
         }
 
-    def _find_planes(
-        self, target: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _find_planes(self, target: Mask8) -> tuple[Ints, Ints, Ints]:
         """The planes of an image that are large enough, numbered from 1.
 
         Returns:
@@ -117,13 +115,7 @@ class PlaneSums:
             planes[is_label] = numbers[piece_of_pixel]
         return planes, np.array(labels, np.int64), np.array(areas, np.int64)
 
-    def _add_planes(
-        self,
-        planes: npt.NDArray[np.int64],
-        directions: npt.NDArray[np.float64],
-        labels: npt.NDArray[np.int64],
-        areas: npt.NDArray[np.int64],
-    ) -> None:
+    def _add_planes(self, planes: Ints, directions: Floats, labels: Ints, areas: Ints) -> None:
         """Count the planes of an image.
 
         Args:
@@ -139,13 +131,7 @@ class PlaneSums:
         )
         self.add_sums(labels, areas, num_pixels, np.stack([east, north], axis=1))
 
-    def add_sums(
-        self,
-        labels: npt.NDArray[np.int64],
-        areas: npt.NDArray[np.int64],
-        num_pixels: npt.NDArray[np.int64],
-        directions: npt.NDArray[np.float64],
-    ) -> None:
+    def add_sums(self, labels: Ints, areas: Ints, num_pixels: Ints, directions: Floats) -> None:
         """Count planes whose pixels are added up.
 
         Args:

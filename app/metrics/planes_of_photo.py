@@ -5,12 +5,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from app.base.arrays import Ints, Mask8
 from app.base.window import Window
 from app.metrics.plane_shares import MIN_PLANE_PX
 from app.metrics.planes import PlaneSums, round_directions
 
-_Ints = npt.NDArray[np.int64]
-_Labels = npt.NDArray[np.uint8]
 # What no piece has.
 _NONE = -1
 
@@ -33,8 +32,8 @@ class PlanesOfPhoto:
         self._directions: list[npt.NDArray[np.float64]] = []
         self._joined: list[int] = []
         # Pieces above and left of the next rectangle.
-        self._above: _Ints = np.full(width_px, _NONE, np.int64)
-        self._beside: _Ints = np.zeros(0, np.int64)
+        self._above: Ints = np.full(width_px, _NONE, np.int64)
+        self._beside: Ints = np.zeros(0, np.int64)
 
     def add(self, window: Window, target: Tensor, is_pitched: Tensor, directions: Tensor) -> None:
         """Take in a rectangle; they come row by row and leave no gap.
@@ -74,7 +73,7 @@ class PlanesOfPhoto:
                 labels[chosen], areas[chosen], num_found[chosen], directions[chosen]
             )
 
-    def _find_pieces(self, target: _Labels) -> _Ints:
+    def _find_pieces(self, target: Mask8) -> Ints:
         """(h, w): each pixel's piece, _NONE where it tells no direction; new pieces are noted."""
         pieces = np.full(target.shape, _NONE, np.int64)
         there = np.bincount(target.ravel(), minlength=256) > 0
@@ -92,7 +91,7 @@ class PlanesOfPhoto:
             self._joined += range(first, first + len(areas))
         return pieces
 
-    def _join(self, one: _Ints, other: _Ints) -> None:
+    def _join(self, one: Ints, other: Ints) -> None:
         """Join pieces of one label that touch along two lines of pixels."""
         touching = np.stack([one, other])[:, (one != _NONE) & (other != _NONE)]
         for a, b in np.unique(touching, axis=1).T.tolist():

@@ -1,6 +1,6 @@
 """Metrics of roofs as shapes: what each is called and means, as docs/metrics.md has it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from app.metrics.definitions import Best, MetricDefinition
@@ -85,16 +85,25 @@ def _define_matching(task: str, things: str, note: str) -> Iterator[MetricDefini
     )
 
 
+def _of_matched(
+    name: str,
+    unit: str,
+    best: Best,
+    text: str,
+    placeholders: Mapping[str, tuple[str | int, ...]] | None = None,
+) -> MetricDefinition:
+    """A metric of planes that counts the matched ones."""
+    return MetricDefinition("planes", name, unit, best, _MATCHED, text, placeholders or {})
+
+
 def _define_azimuths() -> Iterator[MetricDefinition]:
     def degrees(name: str, text: str) -> MetricDefinition:
-        return MetricDefinition("planes", name, "degrees", "low", _MATCHED, text)
+        return _of_matched(name, "degrees", "low", text)
 
-    yield MetricDefinition(
-        "planes",
+    yield _of_matched(
         "azimuth_coverage",
         "",
         "high",
-        _MATCHED,
         "Share of the matched planes that are pitched in truth for which an azimuth is found. The "
         "other azimuth metrics see only these.",
     )
@@ -104,42 +113,34 @@ def _define_azimuths() -> Iterator[MetricDefinition]:
         f"{_PITCHED}.",
     )
     yield degrees("azimuth_error_median_deg", "Median of the same angles, to 0.1 degrees.")
-    yield MetricDefinition(
-        "planes",
+    yield _of_matched(
         "azimuth_within_{limit}_deg",
         "",
         "high",
-        _MATCHED,
         "Share of the same angles that are at most {limit} degrees (the underscore is a point).",
         {"limit": tuple(AZIMUTH_LIMITS_DEG)},
     )
-    yield MetricDefinition(
-        "planes",
+    yield _of_matched(
         "azimuth_in_interval_90",
         "",
         "near 0.9",
-        _MATCHED,
         "Of the same planes those that are off by at most 22.5 degrees: share whose true azimuth "
         "lies within 1.645 stated standard deviations (azimuth_sd_degrees) of the found one, which "
         "is an interval of 90 %. The others are wrong by a side, of which confidence_error tells. "
         "Not measured where true azimuths are known by their class only.",
     )
-    yield MetricDefinition(
-        "planes",
+    yield _of_matched(
         "confidence_error",
         "",
         "near 0",
-        _MATCHED,
         "Mean stated confidence, less the share of matched planes with a right direction: off by "
         "at most 22.5 degrees, or flat in truth and by prediction. Where a true azimuth is known "
         "by its class only, the probability of that counts.",
     )
-    yield MetricDefinition(
-        "planes",
+    yield _of_matched(
         "confidence_gap",
         "",
         "low",
-        _MATCHED,
         "The same for the planes of each tenth of confidence by itself, either way, and the mean "
         "over planes (expected calibration error). Of few planes it is never small.",
     )
@@ -159,25 +160,21 @@ def _define_azimuths() -> Iterator[MetricDefinition]:
 
 def _define_pitches() -> Iterator[MetricDefinition]:
     answered = "matched planes whose pitch is known in truth and by prediction"
-    yield MetricDefinition(
-        "planes",
+    yield _of_matched(
         "pitch_coverage",
         "",
         "high",
-        _MATCHED,
         "Share of the matched planes of known pitch for which a pitch is found.",
     )
     for name, text in (
         ("pitch_error_deg", f"Mean absolute error of the pitch, over {answered}."),
         ("pitch_error_median_deg", "Median of the same errors, to 0.1 degrees."),
     ):
-        yield MetricDefinition("planes", name, "degrees", "low", _MATCHED, text)
-    yield MetricDefinition(
-        "planes",
+        yield _of_matched(name, "degrees", "low", text)
+    yield _of_matched(
         "pitch_in_interval_90",
         "",
         "near 0.9",
-        _MATCHED,
         "Share of the same planes whose true pitch lies within 1.645 stated standard deviations "
         "(pitch_sd_degrees) of the found one, which is an interval of 90 %.",
     )

@@ -12,6 +12,7 @@ import torch
 from shapely.geometry.base import BaseGeometry
 from torch import Tensor
 
+from app.base.arrays import Flags, Floats
 from app.metrics.angles import AngleSums, ConfidenceSums
 from app.metrics.confusion import Values
 from app.metrics.definitions import MetricValue, describe
@@ -24,9 +25,6 @@ from app.metrics.roof_definitions import (
     define_shape_metrics,
 )
 from app.metrics.sums import Sums, ratio, round_for_exact_sum
-
-_Floats = npt.NDArray[np.float64]
-_Flags = npt.NDArray[np.bool_]
 
 # IoUs and distances are rounded to 2^-20, and metres of lines to 2^-10: sums of them are exact.
 _EXACT_BITS: Final = 20
@@ -47,9 +45,9 @@ class TrueRoofs(NamedTuple):
     """
 
     planes: Polygons
-    azimuth_deg: _Floats
-    pitch_deg: _Floats
-    is_vague: _Flags
+    azimuth_deg: Floats
+    pitch_deg: Floats
+    is_vague: Flags
     buildings: Polygons
     known: BaseGeometry | None
     half_width_deg: float
@@ -71,11 +69,11 @@ class FoundRoofs(NamedTuple):
     """
 
     planes: Polygons
-    azimuth_deg: _Floats
-    azimuth_sd_deg: _Floats
-    pitch_deg: _Floats
-    pitch_sd_deg: _Floats
-    confidence: _Floats
+    azimuth_deg: Floats
+    azimuth_sd_deg: Floats
+    pitch_deg: Floats
+    pitch_sd_deg: Floats
+    confidence: Floats
     buildings: Polygons
     lines: npt.NDArray[np.object_]
     line_kinds: tuple[str, ...]
@@ -91,8 +89,8 @@ class PhotoMeasures(NamedTuple):
             azimuth_error_votes_deg; NaN where no pixel tells.
     """
 
-    lengths_m: _Floats
-    pixel_errors_deg: _Floats
+    lengths_m: Floats
+    pixel_errors_deg: Floats
 
 
 class _MatchSums:
@@ -102,7 +100,7 @@ class _MatchSums:
         # True, found, matched; of these the sums of IoUs and of distances between outlines.
         self.sums: Sums = np.zeros(5, np.float64)
 
-    def add(self, matches: Matches, distances_m: _Floats) -> None:
+    def add(self, matches: Matches, distances_m: Floats) -> None:
         self.sums += [
             matches.num_true,
             matches.num_found,
@@ -178,9 +176,7 @@ class ShapeMetrics:
         self._lengths[is_known] += added[is_known]
         return planes
 
-    def _add_angles(
-        self, true: TrueRoofs, planes: MatchedPlanes, pixel_errors_deg: _Floats
-    ) -> None:
+    def _add_angles(self, true: TrueRoofs, planes: MatchedPlanes, pixel_errors_deg: Floats) -> None:
         is_pitched = planes.is_pitched
         off_deg = planes.off_deg[is_pitched]
         # Intervals are those of right directions: confidence tells how likely these are.
@@ -261,5 +257,5 @@ def _compare(true: TrueRoofs, found: FoundRoofs, matches: Matches) -> MatchedPla
     )
 
 
-def _sum_exactly(values: _Floats) -> float:
+def _sum_exactly(values: Floats) -> float:
     return float(round_for_exact_sum(torch.from_numpy(values), _EXACT_BITS).sum())

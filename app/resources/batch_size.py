@@ -6,7 +6,6 @@ without notice, so there a model is fitted to small sizes, and the container's l
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -35,22 +34,6 @@ DEFAULT_GLOBAL_BATCH_SIZE: Final = 16
 # A limit, since the job has failed and its machine still costs money.
 _REMEDY_TIMEOUT_S: Final = 90.0
 _SMALL_SIDE_PX: Final = 256
-
-
-@dataclass(frozen=True)
-class PassLimit:
-    """For batch_size=auto, what one rank knows of how many samples of a pass memory holds.
-
-    Attributes:
-        found: Measured on this rank's host; None where this rank did not measure.
-        recalled: Settled for the run that resumes here; None where no run resumes, or this rank's
-            host has no checkpoints.
-        was_stopped: Whether this rank was to measure, and was asked to stop before it knew.
-    """
-
-    found: int | None = None
-    recalled: int | None = None
-    was_stopped: bool = False
 
 
 def find_largest_pass(

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 import psutil
 
-from app.base.series import halve
+from app.base.series import add_row
 from app.base.units import GIB
 from app.resources.cgroup import (
     KERNEL_PLACE,
@@ -330,10 +330,6 @@ class MemorySampler:
             value, peak = row.values[column], peaks[column]
             if value is not None:
                 peaks[column] = value if peak is None else max(value, peak)
-        if self._rows and self._rows[-1].num_samples < self._samples_per_row:
-            self._rows[-1] = _merge_rows(self._rows[-1], row)
-        else:
-            self._rows.append(row)
-        if len(self._rows) > self._max_rows:
+        is_open = bool(self._rows) and self._rows[-1].num_samples < self._samples_per_row
+        if add_row(self._rows, row, _merge_rows, is_open=is_open, max_rows=self._max_rows):
             self._samples_per_row *= 2
-            self._rows = halve(self._rows, _merge_rows)

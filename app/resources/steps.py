@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from app.base.series import halve
+from app.base.series import add_row
 
 # Of a step, in this order: wait for data, to the device, forward with losses, backward, clipping
 # with the optimizer and the averaged weights. What is left is counting, reductions, logging.
@@ -51,13 +51,9 @@ class StepSeries:
         """
         row = {"step": step, "num_steps": 1, "num_samples": num_samples, "loss": loss}
         row |= {f"{name}_s": value for name, value in seconds.items()}
-        if self.rows and self.rows[-1]["num_steps"] < self.steps_per_row:
-            self.rows[-1] = _merge(self.rows[-1], row)
-        else:
-            self.rows.append(row)
-        if len(self.rows) > self.max_rows:
+        is_open = bool(self.rows) and self.rows[-1]["num_steps"] < self.steps_per_row
+        if add_row(self.rows, row, _merge, is_open=is_open, max_rows=self.max_rows):
             self.steps_per_row *= 2
-            self.rows = halve(self.rows, _merge)
 
     def summary(self) -> dict[str, Any] | None:
         """Means over the steps, for metrics.json; None where there is no step.

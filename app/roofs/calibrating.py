@@ -8,13 +8,11 @@ import math
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize, special
 
+from app.base.arrays import Floats
 from app.metrics.matched import RIGHT_DEG, MatchedPlanes
 from app.roofs.calibration import UNMEASURED, Calibration
-
-_Floats = npt.NDArray[np.float64]
 
 _LEVEL: Final = 0.9
 # Standard deviations on either side of the mean that hold 90 % of a normal distribution.
@@ -71,7 +69,7 @@ def fit_calibration(planes: MatchedPlanes) -> Calibration:
     )
 
 
-def _fit_confidence(stated: _Floats, is_right: _Floats) -> tuple[float, float]:
+def _fit_confidence(stated: Floats, is_right: Floats) -> tuple[float, float]:
     """Intercept and slope of the logit of the probability to be right, by the logit of the stated.
 
     Args:
@@ -81,7 +79,7 @@ def _fit_confidence(stated: _Floats, is_right: _Floats) -> tuple[float, float]:
     logit = special.logit(np.clip(stated, _LEAST_CONFIDENCE, 1 - _LEAST_CONFIDENCE))
     prior = np.array([UNMEASURED.confidence_intercept, UNMEASURED.confidence_slope])
 
-    def loss(line: _Floats) -> tuple[float, _Floats]:
+    def loss(line: Floats) -> tuple[float, Floats]:
         z = line[0] + line[1] * logit
         off = (line - prior) / _PRIOR_SD
         total = (np.logaddexp(0, z) - is_right * z).sum() + 0.5 * (off**2).sum()
@@ -96,7 +94,7 @@ def _fit_confidence(stated: _Floats, is_right: _Floats) -> tuple[float, float]:
     return intercept, slope
 
 
-def _fit_factor(off_sd: _Floats, unmeasured: float) -> float:
+def _fit_factor(off_sd: Floats, unmeasured: float) -> float:
     """The factor of standard deviations by which an interval of 90 % holds 90 %.
 
     It is a conformal quantile (Vovk, Gammerman and Shafer, Algorithmic learning in a random world,
@@ -113,7 +111,7 @@ def _fit_factor(off_sd: _Floats, unmeasured: float) -> float:
     return min(max(factor, _MIN_FACTOR), _MAX_FACTOR)
 
 
-def _fit_factor_by_class(off_deg: _Floats, half_width_deg: _Floats, sd_deg: _Floats) -> float:
+def _fit_factor_by_class(off_deg: Floats, half_width_deg: Floats, sd_deg: Floats) -> float:
     """The same where the truth lies anywhere in a class: of normal errors, by their likelihood.
 
     It is a standard error above the likeliest one, as classes tell little of what is within them.

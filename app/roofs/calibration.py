@@ -17,11 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from app.base.arrays import Floats
 from app.base.errors import CheckpointError, first_line
 from app.metrics.matched import RIGHT_DEG
 from app.roofs.model import Plane, Roofs
-
-_Floats = npt.NDArray[np.float64]
 
 # In model.json.
 CALIBRATION_KEY: Final = "calibration"
@@ -106,17 +105,17 @@ class Calibration:
         text = f"measured on {self.num_planes} planes"
         return text if self.is_enough else f"{text}, too few: stated intervals are wide"
 
-    def confidence(self, stated: npt.ArrayLike) -> _Floats:
+    def confidence(self, stated: npt.ArrayLike) -> Floats:
         """Probabilities to be right, of those that geometry states."""
         clipped = np.clip(stated, _LEAST_CONFIDENCE, 1 - _LEAST_CONFIDENCE)
         logit = self.confidence_intercept + self.confidence_slope * special.logit(clipped)
         return np.asarray(special.expit(logit), np.float64)
 
-    def azimuth_sd_deg(self, stated: npt.ArrayLike) -> _Floats:
+    def azimuth_sd_deg(self, stated: npt.ArrayLike) -> Floats:
         """Standard deviations of right azimuths, of those that geometry states."""
         return np.minimum(np.multiply(self.azimuth_factor, stated), _MAX_AZIMUTH_SD_DEG)
 
-    def pitch_sd_deg(self, stated: npt.ArrayLike) -> _Floats:
+    def pitch_sd_deg(self, stated: npt.ArrayLike) -> Floats:
         """The same of pitches."""
         return np.minimum(np.multiply(self.pitch_factor, stated), _MAX_PITCH_SD_DEG)
 

@@ -15,11 +15,8 @@ import numpy.typing as npt
 import shapely
 from rasterio import features
 
+from app.base.arrays import Floats, Geometries, Ints
 from app.roofs.frame import Frame
-
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
-_Geometries = npt.NDArray[np.object_]
 
 NO_PLANE = -1
 # Sums over a line: its length, x, y, xx, xy, yy.
@@ -36,10 +33,10 @@ class Edges(NamedTuple):
         right: (E,) the plane to its right.
     """
 
-    start: _Ints
-    end: _Ints
-    left: _Ints
-    right: _Ints
+    start: Ints
+    end: Ints
+    left: Ints
+    right: Ints
 
 
 @dataclass(frozen=True)
@@ -53,16 +50,16 @@ class Coverage:
         owners: The plane of each ring, ascending.
     """
 
-    points: _Floats
-    rings: tuple[_Ints, ...]
-    owners: _Ints
+    points: Floats
+    rings: tuple[Ints, ...]
+    owners: Ints
 
     @property
     def num_planes(self) -> int:
         """How many."""
         return int(self.owners[-1]) + 1
 
-    def polygons(self, points: _Floats | None = None) -> _Geometries:
+    def polygons(self, points: Floats | None = None) -> Geometries:
         """(P,) the planes; with other points in place of its own if some are given.
 
         Raises:
@@ -109,8 +106,8 @@ class RoughCoverage(NamedTuple):
 
     coverage: Coverage
     edges: Edges
-    moments: _Floats
-    labels: _Ints
+    moments: Floats
+    labels: Ints
 
 
 def trace_pieces(labels: npt.NDArray[np.int32], frame: Frame, simplify_m: float) -> RoughCoverage:
@@ -140,9 +137,9 @@ def trace_pieces(labels: npt.NDArray[np.int32], frame: Frame, simplify_m: float)
     return RoughCoverage(coverage, edges, moments, names)
 
 
-def _polygonize(labels: npt.NDArray[np.int32]) -> tuple[_Geometries, _Ints]:
+def _polygonize(labels: npt.NDArray[np.int32]) -> tuple[Geometries, Ints]:
     """The outlines of pieces in columns and rows, with a point wherever three pieces meet."""
-    coordinates: list[_Ints] = []
+    coordinates: list[Ints] = []
     sizes: list[int] = []
     owners: list[int] = []
     names: list[int] = []
@@ -159,7 +156,7 @@ def _polygonize(labels: npt.NDArray[np.int32]) -> tuple[_Geometries, _Ints]:
     return np.asarray(shapely.polygons(rings, indices=owners), np.object_), np.array(names)
 
 
-def _add_nodes(points: _Ints, ring: _Ints, labels: npt.NDArray[np.int32]) -> tuple[_Ints, _Ints]:
+def _add_nodes(points: Ints, ring: Ints, labels: npt.NDArray[np.int32]) -> tuple[Ints, Ints]:
     """Closed rings with all corners of pixels that lie on them and at which three pieces meet.
 
     The polygonizer leaves these out where a ring goes straight on, but its neighbours' rings turn.
@@ -180,7 +177,7 @@ def _add_nodes(points: _Ints, ring: _Ints, labels: npt.NDArray[np.int32]) -> tup
     return every, np.append(ring[segment[kept]], ring[-1])
 
 
-def _rings(polygons: _Geometries, width: int) -> tuple[list[_Ints], _Ints]:
+def _rings(polygons: Geometries, width: int) -> tuple[list[Ints], Ints]:
     """Rings as codes of their pixel corners, open, outer ones first, and their owners."""
     rings, owners = shapely.get_rings(polygons, return_index=True)
     points, ring = shapely.get_coordinates(rings, return_index=True)
@@ -189,19 +186,19 @@ def _rings(polygons: _Geometries, width: int) -> tuple[list[_Ints], _Ints]:
     return [part[:-1] for part in np.split(y * width + x, ends)], np.asarray(owners, np.int64)
 
 
-def _half_edges(rings: tuple[_Ints, ...], owners: _Ints) -> tuple[_Ints, _Ints, _Ints]:
+def _half_edges(rings: tuple[Ints, ...], owners: Ints) -> tuple[Ints, Ints, Ints]:
     start = np.concatenate(rings)
     end = np.concatenate([np.roll(ring, -1) for ring in rings])
     return start, end, np.repeat(owners, [len(ring) for ring in rings])
 
 
 def _outline_moments(
-    raw: tuple[list[_Ints], _Ints],
-    codes: _Ints,
+    raw: tuple[list[Ints], Ints],
+    codes: Ints,
     coverage: Coverage,
     edges: Edges,
     grid: tuple[int, Frame],
-) -> _Floats:
+) -> Floats:
     """(E, 6) the moments of the pixels' outline between the ends of each edge.
 
     A corner that is kept is a corner of the outline, so a plane's outline from one kept corner to
@@ -240,7 +237,7 @@ def _outline_moments(
     return np.where((keys[place] == wanted)[:, None], moments[place], of_edges)
 
 
-def line_moments(starts: _Floats, ends: _Floats) -> _Floats:
+def line_moments(starts: Floats, ends: Floats) -> Floats:
     """(N, 6) length, and integrals of x, y, xx, xy, yy, of N straight lines."""
     step, middle = ends - starts, (starts + ends) / 2
     length = np.hypot(*step.T)

@@ -17,13 +17,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats
 from app.roofs.coverage import NO_PLANE
 from app.roofs.sides import Sides
-from app.roofs.slopes import Slope
+from app.roofs.slope import Slope
 from app.roofs.votes import Votes
-
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
 
 # Log likelihoods of the evidence at its best.
 _VOTE_KAPPA: Final = 40.0
@@ -97,11 +95,11 @@ class _Candidates(NamedTuple):
         towards: (S, 2) how much each side speaks for running down towards it, and away from it.
     """
 
-    angle: _Floats
-    score: _Floats
-    outward: _Floats
-    share: _Floats
-    towards: _Floats
+    angle: Floats
+    score: Floats
+    outward: Floats
+    share: Floats
+    towards: Floats
 
 
 def find_directions(evidence: PlaneEvidence) -> list[Direction | None]:
@@ -117,12 +115,12 @@ def find_directions(evidence: PlaneEvidence) -> list[Direction | None]:
     ]
 
 
-def unit(angle: npt.ArrayLike) -> _Floats:
+def unit(angle: npt.ArrayLike) -> Floats:
     """(..., 2) unit vectors east and north of compass directions."""
     return np.stack((np.sin(angle), np.cos(angle)), axis=-1)
 
 
-def turn_between(angle: npt.ArrayLike, other: npt.ArrayLike) -> _Floats:
+def turn_between(angle: npt.ArrayLike, other: npt.ArrayLike) -> Floats:
     """The turn from one direction to another, in -pi..pi."""
     return np.asarray((np.subtract(other, angle) + np.pi) % (2 * np.pi) - np.pi, np.float64)
 
@@ -177,7 +175,7 @@ def _candidates(evidence: PlaneEvidence, plane: int) -> _Candidates | None:
     return _Candidates(angle, score, outward, share, towards)
 
 
-def _support(angle: _Floats, bearing: _Floats, weight: _Floats) -> _Floats:
+def _support(angle: Floats, bearing: Floats, weight: Floats) -> Floats:
     """(C,) the share of the perimeter at right angles to each direction."""
     off = turn_between(angle[:, None], bearing[None]) / _SUPPORT_RAD
     back = turn_between(angle[:, None] + np.pi, bearing[None]) / _SUPPORT_RAD
@@ -186,7 +184,7 @@ def _support(angle: _Floats, bearing: _Floats, weight: _Floats) -> _Floats:
     )
 
 
-def _settle(evidence: PlaneEvidence, planes: list[_Candidates | None]) -> list[_Floats]:
+def _settle(evidence: PlaneEvidence, planes: list[_Candidates | None]) -> list[Floats]:
     """The scores of each plane's candidates beside its neighbours' best."""
     sides = evidence.sides
     scores = [np.zeros(0) if found is None else found.score for found in planes]
@@ -228,7 +226,7 @@ def _settle(evidence: PlaneEvidence, planes: list[_Candidates | None]) -> list[_
     return scores
 
 
-def _crease(difference: _Floats, outward: _Floats, bend: float) -> _Floats:
+def _crease(difference: Floats, outward: Floats, bend: float) -> Floats:
     """(C,) in -1..1: how well an edge is the crease of two planes, from their slopes' difference.
 
     Args:
@@ -243,7 +241,7 @@ def _crease(difference: _Floats, outward: _Floats, bend: float) -> _Floats:
     return np.where(size < _MIN_DIFFERENCE, 0.0, fit.clip(-1, 1))
 
 
-def _decide(evidence: PlaneEvidence, plane: int, found: _Candidates, score: _Floats) -> Direction:
+def _decide(evidence: PlaneEvidence, plane: int, found: _Candidates, score: Floats) -> Direction:
     winner = found.angle[np.argmax(score)]
     # Candidates of one direction are one: each counts by its best.
     worth = np.exp(score - score.max())

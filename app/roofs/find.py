@@ -8,6 +8,7 @@ import numpy.typing as npt
 import shapely
 from rasterio import Affine
 
+from app.base.arrays import Floats, Geometries
 from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX
 from app.roofs.blocks import find_blocks
 from app.roofs.buildings import MAX_GAP_M, group_planes, main_azimuth_degrees
@@ -16,9 +17,6 @@ from app.roofs.group import FoundPlane, Group, find_group
 from app.roofs.model import Building, Plane, RoofLine, Roofs
 from app.roofs.settings import RoofSettings
 from app.roofs.straight import find_overlaps
-
-_Floats = npt.NDArray[np.float64]
-_Geometries = npt.NDArray[np.object_]
 
 
 def find_roofs(evidence: RoofEvidence, settings: RoofSettings | None = None) -> Roofs:
@@ -95,7 +93,7 @@ def _number(evidence: RoofEvidence, groups: list[Group]) -> Roofs:
     return Roofs(evidence.photo, evidence.crs, evidence.gsd_m, planes, tuple(lines), buildings)
 
 
-def _to_place(transform: Affine | None) -> Callable[[_Floats], _Floats]:
+def _to_place(transform: Affine | None) -> Callable[[Floats], Floats]:
     """From columns and rows to x and y, of (N, 2)."""
     if transform is None:
         return lambda points: points
@@ -131,7 +129,7 @@ def _plane(plane_id: int, building_id: int, polygon: shapely.Polygon, found: Fou
 
 def _buildings(
     planes: tuple[Plane, ...],
-    polygons: _Geometries,
+    polygons: Geometries,
     building_ids: npt.NDArray[np.int64],
     cut: Collection[int],
 ) -> tuple[Building, ...]:

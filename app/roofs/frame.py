@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats
 from app.data.files.ground import METRES, find_system
 from app.roofs.evidence import RoofEvidence
-
-_Floats = npt.NDArray[np.float64]
 
 _REACH_PX = 500
 
@@ -28,9 +27,9 @@ class Frame(NamedTuple):
         to_pixels: (2, 2) its inverse.
     """
 
-    origin: _Floats
-    to_metres: _Floats
-    to_pixels: _Floats
+    origin: Floats
+    to_metres: Floats
+    to_pixels: Floats
 
     @property
     def pixel_m2(self) -> float:
@@ -48,11 +47,11 @@ class Frame(NamedTuple):
         east, north = -self.to_metres[:, 1]
         return math.atan2(east, north)
 
-    def metres(self, points: npt.ArrayLike) -> _Floats:
+    def metres(self, points: npt.ArrayLike) -> Floats:
         """(N, 2) metres east and north of columns and rows."""
         return np.asarray((np.asarray(points) - self.origin) @ self.to_metres.T, np.float64)
 
-    def pixels(self, points: _Floats) -> _Floats:
+    def pixels(self, points: Floats) -> Floats:
         """(N, 2) columns and rows of metres east and north."""
         return np.asarray(points @ self.to_pixels.T + self.origin, np.float64)
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from app.base.arrays import Flags, Labels
 from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX
 from app.roofs.blocks import Block
 from app.roofs.coverage import NO_PLANE, Coverage, Edges, trace_pieces
@@ -19,13 +20,10 @@ from app.roofs.roof_lines import EdgeEvidence, FoundLine, find_lines
 from app.roofs.seen_lines import SeenLines
 from app.roofs.settings import RoofSettings
 from app.roofs.sides import find_sides
-from app.roofs.slopes import Slope, fit_slopes
+from app.roofs.slope import Slope
+from app.roofs.slopes import fit_slopes
 from app.roofs.straight import straighten
 from app.roofs.votes import Votes, pixel_votes, sum_votes
-
-_Floats = npt.NDArray[np.float64]
-_Labels = npt.NDArray[np.int32]
-_Mask = npt.NDArray[np.bool_]
 
 # A roof that ends so close to where the photo ends is taken to go on beyond it.
 _MAX_TO_END_M: Final = 0.4
@@ -83,7 +81,7 @@ class _Pixels(NamedTuple):
     classes: npt.NDArray[np.uint8]
     frame: Frame
     seen: SeenLines | None
-    is_photo: _Mask
+    is_photo: Flags
 
 
 def find_group(
@@ -136,7 +134,7 @@ def _cut(evidence: RoofEvidence, block: Block) -> tuple[_Pixels, Frame]:
     return _Pixels(part, classes, frame, seen, is_photo), in_photo
 
 
-def _find_labels(pixels: _Pixels, settings: RoofSettings) -> _Labels:
+def _find_labels(pixels: _Pixels, settings: RoofSettings) -> Labels:
     line = None
     if pixels.part.lines is not None:
         kinds = np.asarray(pixels.part.lines)
@@ -147,7 +145,7 @@ def _find_labels(pixels: _Pixels, settings: RoofSettings) -> _Labels:
 
 
 def _describe(
-    pixels: _Pixels, labels: _Labels, coverage: Coverage, settings: RoofSettings
+    pixels: _Pixels, labels: Labels, coverage: Coverage, settings: RoofSettings
 ) -> tuple[list[FoundPlane], list[FoundLine]]:
     num_planes, frame, edges = coverage.num_planes, pixels.frame, coverage.edges()
     votes = sum_votes(pixels.part, pixels.classes, labels, num_planes)
@@ -185,7 +183,7 @@ def _join(
     coverage: Coverage,
     slopes: list[Slope | None],
     directions: list[Direction | None],
-    known: tuple[Votes, _Mask, _Mask],
+    known: tuple[Votes, Flags, Flags],
     settings: RoofSettings,
 ) -> list[FoundPlane]:
     votes, is_pitched, is_cut = known
@@ -216,7 +214,7 @@ def _join(
     return planes
 
 
-def _find_cut(coverage: Coverage, edges: Edges, pixels: _Pixels) -> _Mask:
+def _find_cut(coverage: Coverage, edges: Edges, pixels: _Pixels) -> Flags:
     """(E,) at which edges the photo ends, or what is known of it, and not the roof."""
     start, end = coverage.points[edges.start], coverage.points[edges.end]
     step = end - start
@@ -232,5 +230,5 @@ def _find_cut(coverage: Coverage, edges: Edges, pixels: _Pixels) -> _Mask:
             column, row = np.floor(place).astype(np.int64).T + 1
             ends |= ~pixels.is_photo[row.clip(0, height - 1), column.clip(0, width - 1)]
         num_ended += ends
-    is_cut: _Mask = (edges.right == NO_PLANE) & (num_ended > len(_PLACES_ALONG_EDGE) / 2)
+    is_cut: Flags = (edges.right == NO_PLANE) & (num_ended > len(_PLACES_ALONG_EDGE) / 2)
     return is_cut

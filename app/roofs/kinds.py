@@ -10,28 +10,34 @@ import math
 from typing import Final, NamedTuple, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from app.base.arrays import Floats
 from app.roofs.model import LineKind
-
-_Floats = npt.NDArray[np.float64]
 
 KINDS: Final[tuple[LineKind, ...]] = get_args(LineKind)
 # The channel of the network's lines that shows each kind.
 _CHANNELS: Final = (0, 0, 1, 2, 3)
 _EAVE, _RAKE, _RIDGE, _HIP, _VALLEY = range(5)
 
-_MAX_OFF_CREASE: Final = math.radians(25.0)
-_CREASE_WIDTH: Final = math.radians(5.0)
-_MAX_GAP_M: Final = 0.35
-_GAP_WIDTH_M: Final = 0.1
-# A ridge that rises more steeply is a hip.
-_MAX_RIDGE_SLOPE: Final = 0.12
-_RIDGE_WIDTH: Final = 0.03
-_ACROSS_WIDTH: Final = 0.1
-_MIN_PROBABILITY: Final = 0.02
-# What the lines say counts less where they are faint.
-_LINE_FLOOR: Final = 0.15
+
+class _Limit(NamedTuple):
+    """A limit with a soft edge.
+
+    Attributes:
+        middle: Where it is.
+        width: What the logistic function divides the distance from it by.
+    """
+
+    middle: float
+    width: float
+
+    def share_above(self, value: float) -> float:
+        """How far a value is above it: 0.5 in the middle."""
+        return _logistic((value - self.middle) / self.width)
+
+    def share_below(self, value: float) -> float:
+        """How far a value is below it."""
+        return _logistic((self.middle - value) / self.width)
 
 
 class Neighbour(NamedTuple):
@@ -43,12 +49,23 @@ class Neighbour(NamedTuple):
         height_m: At the edge; None where heights say nothing.
     """
 
-    downhill: _Floats | None
+    downhill: Floats | None
     height_m: float | None
 
 
+_OFF_CREASE: Final = _Limit(math.radians(25.0), math.radians(5.0))
+_GAP_M: Final = _Limit(0.35, 0.1)
+# A ridge that rises more steeply is a hip.
+_RIDGE_SLOPE: Final = _Limit(0.12, 0.03)
+# Of the square of the cosine between an edge's normal and the way down.
+_ACROSS: Final = _Limit(0.5, 0.1)
+_MIN_PROBABILITY: Final = 0.02
+# What the lines say counts less where they are faint.
+_LINE_FLOOR: Final = 0.15
+
+
 def find_kind(
-    outward: _Floats, own: Neighbour, other: Neighbour | None, line_shares: _Floats | None
+    outward: Floats, own: Neighbour, other: Neighbour | None, line_shares: Floats | None
 ) -> tuple[LineKind, float]:
     """What an edge is, and the probability that it is this.
 
@@ -73,7 +90,7 @@ def _logistic(value: float) -> float:
     return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, value))))
 
 
-def _end_of(plane: Neighbour, outward: _Floats) -> _Floats:
+def _end_of(plane: Neighbour, outward: Floats) -> Floats:
     """(5,) what the edge of a plane is that ends there."""
     weights = np.zeros(len(KINDS))
     steepness = 0.0 if plane.downhill is None else float(np.hypot(*plane.downhill))
@@ -82,12 +99,12 @@ def _end_of(plane: Neighbour, outward: _Floats) -> _Floats:
         weights[_EAVE] = 0.9 if plane.downhill is not None else 0.6
     else:
         across = float(plane.downhill @ outward) / steepness
-        weights[_EAVE] = _logistic((across**2 - 0.5) / _ACROSS_WIDTH)
+        weights[_EAVE] = _ACROSS.share_above(across**2)
     weights[_RAKE] = 1.0 - weights[_EAVE]
     return weights
 
 
-def _between(outward: _Floats, own: Neighbour, other: Neighbour) -> _Floats:
+def _between(outward: Floats, own: Neighbour, other: Neighbour) -> Floats:
     """(5,) what the edge between two planes is."""
     if own.downhill is None or other.downhill is None:
         return np.full(len(KINDS), 1 / len(KINDS))
@@ -98,17 +115,17 @@ def _between(outward: _Floats, own: Neighbour, other: Neighbour) -> _Floats:
     if size > 0.2 * steepest > 0:
         across = float(difference @ outward) / size
         off = math.acos(min(1.0, abs(across)))
-        is_crease = _logistic((_MAX_OFF_CREASE - off) / _CREASE_WIDTH)
+        is_crease = _OFF_CREASE.share_below(off)
         if own.height_m is not None and other.height_m is not None:
             gap_m = abs(own.height_m - other.height_m)
-            is_crease *= _logistic((_MAX_GAP_M - gap_m) / _GAP_WIDTH_M)
+            is_crease *= _GAP_M.share_below(gap_m)
     weights = (1.0 - is_crease) * _end_of(own if is_upper(outward, own, other) else other, outward)
     if is_crease == 0.0:
         return weights
     if float(difference @ outward) < 0:
         along = np.array([-outward[1], outward[0]])
         rise = abs(float((own.downhill + other.downhill) @ along)) / 2
-        is_level = _logistic((_MAX_RIDGE_SLOPE - rise) / _RIDGE_WIDTH)
+        is_level = _RIDGE_SLOPE.share_below(rise)
         weights[_RIDGE] = is_crease * is_level
         weights[_HIP] = is_crease * (1.0 - is_level)
     elif not own.downhill.any() or not other.downhill.any():
@@ -119,7 +136,7 @@ def _between(outward: _Floats, own: Neighbour, other: Neighbour) -> _Floats:
     return weights
 
 
-def is_upper(outward: _Floats, own: Neighbour, other: Neighbour) -> bool:
+def is_upper(outward: Floats, own: Neighbour, other: Neighbour) -> bool:
     """Whether of two planes that do not meet in a crease the first ends there, and not the second.
 
     It is the higher one, or where heights do not say, the one that runs down to the edge.

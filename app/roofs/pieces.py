@@ -14,16 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from app.base.arrays import Flags, Ints, Labels
 from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX
 from app.data.lines import close_slits
 from app.roofs.settings import RoofSettings
 
-_Labels = npt.NDArray[np.int32]
 _Classes = npt.NDArray[np.uint8]
-_Mask = npt.NDArray[np.bool_]
 _Image = npt.NDArray[np.float32]
-_Ints = npt.NDArray[np.int64]
-_Floats = npt.NDArray[np.float64]
 
 # A line inside a piece, not at its border, is at least so far from it.
 _INSIDE_M = 0.4
@@ -60,12 +57,12 @@ class _Borders(NamedTuple):
         pixels: (B, 2) flat index of the pixels on both sides.
     """
 
-    first: _Ints
-    second: _Ints
-    pixels: _Ints
+    first: Ints
+    second: Ints
+    pixels: Ints
 
 
-def find_pieces(evidence: PixelEvidence, settings: RoofSettings, pixel_m: float) -> _Labels:
+def find_pieces(evidence: PixelEvidence, settings: RoofSettings, pixel_m: float) -> Labels:
     """(h, w) int32: pieces from 1, each of which hangs together by its pixels' sides; 0 outside.
 
     Args:
@@ -90,7 +87,7 @@ def find_pieces(evidence: PixelEvidence, settings: RoofSettings, pixel_m: float)
     return np.where(present, np.cumsum(present), 0).astype(np.int32)[pieces]
 
 
-def equal_components(values: _Labels) -> _Labels:
+def equal_components(values: Labels) -> Labels:
     """(h, w) int32: a number from 1 for what hangs together of each value but 0.
 
     Pixels become every second pixel of a mask twice as large, and are joined where they are equal,
@@ -105,7 +102,7 @@ def equal_components(values: _Labels) -> _Labels:
     return np.ascontiguousarray(labels[::2, ::2], np.int32)
 
 
-def inner_pixels(labels: _Labels, radius_m: float, pixel_m: float) -> _Mask:
+def inner_pixels(labels: Labels, radius_m: float, pixel_m: float) -> Flags:
     """(h, w) which pixels have nothing but their own piece within a square around them."""
     radius_px = max(1, round(radius_m / pixel_m))
     square = np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8)
@@ -114,7 +111,7 @@ def inner_pixels(labels: _Labels, radius_m: float, pixel_m: float) -> _Mask:
     return np.asarray(same & (labels > 0), np.bool_)
 
 
-def _find_gaps(is_roof: _Mask, is_known: _Mask, pixel_m: float, min_px: int) -> _Mask:
+def _find_gaps(is_roof: Flags, is_known: Flags, pixel_m: float, min_px: int) -> Flags:
     """Ground that is none: slits between planes, and holes smaller than the smallest plane."""
     gaps = close_slits(is_roof.view(np.uint8), pixel_m).view(np.bool_) & ~is_roof
     ground = np.pad((~is_roof).view(np.uint8), 1, constant_values=1)
@@ -124,7 +121,7 @@ def _find_gaps(is_roof: _Mask, is_known: _Mask, pixel_m: float, min_px: int) -> 
     return np.asarray((gaps | small[holes[1:-1, 1:-1]]) & is_known & ~is_roof, np.bool_)
 
 
-def _share_thin(pieces: _Labels, gaps: _Mask, settings: RoofSettings, pixel_m: float) -> _Labels:
+def _share_thin(pieces: Labels, gaps: Flags, settings: RoofSettings, pixel_m: float) -> Labels:
     """Gaps and pieces too thin for a plane, pixel by pixel to the nearest piece."""
     num_pieces = int(pieces.max(initial=0))
     inner = inner_pixels(pieces, (settings.min_width_m - pixel_m) / 2, pixel_m)
@@ -137,7 +134,7 @@ def _share_thin(pieces: _Labels, gaps: _Mask, settings: RoofSettings, pixel_m: f
     return np.where(has_core[filled], filled, 0).astype(np.int32)
 
 
-def _fill(pieces: _Labels, open_pixels: _Mask, gaps: _Mask) -> _Labels:
+def _fill(pieces: Labels, open_pixels: Flags, gaps: Flags) -> Labels:
     """Pieces that have grown over open pixels."""
     sources = (pieces > 0) & ~open_pixels
     if not sources.any():
@@ -154,7 +151,7 @@ def _fill(pieces: _Labels, open_pixels: _Mask, gaps: _Mask) -> _Labels:
     return filled
 
 
-def _find_borders(pieces: _Labels) -> _Borders:
+def _find_borders(pieces: Labels) -> _Borders:
     width = pieces.shape[1]
     parts = []
     for here, there, step in (
@@ -171,7 +168,7 @@ def _find_borders(pieces: _Labels) -> _Borders:
     return _Borders(np.minimum(first, second), np.maximum(first, second), pixels)
 
 
-def _merge_small(pieces: _Labels, least_px: tuple[int, int], strong: _Mask | None) -> _Labels:
+def _merge_small(pieces: Labels, least_px: tuple[int, int], strong: Flags | None) -> Labels:
     """Pieces with the small ones given to the neighbour that they share most of their edge with.
 
     The smallest goes first; one without neighbours becomes ground.
@@ -213,7 +210,7 @@ def _merge_small(pieces: _Labels, least_px: tuple[int, int], strong: _Mask | Non
     return _rename(pieces, target)
 
 
-def _find_outlined(pieces: _Labels, strong: _Mask, num_pieces: int) -> _Mask:
+def _find_outlined(pieces: Labels, strong: Flags, num_pieces: int) -> Flags:
     """(P + 1,) which pieces lie among others, with lines along nearly all that they share."""
     borders = _find_borders(pieces)
     on_line = strong.ravel()[borders.pixels].any(axis=1)
@@ -221,11 +218,11 @@ def _find_outlined(pieces: _Labels, strong: _Mask, num_pieces: int) -> _Mask:
     for piece in (borders.first, borders.second):
         sides[0] += np.bincount(piece, minlength=num_pieces + 1)
         sides[1] += np.bincount(piece, on_line, num_pieces + 1)
-    is_outlined: _Mask = (sides[0] > 0) & (sides[1] >= _OUTLINED_SHARE * sides[0])
+    is_outlined: Flags = (sides[0] > 0) & (sides[1] >= _OUTLINED_SHARE * sides[0])
     return is_outlined
 
 
-def _shared_sides(pieces: _Labels, num_pieces: int) -> dict[int, dict[int, int]]:
+def _shared_sides(pieces: Labels, num_pieces: int) -> dict[int, dict[int, int]]:
     """For each piece, how many sides of pixels it shares with each neighbour."""
     borders = _find_borders(pieces)
     code, counts = np.unique(borders.first * (num_pieces + 1) + borders.second, return_counts=True)
@@ -237,7 +234,7 @@ def _shared_sides(pieces: _Labels, num_pieces: int) -> dict[int, dict[int, int]]
     return shared
 
 
-def _rename(pieces: _Labels, target: list[int]) -> _Labels:
+def _rename(pieces: Labels, target: list[int]) -> Labels:
     """Pieces by where each of them, through any others, has gone."""
     for piece in range(len(target)):
         end = piece
@@ -248,8 +245,8 @@ def _rename(pieces: _Labels, target: list[int]) -> _Labels:
 
 
 def _join_alike(
-    pieces: _Labels, gaps: _Mask, evidence: PixelEvidence, settings: RoofSettings
-) -> _Labels:
+    pieces: Labels, gaps: Flags, evidence: PixelEvidence, settings: RoofSettings
+) -> Labels:
     """Pieces with neighbours of nearly the same direction joined, where no line lies between them.
 
     A plane that runs down between two classes is seen as pieces of both.
@@ -296,7 +293,7 @@ def _join_alike(
     return _rename(pieces, target)
 
 
-def _cut(pieces: _Labels, strong: _Mask, min_px: int, pixel_m: float) -> _Labels | None:
+def _cut(pieces: Labels, strong: Flags, min_px: int, pixel_m: float) -> Labels | None:
     """Pieces parted along lines that run through them; None where no line does."""
     inside = strong & inner_pixels(pieces, _INSIDE_M, pixel_m)
     num_inside = np.bincount(pieces[inside])

@@ -6,11 +6,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats
 from app.roofs.directions import Direction, turn_between, unit
 from app.roofs.settings import RoofSettings
-from app.roofs.slopes import Slope
-
-_Floats = npt.NDArray[np.float64]
+from app.roofs.slope import Slope
 
 # Of planes whose pitch is not known, where it is asked which way an edge bends: 35 degrees.
 _USUAL_STEEPNESS: Final = 0.7
@@ -35,7 +34,7 @@ class Pitch(NamedTuple):
 
 
 def find_pitched(
-    flat_share: _Floats, slopes: list[Slope | None], settings: RoofSettings
+    flat_share: Floats, slopes: list[Slope | None], settings: RoofSettings
 ) -> npt.NDArray[np.bool_]:
     """(P,) which planes run down in a direction: as their class says, else as their heights.
 
@@ -77,7 +76,7 @@ def find_pitch(
     return Pitch(steepness, degrees, max(sd_degrees, _MIN_SD_DEG))
 
 
-def downhill(direction: Direction | None, pitch: Pitch | None, is_pitched: bool) -> _Floats | None:
+def downhill(direction: Direction | None, pitch: Pitch | None, is_pitched: bool) -> Floats | None:
     """(2,) metres down per metre east and north; (0, 0) where flat, None where nothing tells."""
     if not is_pitched:
         return np.zeros(2)

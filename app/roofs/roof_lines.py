@@ -10,12 +10,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats
 from app.roofs.coverage import NO_PLANE, Coverage, Edges
 from app.roofs.kinds import Neighbour, find_kind, is_upper
 from app.roofs.model import LineKind
-from app.roofs.slopes import Slope
-
-_Floats = npt.NDArray[np.float64]
+from app.roofs.slope import Slope
 
 _MAX_BEND: Final = math.radians(20.0)
 # Shorter ones are where three planes do not quite meet in a point.
@@ -40,11 +39,11 @@ class EdgeEvidence(NamedTuple):
     coverage: Coverage
     edges: Edges
     is_line: npt.NDArray[np.bool_]
-    downhill: list[_Floats | None]
+    downhill: list[Floats | None]
     has_pitch: npt.NDArray[np.bool_]
     slopes: list[Slope | None]
     line_shares: npt.NDArray[np.float32] | None
-    confidence: _Floats
+    confidence: Floats
 
 
 class FoundLine(NamedTuple):
@@ -62,7 +61,7 @@ class FoundLine(NamedTuple):
     """
 
     kind: LineKind
-    points: _Floats
+    points: Floats
     length_m: float
     ground_length_m: float
     left: int
@@ -162,7 +161,7 @@ def _name_edges(evidence: EdgeEvidence) -> list[_Edge]:
     return named
 
 
-def _neighbour(evidence: EdgeEvidence, plane: int, place: _Floats) -> Neighbour:
+def _neighbour(evidence: EdgeEvidence, plane: int, place: Floats) -> Neighbour:
     slope = evidence.slopes[plane]
     height_m = None if slope is None else float(slope.height_at(place[None])[0])
     return Neighbour(evidence.downhill[plane], height_m)
@@ -188,7 +187,7 @@ def _follow(
         edge = following
 
 
-def _join(chain: list[_Edge], points: _Floats) -> FoundLine:
+def _join(chain: list[_Edge], points: Floats) -> FoundLine:
     if chain[0].left == NO_PLANE:
         chain = [edge.reversed() for edge in reversed(chain)]
     ground_m = math.fsum(edge.ground_length_m for edge in chain)

@@ -3,16 +3,14 @@
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
+from app.base.arrays import Floats
 from app.inference.shape_scores import PhotoToSearch
 from app.metrics.roofs import FoundRoofs
 from app.roofs.calibration import Calibration
 from app.roofs.evidence import RoofEvidence
 from app.roofs.find import find_roofs
 from app.roofs.model import Roofs
-
-_Floats = npt.NDArray[np.float64]
 
 
 def find_scored_roofs(photo: PhotoToSearch, calibration: Calibration | None = None) -> FoundRoofs:
@@ -51,5 +49,5 @@ def as_found(roofs: Roofs) -> FoundRoofs:
     )
 
 
-def _floats(values: Iterable[float | None]) -> _Floats:
+def _floats(values: Iterable[float | None]) -> Floats:
     return np.array([np.nan if value is None else value for value in values], np.float64)

@@ -5,18 +5,17 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats, Ints
 from app.roofs.coverage import NUM_MOMENTS
 from app.roofs.evidence import as_shares
 from app.roofs.frame import Frame
 
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
-
 _STEP_M: Final = 0.3
 _MAX_STEPS: Final = 60
-_REACH_M: Final = 0.4
-_NUM_OFFSETS: Final = 9
 _MIN_PROBABILITY: Final = 0.3
+_REACH_M: Final = 0.4
+# Where the lines are looked up across an edge.
+_OFFSETS_M: Final = np.linspace(-_REACH_M, _REACH_M, 9)
 
 
 class _Samples(NamedTuple):
@@ -31,11 +30,11 @@ class _Samples(NamedTuple):
         shares: (4, T, 9) probabilities of the kinds of line across the edge.
     """
 
-    edge: _Ints
-    points: _Floats
-    normals: _Floats
-    steps_m: _Floats
-    to_end_m: _Floats
+    edge: Ints
+    points: Floats
+    normals: Floats
+    steps_m: Floats
+    to_end_m: Floats
     shares: npt.NDArray[np.float32]
 
 
@@ -51,7 +50,7 @@ class SeenLines:
         """
         self._lines, self._frame = lines, frame
 
-    def shares(self, starts: _Floats, ends: _Floats) -> npt.NDArray[np.float32]:
+    def shares(self, starts: Floats, ends: Floats) -> npt.NDArray[np.float32]:
         """(N, 4) mean probability of each kind along N edges, of the likeliest pixel across."""
         samples = self._sample(starts, ends)
         across = samples.shares.max(axis=2)
@@ -60,7 +59,7 @@ class SeenLines:
             [np.bincount(samples.edge, kind, len(starts)) / counts for kind in across], axis=1
         ).astype(np.float32)
 
-    def moments(self, starts: _Floats, ends: _Floats, weight: float) -> _Floats:
+    def moments(self, starts: Floats, ends: Floats, weight: float) -> Floats:
         """(N, 6) moments of the lines along N edges, as of `line_moments`.
 
         Of each edge the kind counts that is likeliest along it, and of that not its ends, where
@@ -81,7 +80,7 @@ class SeenLines:
         # The flanks of the line on the edge, and not what else is near.
         share[share < peak[:, None] / 2] = 0.0
         seen = np.flatnonzero((peak >= _MIN_PROBABILITY) & (samples.to_end_m >= _REACH_M))
-        offset = (share[seen] @ _offsets()) / share[seen].sum(axis=1)
+        offset = (share[seen] @ _OFFSETS_M) / share[seen].sum(axis=1)
         points = samples.points[seen] + offset[:, None] * samples.normals[seen]
         x, y = points.T
         length = weight * peak[seen] * samples.steps_m[seen]
@@ -90,7 +89,7 @@ class SeenLines:
         assert len(sums) == NUM_MOMENTS
         return np.stack(sums, axis=1)
 
-    def _sample(self, starts: _Floats, ends: _Floats) -> _Samples:
+    def _sample(self, starts: Floats, ends: Floats) -> _Samples:
         step = ends - starts
         length = np.hypot(*step.T)
         counts = np.clip(np.ceil(length / _STEP_M).astype(np.int64), 1, _MAX_STEPS)
@@ -100,18 +99,14 @@ class SeenLines:
         points = starts[edge] + along[:, None] * step[edge]
         unit = step / np.maximum(length, 1e-9)[:, None]
         normals = np.stack((-unit[:, 1], unit[:, 0]), axis=1)[edge]
-        across = points[:, None] + _offsets()[None, :, None] * normals[:, None]
+        across = points[:, None] + _OFFSETS_M[None, :, None] * normals[:, None]
         column, row = np.floor(self._frame.pixels(across.reshape(-1, 2))).astype(np.int64).T
         height, width = self._lines.shape[1:]
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         values = self._lines[:, row.clip(0, height - 1), column.clip(0, width - 1)]
         shares = as_shares(values) * inside
-        shape = len(self._lines), len(edge), _NUM_OFFSETS
+        shape = len(self._lines), len(edge), len(_OFFSETS_M)
         to_end_m = np.minimum(along, 1 - along) * length[edge]
         return _Samples(
             edge, points, normals, (length / counts)[edge], to_end_m, shares.reshape(shape)
         )
-
-
-def _offsets() -> _Floats:
-    return np.linspace(-_REACH_M, _REACH_M, _NUM_OFFSETS)

@@ -5,10 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats, Ints
 from app.roofs.coverage import NO_PLANE, Coverage, Edges
-
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
 
 
 class Sides(NamedTuple):
@@ -25,12 +23,12 @@ class Sides(NamedTuple):
         bounds: (P + 1,) where the sides of each plane begin.
     """
 
-    plane: _Ints
-    other: _Ints
-    edge: _Ints
-    outward: _Floats
-    length: _Floats
-    bounds: _Ints
+    plane: Ints
+    other: Ints
+    edge: Ints
+    outward: Floats
+    length: Floats
+    bounds: Ints
 
 
 def find_sides(coverage: Coverage, edges: Edges, is_cut: npt.NDArray[np.bool_]) -> Sides:

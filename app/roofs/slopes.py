@@ -7,17 +7,15 @@ its edges are left out. Errors of neighbouring pixels are alike, so four square 
 measurement and not as hundreds.
 """
 
-import math
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats, Labels
 from app.roofs.frame import Frame
 from app.roofs.pieces import inner_pixels
-
-_Floats = npt.NDArray[np.float64]
-_Labels = npt.NDArray[np.int32]
+from app.roofs.slope import Slope
 
 _ERODE_M: Final = 0.3
 _MIN_PIXELS: Final = 12
@@ -33,51 +31,8 @@ _INDEPENDENT_M2: Final = 4.0
 _MAX_ELONGATION: Final = 1e4
 
 
-class Slope(NamedTuple):
-    """A plane fitted to heights.
-
-    Attributes:
-        height_m: At (0, 0) of the frame.
-        east: Metres up per metre east.
-        north: Metres up per metre north.
-        covariance: (2, 2) of east and north.
-    """
-
-    height_m: float
-    east: float
-    north: float
-    covariance: _Floats
-
-    @property
-    def downhill_rad(self) -> float:
-        """Compass direction in which it runs down."""
-        return math.atan2(-self.east, -self.north)
-
-    @property
-    def steepness(self) -> float:
-        """Metres down per metre in that direction."""
-        return math.hypot(self.east, self.north)
-
-    def height_at(self, points: _Floats) -> _Floats:
-        """(N,) metres above ground at (N, 2) metres east and north."""
-        return np.asarray(self.height_m + points @ (self.east, self.north), np.float64)
-
-    def down(self, azimuth_rad: float) -> tuple[float, float]:
-        """Metres down per metre in a compass direction, and its standard deviation."""
-        direction = np.array([math.sin(azimuth_rad), math.cos(azimuth_rad)])
-        variance = float(direction @ self.covariance @ direction)
-        return -float(direction @ (self.east, self.north)), math.sqrt(max(variance, 0.0))
-
-    @property
-    def downhill_sd_rad(self) -> float:
-        """Standard deviation of the direction: of the slope across it, seen from its steepness."""
-        across = np.array([math.cos(self.downhill_rad), -math.sin(self.downhill_rad)])
-        variance = float(across @ self.covariance @ across)
-        return math.atan2(math.sqrt(max(variance, 0.0)), self.steepness)
-
-
 def fit_slopes(
-    height_m: npt.NDArray[np.floating], labels: _Labels, frame: Frame, num_planes: int
+    height_m: npt.NDArray[np.floating], labels: Labels, frame: Frame, num_planes: int
 ) -> list[Slope | None]:
     """The slope of each plane; None where there are too few heights.
 
@@ -111,7 +66,7 @@ def fit_slopes(
     return slopes
 
 
-def _fit(points: _Floats, heights: _Floats, area_m2: float) -> Slope | None:
+def _fit(points: Floats, heights: Floats, area_m2: float) -> Slope | None:
     middle = points.mean(axis=0)
     if np.linalg.cond(np.cov(points.T)) > _MAX_ELONGATION:
         return None

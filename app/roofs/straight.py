@@ -6,81 +6,27 @@ between two planes one half way between these, if its ends hardly move for it. A
 its lines cross. Planes that this would spoil keep the edges they had.
 """
 
-import math
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from app.base.arrays import Flags, Floats, Geometries, Ints
 from app.roofs.arcs import Arc, Limits, Run, find_arcs, keep_runs, straight_runs
 from app.roofs.coverage import NO_PLANE, Coverage, Edges, RoughCoverage
+from app.roofs.crossings import cross_lines
+from app.roofs.limits import first_limits, fit_limits
+from app.roofs.main_directions import snap_lines
+from app.roofs.runs import Runs, fit_lines
 from app.roofs.settings import RoofSettings
 
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
-_Mask = npt.NDArray[np.bool_]
-_Geometries = npt.NDArray[np.object_]
-
 # (N, 2) starts and ends of N edges to (N, 6) moments of lines seen along them.
-LineSums = Callable[[_Floats, _Floats], _Floats]
+LineSums = Callable[[Floats, Floats], Floats]
 
 _MAX_ATTEMPTS: Final = 4
-_MAX_SHIFT_M: Final = 0.5
-_MAX_LINE_WEIGHT_M: Final = 5.0
-# What a point's old place weighs against its lines: it decides only along parallel ones.
-_OLD_PLACE_SHARE: Final = 0.01
-_PLACE_ROUNDS: Final = 3
-_MAX_MAIN_DIRECTIONS: Final = 3
-# Of the length of all edges: what one direction and those at right angles to it must hold.
-_MIN_MAIN_SHARE: Final = 0.2
-_MAIN_SPREAD_RAD: Final = math.radians(2.0)
-_QUARTER: Final = math.pi / 2
-_HALF_WAY_SHARE: Final = 0.25
-# Ragged outlines leave their lines by so many times what they do on average; more is a corner.
-_RAGGED: Final = 10.0
-# A staircase of pixels leaves its line by so much on average, and at most.
-_STAIRS_PX: Final = 0.4
-_MIN_OFF_PX: Final = 1.3
-# So many pixels of an exact outline, as far off a line as stairs are at most, are a bend.
-_BEND_PX: Final = 14.0
-
-
-class _Runs(NamedTuple):
-    """Straight runs, R of them.
-
-    Attributes:
-        start: (R,) number of the first point.
-        end: (R,) of the last.
-        left: (R,) plane to the left.
-        right: (R,) plane to the right, -1 where there is none.
-        moments: (R, 6).
-        is_kept: (R,) whether its points stay where they are.
-    """
-
-    start: _Ints
-    end: _Ints
-    left: _Ints
-    right: _Ints
-    moments: _Floats
-    is_kept: _Mask
-
-
-class _Lines(NamedTuple):
-    """The lines of R runs.
-
-    Attributes:
-        middle: (R, 2) a point of each.
-        angle: (R,) its direction, counter-clockwise from east.
-        length: (R,) of its run.
-    """
-
-    middle: _Floats
-    angle: _Floats
-    length: _Floats
 
 
 def straighten(
@@ -96,10 +42,9 @@ def straighten(
     """
     arcs, edges = find_arcs(rough), rough.edges
     is_kept = np.zeros(rough.coverage.num_planes + 1, np.bool_)  # the last is outside
-    short_m = _MIN_OFF_PX * pixel_m
-    limits = Limits(short_m, max(settings.straight_m, short_m), math.inf)
+    limits = first_limits(settings, pixel_m)
     runs = _cut_arcs(rough, arcs, is_kept, limits)
-    limits = _fit_limits(limits, _roughness_m(runs), settings.ragged_m, pixel_m)
+    limits = fit_limits(limits, runs, settings.ragged_m, pixel_m)
     runs = _cut_arcs(rough, arcs, is_kept, limits)
     for _ in range(_MAX_ATTEMPTS):
         coverage = _place(rough, runs, settings, sum_lines)
@@ -113,27 +58,7 @@ def straighten(
     return rough.coverage
 
 
-def _fit_limits(limits: Limits, roughness_m: float, ragged_m: float, pixel_m: float) -> Limits:
-    """Wider limits where outlines are ragged; where they are exact, also one for bends."""
-    stairs_m = _STAIRS_PX * pixel_m
-    if roughness_m <= stairs_m:
-        return limits._replace(bend_m3=_BEND_PX * stairs_m**2 * pixel_m)
-    long_m = min(limits.long_m + _RAGGED * (roughness_m - stairs_m), ragged_m)
-    return limits._replace(long_m=max(limits.long_m, long_m))
-
-
-def _roughness_m(runs: _Runs) -> float:
-    """How far the pixels' outline is off its lines: the root mean square of half of all length."""
-    length = np.maximum(runs.moments[:, 0], 1e-12)
-    x, y, xx, xy, yy = (runs.moments[:, 1:] / length[:, None]).T
-    a, b, c = xx - x * x, xy - x * y, yy - y * y
-    across = (a + c - np.hypot(a - c, 2 * b)) / 2  # the smaller eigenvalue
-    order = np.argsort(across)
-    half = np.searchsorted(np.cumsum(length[order]), length.sum() / 2)
-    return math.sqrt(max(float(across[order][half]), 0.0))
-
-
-def find_spoilt(coverage: Coverage) -> _Mask:
+def find_spoilt(coverage: Coverage) -> Flags:
     """(P,) which planes are no valid polygons, or overlap others or leave gaps to them."""
     spoilt = np.zeros(coverage.num_planes, np.bool_)
     short = [len(ring) < 3 for ring in coverage.rings]
@@ -145,12 +70,12 @@ def find_spoilt(coverage: Coverage) -> _Mask:
     return spoilt if spoilt.any() else find_overlaps(polygons)
 
 
-def find_overlaps(polygons: _Geometries) -> _Mask:
+def find_overlaps(polygons: Geometries) -> Flags:
     """(P,) which of valid polygons are no part of a coverage."""
     return np.asarray(shapely.length(shapely.coverage_invalid_edges(polygons)) > 0, np.bool_)
 
 
-def _with_neighbours(planes: _Mask, edges: Edges) -> _Mask:
+def _with_neighbours(planes: Flags, edges: Edges) -> Flags:
     grown = np.append(planes, False)
     touching = planes[edges.left] | ((edges.right != NO_PLANE) & planes[edges.right])
     grown[edges.left[touching]] = True
@@ -158,7 +83,7 @@ def _with_neighbours(planes: _Mask, edges: Edges) -> _Mask:
     return grown[:-1]
 
 
-def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, limits: Limits) -> _Runs:
+def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: Flags, limits: Limits) -> Runs:
     points = [(x, y) for x, y in rough.coverage.points.tolist()]
     runs: list[Run] = []
     kept = []
@@ -170,11 +95,11 @@ def _cut_arcs(rough: RoughCoverage, arcs: list[Arc], is_kept: _Mask, limits: Lim
     numbers = np.array([(run.start, run.end, run.left, run.right) for run in runs], np.int64)
     start, end, left, right = numbers.T
     moments = np.array([run.moments for run in runs])
-    return _Runs(start, end, left, right, moments, np.array(kept))
+    return Runs(start, end, left, right, moments, np.array(kept))
 
 
 def _place(
-    rough: RoughCoverage, runs: _Runs, settings: RoofSettings, sum_lines: LineSums | None
+    rough: RoughCoverage, runs: Runs, settings: RoofSettings, sum_lines: LineSums | None
 ) -> Coverage:
     """The coverage of some runs, its points where the lines of these cross."""
     points = rough.coverage.points
@@ -186,11 +111,13 @@ def _place(
         moments = moments.copy()
         moments[inner] += sum_lines(points[runs.start[inner]], points[runs.end[inner]])
     step = points[runs.end] - points[runs.start]
-    lines = _fit(moments, step)
-    lines = _snap(lines, runs, _find_groups(rough), settings)
+    lines = fit_lines(moments, step)
+    lines = snap_lines(lines, runs, _find_groups(rough), settings)
     start, end = merged[runs.start], merged[runs.end]
     is_line = start != end
-    placed = _cross(_mean_places(points, merged), lines, (start, end), np.where(is_line, 1.0, 0.0))
+    placed = cross_lines(
+        _mean_places(points, merged), lines, (start, end), np.where(is_line, 1.0, 0.0)
+    )
     fixed = np.zeros(len(points), np.bool_)
     fixed[runs.start[runs.is_kept]] = fixed[runs.end[runs.is_kept]] = True
     placed[fixed] = points[fixed]
@@ -203,7 +130,7 @@ def _place(
     return Coverage(placed, tuple(rings), rough.coverage.owners)
 
 
-def _merge_close(points: _Floats, runs: _Runs, merge_m: float) -> _Ints:
+def _merge_close(points: Floats, runs: Runs, merge_m: float) -> Ints:
     """(V,) the point that each becomes: corners of three planes or more that are close are one."""
     meeting = np.bincount(np.concatenate((runs.start, runs.end)), minlength=len(points))
     short = np.hypot(*(points[runs.end] - points[runs.start]).T) < merge_m
@@ -223,24 +150,14 @@ def _merge_close(points: _Floats, runs: _Runs, merge_m: float) -> _Ints:
     return np.asarray(first[group], np.int64)
 
 
-def _mean_places(points: _Floats, merged: _Ints) -> _Floats:
+def _mean_places(points: Floats, merged: Ints) -> Floats:
     """(V, 2) the points, those that were merged at their mean."""
     counts = np.maximum(np.bincount(merged, minlength=len(points)), 1)
     sums = [np.bincount(merged, points[:, i], len(points)) for i in (0, 1)]
     return np.asarray(np.stack(sums, axis=1) / counts[:, None], np.float64)
 
 
-def _fit(moments: _Floats, step: _Floats) -> _Lines:
-    """The lines of least squared distances, directed as their runs."""
-    length = np.maximum(moments[:, 0], 1e-12)
-    x, y, xx, xy, yy = (moments[:, 1:] / length[:, None]).T
-    angle = np.arctan2(2 * (xy - x * y), (xx - x * x) - (yy - y * y)) / 2
-    backward = np.cos(angle) * step[:, 0] + np.sin(angle) * step[:, 1] < 0
-    angle = np.where(backward, angle + np.pi, angle)
-    return _Lines(np.stack((x, y), axis=1), angle, np.hypot(*step.T))
-
-
-def _find_groups(rough: RoughCoverage) -> _Ints:
+def _find_groups(rough: RoughCoverage) -> Ints:
     """(P,) a number for each plane: the same for those that share edges."""
     edges, num_planes = rough.edges, rough.coverage.num_planes
     inner = edges.right != NO_PLANE
@@ -249,86 +166,3 @@ def _find_groups(rough: RoughCoverage) -> _Ints:
         shape=(num_planes, num_planes),
     )
     return np.asarray(connected_components(links, directed=False)[1], np.int64)
-
-
-def _snap(lines: _Lines, runs: _Runs, groups: _Ints, settings: RoofSettings) -> _Lines:
-    """Lines turned about their middles into their buildings' main directions."""
-    angle = lines.angle.copy()
-    group = groups[runs.left]
-    inner = runs.right != NO_PLANE
-    max_turn = np.arcsin(np.minimum(1.0, 2 * settings.snap_m / np.maximum(lines.length, 1e-9)))
-    max_turn = np.minimum(max_turn, math.radians(settings.snap_deg))
-    order = np.argsort(group, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        mains = _main_directions(lines.angle[members], lines.length[members], ~inner[members])
-        best = np.zeros(len(members))
-        least = np.full(len(members), np.inf)
-        for main in mains:
-            turn = _off(main - lines.angle[members])
-            half_way = _off(main + _QUARTER / 2 - lines.angle[members])
-            # Hips of planes of two pitches run nearly half way, and are not to be bent.
-            for candidate, share in ((turn, 1.0), (half_way, _HALF_WAY_SHARE * inner[members])):
-                size = np.abs(candidate)
-                closer = (size < least) & (size <= share * max_turn[members])
-                best, least = np.where(closer, candidate, best), np.where(closer, size, least)
-        angle[members] += best
-    return lines._replace(angle=angle)
-
-
-def _main_directions(angle: _Floats, length: _Floats, is_outer: _Mask) -> list[float]:
-    """The directions in which, or at right angles to which, most of the outline lies; at most 3.
-
-    Hips run where they do because of the pitches of two planes, and are no direction to turn to.
-    """
-    mains: list[float] = []
-    left = np.ones(len(angle), np.bool_)
-    outline = length * is_outer
-    total = outline.sum()
-    while left.any() and len(mains) < _MAX_MAIN_DIRECTIONS:
-        angles, lengths = angle[left], length[left]
-        apart = _off(angles[:, None] - angles[None])
-        votes = np.exp(-0.5 * (apart / _MAIN_SPREAD_RAD) ** 2) @ outline[left]
-        peak = angles[np.argmax(votes)]
-        off = _off(angles - peak)
-        near = np.abs(off) <= 2 * _MAIN_SPREAD_RAD
-        if outline[left][near].sum() < _MIN_MAIN_SHARE * total:
-            break
-        # Long edges tell directions better, as the cube of their length.
-        weights = lengths[near] ** 3 + 1e-9
-        main = peak + (off[near] * weights).sum() / weights.sum()
-        mains.append(float(main))
-        left &= np.abs(_off(angle - main)) > 4 * _MAIN_SPREAD_RAD
-    return mains
-
-
-def _off(angle: _Floats) -> _Floats:
-    """Angles less the nearest multiple of a right one."""
-    return np.asarray(angle - _QUARTER * np.round(angle / _QUARTER), np.float64)
-
-
-def _cross(points: _Floats, lines: _Lines, ends: tuple[_Ints, _Ints], is_line: _Floats) -> _Floats:
-    """(V, 2) for each point the place nearest to all lines that end in it, in least squares.
-
-    Where lines are nearly parallel it stays near its old place along them: each round moves it to
-    where it is nearest to the lines and, by a hundredth, to where it was before the round.
-    """
-    normal = np.stack((-np.sin(lines.angle), np.cos(lines.angle)), axis=1)
-    weight = np.minimum(lines.length, _MAX_LINE_WEIGHT_M) * is_line
-    outer = weight[:, None, None] * normal[:, :, None] * normal[:, None]
-    matrix = np.zeros((len(points), 2, 2))
-    for number in ends:
-        np.add.at(matrix, number, outer)
-    old = _OLD_PLACE_SHARE * np.trace(matrix, axis1=1, axis2=2) + 1e-9
-    matrix[:, 0, 0] += old
-    matrix[:, 1, 1] += old
-    placed = points
-    for _ in range(_PLACE_ROUNDS):
-        pull = np.zeros((len(points), 2))
-        for number in ends:
-            offset = ((lines.middle - placed[number]) * normal).sum(axis=1)
-            np.add.at(pull, number, (weight * offset)[:, None] * normal)
-        placed = placed + np.linalg.solve(matrix, pull[..., None])[..., 0]
-    shift = placed - points
-    length = np.hypot(*shift.T)
-    shift *= np.minimum(1.0, _MAX_SHIFT_M / np.maximum(length, 1e-12))[:, None]
-    return np.asarray(points + shift, np.float64)

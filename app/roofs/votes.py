@@ -5,12 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats, Labels
 from app.base.azimuth import class_vectors
 from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS
 from app.roofs.evidence import PROBABILITY_SCALE, RoofEvidence, as_shares
-
-_Floats = npt.NDArray[np.float64]
-_Labels = npt.NDArray[np.int32]
 
 
 class Votes(NamedTuple):
@@ -24,9 +22,9 @@ class Votes(NamedTuple):
         half_width_rad: How far a vote may be off because classes are so wide.
     """
 
-    mean: _Floats
-    flat_share: _Floats
-    roof_share: _Floats
+    mean: Floats
+    flat_share: Floats
+    roof_share: Floats
     half_width_rad: float
 
 
@@ -54,7 +52,7 @@ def pixel_votes(
 
 
 def sum_votes(
-    part: RoofEvidence, classes: npt.NDArray[np.uint8], labels: _Labels, num_planes: int
+    part: RoofEvidence, classes: npt.NDArray[np.uint8], labels: Labels, num_planes: int
 ) -> Votes:
     """What the pixels of each plane say together.
 
@@ -67,7 +65,7 @@ def sum_votes(
     inside = np.flatnonzero(labels)
     plane, class_id = labels.ravel()[inside] - 1, classes.ravel()[inside]
 
-    def add(values: npt.NDArray[np.float32] | npt.NDArray[np.bool_]) -> _Floats:
+    def add(values: npt.NDArray[np.float32] | npt.NDArray[np.bool_]) -> Floats:
         return np.bincount(plane, values, num_planes).astype(np.float64)
 
     votes = [add(image.ravel()[inside]) for image in pixel_votes(part, classes)]

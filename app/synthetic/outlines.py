@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
+from app.base.arrays import Floats, Ints
 from app.synthetic.geometry import Plane, Wing
 from app.synthetic.labels import MAX_RIDGE_SLOPE, MIN_WALL_M
 from app.synthetic.roofs import MIN_OVERLAP_RISE_M
@@ -29,8 +29,6 @@ _MIN_AREA_M2: Final = 1e-4
 _FAR_M: Final = 1000.0
 _NO_PLANE: Final = -1
 
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
 _Point = tuple[float, float]
 _Geometry = Any  # of shapely, which has no types for mypy
 
@@ -127,7 +125,7 @@ def _find_creases(wings: Sequence[Wing]) -> Iterator[_Geometry]:
                 yield crease.intersection(shared)
 
 
-def _find_crease(first: Plane, second: Plane, near: _Floats) -> _Geometry | None:
+def _find_crease(first: Plane, second: Plane, near: Floats) -> _Geometry | None:
     """The line on which two planes are equally high; None where they are parallel."""
     slopes = np.array([(p.east_slope, p.south_slope) for p in (first, second)])
     bend = slopes[0] - slopes[1]
@@ -140,7 +138,7 @@ def _find_crease(first: Plane, second: Plane, near: _Floats) -> _Geometry | None
     return shapely.LineString([foot - _FAR_M * along, foot + _FAR_M * along])
 
 
-def _find_seen(wings: Sequence[Wing], planes: Sequence[Plane], points_m: _Floats) -> _Ints:
+def _find_seen(wings: Sequence[Wing], planes: Sequence[Plane], points_m: Floats) -> Ints:
     """(N,) index of the plane that is seen at each point, as `add_building` has it."""
     number_of = {plane.key: i for i, plane in enumerate(planes)}
     seen = np.full(len(points_m), _NO_PLANE, np.int64)
@@ -197,7 +195,7 @@ def _find_kind(edge: _Edge, own: Plane, beyond: Plane | None) -> LineKind:
     return "rake" if abs(slope @ along) > np.hypot(*slope) * 0.5**0.5 else "eave"
 
 
-def _find_crease_kind(along: _Floats, own: Plane, beyond: Plane) -> LineKind:
+def _find_crease_kind(along: Floats, own: Plane, beyond: Plane) -> LineKind:
     outward = np.array([along[1], -along[0]])
     slopes = np.array([(p.east_slope, p.south_slope) for p in (own, beyond)])
     if float((slopes[0] - slopes[1]) @ outward) < 0:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import cv2
 import numpy as np
@@ -29,6 +29,9 @@ PARAMETERS_FILE = "sample.json"
 
 _MIN_JOBS_FOR_POOL = 16  # fewer are done sooner than processes start
 _JOBS_PER_TASK = 4
+
+# A file that is read by windows, as GDAL's options of its creation.
+IN_BLOCKS: Final[Mapping[str, object]] = {"tiled": True, "blockxsize": 256, "blockysize": 256}
 
 logger = logging.getLogger(__name__)
 

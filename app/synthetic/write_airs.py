@@ -10,7 +10,7 @@ from rasterio.transform import Affine
 
 from app.base.tasks import BACKGROUND_CLASS
 from app.synthetic.scene import make_scene
-from app.synthetic.staging import SplitParameters, each_result, write_splits, write_tiff
+from app.synthetic.staging import IN_BLOCKS, SplitParameters, each_result, write_splits, write_tiff
 
 GSD_M = 0.075
 SPLITS = ("train", "val", "test")
@@ -19,7 +19,6 @@ SPLITS = ("train", "val", "test")
 _CRS = "EPSG:2193"
 _WEST_M, _NORTH_M = 1_570_000.0, 5_180_000.0
 _CELL_SIZE = 1.25  # in tiles; the gap between two neighbours is in neither
-_BLOCK_PX = 256
 _MAX_SCENE_PX = 1024  # larger tiles are laid out of several scenes
 
 _Bands = npt.NDArray[np.uint8]
@@ -123,8 +122,6 @@ def _write_tiff(job: _Job, name: str, bands: _Bands, options: dict[str, str]) ->
         bands,
         _CRS,
         job.transform,
-        tiled=True,
-        blockxsize=_BLOCK_PX,
-        blockysize=_BLOCK_PX,
+        **IN_BLOCKS,
         **options,
     )

@@ -14,7 +14,7 @@ from rasterio.transform import Affine
 
 from app.synthetic.outlines import RoofShapes, find_shapes
 from app.synthetic.scene import make_scene
-from app.synthetic.staging import SplitParameters, each_result, write_splits, write_tiff
+from app.synthetic.staging import IN_BLOCKS, SplitParameters, each_result, write_splits, write_tiff
 
 PHOTO_DIR: Final = "photos"
 HEIGHT_DIR: Final = "heights"
@@ -27,7 +27,6 @@ _CRS: Final = "EPSG:25832"
 _WEST_M, _NORTH_M = 720_000.0, 5_365_000.0
 # Splits that stand closer than 20 m would share ground.
 _GAP_M: Final = 30.0
-_BLOCK_PX: Final = 256
 _TYPES: Final[Mapping["LayerName", str]] = {
     "planes": "Polygon",
     "lines": "LineString",
@@ -131,9 +130,7 @@ def _write_photo(job: _Job) -> _Layers:
             _CRS,
             job.transform,
             **options,
-            tiled=True,
-            blockxsize=_BLOCK_PX,
-            blockysize=_BLOCK_PX,
+            **IN_BLOCKS,
             compress="deflate",
             zlevel=1,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from app.base.errors import ConfigError, StopRequested
+from app.base.errors import ConfigError
 from app.base.tasks import Task, TaskName
 from app.data.datasets import Datasets, TrainBatches, open_datasets
 from app.data.distribution import Distribution, measure_distribution, merge_distributions
@@ -29,8 +29,9 @@ from app.model.devices import Compute, choose_autocast_dtype
 from app.model.initial_model import StartingWeights
 from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
-from app.resources.batch_size import PassLimit, settle_batch_size
+from app.resources.batch_size import settle_batch_size
 from app.resources.memory_sampler import MemorySampler
+from app.resources.pass_limit import PassLimit, agree_on_pass
 from app.resources.shared_memory import fit_workers
 from app.settings.hyperparameters import Hyperparameters
 from app.training.checkpoints import RunCheckpoints
@@ -180,13 +181,7 @@ def settle_settings(job: Job, pass_limit: PassLimit) -> Hyperparameters:
     """
     hyperparameters = job.hyperparameters
     limits = [PassLimit(**limit) for limit in gather_json(vars(pass_limit))]
-    recalled = [limit.recalled for limit in limits if limit.recalled is not None]
-    found = [limit.found for limit in limits if limit.found is not None]
-    if not recalled and any(limit.was_stopped for limit in limits):
-        raise StopRequested
-    # A resumed run splits its steps as before, whatever hosts without its checkpoints found.
-    largest = min(recalled or found, default=None)
-    settled = settle_batch_size(hyperparameters, largest, world_size())
+    settled = settle_batch_size(hyperparameters, agree_on_pass(limits), world_size())
     settled = _settle_backbone(settled, job.channels)
     return fit_workers(settled, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 

@@ -12,8 +12,8 @@ from app.inference.scoring import Scores, check_scored, score_datasets
 from app.job.job import Job
 from app.metrics.score import SCORE_NAME, compute_score
 from app.model.devices import choose_compute
-from app.resources.batch_size import PassLimit
 from app.resources.memory_sampler import MemorySampler
+from app.resources.pass_limit import PassLimit
 from app.training.artifacts import export_run
 from app.training.build import build_run
 from app.training.kept import keep_if_best

@@ -64,6 +64,11 @@ def describe_machine() -> str:
     )
 
 
+def describe_conditions(*more: str) -> str:
+    """What figures depend on, in a line: the machine, more such as versions, how busy it is."""
+    return "; ".join((describe_machine(), *more, f"load {load_average()}"))
+
+
 def load_average() -> str:
     """Runnable processes over the last 1, 5 and 15 minutes: above the cores, timings suffer."""
     return " ".join(f"{value:.2f}" for value in os.getloadavg())

@@ -34,6 +34,11 @@ class Target:
         return f"{self.key:<24} {value:8.2f}   target {self.relation} {self.bound:g}   {judgement}"
 
 
+def between(key: str, low: float, high: float) -> tuple[Target, Target]:
+    """The targets of a figure that should lie between two bounds."""
+    return Target(key, ">=", low), Target(key, "<=", high)
+
+
 def build_parser(doc: str | None) -> argparse.ArgumentParser:
     """A parser with the option every benchmark has, --json FILE.
 

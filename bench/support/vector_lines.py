@@ -8,8 +8,8 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from app.base.arrays import Mask8
 from app.base.tasks import IGNORE_INDEX
 from bench.support.environment import REAL_DATA
 
@@ -24,8 +24,6 @@ TRUE_KINDS: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = {
     "valley": (3, ("valley",)),
 }
 TOLERANCE_PX: Final = 3  # 0.3 m
-
-_Mask = npt.NDArray[np.uint8]
 
 
 @dataclass
@@ -61,7 +59,7 @@ class Agreement:
         """Share of the true lines that the target leaves open."""
         return self.num_unknown / self.num_true
 
-    def add(self, target: _Mask, truth: _Mask) -> None:
+    def add(self, target: Mask8, truth: Mask8) -> None:
         """Count one image.
 
         Args:
@@ -77,7 +75,7 @@ class Agreement:
         self.num_unknown += int(((truth == 1) & ~is_hit & (target == IGNORE_INDEX)).sum())
 
 
-def read_vector_lines(path: Path, kinds: Collection[str]) -> _Mask:
+def read_vector_lines(path: Path, kinds: Collection[str]) -> Mask8:
     """(H, W) uint8: the vector lines of some kinds, one pixel thick."""
     document = json.loads(path.read_text())
     drawn = np.zeros((document["height"], document["width"]), np.uint8)
@@ -89,7 +87,7 @@ def read_vector_lines(path: Path, kinds: Collection[str]) -> _Mask:
     return drawn
 
 
-def _near(lines: _Mask) -> _Mask:
+def _near(lines: Mask8) -> Mask8:
     """(H, W) uint8: 1 within the tolerance of a line."""
     reach = np.arange(-TOLERANCE_PX, TOLERANCE_PX + 1)
     disk = (np.hypot(reach[:, None], reach) <= TOLERANCE_PX).astype(np.uint8)

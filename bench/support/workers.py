@@ -7,7 +7,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from app.base.children import stopping_with_parent
 from bench.support.environment import ROOT
+
+
+def start_logged(command: Sequence[str]) -> "subprocess.Popen[str]":
+    """A process that ends with this one, its output and its errors in one pipe of text."""
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=stopping_with_parent(),
+    )
 
 
 class Worker:

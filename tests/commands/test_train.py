@@ -13,7 +13,7 @@ from app.job.job import Job
 from app.job.paths import Paths
 from app.job.signals import StopFlag, StopRequests
 from app.resources import batch_size
-from app.resources.batch_size import PassLimit
+from app.resources.pass_limit import PassLimit
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.settled import remember
 

@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from app.synthetic.sample import make_sample
-from app.synthetic.staging import SplitParameters
-from app.synthetic.write_roofline import CropParameters
 from tests.support.containers import TINY
 from tests.support.paths import ROOT
-from tests.support.synthetic import all_three
+from tests.support.synthetic import little_of_all
 
 pytestmark = pytest.mark.docker
 
@@ -74,14 +72,7 @@ class Project:
     def write_sample(self) -> None:
         """As the service `sample` does, but little."""
         sample_dir = self.dir / "local/compose/sample"
-        make_sample(
-            sample_dir,
-            all_three(
-                SplitParameters(4, 2, 2, size_px=128),
-                CropParameters(12),
-                SplitParameters(1, 1, size_px=800),
-            ),
-        )
+        make_sample(sample_dir, little_of_all())
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ import pytest
 from safetensors import safe_open
 
 from app.synthetic.sample import make_sample
-from app.synthetic.staging import SplitParameters
-from app.synthetic.write_roofline import CropParameters
 from tests.support.containers import TINY, Run, write_job
-from tests.support.synthetic import all_three
+from tests.support.synthetic import little_of_all
 
 pytestmark = pytest.mark.docker
 
@@ -74,14 +72,7 @@ def test_evaluate_is_a_command_of_the_image(run: Run, trained):
 def three_datasets(tmp_path_factory):
     """A job's /opt/ml with all three datasets."""
     base_dir = tmp_path_factory.mktemp("three")
-    make_sample(
-        base_dir,
-        all_three(
-            SplitParameters(4, 2, 2, size_px=128),
-            CropParameters(12),
-            SplitParameters(1, 1, size_px=800),
-        ),
-    )
+    make_sample(base_dir, little_of_all())
     (base_dir / "input/config/hyperparameters.json").write_text(json.dumps(TINY))
     return base_dir
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import main
-from app.data.check import describe
 from app.data.findings.report import AuditReport
+from app.data.findings.text import describe
 from tests.support.fakes import write_fake_rid, write_rid_list
 from tests.support.fakes_airs import write_mirror
 from tests.support.fakes_roofline import draw_fields, write_v73

@@ -5,7 +5,6 @@ import signal
 import threading
 import time
 import warnings
-from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +16,7 @@ from rasterio.windows import Window
 from torch.utils.data import DataLoader
 
 from app.base.errors import StopRequested
+from app.data import order
 from app.data.files.rasters import OpenRasters, StoredRaster
 from app.data.files.turns import Turn
 from app.data.loading import (
@@ -26,16 +26,6 @@ from app.data.loading import (
     build_train_loader,
     collate,
     read_photos,
-)
-from app.data.order import (
-    Epochs,
-    SampleKey,
-    Shard,
-    Start,
-    TrainOrder,
-    TrainSource,
-    choose_indices,
-    samples_of_one_pass,
 )
 from app.data.rid.dataset import RidDataset
 from app.data.sample import BadFile
@@ -51,13 +41,15 @@ def rid_dir(small_ml, tmp_path):
 
 
 def train_dataset(rid_dir, seed=0):
-    source = TrainSource(RidDataset(rid_dir, "train"), share=1.0, per_side=1, indices=None)
+    source = order.TrainSource(RidDataset(rid_dir, "train"), share=1.0, per_side=1, indices=None)
     return TrainDataset([source], TrainTransform(64, 0.1), seed)
 
 
 def stream(dataset, num_workers, **start):
-    order = TrainOrder(dataset.sources, Epochs(12, 5, seed=7, num_epochs=2), Start(**start))
-    return list(build_train_loader(dataset, order, num_workers, prefetch_factor=2))
+    visits = order.TrainOrder(
+        dataset.sources, order.Epochs(12, 5, seed=7, num_epochs=2), order.Start(**start)
+    )
+    return list(build_train_loader(dataset, visits, num_workers, prefetch_factor=2))
 
 
 def assert_same(batches, others):
@@ -181,7 +173,7 @@ def test_a_worker_that_is_stuck_does_not_outlive_its_batches(rid_dir):
 
 def test_draws_differ_by_epoch_and_seed(rid_dir):
     samples = [
-        train_dataset(rid_dir, seed)[SampleKey(epoch, 3, 0, (3,))][0]["image"]
+        train_dataset(rid_dir, seed)[order.SampleKey(epoch, 3, 0, (3,))][0]["image"]
         for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
     ]
     assert torch.equal(samples[0], samples[1])
@@ -198,12 +190,12 @@ def test_a_bad_file_is_replaced_and_named(rid_dir):
     dataset = train_dataset(rid_dir)
     bad_id = dataset.sources[0].reader.sample_ids[4]
     break_image(rid_dir, bad_id)
-    sample, bad_files = dataset[SampleKey(0, 4, 0, (4,))]
+    sample, bad_files = dataset[order.SampleKey(0, 4, 0, (4,))]
     check_sample(sample)
     assert sample["sample_id"] != bad_id
     assert [bad.sample_id for bad in bad_files["rid"]] == [bad_id]
     assert f"{bad_id}.tif" in bad_files["rid"][0].reason
-    again, _ = dataset[SampleKey(0, 4, 0, (4,))]
+    again, _ = dataset[order.SampleKey(0, 4, 0, (4,))]
     assert torch.equal(again["image"], sample["image"])
 
 
@@ -220,144 +212,27 @@ def test_nothing_but_bad_files_is_no_sample(rid_dir):
     dataset = train_dataset(rid_dir)
     for sample_id in dataset.sources[0].reader.sample_ids:
         break_image(rid_dir, sample_id)
-    sample, bad_files = dataset[SampleKey(0, 0, 0, (0,))]
+    sample, bad_files = dataset[order.SampleKey(0, 0, 0, (0,))]
     assert sample is None
     assert len(bad_files["rid"]) == 20
 
 
-def bad(name):
-    return BadFile(name, f"{name}.tif", f"RID: {name}.tif: truncated")
-
-
-class Numbers:
-    """A reader's side of the order: so many samples, visited in a drawn or a lopsided order."""
-
-    def __init__(self, num_samples, favourites=()):
-        self.num_samples, self.favourites = num_samples, list(favourites)
-
-    def __len__(self):
-        return self.num_samples
-
-    def pass_order(self, rng):
-        if self.favourites:
-            return rng.choice(self.favourites, self.num_samples)
-        return rng.permutation(self.num_samples)
-
-
-def source(num_samples, share, per_side=1, **settings):
-    return TrainSource(Numbers(num_samples, **settings), share, per_side, indices=None)
-
-
-def keys_of(sources, num_samples, batch_size, num_epochs, **part):
-    return list(TrainOrder(sources, Epochs(num_samples, batch_size, 0, num_epochs), **part))
-
-
-def test_more_samples_include_the_fewer():
-    ten, twenty = (choose_indices(Numbers(100), count, seed=0) for count in (10, 20))
-    assert set(ten) < set(twenty)
-    assert len(ten) == 10
-    assert choose_indices(Numbers(3), 10, seed=0) is None
-    assert choose_indices(Numbers(3), None, seed=0) is None
-
-
-def test_chosen_samples_are_those_that_the_dataset_prefers():
-    chosen = choose_indices(Numbers(100, favourites=[7, 8, 9]), 2, seed=0)
-    assert len(chosen) == 2
-    assert set(chosen) < {7, 8, 9}
-    # and where it prefers fewer than are asked for, others join them
-    ten = choose_indices(Numbers(100, favourites=[7, 8, 9]), 10, seed=0)
-    assert len(set(ten)) == 10
-    assert {7, 8, 9} < set(ten)
-
-
-def test_a_dataset_with_a_small_share_comes_in_some_epoch():
-    sources = [source(10, 0.97), source(100, 0.03)]
-    samples_per_epoch = samples_of_one_pass(sources)
-    keys = [key for batch in keys_of(sources, samples_per_epoch, 4, 20) for key in batch]
-    counts = Counter(key.source for key in keys)
-    assert counts[1] == pytest.approx(0.03 * len(keys), abs=1)
-    assert len({key.epoch for key in keys if key.source == 1}) == counts[1]
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 8])
-def test_every_run_of_samples_holds_the_datasets_by_their_shares(batch_size):
-    sources = [source(100, 0.5), source(60, 0.25), source(1000, 0.25)]
-    keys = [key for batch in keys_of(sources, 160, batch_size, 1) for key in batch]
-    assert [key.draw for key in keys] == list(range(160))
-    for start in range(0, 160, 8):
-        counts = Counter(key.source for key in keys[start : start + 8])
-        assert counts == {0: 4, 1: 2, 2: 2}
-    for start in range(160 - 4):
-        counts = Counter(key.source for key in keys[start : start + 4])
-        assert 1 <= counts[0] <= 3
-
-
-def test_a_dataset_is_gone_through_wherever_epochs_begin():
-    sources = [source(6, 0.5), source(10, 0.5)]
-    assert samples_of_one_pass(sources) == 12
-    epochs = [
-        [key.indices[0] for batch in keys_of(sources, 12, 4, 5) for key in batch
-         if key.source == 1 and key.epoch == epoch]
-        for epoch in range(5)
-    ]  # fmt: skip
-    visits = [index for epoch in epochs for index in epoch]
-    assert len(visits) == 30
-    for start in (0, 10, 20):
-        assert sorted(visits[start : start + 10]) == list(range(10))
-    assert visits[:10] != visits[10:20]
-
-
-def test_the_order_goes_on_in_the_middle_of_a_later_epoch():
-    sources = [source(6, 0.5), source(10, 0.3, per_side=2), source(50, 0.2)]
-    whole = keys_of(sources, 20, 3, 4)
-    assert keys_of(sources, 20, 3, 4, start=Start(2, 3)) == whole[2 * 7 + 3 :]
-
-
-@pytest.mark.parametrize("num_ranks", [2, 3])
-def test_ranks_take_turns(num_ranks):
-    sources = [source(6, 0.5), source(10, 0.5)]
-    # 7 micro-batches an epoch, the last of 2 samples: epochs begin at another rank each.
-    whole = keys_of(sources, 20, 3, 4)
-    assert [len(batch) for batch in whole[:7]] == [3, 3, 3, 3, 3, 3, 2]
-    parts = [keys_of(sources, 20, 3, 4, shard=Shard(i, num_ranks)) for i in range(num_ranks)]
-    assert [len(part) for part in parts] == {2: [14, 14], 3: [10, 9, 9]}[num_ranks]
-    for number, batch in enumerate(whole):
-        assert parts[number % num_ranks][number // num_ranks] == batch
-
-
-def test_ranks_go_on_together_in_the_middle_of_an_epoch():
-    # The count of micro-batches to leave out is that of all ranks.
-    sources = [source(6, 0.5), source(10, 0.5)]
-    whole = keys_of(sources, 20, 2, 3)
-    start = Start(epoch=1, micro_batch=4)
-    assert keys_of(sources, 20, 2, 3, start=start, shard=Shard(0, 2)) == whole[14::2]
-    assert keys_of(sources, 20, 2, 3, start=start, shard=Shard(1, 2)) == whole[15::2]
-
-
-def test_a_rank_with_nothing_to_do(rid_dir):
-    sources = [source(6, 1.0)]
-    assert keys_of(sources, 2, 2, 1, shard=Shard(1, 2)) == []
+def test_a_rank_without_photos_to_validate_on(rid_dir):
     dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
-    assert list(read_photos(dataset, 0, Shard(3, 4))) == []
+    assert list(read_photos(dataset, 0, order.Shard(3, 4))) == []
 
 
 def test_ranks_share_the_images_to_validate_on(rid_dir):
     dataset = EvalDataset(RidDataset(rid_dir, "val"), EvalTransform(0.1))
     first, second, third = dataset.reader.sample_ids
-    parts = [[photo.sample_id for photo, _ in read_photos(dataset, 0, Shard(i, 2))] for i in (0, 1)]
+    parts = [
+        [photo.sample_id for photo, _ in read_photos(dataset, 0, order.Shard(i, 2))] for i in (0, 1)
+    ]
     assert parts == [[first, third], [second]]
 
 
-def test_small_photos_come_in_squares_and_none_is_left_out():
-    keys = [key for batch in keys_of([source(10, 1.0, per_side=2)], 3, 2, 1) for key in batch]
-    assert [len(key.indices) for key in keys] == [4, 4, 4]
-    assert {index for key in keys for index in key.indices} == set(range(10))
-
-
-def test_one_pass_ends_with_the_first_dataset():
-    assert samples_of_one_pass([source(1374, 0.5), source(1500, 0.25, per_side=2)]) == 1500
-    assert samples_of_one_pass([source(1374, 0.5), source(9000, 0.5)]) == 2748
-    assert samples_of_one_pass([source(7, 1.0)]) == 7
+def bad(name):
+    return BadFile(name, f"{name}.tif", f"RID: {name}.tif: truncated")
 
 
 def test_collate_of_nothing_keeps_the_bad_files():

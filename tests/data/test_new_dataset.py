@@ -69,8 +69,8 @@ class ToyDataset(WholePhotos):
         self.span_m = 6.4
 
     @classmethod
-    def open(cls, root, split, hyperparameters, scratch_dir):
-        return cls(root, split)
+    def open(cls, request):
+        return cls(request.root, request.split)
 
     @classmethod
     def release(cls, hyperparameters):

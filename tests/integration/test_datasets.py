@@ -15,18 +15,9 @@ from app.settings.texts import parse_hyperparameters
 from app.synthetic.sample import make_sample
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_roofline import CropParameters
+from tests.support import runs
 from tests.support.models import shallow_backbones
 from tests.support.own import write_village
-from tests.support.runs import (
-    copy_tree,
-    killed_after,
-    read_history,
-    read_metrics,
-    run,
-    run_here,
-    run_plain,
-    weights,
-)
 from tests.support.steps import build
 from tests.support.steps import run as run_steps
 from tests.support.synthetic import all_three
@@ -76,7 +67,7 @@ def all_ml(module_path):
 
 def prepare(all_ml, tmp_path, subset, hyperparameters=SMALL):
     """A job's tree with these channels alone."""
-    base_dir = copy_tree(all_ml, tmp_path / "ml", hyperparameters)
+    base_dir = runs.copy_tree(all_ml, tmp_path / "ml", hyperparameters)
     path = base_dir / "input/config/inputdataconfig.json"
     channels = json.loads(path.read_text())
     path.write_text(json.dumps({name: channels[name] for name in subset}))
@@ -90,7 +81,7 @@ def whole(all_ml, module_path):
     @functools.cache
     def train(subset):
         # One as users start it, the others here, on a shallow backbone.
-        settings, start = (LONG, run) if subset == NAMES else (SMALL, run_shallow)
+        settings, start = (LONG, runs.run) if subset == NAMES else (SMALL, run_shallow)
         base_dir = prepare(all_ml, module_path / "+".join(subset), subset, settings)
         exit_code, output = start(base_dir)
         assert exit_code == 0, output
@@ -103,7 +94,7 @@ def whole(all_ml, module_path):
 def run_shallow(base_dir, *arguments):
     """What a run says of its data does not depend on the number of blocks."""
     with shallow_backbones():
-        return run_here(base_dir, *arguments)
+        return runs.run_here(base_dir, *arguments)
 
 
 def remove_checkpoints(base_dir, but):
@@ -115,18 +106,18 @@ def remove_checkpoints(base_dir, but):
 
 def test_a_run_on_all_datasets_resumes_alike(tmp_path, whole):
     whole_dir, _ = whole(NAMES)
-    base_dir = killed_after(1, whole_dir, tmp_path / "ml")
-    exit_code, output = run_plain(base_dir)
+    base_dir = runs.killed_after(1, whole_dir, tmp_path / "ml")
+    exit_code, output = runs.run_plain(base_dir)
     assert exit_code == 0, output
     assert "resuming from" in output
-    assert weights(base_dir) == weights(whole_dir)
-    assert read_metrics(base_dir)["metrics"] == read_metrics(whole_dir)["metrics"]
+    assert runs.weights(base_dir) == runs.weights(whole_dir)
+    assert runs.read_metrics(base_dir)["metrics"] == runs.read_metrics(whole_dir)["metrics"]
 
 
 @pytest.mark.parametrize("subset", SUBSETS, ids="+".join)
 def test_every_subset_trains_and_says_what_it_did_not_learn(whole, subset):
     whole_dir, output = whole(subset)
-    document = read_metrics(whole_dir)
+    document = runs.read_metrics(whole_dir)
     trained = set().union(*(TASKS[name] for name in subset))
     assert set(document["trained_tasks"]) == trained
     assert set(document["datasets"]) == set(subset)
@@ -205,7 +196,7 @@ def test_fewer_directions_and_superstructures(all_ml, tmp_path):
     description = json.loads((base_dir / "model/model.json").read_text())
     assert len(description["tasks"]["segments"]["class_names"]) == 10
     assert description["tasks"]["superstructures"]["trained"]
-    metrics = read_metrics(base_dir)
+    metrics = runs.read_metrics(base_dir)
     counts = metrics["confusion_matrix"]["val/segments"]["counts"]
     assert len(counts) == 10
     assert metrics["metrics"]["val/superstructures/miou"]["value"] is not None
@@ -214,7 +205,7 @@ def test_fewer_directions_and_superstructures(all_ml, tmp_path):
 
 def test_shares_of_nothing_are_refused(all_ml, tmp_path):
     base_dir = prepare(all_ml, tmp_path, ("airs",))
-    exit_code, output = run_here(base_dir, "--set=dataset_weights=rid=1")
+    exit_code, output = runs.run_here(base_dir, "--set=dataset_weights=rid=1")
     assert exit_code == 2, output
     assert "nothing to train on: dataset_weights=rid=1, but the channels are airs" in output
 
@@ -254,7 +245,7 @@ def test_a_model_is_scored_on_the_splits_it_was_trained_with(whole, evaluate):
     assert exit_code == 0
     assert document["num_samples"] == {"rid": 3, "roofline": 3, "airs": 1, "own": 1}
     scored = document["metrics"]
-    trained = read_metrics(base_dir)["metrics"]
+    trained = runs.read_metrics(base_dir)["metrics"]
     assert {name: scored[name] for name in trained} == trained
     for name, planes, buildings in (("rid", 1, 1), ("roofline", 0, 0), ("airs", 0, 1)):
         of_planes, of_buildings = (
@@ -284,7 +275,7 @@ def test_every_line_of_an_epoch_is_read_by_the_regexes_of_sagemaker(whole):
     base_dir, output = whole(NAMES)
     regexes = {row["Name"]: row["Regex"] for row in metric_definitions()}
     lines = [line for line in output.splitlines() if re.search(regexes["epoch"], line)]
-    rows = read_history(base_dir)
+    rows = runs.read_history(base_dir)
     assert len(lines) == len(rows) == 2
     for line, row in zip(lines, rows, strict=True):
         for name, regex in regexes.items():
@@ -295,11 +286,11 @@ def test_every_line_of_an_epoch_is_read_by_the_regexes_of_sagemaker(whole):
 
 
 def test_a_run_resumes_with_one_dataset_fewer_where_it_is_forced_to(tmp_path, whole):
-    base_dir = killed_after(1, whole(NAMES)[0], tmp_path / "ml")
+    base_dir = runs.killed_after(1, whole(NAMES)[0], tmp_path / "ml")
     (base_dir / "input/config/inputdataconfig.json").write_text('{"rid": {}, "roofline": {}}')
-    exit_code, output = run_here(base_dir)
+    exit_code, output = runs.run_here(base_dir)
     assert exit_code == 2
     assert "airs_train" in output
-    exit_code, output = run_plain(base_dir, "--set=resume=force", "--set=epochs=1")
+    exit_code, output = runs.run_plain(base_dir, "--set=resume=force", "--set=epochs=1")
     assert exit_code == 0, output
     assert "resuming from" in output

@@ -12,7 +12,7 @@ from rasterio import Affine
 from tests.support import corpus, corpus_tree
 from tests.support.corpus import ANY_FILE, Damage, Variant
 from tests.support.fakes import write_raster
-from tests.support.own import UTM, hip_roof, moved, place_of, write_layer, write_photo
+from tests.support.own import UTM, hip_roofs, moved, place_of, write_layer, write_photo
 
 ALL_IDS = frozenset({"0", "1", "2", "3"})
 VICTIM = "1"
@@ -24,12 +24,7 @@ _EAST, _NORTH = place_of(1)
 
 def planes_of_all() -> tuple[list[Any], list[float]]:
     """The planes of all four roofs, and the grid bearings in which they run down."""
-    planes, bearings = [], []
-    for number in range(len(ALL_IDS)):
-        shapes, of_planes = hip_roof(*place_of(number), 25.0 * number, (5.0, 3.0))
-        planes += shapes
-        bearings += of_planes
-    return planes, bearings
+    return hip_roofs(len(ALL_IDS), (5.0, 3.0))
 
 
 def write_good_own(root: Path) -> None:

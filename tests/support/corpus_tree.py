@@ -79,6 +79,21 @@ def become_file(place: str) -> Damage:
     return damage
 
 
+def absent_names(ending: str) -> dict[str, tuple[bytes, str]]:
+    """Lines of a list that name what is not there, each with what a message shows of it.
+
+    Args:
+        ending: Of the files that the list names.
+    """
+    end = ending.encode()
+    return {
+        "path upwards": (b"../../../../etc/passwd", "passwd"),
+        "absolute path": (b"/etc/shadow" + end, "shadow"),
+        "line of a megabyte": (b"4" * 2**20 + end, "4444"),
+        "control characters": (b"1\x1b[31m1" + end, "31m1"),
+    }
+
+
 def no_list(place: str, good: bytes) -> dict[str, Damage]:
     """What is no list of names.
 

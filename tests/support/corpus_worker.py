@@ -109,9 +109,9 @@ def _examine(dataset: str, root: Path, work_dir: Path) -> Outcome:
     """Read all samples of all splits, as training and evaluation do, and audit the tree."""
     from app.base.errors import DataError, SampleError
     from app.data.audit import audit_dataset
-    from app.data.check import describe
     from app.data.datasets import open_reader
     from app.data.findings.scope import AuditScope
+    from app.data.findings.text import describe
     from app.data.sample import drawn
     from app.settings.hyperparameters import Hyperparameters
     from tests.support.samples import check_sample

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyogrio
+import pytest
 import shapely
 from pyproj import Transformer
 from rasterio import Affine
 
+from app.base.errors import DataError
+from app.data.own.dataset import OwnDataset
 from tests.support.fakes import write_raster
 from tests.support.paths import REAL_RID
 
@@ -49,6 +52,26 @@ def hip_roof(
     return shapes, [(90.0 * side + turn_deg) % 360 for side in range(4)]
 
 
+def hip_roofs(
+    num_roofs: int, size_m: tuple[float, float] = (12.0, 8.0)
+) -> tuple[list[Shape], list[float]]:
+    """The planes of the roofs of a village, and their bearings: four of each photo's roof."""
+    planes, bearings = [], []
+    for number in range(num_roofs):
+        shapes, of_planes = hip_roof(*place_of(number), 25.0 * number, size_m)
+        planes += shapes
+        bearings += of_planes
+    return planes, bearings
+
+
+def message_of(root: Path) -> str:
+    """What is said of a folder that cannot be trained on, in one line."""
+    with pytest.raises(DataError) as error:
+        OwnDataset(root, "train")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
 def write_photo(path: Path, east: float, north: float, side_px: int = SIDE_PX) -> Path:
     """A photo around a place; its grey values tell rows and columns."""
     rows, columns = np.indices((side_px, side_px))
@@ -72,13 +95,11 @@ def write_village(
         to_stored: From bearings on the grid to what the file holds.
         with_areas: Whether all of each photo is said to be labelled.
     """
-    shapes, bearings, areas = [], [], []
+    shapes, bearings = hip_roofs(num_photos)
+    areas = []
     for number in range(num_photos):
         east, north = place_of(number)
         write_photo(root / f"photos/{number}.tif", east, north)
-        planes, of_planes = hip_roof(east, north, 25.0 * number)
-        shapes += planes
-        bearings += of_planes
         half = SIDE_PX * GSD_M / 2
         areas.append(shapely.box(east - half, north - half, east + half, north + half))
     write_layer(root / "roofs.gpkg", shapes, azimuth=[to_stored(each) for each in bearings])

@@ -1,6 +1,6 @@
 """Raster files written again in another way: turned, masked, in other bands and places."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +66,14 @@ def write_mask(path: Path, shown: npt.NDArray[np.bool_], *, inside: bool) -> Non
         rasterio.open(path, "r+") as file,
     ):
         file.write_mask(shown.astype(np.uint8) * 255)
+
+
+def assert_apart(paths: Iterable[Path]) -> None:
+    """No two rasters show the same ground, nor touch."""
+    boxes = []
+    for path in paths:
+        with rasterio.open(path) as file:
+            boxes.append(file.bounds)
+    for index, one in enumerate(boxes):
+        for other in boxes[:index]:
+            assert rasterio.coords.disjoint_bounds(one, other)

@@ -9,7 +9,7 @@ import shapely
 from rasterio import Affine
 
 from app.roofs.model import Building, LineKind, Plane, RoofLine, Roofs
-from app.roofs.writing.drawing import PhotoView
+from app.roofs.writing.drawn import PhotoView
 from app.roofs.writing.origin import Origin
 
 UTM = "EPSG:25832"

@@ -47,6 +47,11 @@ def build(learning_rate=0.1, device=CPU, autocast_dtype=None, **overrides):
         torch.optim.SGD(groups),
         torch.amp.GradScaler("cpu", enabled=False),
     )
+    return state, step_settings(Compute(device, autocast_dtype), **overrides)
+
+
+def step_settings(compute, **overrides):
+    """Settings of few steps, which clip nothing."""
     settings = {
         "task_weights": {"segments": 1.0, "lines": 0.5},
         "loss": RoofLoss(build_tasks()),
@@ -54,9 +59,9 @@ def build(learning_rate=0.1, device=CPU, autocast_dtype=None, **overrides):
         "grad_clip_norm": 1e9,
         "num_steps": 10,
         "num_warmup_steps": 0,
-        "compute": Compute(device, autocast_dtype),
+        "compute": compute,
     }
-    return state, StepSettings(**{**settings, **overrides})
+    return StepSettings(**{**settings, **overrides})
 
 
 def batch(num_images, seed=0, side_px=8):

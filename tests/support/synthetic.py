@@ -27,6 +27,15 @@ def all_three(
     }
 
 
+def little_of_all() -> dict[DatasetName, Writer]:
+    """All datasets, each just large enough for a job."""
+    return all_three(
+        SplitParameters(4, 2, 2, size_px=128),
+        CropParameters(12),
+        SplitParameters(1, 1, size_px=800),
+    )
+
+
 def files_of(root: Path) -> dict[str, bytes]:
     """The content of all files below a folder, by their path in it."""
     return {

@@ -10,6 +10,7 @@ from app.synthetic import write_airs as module
 from app.synthetic.scene import make_scene
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_airs import write_airs
+from tests.support.rasters import assert_apart
 from tests.support.samples import check_sample
 from tests.support.synthetic import files_of
 
@@ -79,13 +80,7 @@ def test_the_reader_finds_what_was_drawn(root: Path, tmp_path: Path) -> None:
 
 
 def test_no_two_tiles_share_ground(root: Path) -> None:
-    boxes = []
-    for path in image_paths(root):
-        with rasterio.open(path) as file:
-            boxes.append(file.bounds)
-    for index, one in enumerate(boxes):
-        for other in boxes[:index]:
-            assert rasterio.coords.disjoint_bounds(one, other)
+    assert_apart(image_paths(root))
 
 
 def test_large_tiles_are_laid_out_of_several_scenes(

@@ -13,6 +13,7 @@ from app.synthetic.scene import GENERATOR_VERSION, Scene, make_scene
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
 from tests.support.paths import REAL_RID
+from tests.support.rasters import assert_apart
 from tests.support.synthetic import files_of
 
 FOLDERS = {
@@ -85,18 +86,7 @@ def test_images_hold_the_scene_of_their_seed_and_id(root: Path) -> None:
 
 
 def test_images_share_no_ground(root: Path) -> None:
-    boxes = []
-    for path in image_paths(root):
-        with rasterio.open(path) as file:
-            boxes.append(file.bounds)
-    for index, one in enumerate(boxes):
-        for other in boxes[index + 1 :]:
-            assert (
-                one.right < other.left
-                or other.right < one.left
-                or one.top < other.bottom
-                or other.top < one.bottom
-            )
+    assert_apart(image_paths(root))
 
 
 def test_folds_split_all_images(root: Path) -> None:

@@ -10,8 +10,8 @@ from app.base.tasks import build_tasks
 from app.job.job import Job
 from app.job.paths import Paths
 from app.model.devices import Compute
-from app.resources.batch_size import PassLimit
 from app.resources.memory_sampler import MemorySampler
+from app.resources.pass_limit import PassLimit
 from app.settings.hyperparameters import Hyperparameters
 from app.training import build as build_module
 from app.training.build import build_run, build_state, choose_task_weights, settle_settings

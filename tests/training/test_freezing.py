@@ -4,14 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from app.base.tasks import build_tasks
 from app.model.devices import Compute
-from app.model.losses import RoofLoss
 from app.model.network import HybridRoofModel
-from app.training.state import StepSettings, TrainingState, build_ema
+from app.training.state import TrainingState, build_ema
 from app.training.step import train_steps
 from tests.support.models import shallow_backbones
-from tests.support.steps import CPU, batch
+from tests.support.steps import CPU, batch, step_settings
 
 SIDE_PX = 32
 
@@ -45,15 +43,11 @@ def build(
     )
     settings = {
         "task_weights": {"segments": 1.0, "lines": 1.0},
-        "loss": RoofLoss(build_tasks()),
-        "grad_accum_steps": 1,
         "grad_clip_norm": 1.0,
         "num_steps": 100,
-        "num_warmup_steps": 0,
-        "compute": Compute(CPU, autocast_dtype),
         "num_frozen_steps": num_frozen_steps,
     }
-    return state, StepSettings(**{**settings, **overrides})
+    return state, step_settings(Compute(CPU, autocast_dtype), **{**settings, **overrides})
 
 
 def run(state, settings, num_batches, first=0, batches=None):

@@ -15,8 +15,8 @@ from app.job.job import Job
 from app.job.paths import Paths
 from app.model.devices import Compute
 from app.model.initial_model import choose_start, read_initial_model
-from app.resources.batch_size import PassLimit
 from app.resources.memory_sampler import MemorySampler
+from app.resources.pass_limit import PassLimit
 from app.settings.hyperparameters import Hyperparameters
 from app.training import artifacts
 from app.training import train as train_module

@@ -26,7 +26,7 @@ from app.job.job import Job
 from app.job.paths import Paths
 from app.job.signals import end_rank
 from app.model.devices import Compute
-from app.resources.batch_size import PassLimit
+from app.resources.pass_limit import PassLimit
 from app.resources.memory_sampler import MemorySampler
 from app.settings.hyperparameters import Hyperparameters
 from app.training import artifacts, build, train

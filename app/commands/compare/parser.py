@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from app.commands.options import Commands
+from app.commands.options import Commands, add_command
 
+SUMMARY = "put runs side by side, and tell differences from chance"
 DESCRIPTION = """\
 Put runs side by side: a table of their scores by dataset, in which each is compared with the first,
 and a page with their curves over each other and the settings in which they differ. Runs that differ
@@ -22,13 +23,7 @@ docs/compare.md says how chance is told, docs/metrics.md what the numbers mean.
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    compare = commands.add_parser(
-        "compare",
-        help="put runs side by side, and tell differences from chance",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    compare = add_command(commands, "compare", SUMMARY, DESCRIPTION, EPILOG)
     compare.add_argument(
         "runs",
         type=Path,

@@ -6,11 +6,19 @@ import sys
 from pathlib import Path
 
 from app.base.errors import ConfigError
-from app.commands.options import Commands, add_base_dir, add_dataset_dirs, add_settings, named_dirs
+from app.commands.options import (
+    Commands,
+    add_base_dir,
+    add_command,
+    add_dataset_dirs,
+    add_settings,
+    named_dirs,
+)
 from app.job.signals import StopRequests
 
 logger = logging.getLogger(__name__)
 
+SUMMARY = "train on ten samples, then on more, and say after each phase what it took"
 DESCRIPTION = """\
 Run the presets phase=1 to 5 one after another (5 where there is a GPU), each predicted before it
 runs and compared with the one before. Tables and plots go to DIR/phases.md. The same command
@@ -25,13 +33,7 @@ examples:
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    phases = commands.add_parser(
-        "phases",
-        help="train on ten samples, then on more, and say after each phase what it took",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    phases = add_command(commands, "phases", SUMMARY, DESCRIPTION, EPILOG)
     add_base_dir(phases)
     add_dataset_dirs(phases, "train on this {title} folder; without any, on a synthetic sample")
     add_settings(phases)

@@ -7,27 +7,24 @@ measured where nothing else was held before.
 import contextlib
 import gc
 import itertools
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import cv2
 import torch
 
 from app.base.children import tell_parent
 from app.base.dataset_names import DatasetName
 from app.base.errors import ConfigError, DataError, join_problems
 from app.base.units import GIB
+from app.commands.probe.peaks import cuda_peak_gib, forget_peaks
+from app.commands.probe.reading import measure_loading
 from app.commands.probe.validation import fill_window, time_scoring
 from app.data.datasets import Datasets, open_datasets
-from app.data.loading import Batch, build_train_loader, collate
-from app.data.order import Epochs, TrainOrder
+from app.data.loading import Batch, collate
 from app.data.photos import Photo
-from app.data.workers import start_worker_server
 from app.inference.predictor import Predictor
 from app.inference.scoring import score_photo
 from app.job.paths import scratch_folder
@@ -39,14 +36,7 @@ from app.resources.cores import num_cores
 from app.resources.forecast import resize_pass
 from app.resources.measurements import Loading, Point, ValPoint
 from app.resources.measuring import ProbeRequest
-from app.resources.process_memory import (
-    own_sizes_gib,
-    own_tree,
-    read_own_sizes_gib,
-    reset_own_peak,
-    trim_heap,
-)
-from app.resources.shared_memory import count_batch_bytes
+from app.resources.process_memory import own_sizes_gib, read_own_sizes_gib
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters
 from app.training.build import build_state, choose_task_weights
@@ -57,8 +47,6 @@ from app.training.step import train_steps
 _NUM_STEPS: Final = 4
 _MAX_TIMED_S: Final = 20.0
 _NUM_BATCHES: Final = 2
-_NUM_TIMED_SAMPLES: Final = 6
-_NUM_WORKERS: Final = 2
 # Of a GPU's memory, what a trial may reserve: the rest is for fragments and for larger batches.
 _TRIAL_SHARE: Final = 0.9
 
@@ -151,7 +139,7 @@ class _Probe:
             collate([datasets.train[key] for key in keys])
             for keys in itertools.islice(order, _NUM_BATCHES)
         ]
-        _forget_peaks(self.device)
+        forget_peaks(self.device)
         seconds = self._train(itertools.cycle(batches), _NUM_STEPS)
         trainer_gib, _ = own_sizes_gib()
         [files_gib] = read_own_sizes_gib("RssFile")
@@ -160,7 +148,7 @@ class _Probe:
             side_px=side_px,
             trainer_gib=trainer_gib,
             files_gib=files_gib,
-            cuda_gib=_cuda_peak_gib(self.device),
+            cuda_gib=cuda_peak_gib(self.device),
             pass_s=statistics.median(step["forward"] + step["backward"] for step in seconds),
             optimizer_s=statistics.median(
                 step["step"] - step["wait"] - step["forward"] - step["backward"] for step in seconds
@@ -171,10 +159,10 @@ class _Probe:
         """Predict and score a photo of one window."""
         photo = fill_window(next(iter(self._read_val_photos().values())), side_px)
         predictor = self._build_predictor(side_px)
-        _forget_peaks(self.device)
+        forget_peaks(self.device)
         score_photo(predictor, photo, RoofMetrics(self.tasks), self._loss)
         trainer_gib, _ = own_sizes_gib()
-        return ValPoint(side_px, trainer_gib, _cuda_peak_gib(self.device))
+        return ValPoint(side_px, trainer_gib, cuda_peak_gib(self.device))
 
     def time_scoring(self) -> dict[str, float]:
         """As `app.commands.probe.validation.time_scoring`, by dataset."""
@@ -182,37 +170,8 @@ class _Probe:
         return {str(name): time_scoring(photo, self.tasks) for name, photo in photos.items()}
 
     def measure_loading(self) -> Loading:
-        """Read samples, first in this process to time them, then by two workers."""
-        hyperparameters = self.hyperparameters.model_copy(update={"num_workers": _NUM_WORKERS})
-        datasets = self._open(hyperparameters)
-        sample_s: dict[str, float] = {
-            source.reader.name: _time_samples(datasets, number)
-            for number, source in enumerate(datasets.train.sources)
-        }
-        _forget_peaks(self.device)
-        alone_gib = _tree_pss_gib()
-        start_worker_server()
-        loader = build_train_loader(
-            datasets.train,
-            datasets.train_order(hyperparameters),
-            _NUM_WORKERS,
-            hyperparameters.prefetch_factor,
-        )
-        batches = iter(loader)
-        batch = None
-        for _ in range(_NUM_WORKERS * (hyperparameters.prefetch_factor + _NUM_BATCHES)):
-            batch = next(batches, batch)
-        del batch
-        time.sleep(1.0)  # until what was asked for is ready
-        ready_gib = hyperparameters.prefetch_factor * count_batch_bytes(hyperparameters) / GIB
-        worker_gib = max(0.0, statistics.mean(_worker_uss_gib()) - ready_gib)
-        together_gib = _tree_pss_gib() - alone_gib
-        return Loading(
-            side_px=hyperparameters.crop_size_px,
-            server_gib=max(0.0, together_gib - _NUM_WORKERS * (worker_gib + ready_gib)),
-            worker_gib=worker_gib,
-            sample_s=sample_s,
-        )
+        """As `app.commands.probe.reading.measure_loading`."""
+        return measure_loading(self.hyperparameters, self._open, self.device)
 
     def try_sizes(self) -> int:
         """The most samples of a pass that the GPU holds; 0 if not even one."""
@@ -290,46 +249,3 @@ class _Probe:
 
 def _blank_images(side_px: int) -> torch.Tensor:
     return torch.zeros(1, 3, side_px, side_px, dtype=torch.uint8)
-
-
-def _time_samples(datasets: Datasets, number: int) -> float:
-    """CPU seconds of a sample of one of the sources, read by one thread as a worker does."""
-    cv2.setNumThreads(0)
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # others would wait in a loop, whose time counts: three to six times
-    alone = replace(datasets.train.sources[number], share=1.0)
-    order = TrainOrder([alone], Epochs(_NUM_TIMED_SAMPLES + 1, batch_size=1, seed=0))
-    times_s = []
-    try:
-        for [key] in order:
-            begun_s = time.process_time()
-            datasets.train[key._replace(source=number)]
-            times_s.append(time.process_time() - begun_s)
-    finally:
-        torch.set_num_threads(num_threads)
-    return statistics.mean(times_s[1:])  # the first opens files
-
-
-def _forget_peaks(device: torch.device) -> None:
-    """Give back what is free, and let peaks count from now on."""
-    gc.collect()
-    trim_heap()
-    reset_own_peak()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def _cuda_peak_gib(device: torch.device) -> float | None:
-    return torch.cuda.max_memory_reserved(device) / GIB if device.type == "cuda" else None
-
-
-def _tree_pss_gib() -> float:
-    return sum(process.memory_full_info().pss for process in own_tree()) / GIB
-
-
-def _worker_uss_gib() -> list[float]:
-    """Of each process that the server has forked."""
-    _, *descendants = own_tree()
-    workers = [process for process in descendants if process.ppid() != os.getpid()]
-    return [process.memory_full_info().uss / GIB for process in workers]

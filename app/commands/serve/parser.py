@@ -3,13 +3,13 @@
 import argparse
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
-from app.commands.options import Commands, positive, whole_number
+from app.commands.options import Commands, add_command, add_model, positive, whole_number
 from app.commands.serve.serve import run
 from app.job.paths import Paths
 
+SUMMARY = "answer requests with photos by their roofs, as a SageMaker endpoint does"
 DESCRIPTION: Final = """\
 Answer HTTP requests: GET /ping says whether the model is ready, POST /invocations takes a photo and
 gives its roofs (docs/deploy.md). What an endpoint cannot give as an option is read from the
@@ -28,20 +28,8 @@ _MAX_PORT: Final = 65535
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    serve = commands.add_parser(
-        "serve",
-        help="answer requests with photos by their roofs, as a SageMaker endpoint does",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    serve.add_argument(
-        "--model",
-        type=Path,
-        metavar="DIR",
-        default=Paths().model_dir,
-        help="a model folder that a run has written, or the run's own (default: %(default)s)",
-    )
+    serve = add_command(commands, "serve", SUMMARY, DESCRIPTION, EPILOG)
+    add_model(serve, Paths().model_dir)
     serve.add_argument(
         "--host",
         default="0.0.0.0",

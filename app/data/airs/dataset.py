@@ -14,6 +14,7 @@ from rasterio.windows import Window
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from app.base.arrays import Ints, Mask8
 from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, join_problems
 from app.base.tasks import BACKGROUND_CLASS, SOME_ROOF, TaskName
@@ -24,7 +25,7 @@ from app.data.files.header import describe_assumed
 from app.data.files.problems import FileProblem
 from app.data.files.rasters import OpenRasters
 from app.data.lines import close_slits
-from app.data.reader import Reader, Release, Split
+from app.data.reader import Reader, ReaderRequest, Release, Split
 from app.data.sample import TARGETS, BadFile, Sample, hide_unseen, with_unknown
 from app.settings.hyperparameters import Hyperparameters
 
@@ -40,9 +41,6 @@ _RELEASED_TRAIN_TILES: Final = 857
 _RELEASED_VAL_TILES: Final = 94
 _RELEASED_SIDE_PX: Final = 10_000
 _RELEASED_GSD_M: Final = 0.075
-
-_Ints = npt.NDArray[np.int64]
-_Mask = npt.NDArray[np.uint8]
 
 
 class AirsDataset(Dataset[Sample]):
@@ -116,7 +114,7 @@ class AirsDataset(Dataset[Sample]):
             raise DataError(f"{TITLE}: no tile of split {split} can be used: {reasons}")
 
         cells = [tile.num_rows * tile.num_columns for tile in self.tiles]
-        self._first_cells: _Ints = np.cumsum([0, *cells])
+        self._first_cells: Ints = np.cumsum([0, *cells])
         shares = [np.ravel(facts.roof_share) for _, facts in pairs]
         self._edge_cells, self._edge_starts = _bins_of_edges(np.concatenate(shares))
         self.span_m = min(min(t.height_px, t.width_px) * t.gsd_m for t in self.tiles)
@@ -124,15 +122,9 @@ class AirsDataset(Dataset[Sample]):
         self._rasters = OpenRasters(self.folder, TILE_REMEDY)
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        split: Split,
-        hyperparameters: Hyperparameters,  # noqa: ARG003
-        scratch_dir: Path,
-    ) -> Self:
+    def open(cls, request: ReaderRequest) -> Self:
         """As DatasetReader.open."""
-        return cls(root, split, scratch_dir)
+        return cls(request.root, request.split, request.scratch_dir)
 
     @classmethod
     def release(cls, hyperparameters: Hyperparameters) -> Release:  # noqa: ARG003
@@ -184,7 +176,7 @@ class AirsDataset(Dataset[Sample]):
         """None: cells hold what the files do."""
         return {}
 
-    def pass_order(self, rng: np.random.Generator) -> _Ints:
+    def pass_order(self, rng: np.random.Generator) -> Ints:
         """(len,) cells of one pass, some twice, some not at all.
 
         70 % are cells with roof edges (5 to 90 % of roof), drawn so that each of several ranges of
@@ -277,7 +269,7 @@ class AirsWindows(Dataset[Sample]):
         # One from each of as many equal runs of cells, drawn once for all: cells at equal steps
         # would be the same column of every tile.
         starts = np.arange(num_windows + 1) * len(dataset) // num_windows
-        self._cells: _Ints = np.random.default_rng(0).integers(starts[:-1], starts[1:])
+        self._cells: Ints = np.random.default_rng(0).integers(starts[:-1], starts[1:])
         self.sample_ids: Sequence[str] = _Names(self._name_window, len(self))
 
     def __len__(self) -> int:
@@ -334,7 +326,7 @@ def _name(tile: Tile, window: Window) -> str:
     return f"{tile.files.name}@{window.row_off},{window.col_off}"
 
 
-def _bins_of_edges(roof_share: npt.NDArray[np.float64]) -> tuple[_Ints, _Ints]:
+def _bins_of_edges(roof_share: npt.NDArray[np.float64]) -> tuple[Ints, Ints]:
     """The cells with roof edges, ordered by ranges of their share of roof.
 
     Returns:
@@ -349,7 +341,7 @@ def _bins_of_edges(roof_share: npt.NDArray[np.float64]) -> tuple[_Ints, _Ints]:
     return cells[np.argsort(bins, kind="stable")], starts
 
 
-def _outline(roof: _Mask, gsd_m: float) -> _Mask:
+def _outline(roof: Mask8, gsd_m: float) -> Mask8:
     """The roofs' outline: (H, W) uint8, 1 on the outermost pixels of roofs.
 
     The same as the eaves of lines_from_segments where all directions are unknown, but without its

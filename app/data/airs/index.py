@@ -19,6 +19,7 @@ from rasterio.windows import Window
 from tqdm import tqdm
 
 from app.base.errors import printable
+from app.data.airs.labels import ROOF_CLASSES, roof_value_of
 from app.data.airs.layout import TILE_REMEDY, TITLE, TileFiles
 from app.data.files.georeference import MAX_GSD_M, MIN_GSD_M, settle_gsd_m
 from app.data.files.header import RasterHeader, fit_label, open_raster
@@ -40,15 +41,6 @@ _MAX_SIDE_PX: Final = 32768
 _MAX_STEP_PX: Final = 32
 _MIN_SAMPLES_PER_CELL_SIDE: Final = 16
 _MAX_THREADS: Final = 8
-# Edges are a few per cent of a label.
-_MIN_BLURRED_VALUES: Final = 5
-_MAX_RARE_SHARE: Final = 0.2
-_BLURRED_REMEDY: Final = (
-    "make the label again with nearest neighbours, or cut it at half: "
-    "gdal_calc.py -A label.tif --calc='A>127' --type=Byte --co COMPRESS=DEFLATE --outfile=new.tif"
-)
-# What labels hold: roofs are 1, or 255 in its place.
-ROOF_CLASSES: Final = frozenset({0, 1})
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +193,7 @@ def _read_facts(tile: TileFiles, folder: Path) -> TileFacts:
         image_turn=turn,
         label_turn=label_turn,
         block_px=(min(height_px, header.height_px), min(width_px, header.width_px)),
-        roof_value=_roof_value(tile.label_path, sampled),
+        roof_value=roof_value_of(tile.label_path, sampled),
         image_size_bytes=tile.image_path.stat().st_size,
         label_size_bytes=tile.label_path.stat().st_size,
         roof_share=_mean_by_cell(label_turn.apply(sampled) != 0, cells),
@@ -265,50 +257,6 @@ def _thin(
         return pixels, None
     masks = [source.read_masks(1, window=row)[:, ::step_px] for row in rows]
     return pixels, np.concatenate(masks) != 0
-
-
-def _is_two_valued(label: npt.NDArray[np.uint8]) -> bool:
-    values = np.unique(label)
-    return bool(np.isin(values, (0, 1)).all() or np.isin(values, (0, 255)).all())
-
-
-def _roof_value(path: Path, label: npt.NDArray[np.uint8]) -> Literal[0, 1, 255]:
-    """What stands for roof among pixels of a label: 1 or 255; 0 if no roof is among them."""
-    if not _is_two_valued(label):
-        raise wrong_values(path, label)
-    top = int(label.max())
-    return 0 if top == 0 else 1 if top == 1 else 255
-
-
-def wrong_values(path: Path, label: npt.NDArray[np.uint8], roof_value: int = 0) -> FileProblem:
-    """The problem of a label that holds other values than 0 and one for roof.
-
-    Args:
-        path: The label.
-        label: Pixels of it.
-        roof_value: What stands for roof elsewhere in the tile; 0 if that is not known.
-    """
-    values = [str(value) for value in np.unique(label)]
-    got = f"label values {', '.join(values[:10])}"
-    if len(values) > 10:
-        got += f" and {len(values) - 10} more"
-    expected = "0 and 1, or 0 and 255 (roof)"
-    if roof_value:
-        expected = f"0 and {roof_value}, as elsewhere in the tile"
-    counts = np.sort(np.bincount(label.ravel(), minlength=256))[::-1]
-    is_rest_rare = counts[2:].sum() < _MAX_RARE_SHARE * label.size
-    if len(values) >= _MIN_BLURRED_VALUES and is_rest_rare:
-        got += ", few of all but two of them, as JPEG or resampling with averages leaves them"
-        return FileProblem(path, got, expected, _BLURRED_REMEDY)
-    return FileProblem(path, got, expected, _remedy(path, values))
-
-
-def _remedy(path: Path, values: Sequence[str]) -> str:
-    """What to do about a label of these values."""
-    if set(values) <= {"1", "2"}:
-        calc = f"gdal_calc.py -A {path.name} --calc=A-1 --outfile=label.tif"
-        return f"if 1 is ground and 2 roof, `{calc}` makes it 0 and 1"
-    return TILE_REMEDY
 
 
 def _mean_by_cell(is_roof: npt.NDArray[np.bool_], cells: tuple[int, int]) -> list[list[float]]:

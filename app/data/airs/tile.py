@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from rasterio.windows import Window
 
-from app.data.airs.index import ROOF_CLASSES, TileFacts, wrong_values
+from app.data.airs.index import TileFacts
+from app.data.airs.labels import ROOF_CLASSES, wrong_values
 from app.data.airs.layout import TileFiles
 from app.data.files.rasters import OpenRasters, Pixels, StoredRaster
 from app.data.sample import PhotoPixels

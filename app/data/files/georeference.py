@@ -41,7 +41,7 @@ _MAX_TURN_DEG: Final = 1.0
 # Lengths are taken over so many pixels: one alone is lost in the digits of its coordinates.
 _REACH_PX: Final = 500
 _MAX_GCP_RESIDUAL_PX: Final = 1.0
-_MAX_PLACES_KEPT: Final = 8192
+MAX_PLACES_KEPT: Final = 8192
 _DEGREES: Final = "EPSG:4326"
 _NO_CRS: Final = "no coordinate reference system"
 
@@ -107,7 +107,7 @@ class _ImpossibleError(Exception):
 
 
 # A label lies where its photo does, and every epoch reads the same photos.
-@functools.lru_cache(maxsize=_MAX_PLACES_KEPT)
+@functools.lru_cache(maxsize=MAX_PLACES_KEPT)
 def _locate(transform: Affine, crs: str | None, width: int, height: int) -> Georeference:
     """The place of a raster of that size, as stored.
 

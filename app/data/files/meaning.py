@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 
+from app.base.arrays import Flags
 from app.base.errors import join_problems
 from app.data.files.header import RasterHeader
 from app.data.files.problems import FileProblem
@@ -20,7 +21,6 @@ _MAX_COLOURS_SHOWN: Final = 6
 # Of the colour code that most aerial benchmarks share.
 _ISPRS_BUILDING: Final = (0, 0, 255)
 _Pixels = npt.NDArray[np.uint8]
-_Mask = npt.NDArray[np.bool_]
 
 
 class Meaning(NamedTuple):
@@ -46,7 +46,7 @@ class Meaning(NamedTuple):
         """Bands to read: alpha is the last."""
         return [*self.bands] if self.alpha is None else [*self.bands, self.alpha]
 
-    def split(self, pixels: _Pixels, mask: _Mask | None) -> tuple[_Pixels, _Mask | None]:
+    def split(self, pixels: _Pixels, mask: Flags | None) -> tuple[_Pixels, Flags | None]:
         """Values and what is seen of them.
 
         Args:
@@ -69,7 +69,7 @@ class Meaning(NamedTuple):
         return values, None if seen is None or seen.all() else seen
 
 
-def _both(first: _Mask | None, second: _Mask) -> _Mask:
+def _both(first: Flags | None, second: Flags) -> Flags:
     return second if first is None else first & second
 
 
@@ -174,7 +174,7 @@ def one_band(path: Path, values: _Pixels) -> _Pixels:
     )
 
 
-def check_seen(path: Path, alpha: _Pixels | None, seen: _Mask | None, remedy: str) -> None:
+def check_seen(path: Path, alpha: _Pixels | None, seen: Flags | None, remedy: str) -> None:
     """Check that a file shows something, and that what is called alpha is no other band.
 
     Args:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import rasterio
 from rasterio.windows import Window
 
+from app.base.arrays import Flags
 from app.data.files.georeference import settle_gsd_m
 from app.data.files.header import RasterHeader, describe, fit_label, open_raster
 from app.data.files.meaning import Meaning, check_seen, label_meaning, one_band, photo_meaning
@@ -25,7 +26,6 @@ _MAX_WHOLE_PX: Final = 4096 * 4096
 _MAX_OPEN: Final = 32
 
 _Pixels = npt.NDArray[np.uint8]
-_Mask = npt.NDArray[np.bool_]
 
 
 class Pixels(NamedTuple):
@@ -37,7 +37,7 @@ class Pixels(NamedTuple):
     """
 
     values: _Pixels
-    seen: _Mask | None
+    seen: Flags | None
 
 
 class StoredRaster(NamedTuple):
@@ -66,7 +66,7 @@ class _Opened(NamedTuple):
     meaning: Meaning
     beside: rasterio.DatasetReader | None
 
-    def read(self, window: Window | None) -> tuple[_Pixels, _Mask | None]:
+    def read(self, window: Window | None) -> tuple[_Pixels, Flags | None]:
         """(B, H, W) of all bands, and what masks show of them, as stored."""
         pixels = self.source.read(indexes=self.meaning.all_bands, window=window)
         mask = None
@@ -258,7 +258,7 @@ def _open_beside(header: RasterHeader, root: Path, remedy: str) -> rasterio.Data
     return beside
 
 
-def _turned(turn: Turn, values: _Pixels, seen: _Mask | None) -> Pixels:
+def _turned(turn: Turn, values: _Pixels, seen: Flags | None) -> Pixels:
     """Both north up, in memory of their own order."""
     if turn != AS_STORED:
         values = np.asarray(turn.apply(values), np.uint8)

@@ -15,8 +15,8 @@ from app.data.findings.tools import name_some, split_remedy
 from app.data.own.dataset import OwnDataset
 from app.data.own.layers import Layer
 from app.data.own.layout import PHOTO_DIR, PHOTO_REMEDY
-from app.data.own.split import SPLIT_NAMES
-from app.data.reader import spread
+from app.data.own.parts import SPLIT_NAMES
+from app.data.reader import ReaderRequest, spread
 from app.data.sample import drawn
 
 # Of the smaller plane: what is drawn over less is a person's hand, over more a dormer.
@@ -41,7 +41,7 @@ def audit_own(report: AuditReport, scope: AuditScope) -> None:
     """
     # However many features are bad, each is named; whether training stops is asked later.
     patient = scope.hyperparameters.model_copy(update={"max_bad_fraction": 1.0})
-    reader = OwnDataset.open(report.root, "all", patient, scope.scratch_dir)
+    reader = OwnDataset.open(ReaderRequest(report.root, "all", patient, scope.scratch_dir))
     catalogue = reader.catalogue
     report.counts["photos"] = len(catalogue.photos) + len(catalogue.bad_photos)
     for layer in catalogue.layers:

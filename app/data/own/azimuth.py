@@ -4,97 +4,26 @@ Files differ in at least five ways: compass or 0 = south, to 360 or from -180 to
 not, downhill or uphill (which is 0 = south again), from true north or from the grid's.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple, get_args
+from typing import Final, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from app.base.errors import DataError
 from app.base.units import AzimuthConvention, AzimuthNorth
+from app.data.own.convention import AGREES_DEG, CONVENTIONS, Convention, Evidence, turn_between
 from app.data.own.fields import find_field
 from app.data.own.layout import TITLE
 
-_Floats = npt.NDArray[np.float64]
-
-# Compass azimuth = sign * azimuth + degrees. In the order of preference.
-_CONVENTIONS: Final[Mapping[AzimuthConvention, tuple[int, int]]] = {
-    "compass": (1, 0),
-    "south0": (1, 180),
-    "east0": (1, 90),
-    "west0": (1, 270),
-    "compass_ccw": (-1, 0),
-    "south0_ccw": (-1, 180),
-    "east0_ccw": (-1, 90),
-    "west0_ccw": (-1, 270),
-}
 # Fields that mean one thing; outlines are believed before them.
 _COMPASS_FIELDS: Final = (
     "azimuth_degrees", "azimuthDegrees", "roof:direction", "b3_azimut", "rf_azimuth",
 )  # fmt: skip
-# Half of a bin and half of the next: the right convention is nearer, but for outlines misread.
-_AGREES_DEG: Final = 22.5
 _MIN_RATE: Final = 0.8
 _MIN_LEAD: Final = 0.2
 _MIN_PLANES: Final = 8
 # Less than this between the grid and true north makes no difference.
 _MIN_NORTH_DEG: Final = 0.3
-
-
-class Convention(NamedTuple):
-    """What azimuths count from.
-
-    Attributes:
-        name: The convention.
-        north: Which north they count from.
-        why: How it is known, for the log.
-        doubt: Why it may be wrong; empty where nothing speaks against it.
-    """
-
-    name: AzimuthConvention
-    north: AzimuthNorth
-    why: str
-    doubt: str = ""
-
-    def to_true(self, azimuth_deg: _Floats, grid_north_deg: _Floats) -> _Floats:
-        """(N,) degrees clockwise from true north.
-
-        Args:
-            azimuth_deg: (N,) as stored.
-            grid_north_deg: (N,) where the grid of the file's reference system points there.
-        """
-        sign, offset = _CONVENTIONS[self.name]
-        compass = sign * azimuth_deg + offset
-        return np.asarray(compass + (grid_north_deg if self.north == "grid" else 0.0), np.float64)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What is known of N planes whose outlines tell a direction.
-
-    Attributes:
-        stored_deg: (N,) azimuths as stored.
-        facing_deg: (N,) directions by the outlines, clockwise from true north.
-        grid_north_deg: (N,) where the grid of the file's reference system points there.
-    """
-
-    stored_deg: _Floats
-    facing_deg: _Floats
-    grid_north_deg: _Floats
-
-    @functools.cached_property
-    def rates(self) -> dict[AzimuthConvention, float]:
-        """Share of the planes on which each convention agrees with the outlines."""
-        return {
-            name: float((np.abs(self.off_deg(name)) <= _AGREES_DEG).mean()) for name in _CONVENTIONS
-        }
-
-    def off_deg(self, name: AzimuthConvention) -> _Floats:
-        """(N,) by how much a convention's directions differ from the outlines'."""
-        compass = Convention(name, "true", "").to_true(self.stored_deg, self.grid_north_deg)
-        return turn_between(compass, self.facing_deg)
 
 
 def find_convention(
@@ -112,7 +41,7 @@ def find_convention(
     Raises:
         DataError: If it is to be found and none agrees with the outlines; shows the rates.
     """
-    known: AzimuthConvention | None = next((each for each in _CONVENTIONS if each == name), None)
+    known: AzimuthConvention | None = next((each for each in CONVENTIONS if each == name), None)
     doubt = ""
     if known is not None:
         why, doubt = f"by own_azimuth={name}", _doubt(evidence, where, known)
@@ -125,11 +54,6 @@ def find_convention(
     if north == "auto":
         return Convention(known, _find_north(evidence, known), why, doubt)
     return Convention(known, "grid" if north == "grid" else "true", why, doubt)
-
-
-def turn_between(first: _Floats, second: _Floats) -> _Floats:
-    """Degrees from the second to the first, in [-180, 180)."""
-    return np.asarray((first - second + 180) % 360 - 180, np.float64)
 
 
 def _choose(evidence: Evidence, where: str) -> AzimuthConvention:
@@ -173,13 +97,13 @@ def _doubt(evidence: Evidence, where: str, name: AzimuthConvention) -> str:
 def _say_the_same(evidence: Evidence, first: AzimuthConvention, second: AzimuthConvention) -> bool:
     """Whether two conventions differ on no plane by more than a bin."""
     between = turn_between(evidence.off_deg(first), evidence.off_deg(second))
-    return bool((np.abs(between) <= _AGREES_DEG).all())
+    return bool((np.abs(between) <= AGREES_DEG).all())
 
 
 def _find_north(evidence: Evidence, name: AzimuthConvention) -> AzimuthNorth:
     """The north by which azimuths lie evenly around the outlines' directions."""
     off = evidence.off_deg(name)
-    near = np.abs(off) <= _AGREES_DEG
+    near = np.abs(off) <= AGREES_DEG
     if near.sum() < _MIN_PLANES or np.abs(evidence.grid_north_deg[near]).mean() < _MIN_NORTH_DEG:
         return "true"
     from_true = np.median(off[near])

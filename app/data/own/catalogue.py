@@ -3,21 +3,22 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
+from app.base.arrays import Floats, Ints
 from app.base.azimuth import NUM_BINS
 from app.base.errors import DataError, join_problems, printable
 from app.base.tasks import LINE_KINDS as LINE_KIND_NAMES
 from app.data.files.ground import GroundError
 from app.data.files.problems import FileProblem
 from app.data.findings.tools import name_some
-from app.data.own.azimuth import Convention, Evidence, find_convention
-from app.data.own.clusters import find_clusters
+from app.data.own.azimuth import find_convention
+from app.data.own.clusters import find_lined
 from app.data.own.coco import CocoLabels, read_coco
+from app.data.own.convention import Convention, Evidence
 from app.data.own.drawing import Roofs
 from app.data.own.facing import facing_deg
 from app.data.own.features import Lines, Planes, read_lines, read_planes
@@ -28,20 +29,13 @@ from app.data.own.spots import Outside, Spot, lay_coco_on_photos, lay_on_photos
 from app.data.reader import spread
 from app.data.sample import BadFeature, BadFile
 from app.data.shapes import Shapes
+from app.settings.hyperparameters import Hyperparameters
 
 # Photos whose outlines are asked what azimuths count from.
 _NUM_ASKED: Final = 300
-# Planes so close are one roof; lines so close belong to it.
-_ROOF_GAP_M: Final = 0.3
-_LINE_REACH_M: Final = 0.5
 _STAIRS_PX: Final = 1.0
 # Features, and photos, mostly fail alike; metrics.json and the audit have all of them.
 _MAX_DESCRIBED: Final = 3
-
-_Geometries = npt.NDArray[np.object_]
-_Floats = npt.NDArray[np.float64]
-_Flags = npt.NDArray[np.bool_]
-_Ints = npt.NDArray[np.int64]
 
 
 class LabelSettings(NamedTuple):
@@ -51,6 +45,16 @@ class LabelSettings(NamedTuple):
     north: str = "auto"
     gsd_m: float = 0.1
     azimuth_bins: int = NUM_BINS
+
+    @classmethod
+    def of(cls, hyperparameters: Hyperparameters) -> Self:
+        """Those of a run."""
+        return cls(
+            hyperparameters.own_azimuth,
+            hyperparameters.own_north,
+            hyperparameters.own_gsd_m,
+            hyperparameters.azimuth_bins,
+        )
 
 
 BY_OUTLINES: Final = LabelSettings()
@@ -117,7 +121,7 @@ class _Source(NamedTuple):
     layers: tuple[Layer, ...]
     planes: Planes
     lines: Lines
-    compass_deg: _Floats
+    compass_deg: Floats
     has_areas: bool
     bad: tuple[BadFeature, ...]
     outside: tuple[Outside, ...]
@@ -324,7 +328,7 @@ def _gather_evidence(source: _Source) -> Evidence:
     return Evidence(*columns)
 
 
-def _grid_north(layer: Layer, planes: _Ints) -> float:
+def _grid_north(layer: Layer, planes: Ints) -> float:
     """Where the grid of the file's reference system points around some of its planes."""
     bounds = shapely.bounds(layer.geometries[planes[:1]])[0]
     try:
@@ -350,7 +354,7 @@ def _label(
         azimuth_deg=np.where(is_flat, np.nan, azimuth_deg - spot.place.north_deg),
         pitch_deg=source.planes.pitch_deg[ids],
         is_flat=is_flat,
-        has_lines=_find_lined(polygons, spot.line_shapes, spot.place.gsd_m),
+        has_lines=find_lined(polygons, spot.line_shapes, spot.place.gsd_m),
         hidden=Shapes.of(spot.hidden),
         areas=Shapes.of(spot.areas) if source.has_areas else None,
         lines=Shapes.of(spot.line_shapes),
@@ -361,17 +365,6 @@ def _label(
         azimuth_bins=settings.azimuth_bins,
     )
     return PhotoRoofs(spot.place, roofs)
-
-
-def _find_lined(polygons: _Geometries, lines: _Geometries, gsd_m: float) -> _Flags:
-    """(N,) whether a plane is of a roof of which somebody drew a line."""
-    lined = np.zeros(len(polygons), np.bool_)
-    if not len(polygons) or not len(lines):
-        return lined
-    tree = shapely.STRtree(polygons)
-    roof = find_clusters(tree, _ROOF_GAP_M / gsd_m)
-    _, plane = tree.query(lines, predicate="dwithin", distance=_LINE_REACH_M / gsd_m)
-    return np.isin(roof, roof[plane])
 
 
 def describe_bad(features: Sequence[BadFeature]) -> str:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from rasterio.windows import Window
 
 from app.data.own.catalogue import PhotoRoofs
-from app.data.own.split import Part
+from app.data.own.parts import Part
 
 # Large photos are divided into cells of about this side, as AIRS's tiles are.
 CELL_M: Final = 51.2

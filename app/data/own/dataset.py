@@ -16,6 +16,7 @@ from rasterio.windows import Window
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from app.base.arrays import Ints
 from app.base.azimuth import BIN_NAMES
 from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, join_problems, printable
@@ -37,8 +38,9 @@ from app.data.own.exact import shapes_of_window
 from app.data.own.fields import EAVE
 from app.data.own.heights import read_heights
 from app.data.own.layout import PHOTO_DIR, PHOTO_REMEDY, TITLE, OwnFiles, find_own_files
-from app.data.own.split import SPLIT_NAMES, SplitName, Splits, find_splits
-from app.data.reader import Release, Split
+from app.data.own.parts import SPLIT_NAMES, SplitName, Splits
+from app.data.own.split import find_splits
+from app.data.reader import ReaderRequest, Release, Split
 from app.data.sample import BadFile, DrawnShapes, PhotoPixels, Sample, View, with_unknown
 from app.settings.hyperparameters import Hyperparameters
 
@@ -47,7 +49,6 @@ _PLANES_SHARE: Final = 0.7
 # A folder of a hundred photos, for plans without data.
 _RELEASE: Final = Release(num_train=80, num_val=10, span_m=CELL_M)
 
-_Ints = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
 
@@ -137,23 +138,13 @@ class OwnDataset(Dataset[Sample]):
         self._rasters = OpenRasters(root, PHOTO_REMEDY)
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        split: Split,
-        hyperparameters: Hyperparameters,
-        scratch_dir: Path,  # noqa: ARG003
-    ) -> Self:
+    def open(cls, request: ReaderRequest) -> Self:
         """As DatasetReader.open."""
-        settings = LabelSettings(
-            hyperparameters.own_azimuth,
-            hyperparameters.own_north,
-            hyperparameters.own_gsd_m,
-            hyperparameters.azimuth_bins,
-        )
+        hyperparameters = request.hyperparameters
+        settings = LabelSettings.of(hyperparameters)
         seed, max_bad = hyperparameters.seed, hyperparameters.max_bad_fraction
-        reader = cls(root, split, settings, seed, max_bad)
-        if split == "train":
+        reader = cls(request.root, request.split, settings, seed, max_bad)
+        if request.split == "train":
             reader.tell()
         return reader
 
@@ -245,7 +236,7 @@ class OwnDataset(Dataset[Sample]):
         (top, height), (left, width) = starts
         return self._read(part.photo, Window(left, top, width, height))
 
-    def pass_order(self, rng: np.random.Generator) -> _Ints:
+    def pass_order(self, rng: np.random.Generator) -> Ints:
         """(len,) cells of one pass: each once, or 70 % with planes where most have none."""
         with_planes = np.flatnonzero(self._with_planes)
         others = np.flatnonzero(~self._with_planes)

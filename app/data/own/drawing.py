@@ -11,9 +11,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from app.base.arrays import Flags, Floats, Ints, Mask8
 from app.base.azimuth import NUM_BINS, degrees_to_class
-from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS, IGNORE_INDEX, SOME_ROOF, TaskName
+from app.base.tasks import (
+    BACKGROUND_CLASS,
+    FLAT_CLASS,
+    IGNORE_INDEX,
+    LINE_KINDS,
+    SOME_ROOF,
+    TaskName,
+)
 from app.data.lines import lines_from_segments
+from app.data.own.clusters import LINE_REACH_M
 from app.data.own.fields import UNCLEAR
 from app.data.sample import View
 from app.data.shapes import Shapes, Stamp, fill, trace
@@ -22,14 +31,6 @@ from app.data.shapes import Shapes, Stamp, fill, trace
 _MARGIN_M: Final = 2.0
 # Around a line of unknown kind nothing is known of lines.
 _UNKNOWN_HALF_WIDTH_M: Final = 0.5
-# Lines that people drew belong to planes as far off as this.
-_REACH_M: Final = 0.5
-_NUM_KINDS: Final = 4
-
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
-_Mask = npt.NDArray[np.uint8]
-_Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,15 @@ class Roofs:
     """
 
     planes: Shapes
-    azimuth_deg: _Floats
-    pitch_deg: _Floats
-    is_flat: _Flags
-    has_lines: _Flags
+    azimuth_deg: Floats
+    pitch_deg: Floats
+    is_flat: Flags
+    has_lines: Flags
     hidden: Shapes
     areas: Shapes | None
     lines: Shapes
     line_kinds: npt.NDArray[np.int64]
-    is_rake: _Flags
+    is_rake: Flags
     tells_rakes: bool
     drawn_kinds: tuple[int, ...] = ()
     azimuth_bins: int = NUM_BINS
@@ -82,7 +83,7 @@ class Roofs:
         planes = canvas.stamps(self.planes)
         numbers = np.array([number for number, _ in planes], np.int64)
 
-        def draw_planes(num_bins: int) -> _Mask:
+        def draw_planes(num_bins: int) -> Mask8:
             segments = ground.copy()
             labels = self._labels(view, numbers, num_bins).tolist()
             for (_, stamp), label in zip(planes, labels, strict=True):
@@ -98,7 +99,7 @@ class Roofs:
             "lines": torch.from_numpy(lines[:, *inner].copy()),
         }
 
-    def _draw_ground(self, canvas: "_Canvas") -> _Mask:
+    def _draw_ground(self, canvas: "_Canvas") -> Mask8:
         """What is known where no plane is."""
         ground = np.full(canvas.size, IGNORE_INDEX, np.uint8)
         if self.areas is not None:
@@ -108,7 +109,7 @@ class Roofs:
             stamp.put(ground, IGNORE_INDEX)
         return ground
 
-    def _labels(self, view: View, planes: _Ints, num_bins: int) -> _Ints:
+    def _labels(self, view: View, planes: Ints, num_bins: int) -> Ints:
         """(P,) classes of planes in a turned window: turned in degrees, and only then sorted."""
         turned = self.azimuth_deg[planes] + view.turn_deg
         turned = -turned if view.flip else turned
@@ -121,16 +122,16 @@ class Roofs:
         self,
         canvas: "_Canvas",
         planes: Sequence[tuple[int, Stamp]],
-        segments: _Mask,
+        segments: Mask8,
         gsd_m: float,
-    ) -> _Mask:
+    ) -> Mask8:
         """Lines that people drew where a roof has any, else those that follow from planes."""
         without = [stamp for number, stamp in planes if not self.has_lines[number]]
         if len(without) == len(planes):
             return lines_from_segments(segments, gsd_m)
         unknown = (segments == IGNORE_INDEX) * np.uint8(IGNORE_INDEX)
-        lines = np.repeat(unknown[None], _NUM_KINDS, axis=0)
-        never_drawn = [kind for kind in range(_NUM_KINDS) if kind not in self.drawn_kinds]
+        lines = np.repeat(unknown[None], len(LINE_KINDS), axis=0)
+        never_drawn = [kind for kind in range(len(LINE_KINDS)) if kind not in self.drawn_kinds]
         # They take as long as all the rest.
         derived = lines_from_segments(segments, gsd_m) if without or never_drawn else lines
         lines[never_drawn] = derived[never_drawn]
@@ -144,12 +145,12 @@ class Roofs:
             others = np.zeros(canvas.size, np.uint8)
             for stamp in without:
                 stamp.put(others, 1)
-            beside = widen(others, _REACH_M / gsd_m) & ~drawn.any(axis=0)
+            beside = widen(others, LINE_REACH_M / gsd_m) & ~drawn.any(axis=0)
             lines[:, beside] = derived[:, beside]
         return lines
 
 
-def widen(mask: _Mask, radius_px: float) -> _Flags:
+def widen(mask: Mask8, radius_px: float) -> Flags:
     """The pixels within a distance of those that are set."""
     if not mask.any():
         return mask.astype(np.bool_)
@@ -167,8 +168,8 @@ class _Canvas(NamedTuple):
         box: West, north, east, south of it in the photo.
     """
 
-    linear: _Floats
-    shift: _Floats
+    linear: Floats
+    shift: Floats
     size: tuple[int, int]
     box: tuple[float, float, float, float]
 
@@ -176,13 +177,13 @@ class _Canvas(NamedTuple):
     def of(cls, view: View, margin_px: int) -> "_Canvas":
         height, width = (side + 2 * margin_px for side in view.size)
         corners = np.array([(0, 0), (width, 0), (0, height), (width, height)]) - margin_px
-        in_photo: _Floats = corners @ view.to_photo[:, :2].T + view.to_photo[:, 2]
-        linear: _Floats = np.asarray(np.linalg.inv(view.to_photo[:, :2]), np.float64)
+        in_photo: Floats = corners @ view.to_photo[:, :2].T + view.to_photo[:, 2]
+        linear: Floats = np.asarray(np.linalg.inv(view.to_photo[:, :2]), np.float64)
         shift = margin_px - linear @ view.to_photo[:, 2]
         (west, north), (east, south) = in_photo.min(axis=0), in_photo.max(axis=0)
         return cls(linear, shift, (height, width), (west, north, east, south))
 
-    def moved(self, shapes: Shapes, shape: int) -> list[_Floats]:
+    def moved(self, shapes: Shapes, shape: int) -> list[Floats]:
         """A shape's rings or parts in the canvas."""
         return [part @ self.linear.T + self.shift for part in shapes.parts(shape)]
 

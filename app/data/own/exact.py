@@ -7,15 +7,13 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from app.base.arrays import Flags, Floats, Ints
 from app.base.tasks import LINE_KINDS
 from app.data.own.drawing import Roofs
 from app.data.own.fields import EAVE
 from app.data.sample import DrawnShapes, View
 from app.data.shapes import Shapes
 
-_Floats = npt.NDArray[np.float64]
-_Flags = npt.NDArray[np.bool_]
-_Ints = npt.NDArray[np.int64]
 _Polygons = npt.NDArray[np.object_]
 
 
@@ -41,7 +39,7 @@ def shapes_of_window(roofs: Roofs, view: View) -> DrawnShapes:
     )
 
 
-def _find_drawn(roofs: Roofs) -> dict[str, _Flags]:
+def _find_drawn(roofs: Roofs) -> dict[str, Flags]:
     """(L,) which lines are of a kind, by the kinds of lengths that the file tells."""
     chosen = {LINE_KINDS[kind]: roofs.line_kinds == kind for kind in roofs.drawn_kinds}
     outline = chosen.pop(LINE_KINDS[EAVE], None)
@@ -62,8 +60,8 @@ class _Frame(NamedTuple):
         box: West, north, east, south of it in the photo.
     """
 
-    linear: _Floats
-    shift: _Floats
+    linear: Floats
+    shift: Floats
     border: BaseGeometry
     box: tuple[float, float, float, float]
 
@@ -72,16 +70,16 @@ class _Frame(NamedTuple):
         height, width = view.size
         corners = np.array([(0, 0), (width, 0), (0, height), (width, height)])
         in_photo = corners @ view.to_photo[:, :2].T + view.to_photo[:, 2]
-        linear: _Floats = np.asarray(np.linalg.inv(view.to_photo[:, :2]), np.float64)
+        linear: Floats = np.asarray(np.linalg.inv(view.to_photo[:, :2]), np.float64)
         shift = -linear @ view.to_photo[:, 2]
         (west, north), (east, south) = in_photo.min(axis=0), in_photo.max(axis=0)
         return cls(linear, shift, shapely.box(0, 0, width, height), (west, north, east, south))
 
-    def move(self, points: _Floats) -> _Floats:
+    def move(self, points: Floats) -> Floats:
         """(P, 2) points of the photo in the window."""
         return np.asarray(points @ self.linear.T + self.shift, np.float64)
 
-    def cut_polygons(self, shapes: Shapes) -> tuple[_Polygons, _Ints]:
+    def cut_polygons(self, shapes: Shapes) -> tuple[_Polygons, Ints]:
         """The polygons in the window, cut to it, and their numbers."""
         numbers = shapes.touching(self.box)
         whole = [shapes.polygon(int(number), self.move) for number in numbers]
@@ -89,7 +87,7 @@ class _Frame(NamedTuple):
         kept = shapely.area(cut) > 0
         return np.array([_areas_of(shape) for shape in cut[kept]], np.object_), numbers[kept]
 
-    def length_px(self, shapes: Shapes, chosen: _Flags) -> float:
+    def length_px(self, shapes: Shapes, chosen: Flags) -> float:
         """How long some of the lines are within the window."""
         touching = shapes.touching(self.box)
         parts: list[Any] = [

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
+from app.base.arrays import Floats, Ints
 
 # An edge is shared where another plane lies so close to it.
 _MAX_GAP_M: Final = 0.3
@@ -34,13 +33,13 @@ class _Edges(NamedTuple):
         lengths: (E,) in pixels.
     """
 
-    owners: _Ints
-    middles: _Floats
-    normals: _Floats
-    lengths: _Floats
+    owners: Ints
+    middles: Floats
+    normals: Floats
+    lengths: Floats
 
 
-def facing_deg(planes: npt.NDArray[np.object_], gsd_m: float) -> _Floats:
+def facing_deg(planes: npt.NDArray[np.object_], gsd_m: float) -> Floats:
     """The direction in which each plane runs down, as its outline has it.
 
     Args:
@@ -90,7 +89,7 @@ def _find_edges(planes: npt.NDArray[np.object_]) -> _Edges:
     return _Edges(part_owners[ring[:-1][same][long]], middles, normals, lengths)
 
 
-def _shared_shares(planes: npt.NDArray[Any], edges: _Edges, gap_px: float) -> _Floats:
+def _shared_shares(planes: npt.NDArray[Any], edges: _Edges, gap_px: float) -> Floats:
     """(E,) share of each edge beside which another plane lies."""
     outside = edges.middles + edges.normals[:, None] * gap_px
     points = shapely.points(outside.reshape(-1, 2))

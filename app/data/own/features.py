@@ -3,8 +3,8 @@
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from app.base.arrays import Flags, Floats, Ints
 from app.base.errors import DataError, printable
 from app.data.own.fields import (
     FLAT_FIELDS,
@@ -23,10 +23,6 @@ from app.data.own.fields import (
 from app.data.own.layers import Layer
 from app.data.own.layout import TITLE
 from app.data.sample import BadFeature
-
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
-_Flags = npt.NDArray[np.bool_]
 
 _MAX_AZIMUTH_DEG: Final = 360.0
 # Many angles that all lie within a turn, or a right angle, of radians are no degrees.
@@ -50,9 +46,9 @@ class Planes(NamedTuple):
     """
 
     azimuth_field: str
-    azimuth_deg: _Floats
-    pitch_deg: _Floats
-    is_flat: _Flags
+    azimuth_deg: Floats
+    pitch_deg: Floats
+    is_flat: Flags
     bad: tuple[BadFeature, ...]
     where: str
     doubts: tuple[str, ...] = ()
@@ -73,8 +69,8 @@ class Lines(NamedTuple):
         bad: Lines of a kind that is not known.
     """
 
-    kinds: _Ints
-    is_rake: _Flags
+    kinds: Ints
+    is_rake: Flags
     drawn_kinds: tuple[int, ...]
     bad: tuple[BadFeature, ...]
 
@@ -117,7 +113,7 @@ def read_planes(layer: Layer) -> Planes:
     return Planes(field or "", directed_deg, pitch_deg, is_flat, tuple(bad), where, shown)
 
 
-def _read_pitches(layer: Layer, azimuth_deg: _Floats) -> tuple[_Floats | None, list[str]]:
+def _read_pitches(layer: Layer, azimuth_deg: Floats) -> tuple[Floats | None, list[str]]:
     """(N,) pitches as stored, None without a field; and what is odd about them.
 
     Raises:
@@ -133,7 +129,7 @@ def _read_pitches(layer: Layer, azimuth_deg: _Floats) -> tuple[_Floats | None, l
     return pitch_deg, _describe_odd(layer, field, is_wrong, "no degrees", "write degrees")
 
 
-def _read_flat(layer: Layer) -> tuple[_Flags | None, list[str]]:
+def _read_flat(layer: Layer) -> tuple[Flags | None, list[str]]:
     """(N,) whether a plane is said to be flat, None without a field; and what is odd about it."""
     field = find_field(list(layer.fields), FLAT_FIELDS)
     if field is None:
@@ -143,7 +139,7 @@ def _read_flat(layer: Layer) -> tuple[_Flags | None, list[str]]:
     return flags, _describe_odd(layer, field, is_unknown, what, "write true or false")
 
 
-def _describe_odd(layer: Layer, field: str, is_odd: _Flags, what: str, remedy: str) -> list[str]:
+def _describe_odd(layer: Layer, field: str, is_odd: Flags, what: str, remedy: str) -> list[str]:
     """A line on values of a field that mean nothing; none if all do."""
     if not is_odd.any():
         return []
@@ -158,7 +154,7 @@ def _where(layer: Layer, field: str | None) -> str:
     return printable(f"{layer.path}: layer {layer.name}, field {field}")
 
 
-def _check_degrees(angles: _Floats, what: str, most_radians: float) -> None:
+def _check_degrees(angles: Floats, what: str, most_radians: float) -> None:
     """Raise DataError where all of many angles are so small that they are radians."""
     known = angles[np.isfinite(angles)]
     num_fractions = int((known % 1 != 0).sum())

@@ -8,10 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Flags, Floats
 from app.base.azimuth import BIN_NAMES, NUM_BINS
-
-_Floats = npt.NDArray[np.float64]
-_Flags = npt.NDArray[np.bool_]
 
 # In the order in which they are looked for. Of others the only one with this part in its name.
 _AZIMUTH_PART: Final = "azimut"
@@ -76,7 +74,7 @@ def find_azimuth_field(names: Sequence[str]) -> str | None:
     return alike[0] if known is None and len(alike) == 1 else known
 
 
-def read_degrees(values: npt.NDArray[Any]) -> tuple[_Floats, _Flags]:
+def read_degrees(values: npt.NDArray[Any]) -> tuple[Floats, Flags]:
     """Angles of a field of numbers or of texts such as "270", "270,5°", "WSW" or "north-west".
 
     Returns:
@@ -90,7 +88,7 @@ def read_degrees(values: npt.NDArray[Any]) -> tuple[_Floats, _Flags]:
     return degrees, np.array([number is None for number in found], np.bool_) | np.isinf(degrees)
 
 
-def read_flags(values: npt.NDArray[Any]) -> tuple[_Flags, _Flags]:
+def read_flags(values: npt.NDArray[Any]) -> tuple[Flags, Flags]:
     """Truth values of a field of such, of numbers, or of texts.
 
     Returns:
@@ -104,8 +102,8 @@ def read_flags(values: npt.NDArray[Any]) -> tuple[_Flags, _Flags]:
 
 
 def find_flat(
-    azimuth_deg: _Floats, pitch_deg: _Floats | None, flags: _Flags | None
-) -> tuple[_Floats, _Flags]:
+    azimuth_deg: Floats, pitch_deg: Floats | None, flags: Flags | None
+) -> tuple[Floats, Flags]:
     """Which planes are flat, and the azimuths of the others.
 
     A plane is flat by its flag, by a pitch of 0 to 3 degrees, or by an azimuth of -1 among azimuths

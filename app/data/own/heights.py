@@ -9,6 +9,7 @@ import numpy.typing as npt
 import rasterio
 from rasterio.windows import Window
 
+from app.base.arrays import Floats
 from app.base.tasks import DEPTH_RANGE_M
 from app.data.files.ground import find_transformer
 from app.data.files.opening import open_source, problems_of
@@ -28,7 +29,6 @@ _EDGE_PX: Final = 0.501
 # Rasters that differ by less have one grid.
 _SAME_PLACE_PX: Final = 0.01
 
-_Floats = npt.NDArray[np.float64]
 _Heights = npt.NDArray[np.float32]
 
 
@@ -88,8 +88,8 @@ class _Points(NamedTuple):
     """
 
     window: Window
-    columns: _Floats
-    rows: _Floats
+    columns: Floats
+    rows: Floats
 
     @classmethod
     def find(
@@ -133,7 +133,7 @@ class _Points(NamedTuple):
             found.append(nearest)
         return found[0], found[1]
 
-    def places(self) -> tuple[_Floats, _Floats]:
+    def places(self) -> tuple[Floats, Floats]:
         """Column and row of the heights under the middle of every pixel of the window, (H, W)."""
         # From the points, which lie on the window's border too, to the middles of its pixels. Not
         # by OpenCV, whose maps are rounded to a 32nd, which is one of 64 pixels here.
@@ -146,7 +146,7 @@ class _Points(NamedTuple):
         return of_rows @ self.columns @ of_columns.T, of_rows @ self.rows @ of_columns.T
 
 
-def _weights(length: int, num_points: int) -> _Floats:
+def _weights(length: int, num_points: int) -> Floats:
     """(length, num_points): how much evenly spread points count for the middles of pixels."""
     places = (np.arange(length) + 0.5) / length * (num_points - 1)
     return np.maximum(0.0, 1.0 - np.abs(places[:, None] - np.arange(num_points)))
@@ -171,7 +171,7 @@ def _read_same_grid(
     return heights
 
 
-def _read_places(source: rasterio.DatasetReader, columns: _Floats, rows: _Floats) -> _Heights:
+def _read_places(source: rasterio.DatasetReader, columns: Floats, rows: Floats) -> _Heights:
     """(H, W) heights between middles of the raster; NaN beyond it and where none is set."""
     nothing = np.full(columns.shape, np.nan, np.float32)
     if not np.isfinite(columns).all() or not np.isfinite(rows).all():

@@ -14,14 +14,12 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from app.base.arrays import Geometries, Ints
 from app.base.errors import DataError, first_line, join_problems, printable
 from app.data.files.problems import FileProblem, check_inside
 from app.data.own.databases import LOG_ENDS, put_away
 from app.data.own.layout import LAYER_NAMES, TITLE, LayerName, OwnFiles
 from app.data.sample import BadFeature
-
-_Geometries = npt.NDArray[np.object_]
-_Ints = npt.NDArray[np.int64]
 
 _DIMENSIONS: Final[Mapping[LayerName, int]] = {"planes": 2, "lines": 1, "areas": 2}
 _EXPECTED: Final = {1: "a line", 2: "a polygon"}
@@ -73,8 +71,8 @@ class Layer:
     path: Path
     name: str
     crs: str
-    geometries: _Geometries
-    fids: _Ints
+    geometries: Geometries
+    fids: Ints
     fields: Mapping[str, npt.NDArray[Any]]
     bad: tuple[BadFeature, ...] = ()
     hidden: tuple[Any, ...] = field(default=())
@@ -98,9 +96,9 @@ class Stored(NamedTuple):
     path: Path
     name: str
     crs: str | None
-    geometries: _Geometries
+    geometries: Geometries
     trouble: npt.NDArray[np.object_]
-    fids: _Ints
+    fids: Ints
     fields: Mapping[str, npt.NDArray[Any]]
 
     def take(self, chosen: npt.NDArray[np.bool_]) -> "Stored":

@@ -11,17 +11,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
+
+from app.base.arrays import Ints
 
 # A mask of a photo of 10,000 px with a hundred holes has fewer; others would hold up the start.
 _MAX_PIECES: Final = 2**17
 _FIRST_LETTER: Final = 48
 _NUM_BITS, _MORE, _NEGATIVE, _VALUE = 5, 32, 16, 31
 _MAX_BITS: Final = 60
-
-_Ints = npt.NDArray[np.int64]
 
 
 def mask_to_polygons(mask: Mapping[str, Any], size_px: tuple[int, int]) -> BaseGeometry:
@@ -83,7 +82,7 @@ def _unpack(text: str) -> list[int]:
     return lengths
 
 
-def _outline(starts: _Ints, stops: _Ints, height: int) -> BaseGeometry:
+def _outline(starts: Ints, stops: Ints, height: int) -> BaseGeometry:
     """The ground of runs in columns of that height.
 
     Args:

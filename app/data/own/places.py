@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 from rasterio import Affine
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
+from app.base.arrays import Geometries
 from app.data.files.georeference import MAX_GSD_M, MIN_GSD_M
 from app.data.files.ground import GroundError, find_system, find_transformer
 from app.data.files.header import RasterHeader, open_raster
@@ -23,8 +23,6 @@ from app.data.files.threads import run_in_threads
 from app.data.files.turns import AS_STORED
 from app.data.own.layout import PHOTO_REMEDY, TITLE
 from app.data.sample import BadFile
-
-_Geometries = npt.NDArray[np.object_]
 
 _NUM_HEADERS_AT_ONCE: Final = 8
 _REACH_PX: Final = 500
@@ -182,7 +180,7 @@ def grid_north_deg(crs: str, box: tuple[float, float, float, float]) -> float:
     return _bearing_deg(*axes.y)
 
 
-def move(geometries: _Geometries, source: str, target: str) -> _Geometries:
+def move(geometries: Geometries, source: str, target: str) -> Geometries:
     """Shapes in another reference system; empty where they have no place there.
 
     Raises:
@@ -201,7 +199,7 @@ def move(geometries: _Geometries, source: str, target: str) -> _Geometries:
     return result
 
 
-def to_pixels(geometries: _Geometries, place: PhotoPlace) -> _Geometries:
+def to_pixels(geometries: Geometries, place: PhotoPlace) -> Geometries:
     """Shapes of a photo's reference system in its columns and rows."""
     assert place.transform is not None
     a, b, c, d, e, f = (~place.transform)[:6]

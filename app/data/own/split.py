@@ -5,12 +5,12 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
+from app.base.arrays import Floats
 from app.base.errors import DataError, join_problems, printable
 from app.data.files.ground import GroundError
 from app.data.files.listing import read_list
@@ -18,10 +18,8 @@ from app.data.files.names import PHOTO_ENDINGS, listed_name
 from app.data.own.catalogue import PhotoRoofs
 from app.data.own.clusters import find_clusters
 from app.data.own.layout import TITLE, OwnFiles
+from app.data.own.parts import SPLIT_NAMES, Part, SplitName, Splits
 from app.data.own.places import PhotoPlace, move
-
-SplitName = Literal["train", "val", "test"]
-SPLIT_NAMES: Final[tuple[SplitName, ...]] = get_args(SplitName)
 
 # What two splits show is at least so far apart.
 MIN_APART_M: Final = 20.0
@@ -30,51 +28,6 @@ _HELD_OUT_SHARE: Final = 0.1
 _MAX_HELD_OUT_SHARE: Final = 0.2
 # Least width of a part of one photo: half a training window.
 _MIN_PART_M: Final = 12.8
-
-_Floats = npt.NDArray[np.float64]
-
-
-class Part(NamedTuple):
-    """A photo, or the part of it that a split may show.
-
-    Attributes:
-        photo: Its number in the catalogue.
-        top: First row.
-        left: First column.
-        height: Rows.
-        width: Columns.
-    """
-
-    photo: int
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-class Splits(NamedTuple):
-    """What each split may show.
-
-    Attributes:
-        parts: By split.
-        absent: Names in the list that are no photos.
-        unlisted: Photos that the list does not name.
-        close: Pairs of splits of a list that share ground or stand closer than 20 m, with two
-            photos of each.
-        how: How they came about, for the log.
-        listed: The split of every photo in the list; empty without one.
-    """
-
-    parts: Mapping[SplitName, Sequence[Part]]
-    absent: Sequence[str] = ()
-    unlisted: Sequence[str] = ()
-    close: Sequence[tuple[str, str, str, str]] = ()
-    how: str = ""
-    listed: Mapping[str, SplitName] = {}
-
-    def holds(self, split: SplitName, name: str) -> bool:
-        """Whether a photo that cannot be used would be of a split: without a list, of train."""
-        return self.listed.get(name, "train") == split
 
 
 def find_splits(files: OwnFiles, photos: Sequence[PhotoRoofs], seed: int) -> Splits:
@@ -276,7 +229,7 @@ def _find_strips(low: float, high: float) -> dict[SplitName, tuple[float, float]
     return None
 
 
-def _labelled(photo: PhotoRoofs, bounds: _Floats) -> _Floats:
+def _labelled(photo: PhotoRoofs, bounds: Floats) -> Floats:
     """Boxes of a photo's planes in metres, (N, 4)."""
     raster = photo.place.raster
     west, south, east, north = bounds
@@ -288,7 +241,7 @@ def _labelled(photo: PhotoRoofs, bounds: _Floats) -> _Floats:
 
 
 def _take_strip(
-    number: int, place: PhotoPlace, bounds: _Floats, axis: int, strip: tuple[float, float]
+    number: int, place: PhotoPlace, bounds: Floats, axis: int, strip: tuple[float, float]
 ) -> Part | None:
     """The part of a photo that lies in a strip; None where too little of it does."""
     height, width = place.raster.height_px, place.raster.width_px

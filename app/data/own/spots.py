@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
+from app.base.arrays import Flags, Geometries, Ints
 from app.base.errors import DataError, printable
 from app.data.files.ground import GroundError
 from app.data.files.problems import FileProblem
@@ -19,9 +19,6 @@ from app.data.own.layout import TITLE, LayerName
 from app.data.own.places import PhotoPlace, move, systems_of, to_pixels
 from app.data.own.whereabouts import explain_nowhere
 
-_Geometries = npt.NDArray[np.object_]
-_Flags = npt.NDArray[np.bool_]
-_Ints = npt.NDArray[np.int64]
 # File, layer and id.
 Feature = tuple[Path, str, int]
 
@@ -36,7 +33,7 @@ class Outside(NamedTuple):
     """
 
     layer: Layer
-    fids: _Ints
+    fids: Ints
     why: str = "lie on no photo"
 
     @property
@@ -63,12 +60,12 @@ class Spot(NamedTuple):
     """
 
     place: PhotoPlace
-    planes: _Ints
-    polygons: _Geometries
-    lines: _Ints
-    line_shapes: _Geometries
-    areas: _Geometries
-    hidden: _Geometries
+    planes: Ints
+    polygons: Geometries
+    lines: Ints
+    line_shapes: Geometries
+    areas: Geometries
+    hidden: Geometries
 
 
 def lay_on_photos(
@@ -80,7 +77,7 @@ def lay_on_photos(
         DataError: If no plane lies on any photo.
     """
     homes: dict[Feature, str] = {}
-    seen: dict[LayerName, _Flags] = {
+    seen: dict[LayerName, Flags] = {
         name: np.zeros(len(layer.geometries), np.bool_) for name, layer in layers.items()
     }
     spots: dict[str, Spot] = {}
@@ -92,7 +89,7 @@ def lay_on_photos(
             if place.crs != crs:
                 continue
             ground = place.ground()
-            hits: dict[LayerName, _Ints] = {
+            hits: dict[LayerName, Ints] = {
                 name: np.sort(tree.query(ground, predicate="intersects"))
                 for name, tree in trees.items()
             }
@@ -125,9 +122,9 @@ def lay_on_photos(
 
 def _move_all(
     layers: Mapping[LayerName, Layer], crs: str
-) -> tuple[dict[LayerName, _Geometries], _Geometries, list[Feature]]:
+) -> tuple[dict[LayerName, Geometries], Geometries, list[Feature]]:
     """Every layer, the ground set aside and whose it is, in a reference system of photos."""
-    moved: dict[LayerName, _Geometries] = {}
+    moved: dict[LayerName, Geometries] = {}
     hidden, features = [], []
     for name, layer in layers.items():
         try:

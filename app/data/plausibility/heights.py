@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.base.arrays import Floats
 from app.base.tasks import LINE_KINDS
 from app.base.units import METRES_PER_UNIT, HeightUnit
 from app.data.findings.report import Kind, Severity
@@ -53,7 +54,6 @@ _MAX_DROPPED_SHARE: Final = 0.01
 _MAX_SCALED_SPREAD: Final = 0.1
 
 _KIND: Final[Kind] = "unusual heights"
-_Floats = npt.NDArray[np.float64]
 
 
 class HeightFacts(NamedTuple):
@@ -112,7 +112,7 @@ def find_heights(
     )
 
 
-def _median_slope(heights: _Floats, gsd_m: float) -> float:
+def _median_slope(heights: Floats, gsd_m: float) -> float:
     """Rise per metre, in the unit of the heights; of even places that are not level."""
     reach = max(1, round(_SLOPE_REACH_M / gsd_m))
     if min(heights.shape) <= 2 * reach:
@@ -131,7 +131,7 @@ def _median_slope(heights: _Floats, gsd_m: float) -> float:
     return float(np.median(slopes[slopes > 0.1 * slopes.max()]))
 
 
-def _ridge_over_eave(heights: _Floats, lines: npt.NDArray[np.uint8]) -> float:
+def _ridge_over_eave(heights: Floats, lines: npt.NDArray[np.uint8]) -> float:
     eave, ridge = (
         heights[(lines[LINE_KINDS.index(kind)] == 1) & np.isfinite(heights)]
         for kind in ("eave", "ridge")

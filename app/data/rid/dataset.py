@@ -20,7 +20,7 @@ from app.data.files.problems import FileProblem
 from app.data.files.rasters import Pixels, read_label, read_photo
 from app.data.lines import lines_from_segments
 from app.data.plausibility.class_maps import MASK_REMEDY, find_seams
-from app.data.reader import Release, Split, spread
+from app.data.reader import ReaderRequest, Release, Split, spread
 from app.data.rid.files import FILE_REMEDY, LIST_NAMES, ListName, find_rid_files
 from app.data.rid.split import RIVALS, RidSplit, SplitReport, leave_out_shared
 from app.data.sample import Sample, hide_unseen, with_unknown
@@ -160,17 +160,12 @@ class RidDataset(WholePhotos):
         self.span_m, self.assumed_scale = self._look_at_scale()
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        split: Split,
-        hyperparameters: Hyperparameters,
-        scratch_dir: Path,  # noqa: ARG003
-    ) -> Self:
+    def open(cls, request: ReaderRequest) -> Self:
         """As DatasetReader.open."""
+        hyperparameters = request.hyperparameters
         reader = cls(
-            root,
-            split,
+            request.root,
+            request.split,
             hyperparameters.rid_fold,
             hyperparameters.rid_split,
             superstructures=hyperparameters.superstructures_weight > 0,

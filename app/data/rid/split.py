@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from app.data.files.georeference import MAX_PLACES_KEPT
 from app.data.files.header import read_header
 from app.data.files.identical import digest_file
 from app.data.files.places import Place, overlap_any
@@ -27,7 +28,6 @@ RIVALS: Final[Mapping[Split, tuple[ListName, ...]]] = {
 }
 # Reading a header is mostly waiting for the disk or the network.
 _NUM_HEADERS_AT_ONCE: Final = 8
-_MAX_PLACES_KEPT: Final = 8192
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _read_places(paths: Mapping[str, Path], root: Path) -> dict[str, Place | Non
 
 
 # One split after the other looks at the same images.
-@functools.lru_cache(maxsize=_MAX_PLACES_KEPT)
+@functools.lru_cache(maxsize=MAX_PLACES_KEPT)
 def _read_place(
     path: Path,
     root: Path,

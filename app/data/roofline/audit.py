@@ -10,7 +10,7 @@ from app.data.findings.scope import AuditScope
 from app.data.findings.tools import name_some
 from app.data.height_scale import HeightCount, count_heights
 from app.data.plausibility.heights import judge_dropped
-from app.data.reader import Split, spread
+from app.data.reader import ReaderRequest, Split, spread
 from app.data.roofline.dataset import RooflineDataset
 
 _REMEDY = "leave such crops out of the file, or correct them"
@@ -41,7 +41,9 @@ def audit_roofline(report: AuditReport, scope: AuditScope) -> None:
     """
 
     def open_split(split: Split) -> RooflineDataset:
-        return RooflineDataset.open(report.root, split, scope.hyperparameters, scope.scratch_dir)
+        return RooflineDataset.open(
+            ReaderRequest(report.root, split, scope.hyperparameters, scope.scratch_dir)
+        )
 
     reader = open_split("all")
     splits = {name: set(open_split(name).sample_ids) for name in get_args(Split) if name != "all"}

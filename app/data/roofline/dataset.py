@@ -11,13 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from app.base.arrays import Mask8
 from app.base.dataset_names import DATASET_TITLES, DatasetName
 from app.base.errors import DataError, SampleError, join_problems
 from app.base.tasks import DEPTH_RANGE_M, IGNORE_INDEX, TaskName, find_task
 from app.data.files.listing import Listings
 from app.data.files.problems import FileProblem, check_inside
 from app.data.height_scale import HeightScale
-from app.data.reader import Release, Split
+from app.data.reader import ReaderRequest, Release, Split
 from app.data.roofline.arrays import (
     CHANNELS,
     MAX_OVERSHOOT,
@@ -43,7 +44,6 @@ _RELEASED_CROPS: Final = 1670
 _RELEASED_SIDE_PX: Final = 224
 _METRES: Final = HeightScale("roofline_depth")
 
-_Mask = npt.NDArray[np.uint8]
 
 logger = logging.getLogger(__name__)
 
@@ -172,22 +172,12 @@ class RooflineDataset(WholePhotos):
         return self._file.arrays
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        split: Split,
-        hyperparameters: Hyperparameters,
-        scratch_dir: Path,
-    ) -> Self:
+    def open(cls, request: ReaderRequest) -> Self:
         """As DatasetReader.open."""
-        scale = HeightScale(
-            _METRES.prefix,
-            hyperparameters.roofline_depth_unit,
-            hyperparameters.roofline_depth_positive,
-            hyperparameters.roofline_depth_offset_m,
-        )
+        hyperparameters = request.hyperparameters
         gsd_m, seed = hyperparameters.roofline_gsd_m, hyperparameters.seed
-        return cls(root, split, scratch_dir, gsd_m, seed, scale)
+        scale = _height_scale(hyperparameters)
+        return cls(request.root, request.split, request.scratch_dir, gsd_m, seed, scale)
 
     @classmethod
     def release(cls, hyperparameters: Hyperparameters) -> Release:
@@ -269,6 +259,16 @@ class RooflineDataset(WholePhotos):
         return values
 
 
+def _height_scale(hyperparameters: Hyperparameters) -> HeightScale:
+    """How heights become metres, as the settings have it."""
+    return HeightScale(
+        _METRES.prefix,
+        hyperparameters.roofline_depth_unit,
+        hyperparameters.roofline_depth_positive,
+        hyperparameters.roofline_depth_offset_m,
+    )
+
+
 def _find_file(root: Path) -> Path:
     """The .mat file of a folder, or the one that root is."""
     listings = Listings("Roofline")
@@ -321,7 +321,7 @@ def split_indices(num_samples: int, split: Split, seed: int) -> list[int]:
     ]
 
 
-def centre_lines(blocks: npt.NDArray[np.bool_]) -> _Mask:
+def centre_lines(blocks: npt.NDArray[np.bool_]) -> Mask8:
     """Line targets of lines drawn in blocks.
 
     Args:

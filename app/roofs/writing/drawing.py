@@ -3,19 +3,26 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import shapely
-from rasterio import Affine
 
+from app.base.arrays import Floats
 from app.data.files.ground import find_system
 from app.report.legend import css
 from app.report.pictures import encode_photo
-from app.roofs.model import Building, LineKind, Plane, RoofLine, Roofs, by_building
+from app.roofs.model import Building, Plane, RoofLine, Roofs, by_building
 from app.roofs.writing.colours import direction_colours, name_direction
+from app.roofs.writing.drawn import (
+    BuildingDrawing,
+    Drawing,
+    DrawnLine,
+    DrawnPlane,
+    Frame,
+    Label,
+    PhotoView,
+)
 from app.roofs.writing.lengths import find_pitched, is_on_slope
 
 # Longest side of the photo on the page; a larger one is made smaller.
@@ -33,143 +40,6 @@ _MIN_NUMBERED_SHARE: Final = 0.02
 # Lines over the whole photo are as wide as elsewhere where the usual building has this share of it.
 _FULL_STROKE_SHARE: Final = 0.08
 _MIN_STROKE: Final = 0.25
-
-_Points = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PhotoView:
-    """The photo that roofs are drawn over.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB, about MAX_PHOTO_SIDE_PX long.
-        to_px: From the coordinates of the roofs to those of `image`: x is the column, y the row,
-            (0, 0) the upper left corner of its upper left pixel.
-        gsd_m: Metres on the ground per pixel of `image`.
-    """
-
-    image: npt.NDArray[np.uint8]
-    to_px: Affine
-    gsd_m: float
-
-
-@dataclass(frozen=True)
-class DrawnPlane:
-    """A plane.
-
-    Attributes:
-        path: As SVG writes it.
-        colour: As CSS writes it.
-        title: What it is, in a few words.
-    """
-
-    path: str
-    colour: str
-    title: str
-
-
-@dataclass(frozen=True)
-class DrawnLine:
-    """A line.
-
-    Attributes:
-        path: As SVG writes it.
-        kind: Its kind.
-        title: What it is, in a few words.
-    """
-
-    path: str
-    kind: LineKind
-    title: str
-
-
-@dataclass(frozen=True)
-class Label:
-    """A text on a picture.
-
-    Attributes:
-        x: Its middle, as SVG writes it.
-        y: Its middle, as SVG writes it.
-        text: The text.
-        turn: Degrees clockwise, as SVG writes them.
-    """
-
-    x: str
-    y: str
-    text: str
-    turn: str = "0"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A part of the photo, in its pixels.
-
-    Attributes:
-        x: Its left edge.
-        y: Its upper edge.
-        width: Its width.
-        height: Its height.
-        bar: Length of the scale bar.
-        bar_text: What the scale bar says.
-        text_size: Height of large text.
-        planes: Numbers of planes.
-        lengths: Lengths of lines, along them.
-    """
-
-    x: float
-    y: float
-    width: float
-    height: float
-    bar: float
-    bar_text: str
-    text_size: float
-    planes: Sequence[Label] = ()
-    lengths: Sequence[Label] = ()
-
-    @property
-    def view_box(self) -> str:
-        """As SVG writes it."""
-        return f"{self.x:g} {self.y:g} {self.width:g} {self.height:g}"
-
-
-@dataclass(frozen=True)
-class BuildingDrawing:
-    """A building on the photo.
-
-    Attributes:
-        building_id: Its id.
-        planes: Its planes.
-        lines: Its lines.
-        rim: The dark rim of all its lines, as SVG writes it; empty without lines.
-        number: Its number on the whole photo; None where it would hide the building.
-        frame: Its own picture.
-    """
-
-    building_id: int
-    planes: Sequence[DrawnPlane]
-    lines: Sequence[DrawnLine]
-    rim: str
-    number: Label | None
-    frame: Frame
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """The photo with its roofs.
-
-    Attributes:
-        photo: Data URI.
-        whole: All of the photo.
-        north: Where true north is, degrees clockwise from up, as SVG writes it.
-        stroke: Width of lines over all of the photo, of their width elsewhere.
-        buildings: In the order of their ids.
-    """
-
-    photo: str
-    whole: Frame
-    north: str
-    stroke: str
-    buildings: Sequence[BuildingDrawing]
 
 
 def draw(roofs: Roofs, view: PhotoView, describe: Callable[[Plane], str]) -> Drawing:
@@ -264,7 +134,7 @@ class _Drawer:
         left, top, right, bottom = outline.bounds
         is_large = max(right - left, bottom - top) >= least_px
         drawn_lines = [
-            DrawnLine(_line_path(stroke.coords), line.kind, f"{line.kind}, {self._length(line)}")
+            DrawnLine(_line_path(stroke.coords), f"{line.kind}, {self._length(line)}", line.kind)
             for line, stroke in strokes
         ]
         return BuildingDrawing(
@@ -272,8 +142,8 @@ class _Drawer:
             [
                 DrawnPlane(
                     _area_path(area),
-                    self._colours[name_direction(plane.azimuth_degrees)],
                     self._describe(plane),
+                    self._colours[name_direction(plane.azimuth_degrees)],
                 )
                 for plane, area in areas
             ],
@@ -304,7 +174,7 @@ class _Drawer:
     def _to_px(self, shape: shapely.Geometry) -> shapely.Geometry:
         matrix = self._view.to_px
 
-        def move(points: _Points) -> _Points:
+        def move(points: Floats) -> Floats:
             x, y = points.T
             columns, rows = matrix.a * x + matrix.b * y, matrix.d * x + matrix.e * y
             return np.stack((columns + matrix.c, rows + matrix.f), axis=1)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from app.roofs.model import Roofs
-from app.roofs.writing.drawing import PhotoView
+from app.roofs.writing.drawn import PhotoView
 from app.roofs.writing.geojson import write_geojson
 from app.roofs.writing.geopackage import write_geopackage
 from app.roofs.writing.origin import Origin

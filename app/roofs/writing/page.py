@@ -18,7 +18,8 @@ from app.report.page import render_page
 from app.roofs.model import Roofs
 from app.roofs.takeoff import BuildingSums, Sums, take_off
 from app.roofs.writing.colours import line_colours
-from app.roofs.writing.drawing import BuildingDrawing, Drawing, PhotoView, draw
+from app.roofs.writing.drawing import draw
+from app.roofs.writing.drawn import BuildingDrawing, Drawing, PhotoView
 from app.roofs.writing.lengths import (
     Lengths,
     add_lengths,

@@ -7,7 +7,8 @@ from rasterio import Affine
 
 from app.base.window import Window
 from app.inference.photo_source import FilePhoto, open_photo
-from app.roofs.writing.drawing import MAX_PHOTO_SIDE_PX, PhotoView
+from app.roofs.writing.drawing import MAX_PHOTO_SIDE_PX
+from app.roofs.writing.drawn import PhotoView
 
 # Pixels of the photo that are read at once.
 _READ_PX: Final = 2048

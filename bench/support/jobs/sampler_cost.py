@@ -8,7 +8,6 @@ ten times the cost.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,13 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from app.base.children import stopping_with_parent
 from app.job.supervisor import _SAMPLE_INTERVAL_S as LAUNCHER_INTERVAL_S
 from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_rid import write_rid
-from bench.support.environment import ROOT, describe_machine, load_average
+from bench.support.environment import describe_conditions, load_average
+from bench.support.workers import start_logged
 
 TARGET_PERCENT = 0.5
 _NUM_TRAIN, _NUM_VAL, _NUM_TEST = 10, 2, 1
@@ -90,18 +89,11 @@ def measure_costs(num_epochs: int, settings: Mapping[str, str]) -> dict[str, dic
             arguments += ["--set", f"{name}={value}"]
         command = [sys.executable, "-m", __spec__.name, str(answer), *arguments]
         with TimedSampler(LAUNCHER_INTERVAL_S, with_walks=False) as launchers:
-            run = subprocess.run(
-                command,
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                preexec_fn=stopping_with_parent(),
-            )
+            run = start_logged(command)
+            output, _ = run.communicate()
         if run.returncode != 0:
             raise RuntimeError(
-                f"sampler_cost: training ended with {run.returncode}, expected 0: "
-                f"{run.stdout[-2000:]}"
+                f"sampler_cost: training ended with {run.returncode}, expected 0: {output[-2000:]}"
             )
         trainings: dict[str, float] = json.loads(answer.read_text())
     return {"launcher": launchers.figures(), "training": trainings}
@@ -132,7 +124,7 @@ def _train(answer: Path, arguments: list[str]) -> int:
 
 def main() -> None:
     """Measure and print."""
-    print(f"{describe_machine()}; load {load_average()}", flush=True)
+    print(describe_conditions(), flush=True)
     costs = measure_costs(8, {})
     for name, figures in costs.items():
         print(

@@ -1,5 +1,6 @@
 """Training runs of a comparison: each once, its result kept in a file, so that work can resume."""
 
+import argparse
 import hashlib
 import json
 import statistics
@@ -28,8 +29,6 @@ _SOURCES: Final = (
 )  # fmt: skip
 # Code that only runs of changed networks depend on.
 _VARIANTS_SOURCE: Final = "bench/support/networks/variants.py"
-
-KEPT_HELP: Final = "print the runs in a folder of bench/results or local/bench; train none"
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,24 @@ def _without_place(value: str | Sequence[str]) -> str | list[str]:
 def weights_path(result: Path) -> Path:
     """Where the weights of a run lie, if they are kept."""
     return result.parent / "weights" / f"{result.stem}.pt"
+
+
+def add_kept(parser: argparse.ArgumentParser) -> None:
+    """Add --from, which `show_kept` reads."""
+    parser.add_argument(
+        "--from",
+        dest="kept",
+        type=Path,
+        metavar="DIR",
+        help="print the runs in a folder of bench/results or local/bench; train none",
+    )
+
+
+def show_kept(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The results in a folder as `read_runs` has them, once the machines are printed."""
+    results = read_runs(folder)
+    print(describe_machines(results))
+    return results
 
 
 def read_runs(folder: Path) -> dict[str, list[dict[str, Any]]]:

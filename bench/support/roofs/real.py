@@ -19,7 +19,7 @@ from app.base.tasks import BACKGROUND_CLASS, FLAT_CLASS
 from app.data.own.places import grid_north_deg
 from app.roofs.evidence import RoofEvidence
 from bench.support.environment import SHARED_DATA
-from bench.support.roofs.score import TruePlane
+from bench.support.roofs.score import Known, TruePlane
 
 INVERCARGILL: Final = SHARED_DATA / "own_invercargill"
 LIDAR: Final = SHARED_DATA / "ign_lidarhd_50m"
@@ -32,18 +32,6 @@ _MIN_PITCH_DEG: Final = 5.0
 _NEAR_M: Final = 1.5
 _MAX_OFF_M: Final = 0.3
 _MEDIAN_PX: Final = 5
-
-
-class Known(NamedTuple):
-    """A photo's planes.
-
-    Attributes:
-        evidence: What a network would say.
-        planes: As they are.
-    """
-
-    evidence: RoofEvidence
-    planes: list[TruePlane]
 
 
 def read_invercargill(split: str, limit: int | None = None) -> Iterator[Known]:

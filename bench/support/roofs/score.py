@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from app.roofs.evidence import RoofEvidence
 from app.roofs.model import Plane, Roofs
 from bench.support.roofs.scenes import Village
 
@@ -29,6 +30,18 @@ class TruePlane(NamedTuple):
     polygon: shapely.Polygon
     azimuth_degrees: float
     pitch_degrees: float = math.nan
+
+
+class Known(NamedTuple):
+    """A photo's planes.
+
+    Attributes:
+        evidence: What a network would say.
+        planes: As they are.
+    """
+
+    evidence: RoofEvidence
+    planes: list[TruePlane]
 
 
 class PlaneErrors(NamedTuple):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from app.commands.probe.measure import _time_samples
+from app.commands.probe.reading import time_samples
 from app.data.datasets import open_datasets
 from app.settings.texts import parse_hyperparameters
 
@@ -29,11 +29,11 @@ def test_samples_are_timed_with_one_thread_and_training_gets_its_own_back(small_
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert _time_samples(SimpleNamespace(train=Watched()), 0) > 0
+        assert time_samples(SimpleNamespace(train=Watched()), 0) > 0
         assert seen == [1] * 7  # the first is not counted
         assert torch.get_num_threads() == 2
         with pytest.raises(OSError, match="gone"):
-            _time_samples(SimpleNamespace(train=Watched()), 0)
+            time_samples(SimpleNamespace(train=Watched()), 0)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

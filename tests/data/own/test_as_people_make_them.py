@@ -9,12 +9,20 @@ import pytest
 import rasterio
 import shapely
 
-from app.base.errors import DataError
 from app.data.own.dataset import OwnDataset
 from app.data.own.export_names import without_address
 from tests.support.audit import make_audit, only
 from tests.support.fakes import write_raster
-from tests.support.own import UTM, hip_roof, place_of, write_layer, write_photo, write_village
+from tests.support.own import (
+    UTM,
+    hip_roof,
+    hip_roofs,
+    message_of,
+    place_of,
+    write_layer,
+    write_photo,
+    write_village,
+)
 
 
 @pytest.fixture
@@ -25,15 +33,7 @@ def village(tmp_path):
 @pytest.fixture(scope="module")
 def roofs():
     """Planes of the village, and the bearings in which they run down."""
-    found = [hip_roof(*place_of(number), 25.0 * number) for number in range(6)]
-    return [plane for planes, _ in found for plane in planes], [b for _, of in found for b in of]
-
-
-def message_of(root):
-    with pytest.raises(DataError) as error:
-        OwnDataset(root, "train")
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    return hip_roofs(6)
 
 
 def num_directed(root):

@@ -5,15 +5,7 @@ import pytest
 import shapely
 
 from tests.support.audit import found, make_audit, only, warnings_and_errors
-from tests.support.own import (
-    EAST,
-    NORTH,
-    hip_roof,
-    place_of,
-    write_layer,
-    write_photo,
-    write_village,
-)
+from tests.support.own import EAST, NORTH, hip_roofs, write_layer, write_photo, write_village
 
 
 @pytest.fixture
@@ -36,11 +28,7 @@ def test_a_good_folder_has_no_findings_and_says_what_it_holds(tmp_path, audit):
 def test_findings_name_features_pairs_and_photos(tmp_path, audit):
     root = write_village(tmp_path / "dataset")
     (root / "roofs.gpkg").unlink()
-    planes, bearings = [], []
-    for number in range(6):
-        shapes, of_planes = hip_roof(*place_of(number), 25.0 * number)
-        planes += shapes
-        bearings += of_planes
+    planes, bearings = hip_roofs(6)
     north_plane = planes[4]
     half = shapely.transform(north_plane, lambda points: np.add(points, (0, -1.5)))
     far = shapely.box(EAST + 900, NORTH, EAST + 905, NORTH + 5)

@@ -6,50 +6,25 @@ import numpy as np
 import pytest
 import shapely
 
-from app.base.errors import DataError
 from app.data.own.dataset import OwnDataset
-from tests.support.own import (
-    UTM,
-    hip_roof,
-    moved,
-    place_of,
-    write_layer,
-    write_photo,
-    write_village,
-)
+from tests.support import own
 
 
 @pytest.fixture
 def village(tmp_path):
-    return write_village(tmp_path / "dataset")
-
-
-def roofs_of(num_photos=6):
-    planes, bearings = [], []
-    for number in range(num_photos):
-        shapes, of_planes = hip_roof(*place_of(number), 25.0 * number)
-        planes += shapes
-        bearings += of_planes
-    return planes, bearings
+    return own.write_village(tmp_path / "dataset")
 
 
 def rewrite(root, name="planes.gpkg", extra=(), **changes):
     """The village's planes in a file of their own, with some more."""
     (root / "roofs.gpkg").unlink()
-    planes, bearings = roofs_of()
+    planes, bearings = own.hip_roofs(6)
     fields = {"azimuth": [*bearings, *[0.0] * len(extra)], **changes}
-    return write_layer(root / name, [*planes, *extra], **fields)
-
-
-def message_of(root):
-    with pytest.raises(DataError) as error:
-        OwnDataset(root, "train")
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    return own.write_layer(root / name, [*planes, *extra], **fields)
 
 
 def test_every_kind_of_bad_feature_is_set_aside_by_layer_id_photo_and_reason(village):
-    east, north = place_of(2)
+    east, north = own.place_of(2)
     at = np.array([east, north])
     extra = [
         None,
@@ -58,7 +33,7 @@ def test_every_kind_of_bad_feature_is_set_aside_by_layer_id_photo_and_reason(vil
         shapely.Polygon(np.add([(0, 0), (2, 0), (0, 2), (2, 2)], at)),
         shapely.Polygon(np.add([(0, 0, 1), (2, 0, 1), (2, 0, 4), (0, 0, 4)], (*at, 0))),
     ]
-    _, bearings = roofs_of()
+    _, bearings = own.hip_roofs(6)
     stored = [*bearings, *[0.0] * len(extra)]
     stored[5] = 9783740757026710.0
     rewrite(village, extra=extra, azimuth=stored)
@@ -83,45 +58,50 @@ def test_every_kind_of_bad_feature_is_set_aside_by_layer_id_photo_and_reason(vil
 
 def test_too_many_bad_features_stop_with_all_of_them(village):
     rewrite(village, extra=[None, None, None])
-    assert "3 of 27 features cannot be used as they are, at most 1 may be bad" in message_of(
+    assert "3 of 27 features cannot be used as they are, at most 1 may be bad" in own.message_of(
         village
     )
-    assert "planes.gpkg: layer planes, feature 26: got no geometry;" in message_of(village)
+    assert "planes.gpkg: layer planes, feature 26: got no geometry;" in own.message_of(village)
 
 
 def test_lines_of_unknown_kinds_are_named_and_unknown(village):
-    east, north = place_of(0)
+    east, north = own.place_of(0)
     lines = [shapely.LineString([(east, north), (east + 4, north)])] * 2
-    write_layer(village / "roofs.gpkg", lines, layer="lines", append=True, kind=["ridge", "crest"])
+    own.write_layer(
+        village / "roofs.gpkg", lines, layer="lines", append=True, kind=["ridge", "crest"]
+    )
     (feature,) = OwnDataset(village, "train").catalogue.bad_features
     assert feature.place == f"{village}/roofs.gpkg: layer lines, feature 2, on photo 0"
     assert feature.got.startswith("kind crest, expected eave, rake, ridge, hip, valley or other")
 
 
 def test_swapped_axes_are_recognised(village):
-    planes, _ = roofs_of()
+    planes, _ = own.hip_roofs(6)
     swapped = [
-        shapely.transform(p, lambda xy: xy[:, ::-1]) for p in moved(planes, UTM, "EPSG:4326")
+        shapely.transform(p, lambda xy: xy[:, ::-1])
+        for p in own.moved(planes, own.UTM, "EPSG:4326")
     ]
     (village / "roofs.gpkg").unlink()
-    write_layer(village / "planes.gpkg", swapped, "EPSG:4326")
-    assert "got coordinates whose axes are swapped" in message_of(village)
-    assert "planes.gpkg: layer planes: no plane lies on any of 6 photos" in message_of(village)
+    own.write_layer(village / "planes.gpkg", swapped, "EPSG:4326")
+    assert "got coordinates whose axes are swapped" in own.message_of(village)
+    assert "planes.gpkg: layer planes: no plane lies on any of 6 photos" in own.message_of(village)
 
 
 def test_another_reference_system_than_the_file_says_is_recognised(village):
     (village / "roofs.gpkg").unlink()
-    write_layer(village / "planes.fgb", roofs_of()[0], "EPSG:25833")
-    assert "got coordinates of EPSG:25832 in a file that says EPSG:25833" in message_of(village)
-    assert "`ogr2ogr -a_srs EPSG:25832 right.gpkg planes.fgb`" in message_of(village)
+    own.write_layer(village / "planes.fgb", own.hip_roofs(6)[0], "EPSG:25833")
+    assert "got coordinates of EPSG:25832 in a file that says EPSG:25833" in own.message_of(village)
+    assert "`ogr2ogr -a_srs EPSG:25832 right.gpkg planes.fgb`" in own.message_of(village)
 
 
 def test_shapes_of_another_place_say_where_both_are(village):
     (village / "roofs.gpkg").unlink()
-    far = [shapely.transform(plane, lambda xy: np.add(xy, (5000, 0))) for plane in roofs_of()[0]]
-    write_layer(village / "planes.gpkg", far)
-    assert "got planes in (69499" in message_of(village)
-    assert "where 0.tif lies; see that both are of one place" in message_of(village)
+    far = [
+        shapely.transform(plane, lambda xy: np.add(xy, (5000, 0))) for plane in own.hip_roofs(6)[0]
+    ]
+    own.write_layer(village / "planes.gpkg", far)
+    assert "got planes in (69499" in own.message_of(village)
+    assert "where 0.tif lies; see that both are of one place" in own.message_of(village)
 
 
 @pytest.mark.parametrize(
@@ -137,40 +117,45 @@ def test_shapes_of_another_place_say_where_both_are(village):
 def test_damaged_files_end_in_one_line(village, name, content, expected):
     (village / "roofs.gpkg").unlink()
     (village / name).write_bytes(content)
-    assert expected in message_of(village)
-    assert f"{village}/{name}" in message_of(village)
+    assert expected in own.message_of(village)
+    assert f"{village}/{name}" in own.message_of(village)
 
 
 def test_missing_parts_are_said(tmp_path):
-    assert "folder not found" in message_of(tmp_path / "nowhere")
+    assert "folder not found" in own.message_of(tmp_path / "nowhere")
     (tmp_path / "photos").mkdir()
     assert (
         f"no photos in {tmp_path}/photos: got nothing in {tmp_path}/photos, expected .tif, .jpg or "
-        ".png files in photos/ itself; move or convert them; no shapes in" in message_of(tmp_path)
+        ".png files in photos/ itself; move or convert them; no shapes in"
+        in own.message_of(tmp_path)
     )
-    write_photo(tmp_path / "photos/1.tif", *place_of(0))
-    write_layer(tmp_path / "roofs.gpkg", roofs_of()[0], layer="roof_polygons")
-    write_layer(tmp_path / "roofs.gpkg", roofs_of()[0], layer="buildings", append=True)
-    assert "got the layers roof_polygons, buildings, expected one called planes" in message_of(
+    own.write_photo(tmp_path / "photos/1.tif", *own.place_of(0))
+    own.write_layer(tmp_path / "roofs.gpkg", own.hip_roofs(6)[0], layer="roof_polygons")
+    own.write_layer(tmp_path / "roofs.gpkg", own.hip_roofs(6)[0], layer="buildings", append=True)
+    assert "got the layers roof_polygons, buildings, expected one called planes" in own.message_of(
         tmp_path
     )
 
 
 def test_a_layer_that_is_there_twice_and_one_without_a_system(village):
-    planes, bearings = roofs_of()
-    write_layer(village / "planes.geojson", moved(planes, UTM, "EPSG:4326"), "EPSG:4326")
-    assert "two layers of planes" in message_of(village)
+    planes, bearings = own.hip_roofs(6)
+    own.write_layer(
+        village / "planes.geojson", own.moved(planes, own.UTM, "EPSG:4326"), "EPSG:4326"
+    )
+    assert "two layers of planes" in own.message_of(village)
     (village / "planes.geojson").unlink()
     (village / "roofs.gpkg").unlink()
-    write_layer(village / "planes.shp", planes, azimuth=bearings)
+    own.write_layer(village / "planes.shp", planes, azimuth=bearings)
     (village / "planes.prj").unlink()
-    assert "planes.shp: layer planes names no coordinate reference system" in message_of(village)
+    assert "planes.shp: layer planes names no coordinate reference system" in own.message_of(
+        village
+    )
 
 
 def test_lines_without_kinds_are_refused(village):
-    line = shapely.LineString([place_of(0), place_of(1)])
-    write_layer(village / "roofs.gpkg", [line], layer="lines", append=True, name=["a"])
-    assert "layer lines: got the fields name, expected kind" in message_of(village)
+    line = shapely.LineString([own.place_of(0), own.place_of(1)])
+    own.write_layer(village / "roofs.gpkg", [line], layer="lines", append=True, name=["a"])
+    assert "layer lines: got the fields name, expected kind" in own.message_of(village)
 
 
 def test_a_photo_that_cannot_be_used_is_set_aside_and_named(village):
@@ -187,4 +172,4 @@ def test_a_vector_file_that_leads_elsewhere_is_refused(village):
     outside.write_text(json.dumps({"type": "FeatureCollection", "features": []}))
     (village / "roofs.gpkg").unlink()
     (village / "planes.geojson").symlink_to(outside)
-    assert "a link that leads out of the dataset's folder" in message_of(village)
+    assert "a link that leads out of the dataset's folder" in own.message_of(village)

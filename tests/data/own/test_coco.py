@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from app.base.errors import DataError
 from app.data.geometry import Pose, cut_window
 from app.data.own.catalogue import LabelSettings
 from app.data.own.dataset import OwnDataset
 from app.data.sample import drawn
 from tests.support.audit import found, make_audit
 from tests.support.fakes import write_raster
+from tests.support.own import message_of
 
 
 def box(left, top, right, bottom):
@@ -75,13 +75,6 @@ def packed(lengths):
             more = value != (-1 if piece & 16 else 0)
             letters += chr(48 + piece + 32 * more)
     return letters
-
-
-def message_of(root):
-    with pytest.raises(DataError) as error:
-        OwnDataset(root, "train")
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def test_directions_by_category_areas_and_an_assumed_scale(tmp_path):

@@ -15,7 +15,14 @@ from app.data.geometry import Pose, cut_window
 from app.data.own.catalogue import LabelSettings
 from app.data.own.dataset import OwnDataset
 from app.data.sample import drawn
-from tests.support.own import hip_roof, place_of, write_layer, write_rid_as_own, write_village
+from tests.support.own import (
+    hip_roof,
+    hip_roofs,
+    place_of,
+    write_layer,
+    write_rid_as_own,
+    write_village,
+)
 from tests.support.paths import REAL_RID
 
 # Of Munich in UTM zone 32: by so much the grid's north is clockwise of true north.
@@ -163,11 +170,7 @@ def test_a_setting_that_outlines_contradict_is_doubted(tmp_path):
 
 def test_pitches_in_radians_are_refused_and_minus_one_is_none(tmp_path):
     write_village(tmp_path)
-    planes, bearings = [], []
-    for number in range(6):
-        shapes, of_planes = hip_roof(*place_of(number), 25.0 * number)
-        planes += shapes
-        bearings += of_planes
+    planes, bearings = hip_roofs(6)
     (tmp_path / "roofs.gpkg").unlink()
     write_layer(tmp_path / "planes.geojson", planes, azimuth=bearings, slope=[0.7] * 24)
     with pytest.raises(

@@ -23,7 +23,7 @@ from tests.support.own import (
     NORTH,
     SIDE_PX,
     UTM,
-    hip_roof,
+    hip_roofs,
     moved,
     place_of,
     write_layer,
@@ -32,15 +32,6 @@ from tests.support.own import (
 )
 from tests.support.paths import SHARED_DATA
 from tests.support.samples import check_sample
-
-
-def all_roofs(num_photos=6):
-    planes, bearings = [], []
-    for number in range(num_photos):
-        shapes, of_planes = hip_roof(*place_of(number), 25.0 * number)
-        planes += shapes
-        bearings += of_planes
-    return planes, bearings
 
 
 def samples_of(root):
@@ -80,7 +71,7 @@ def test_every_format_and_reference_system_gives_the_same_labels(
     tmp_path, village, expected, suffix, crs
 ):
     shutil.copytree(village / "photos", tmp_path / "photos")
-    planes, bearings = all_roofs()
+    planes, bearings = hip_roofs(6)
     half = SIDE_PX * GSD_M / 2
     areas = [
         shapely.box(x - half, y - half, x + half, y + half) for x, y in map(place_of, range(6))
@@ -99,7 +90,7 @@ def test_every_format_and_reference_system_gives_the_same_labels(
 
 def test_planes_and_lines_may_stand_in_one_layer(tmp_path, village):
     shutil.copytree(village / "photos", tmp_path / "photos")
-    planes, bearings = all_roofs()
+    planes, bearings = hip_roofs(6)
     ridge = shapely.LineString([(EAST - 2, NORTH), (EAST + 2, NORTH)])
     write_layer(
         tmp_path / "roofs.geojson",
@@ -281,7 +272,7 @@ def test_photos_and_files_that_are_not_used_are_said(tmp_path, caplog):
 def test_planes_without_a_field_of_azimuths_are_said(tmp_path, caplog):
     write_village(tmp_path)
     (tmp_path / "roofs.gpkg").unlink()
-    write_layer(tmp_path / "planes.gpkg", all_roofs()[0], richtung=[1.0] * 24)
+    write_layer(tmp_path / "planes.gpkg", hip_roofs(6)[0], richtung=[1.0] * 24)
     dataset = OwnDataset(tmp_path, "train")
     dataset.tell()
     assert (

@@ -12,7 +12,7 @@ from app.data.geometry import Pose, cut_window, resample_whole
 from app.data.own.dataset import OwnDataset
 from app.data.sample import drawn
 from app.data.shapes import Shapes, fill
-from tests.support.own import EAST, NORTH, hip_roof, place_of, write_layer, write_photo
+from tests.support.own import EAST, NORTH, hip_roof, hip_roofs, place_of, write_layer, write_photo
 from tests.support.own import write_village as write
 from tests.support.samples import check_sample
 
@@ -173,11 +173,7 @@ def test_ground_of_a_broken_plane_is_unknown(tmp_path):
     write(tmp_path, num_photos=3)
     east, north = place_of(0)
     bow_tie = shapely.Polygon([(2, 5), (6, 5), (2, 9), (6, 9)])
-    planes, bearings = [], []
-    for number in range(3):
-        shapes, of_planes = hip_roof(*place_of(number), 25.0 * number)
-        planes += shapes
-        bearings += of_planes
+    planes, bearings = hip_roofs(3)
     (tmp_path / "roofs.gpkg").unlink()
     broken = shapely.transform(bow_tie, lambda points: np.add(points, (east, north)))
     write_layer(tmp_path / "planes.fgb", [*planes, broken], azimuth=[*bearings, 90.0])

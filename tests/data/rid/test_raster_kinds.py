@@ -14,17 +14,7 @@ from app.base.errors import SampleError
 from app.base.tasks import IGNORE_INDEX
 from app.data.rid.dataset import RidDataset
 from app.data.transforms import EvalTransform
-from tests.support.fakes import (
-    IMAGES,
-    MASKS,
-    gable,
-    image_path,
-    mask_path,
-    photograph,
-    write_fake_rid,
-    write_raster,
-    write_rid_mask,
-)
+from tests.support import fakes
 from tests.support.paths import REAL_RID
 from tests.support.rasters import rewrite, south_up, write_colours
 from tests.support.samples import check_sample
@@ -36,7 +26,7 @@ COLLAR_PX = 20
 @pytest.fixture
 def houses(tmp_path):
     """A RID tree of 128 px, so that lines have lengths that count."""
-    write_fake_rid(tmp_path, size_px=128)
+    fakes.write_fake_rid(tmp_path, size_px=128)
     return tmp_path
 
 
@@ -60,13 +50,13 @@ def with_collar(path):
 
 
 def test_what_is_transparent_is_unknown_in_every_target(tmp_path):
-    write_fake_rid(tmp_path, size_px=128, superstructures=True)
+    fakes.write_fake_rid(tmp_path, size_px=128, superstructures=True)
     # Across the collar's edge there is a roof, and a plane that ends there.
-    roof = gable(128, azimuth_deg=0)
+    roof = fakes.gable(128, azimuth_deg=0)
     roof[40:90, : COLLAR_PX + 30] = 8
-    write_rid_mask(tmp_path, "2", roof)
+    fakes.write_rid_mask(tmp_path, "2", roof)
     before = first(tmp_path, superstructures=True)
-    with_collar(image_path(tmp_path, "2"))
+    with_collar(fakes.image_path(tmp_path, "2"))
     sample = first(tmp_path, superstructures=True)
     check_sample(sample)
     for plane in ("segments", "lines", "superstructures"):
@@ -87,9 +77,9 @@ def test_what_is_transparent_is_unknown_in_every_target(tmp_path):
 
 def test_what_a_mask_declares_as_empty_is_unknown_and_the_photo_is_seen(houses):
     before = first(houses)
-    mask = gable(128, 0)
+    mask = fakes.gable(128, 0)
     mask[:, :COLLAR_PX] = 255
-    write_raster(mask_path(houses, "2"), mask[None], nodata=255)
+    fakes.write_raster(fakes.mask_path(houses, "2"), mask[None], nodata=255)
     sample = first(houses)
     check_sample(sample)
     assert torch.equal(sample["image"], before["image"])
@@ -100,10 +90,10 @@ def test_what_a_mask_declares_as_empty_is_unknown_and_the_photo_is_seen(houses):
 
 def test_photos_and_masks_stored_from_south_to_north_are_turned(houses):
     before = first(houses)
-    with rasterio.open(image_path(houses, "2")) as file:
+    with rasterio.open(fakes.image_path(houses, "2")) as file:
         transform = south_up(file.transform, 128)
-    rewrite(image_path(houses, "2"), lambda bands: bands[:, ::-1], transform=transform)
-    rewrite(mask_path(houses, "2"), lambda bands: bands[:, ::-1])
+    rewrite(fakes.image_path(houses, "2"), lambda bands: bands[:, ::-1], transform=transform)
+    rewrite(fakes.mask_path(houses, "2"), lambda bands: bands[:, ::-1])
     assert_equal(first(houses), before)
     assert (before["lines"][1] == 1).sum() > 50  # a ridge, and no valley
     assert (before["lines"][3] == 1).sum() == 0
@@ -111,37 +101,41 @@ def test_photos_and_masks_stored_from_south_to_north_are_turned(houses):
 
 def test_photos_turned_by_a_quarter_are_turned_back(houses):
     before = first(houses)
-    with rasterio.open(image_path(houses, "2")) as file:
+    with rasterio.open(fakes.image_path(houses, "2")) as file:
         transform = file.transform @ Affine(0, -1, 128, 1, 0, 0)
-    rewrite(image_path(houses, "2"), lambda bands: np.rot90(bands, 1, (1, 2)), transform=transform)
-    rewrite(mask_path(houses, "2"), lambda bands: np.rot90(bands, 1, (1, 2)))
+    rewrite(
+        fakes.image_path(houses, "2"), lambda bands: np.rot90(bands, 1, (1, 2)), transform=transform
+    )
+    rewrite(fakes.mask_path(houses, "2"), lambda bands: np.rot90(bands, 1, (1, 2)))
     assert_equal(first(houses), before)
 
 
 def test_a_mask_of_another_place_is_refused(houses):
-    shutil.rmtree(houses / IMAGES)
+    shutil.rmtree(houses / fakes.IMAGES)
     place = {"crs": "EPSG:25832", "transform": Affine(0.1, 0, 7e5, 0, -0.1, 5.3e6)}
     for sample_id in ("2", "3"):
-        write_raster(image_path(houses, sample_id), photograph(gable(128, 0), 0), **place)
-    (houses / MASKS / "2.pgw").write_text("0.1\n0\n0\n-0.1\n700000.05\n5299999.95\n")
-    (houses / MASKS / "3.pgw").write_text("0.1\n0\n0\n-0.1\n700015.05\n5299999.95\n")
+        fakes.write_raster(
+            fakes.image_path(houses, sample_id), fakes.photograph(fakes.gable(128, 0), 0), **place
+        )
+    (houses / fakes.MASKS / "2.pgw").write_text("0.1\n0\n0\n-0.1\n700000.05\n5299999.95\n")
+    (houses / fakes.MASKS / "3.pgw").write_text("0.1\n0\n0\n-0.1\n700015.05\n5299999.95\n")
     dataset = RidDataset(houses, "train")
     check_sample(dataset[0])
     with pytest.raises(SampleError, match=r"3\.png: got a label whose .*150 pixels off") as error:
         dataset[1]
-    assert error.value.path == mask_path(houses, "3")
+    assert error.value.path == fakes.mask_path(houses, "3")
 
 
 def test_a_mask_of_three_bands_that_are_equal_is_one(houses):
     before = first(houses)
-    rewrite(mask_path(houses, "2"), lambda bands: np.repeat(bands, 3, axis=0))
+    rewrite(fakes.mask_path(houses, "2"), lambda bands: np.repeat(bands, 3, axis=0))
     assert_equal(first(houses), before)
 
 
 def test_a_local_system_is_no_damage(houses):
     local = 'LOCAL_CS["Local Coordinates (m)",LOCAL_DATUM["Local Datum",0],UNIT["metre",1]]'
     crs = rasterio.crs.CRS.from_wkt(local)
-    path = image_path(houses, "2")
+    path = fakes.image_path(houses, "2")
     rewrite(path, crs=crs, transform=Affine(0.2, 0, 100, 0, -0.2, 50))
     dataset = RidDataset(houses, "train")
     assert dataset[dataset.sample_ids.index("2")]["gsd_m"] == 0.2
@@ -150,8 +144,8 @@ def test_a_local_system_is_no_damage(houses):
 @pytest.mark.parametrize("is_named", [True, False])
 def test_what_is_assumed_of_scales_is_told(houses, is_named):
     if not is_named:
-        rewrite(image_path(houses, "3"), crs=None, transform=Affine(0.2, 0, 9, 0, -0.2, 9))
-        write_raster(image_path(houses, "7"), photograph(gable(128, 0), 0))
+        rewrite(fakes.image_path(houses, "3"), crs=None, transform=Affine(0.2, 0, 9, 0, -0.2, 9))
+        fakes.write_raster(fakes.image_path(houses, "7"), fakes.photograph(fakes.gable(128, 0), 0))
     assumed = RidDataset(houses, "train").assumed_scale
     if is_named:
         assert assumed == ""
@@ -225,7 +219,7 @@ def real_samples():
 def test_real_photos_stored_another_way_give_the_same_samples(tmp_path, real_samples, store):
     root = tmp_path / "rid"
     shutil.copytree(REAL_RID, root)
-    for path in sorted((root / IMAGES).glob("*.tif")):
+    for path in sorted((root / fakes.IMAGES).glob("*.tif")):
         with rasterio.open(path) as file:
             bands, place = file.read(), {"crs": file.crs, "transform": file.transform}
         bands, place, options = store(bands, place)
@@ -234,17 +228,17 @@ def test_real_photos_stored_another_way_give_the_same_samples(tmp_path, real_sam
             write_colours(path, bands, options["colours"], **place)
         elif "suffix" in options:
             png = root / "images_roof_centered_png" / f"{path.stem}.png"
-            write_raster(png, bands)
+            fakes.write_raster(png, bands)
             a, b, x, d, e, y = (place["transform"] @ Affine.translation(0.5, 0.5))[:6]
             png.with_suffix(".pgw").write_text("\n".join(map(repr, (a, d, b, e, x, y))))
         else:
-            write_raster(path, np.ascontiguousarray(bands), **place, **options)
+            fakes.write_raster(path, np.ascontiguousarray(bands), **place, **options)
     if store is upside_down:
-        for folder in (MASKS, "masks_superstructures_reviewed"):
+        for folder in (fakes.MASKS, "masks_superstructures_reviewed"):
             for path in (root / folder).glob("*.png"):
                 rewrite(path, lambda bands: bands[:, ::-1])
     if store is as_png:
-        shutil.rmtree(root / IMAGES)
+        shutil.rmtree(root / fakes.IMAGES)
     restored = RidDataset(root, "all", superstructures=True)
     assert len(restored) == len(real_samples) == 18
     for index, expected in enumerate(real_samples):

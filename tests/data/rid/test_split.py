@@ -12,15 +12,7 @@ from app.base.errors import DataError
 from app.data.files.header import read_header
 from app.data.rid.dataset import RidDataset
 from app.data.rid.split import SplitReport
-from tests.support.fakes import (
-    gable,
-    photograph,
-    rid_transform,
-    write_fake_rid,
-    write_raster,
-    write_rid_image,
-    write_rid_list,
-)
+from tests.support import fakes
 from tests.support.paths import REAL_RID
 
 IMAGES = "images_roof_centered_geotiff"
@@ -29,14 +21,14 @@ IMAGES = "images_roof_centered_geotiff"
 @pytest.fixture
 def root(tmp_path):
     """Samples 2, 3, 7, 8 to train on, 9, 10 for val, 11, 12 for test; none overlap."""
-    write_fake_rid(tmp_path)
+    fakes.write_fake_rid(tmp_path)
     return tmp_path
 
 
 def put(root, sample_id, east_px, south_px=0, seed=0):
     """An image of 64 px at a place far from where the others are."""
-    image = photograph(gable(64, 0), seed=seed)
-    write_rid_image(root, sample_id, image, rid_transform(-9000 + east_px, south_px))
+    image = fakes.photograph(fakes.gable(64, 0), seed=seed)
+    fakes.write_rid_image(root, sample_id, image, fakes.rid_transform(-9000 + east_px, south_px))
 
 
 def ids(root, split, **options):
@@ -127,16 +119,16 @@ def test_ground_is_compared_in_other_systems_too(root, crs, transform):
         place = transform @ Affine.translation(100 * index, 0)
         if sample_id == "12":
             place = transform @ Affine.translation(130, 30)  # on 3's
-        image = photograph(gable(64, 0), seed=index)
-        write_raster(root / IMAGES / f"{sample_id}.tif", image, crs=crs, transform=place)
+        image = fakes.photograph(fakes.gable(64, 0), seed=index)
+        fakes.write_raster(root / IMAGES / f"{sample_id}.tif", image, crs=crs, transform=place)
     assert ids(root, "train") == ["2", "7", "8"]
     assert counts(root, "train") == (1, 0, 0)
 
 
 def test_images_in_different_systems_cannot_be_compared_and_are_counted(root):
-    image = photograph(gable(64, 0), seed=0)
+    image = fakes.photograph(fakes.gable(64, 0), seed=0)
     place = Affine(0.1, 0, 7e5, 0, -0.1, 5.3e6)
-    write_raster(root / IMAGES / "3.tif", image, crs="EPSG:25832", transform=place)
+    fakes.write_raster(root / IMAGES / "3.tif", image, crs="EPSG:25832", transform=place)
     assert ids(root, "train") == ["2", "3", "7", "8"]
     assert counts(root, "train") == (0, 0, 1)
 
@@ -144,8 +136,8 @@ def test_images_in_different_systems_cannot_be_compared_and_are_counted(root):
 def without_georeference(root):
     """All images as PNG, which have none."""
     for index, sample_id in enumerate(("2", "3", "7", "8", "9", "10", "11", "12")):
-        image = photograph(gable(64, 0), seed=index)
-        write_raster(root / "images_roof_centered_png" / f"{sample_id}.png", image)
+        image = fakes.photograph(fakes.gable(64, 0), seed=index)
+        fakes.write_raster(root / "images_roof_centered_png" / f"{sample_id}.png", image)
     shutil.rmtree(root / IMAGES)
     return root / "images_roof_centered_png"
 
@@ -175,7 +167,7 @@ def test_files_of_one_size_are_no_copies_unless_their_bytes_are(root):
 
 
 def test_a_sample_in_two_lists_stays_in_the_one_that_goes_first(root):
-    write_rid_list(root, "val_filenames_1_rev.txt", ["9", "10", "11", "3"])
+    fakes.write_rid_list(root, "val_filenames_1_rev.txt", ["9", "10", "11", "3"])
     assert ids(root, "train") == ["2", "7", "8"]
     assert ids(root, "val") == ["9", "10", "3"]
     assert ids(root, "test") == ["11", "12"]
@@ -211,10 +203,10 @@ def test_headers_are_read_once_for_all_splits_unless_their_files_change(root, mo
 
 
 def test_a_nonsense_georeference_is_none(root):
-    image = photograph(gable(64, 0), seed=0)
+    image = fakes.photograph(fakes.gable(64, 0), seed=0)
     nan = float("nan")
     place = Affine(nan, 0, nan, 0, nan, nan)
-    write_raster(root / IMAGES / "3.tif", image, crs="EPSG:4326", transform=place)
+    fakes.write_raster(root / IMAGES / "3.tif", image, crs="EPSG:4326", transform=place)
     assert ids(root, "train") == ["2", "3", "7", "8"]
     assert counts(root, "train") == (0, 0, 1)
 
@@ -264,12 +256,12 @@ def test_many_images_are_compared_in_steps(root):
     names = [str(100 + index) for index in range(1100)]
     image = np.zeros((3, 4, 4), np.uint8)
     for index, name in enumerate(names):
-        write_rid_image(root, name, image, rid_transform(-90_000 + 10 * index))
+        fakes.write_rid_image(root, name, image, fakes.rid_transform(-90_000 + 10 * index))
         shutil.copy(
             root / "masks_segments_reviewed/2.png", root / f"masks_segments_reviewed/{name}.png"
         )
-    write_rid_list(root, "train_filenames_1_rev.txt", names)
-    write_rid_image(root, "9", image, rid_transform(-90_000 + 10 * 1098 + 1, 1))
+    fakes.write_rid_list(root, "train_filenames_1_rev.txt", names)
+    fakes.write_rid_image(root, "9", image, fakes.rid_transform(-90_000 + 10 * 1098 + 1, 1))
     assert ids(root, "train") == [name for name in names if name != "1198"]
 
 
@@ -289,5 +281,5 @@ def test_real_georeferences_of_one_street_are_parted(root):
     for sample_id, real_id in (("2", "61"), ("3", "811"), ("9", "880")):
         with rasterio.open(REAL_RID / IMAGES / f"{real_id}.tif") as file:
             transform = file.transform
-        write_rid_image(root, sample_id, np.zeros((3, 512, 512), np.uint8), transform)
+        fakes.write_rid_image(root, sample_id, np.zeros((3, 512, 512), np.uint8), transform)
     assert ids(root, "train") == ["2", "7", "8"]

@@ -8,7 +8,8 @@ import shapely
 from pyproj import Proj, Transformer
 from rasterio import Affine
 
-from app.roofs.writing.drawing import PhotoView, draw, find_north_deg
+from app.roofs.writing.drawing import draw, find_north_deg
+from app.roofs.writing.drawn import PhotoView
 from tests.support.roof_outputs import SIDE_PX, make_roofs, make_view
 
 IMAGE = np.zeros((300, 400, 3), np.uint8)
