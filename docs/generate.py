@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from app.metrics.table import render_metrics_table
+from docs.diagrams import draw_network, draw_system
 from docs.hyperparameters_page import render_hyperparameters
 
 _DOCS_DIR = Path(__file__).parent
+# What is drawn, by its file below docs/.
+DRAWINGS = {"images/network.svg": draw_network, "images/system.svg": draw_system}
 TABLE_START = (
     "<!-- Written by docs/generate.py from app/metrics/definitions.py: change it there. -->"
 )
@@ -21,9 +24,11 @@ def render_metrics_page() -> str:
 
 
 def main() -> None:
-    """Write docs/metrics.md and docs/hyperparameters.md."""
+    """Write docs/metrics.md, docs/hyperparameters.md and the drawings of docs/architecture.md."""
     (_DOCS_DIR / "metrics.md").write_text(render_metrics_page())
     (_DOCS_DIR / "hyperparameters.md").write_text(render_hyperparameters())
+    for name, draw in DRAWINGS.items():
+        (_DOCS_DIR / name).write_text(draw())
 
 
 if __name__ == "__main__":

@@ -65,10 +65,9 @@ class Hyperparameters(BaseModel):
     21 thousand windows to validate on, which takes hours on a CPU."""
 
     steps_per_epoch: int | None = setting(None, "Data", ge=1)
-    """Optimizer steps of an epoch. None: an epoch ends when the first dataset has been seen once,
-    given the shares in dataset_weights, but not before 100 steps, so that few photos come several
-    times (with max_samples, as soon as they have been seen); the other datasets continue in the
-    next epoch where they stopped."""
+    """Optimizer steps of an epoch. None: an epoch lasts until one dataset has been seen completely,
+    and at least 100 steps unless max_samples is set, so that few photos come several times. The
+    other datasets continue in the next epoch where they stopped."""
 
     rid_fold: int = setting(1, "Data", ge=1, le=5)
     """Which of RID's five published splits to use. Average over all five to compare with others;
@@ -88,8 +87,8 @@ class Hyperparameters(BaseModel):
     metres."""
 
     roofline_depth_positive: Literal["up", "down"] = setting("up", "Data")
-    """Whether the heights in Roofline's file grow upwards, or, "down", measure how far below a
-    common level things lie, as seen from above; roofline_depth_offset_m is then the height of that
+    """Sense of the heights in Roofline's file. "up": they grow upwards. "down": they are distances
+    below a common level, as seen from above; roofline_depth_offset_m is then the height of that
     level."""
 
     roofline_depth_offset_m: float = setting(0.0, "Data", ge=-10000, le=10000)
@@ -103,9 +102,10 @@ class Hyperparameters(BaseModel):
     way."""
 
     own_azimuth: Literal["auto", AzimuthConvention] = setting("auto", "Data")
-    """What azimuths of own roofs count from: "compass" is 0 = north, 90 = east, "south0" is 0 =
-    south, 90 = west, which uphill directions are, too; _ccw counts the other way round. "auto"
-    takes the one that outlines agree with, and stops with the rates where none does."""
+    """Zero and sense of the azimuths of own roofs. "compass": 0 is north, 90 east. "south0": 0 is
+    south, 90 west; compass directions that point uphill are the same. _ccw: counter-clockwise.
+    "auto" takes the convention that the outlines agree with. If none agrees, the job stops and
+    shows the rates of all."""
 
     own_north: Literal["auto", AzimuthNorth] = setting("auto", "Data")
     """Whether azimuths of own roofs count from true north or from the grid of their file's
@@ -208,9 +208,9 @@ class Hyperparameters(BaseModel):
     statistics are rough. No effect on random weights."""
 
     initial_model_rate_factor: float = setting(0.1, "Optimisation", gt=0, le=1)
-    """Factor on learning_rate for all parts that an initial_model has taught: lower keeps more of
-    it, 1 learns as if from the beginning. Heads that it did not have, or that it was not taught all
-    classes of, learn at the full rate; backbone_learning_rate goes first where it is given."""
+    """Factor on learning_rate for all parts taken from an initial_model: lower keeps more of it, 1
+    learns as if from the beginning. New heads, and heads that were not taught all classes, learn at
+    the full rate. A backbone_learning_rate overrides the factor for the backbone."""
 
     weight_decay: float = setting(0.02, "Optimisation", ge=0, le=1)
     """Pull of AdamW towards small weights; biases and normalisation are left out. Raise it when
@@ -260,11 +260,10 @@ class Hyperparameters(BaseModel):
     their data."""
 
     resume: Literal["auto", "never", "force"] = setting("auto", "Run", changes_weights=False)
-    """What to do with checkpoints of an earlier run. "auto" continues from the newest and stops
-    with an error if settings that change the result differ; "force" continues even then; "never"
-    starts from the beginning, but resumes what the same SageMaker job has begun before an
-    interruption. Checkpoints that a run does not resume are moved into a folder earlier-1 (2, 3,
-    ...) beside its own, never deleted."""
+    """What to do with checkpoints of an earlier run. "auto" resumes from the newest and stops
+    with an error if settings that change the result differ; "force" resumes even then; "never"
+    starts from the beginning, but an interrupted SageMaker job still resumes its own. Checkpoints
+    that a run does not resume are moved into a folder earlier-1 (2, 3, ...), never deleted."""
 
     checkpoint_every_steps: int = setting(100, "Run", ge=1, changes_weights=False)
     """Steps between two checkpoints. Lower it on spot instances: the steps after the last one are
@@ -275,9 +274,9 @@ class Hyperparameters(BaseModel):
     one costs only the steps since the one before it."""
 
     keep: Literal["best", "last"] = setting("best", "Run", changes_weights=False)
-    """Which weights are exported: those of the validation with the best score (docs/metrics.md),
-    that of an initial model among them, or those of the last step. Without a validation, the last
-    step's either way."""
+    """Which weights are exported. "best": those of the validation with the best score
+    (docs/metrics.md), which may be the initial model's. "last": those of the last step, as also
+    without any validation."""
 
     memory_interval_s: float = setting(1.0, "Run", ge=0.1, le=60, changes_weights=False)
     """Seconds between two measurements of memory. Lower it to catch short peaks."""
