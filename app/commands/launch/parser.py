@@ -1,9 +1,9 @@
 """The command line of `launch`."""
 
 import argparse
-import math
 
 from app.base.dataset_names import DATASET_TITLES
+from app.commands.launch.arguments import add_network, add_tags, hours
 from app.commands.launch.options import read_options
 from app.commands.options import Commands, add_settings, positive
 from app.job.inputs import DATASET_CHANNELS, MODEL_CHANNEL, PRETRAINED_CHANNEL
@@ -46,7 +46,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     _add_machines(parser.add_argument_group("machines and limits"))
     _add_places(parser.add_argument_group("where results go"))
-    _add_network(parser.add_argument_group("network"))
+    add_network(parser.add_argument_group("network"))
     _add_encryption(parser.add_argument_group("encryption"))
     group = parser.add_argument_group("what this command does")
     group.add_argument("--wait", action="store_true", help="show status and log until the job ends")
@@ -80,14 +80,7 @@ def _add_job(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--job-name", metavar="NAME", help="default: roof-model- and the time in UTC"
     )
-    group.add_argument(
-        "--tag",
-        dest="tags",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a tag of the job, for bills; may be given again",
-    )
+    add_tags(group, "the job")
 
 
 def _add_data(group: argparse._ArgumentGroup) -> None:
@@ -134,14 +127,14 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--max-hours",
-        type=_hours,
+        type=hours,
         default=24.0,
         metavar="H",
         help="stop a job that runs longer (default: %(default)g)",
     )
     group.add_argument(
         "--max-wait-hours",
-        type=_hours,
+        type=hours,
         metavar="H",
         help="with --spot: the same with waiting for capacity (default: twice --max-hours)",
     )
@@ -165,20 +158,6 @@ def _add_places(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_network(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--network-isolation",
-        action="store_true",
-        help="no network in the container; S3 and logs are the platform's and go on working",
-    )
-    group.add_argument(
-        "--subnets", nargs="+", default=[], metavar="ID", help="run in these subnets of a VPC"
-    )
-    group.add_argument(
-        "--security-groups", nargs="+", default=[], metavar="ID", help="of the same VPC"
-    )
-
-
 def _add_encryption(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--output-kms-key",
@@ -195,14 +174,3 @@ def _add_encryption(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="encrypt what several instances send each other; they train more slowly",
     )
-
-
-def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = math.nan
-    # One second is the shortest that SageMaker takes.
-    if not 1 / 3600 <= hours < math.inf:
-        raise argparse.ArgumentTypeError(f"expected hours above 0, got {text!r:.50}")
-    return hours

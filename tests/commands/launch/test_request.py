@@ -10,9 +10,10 @@ from botocore.validate import ParamValidator
 
 from app.base.errors import ConfigError
 from app.commands.cli import build_parser
+from app.commands.launch.checks import image_region
 from app.commands.launch.metric_names import metric_definitions
 from app.commands.launch.options import read_options
-from app.commands.launch.request import build_request, find_doubts, image_region
+from app.commands.launch.request import build_request, find_doubts
 from app.commands.plan.instances import INSTANCES
 from tests.support.launch import ACCOUNT, BUCKET, COMMAND, IMAGE, REGION, RID, ROLE
 

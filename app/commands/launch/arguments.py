@@ -1,0 +1,52 @@
+"""Arguments that several commands of `launch` share."""
+
+import argparse
+import math
+
+
+def add_tags(group: argparse._ArgumentGroup, what: str) -> None:
+    """Add --tag, which may be given again.
+
+    Args:
+        group: Where to.
+        what: Has the tags.
+    """
+    group.add_argument(
+        "--tag",
+        dest="tags",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"a tag of {what}, for bills; may be given again",
+    )
+
+
+def add_network(group: argparse._ArgumentGroup) -> None:
+    """Add what says which network containers have."""
+    group.add_argument(
+        "--network-isolation",
+        action="store_true",
+        help="no network in the container; S3 and logs are the platform's and go on working",
+    )
+    group.add_argument(
+        "--subnets", nargs="+", default=[], metavar="ID", help="run in these subnets of a VPC"
+    )
+    group.add_argument(
+        "--security-groups", nargs="+", default=[], metavar="ID", help="of the same VPC"
+    )
+
+
+def hours(text: str) -> float:
+    """A number of hours.
+
+    Raises:
+        ArgumentTypeError: If the text is none that SageMaker takes.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    # One second is the shortest that SageMaker takes.
+    if not 1 / 3600 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected hours above 0, got {text!r:.50}")
+    return number
