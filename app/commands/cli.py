@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import re
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from app import __version__
@@ -20,6 +21,8 @@ _COMMANDS: Final = (
 )  # fmt: skip
 # Asked by other commands, never by people.
 _HIDDEN: Final = ("probe",)
+# `launch` alone starts a training.
+_TWO_WORDS: Final = (("launch", "deploy"),)
 DESCRIPTION: Final = """\
 Train HybridRoofModel on aerial photos, and use what it has learnt: which way roof planes face,
 where eaves, ridges, hips and valleys run, and how high things stand.
@@ -59,6 +62,13 @@ def build_parser() -> Parser:
     for command in _COMMANDS:
         command.add_parser(commands)
     return parser
+
+
+def join_words(arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments with the words of a command that has two, such as `launch deploy`, as one."""
+    if tuple(arguments[:2]) in _TWO_WORDS:
+        return [" ".join(arguments[:2]), *arguments[2:]]
+    return arguments
 
 
 def _describe_unknown_command(word: str) -> str:

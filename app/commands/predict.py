@@ -11,6 +11,7 @@ from app.job.signals import StopFlag
 
 if TYPE_CHECKING:
     from app.inference.photo_rasters import PhotoRasters
+    from app.inference.predict import Finished
 
 # As app.roofs.writing.outputs has them, whose import takes a while.
 _FORMATS: Final = ("gpkg", "geojson")
@@ -47,32 +48,46 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     add_model(predict)
     predict.add_argument("--out", type=Path, metavar="DIR", required=True, help="for the outputs")
-    add_tta(predict)
-    predict.add_argument(
+    add_prediction_options(predict)
+    predict.set_defaults(run=run)
+
+
+def add_prediction_options(parser: argparse._ActionsContainer) -> None:
+    """Add what says how photos are predicted."""
+    add_tta(parser)
+    parser.add_argument(
         "--gsd-m",
         type=_metres_per_pixel,
         metavar="METRES",
         help="size of a pixel on the ground, for photos without georeference",
     )
-    predict.add_argument(
+    parser.add_argument(
         "--grid",
         choices=("model", "photo"),
         default="model",
         help="whose pixels rasters have (default: %(default)s)",
     )
-    predict.add_argument(
+    parser.add_argument(
         "--format",
         type=_formats,
         metavar="gpkg,geojson",
         default=("gpkg",),
         help="of planes, lines and buildings; none writes rasters alone (default: gpkg)",
     )
-    predict.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    predict.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
-    predict.set_defaults(run=_run)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, finished: "Finished | None" = None) -> int:
+    """Predict the photos of a command line; returns the exit code to end with.
+
+    Args:
+        options: As the options of this command are read.
+        finished: Told of each photo whose outputs are complete.
+
+    Raises:
+        RoofError: If the model or the folder of the outputs cannot be used.
+    """
     stop_flag = StopFlag()
     stop_flag.listen()
     from app.job.folder_locks import FolderLocks
@@ -111,7 +126,9 @@ def _run(options: argparse.Namespace) -> int:
         if not calibration.is_enough:
             logger.warning("how right directions are was %s", calibration.describe())
     stated = calibration.to_json() | {"is": calibration.describe()} if options.format else {}
-    request = Request(options.out, options.gsd_m, options.grid, options.format, further, stated)
+    request = Request(
+        options.out, options.gsd_m, options.grid, options.format, further, stated, finished
+    )
     return predict_photos(network, photos, request, stop_flag)
 
 

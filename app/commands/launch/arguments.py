@@ -4,6 +4,32 @@ import argparse
 import math
 
 
+def add_image_and_role(group: argparse._ArgumentGroup, what: str, *, required: bool) -> None:
+    """Add --image and --role.
+
+    Args:
+        group: Where to.
+        what: Runs the image.
+        required: Whether argparse says what is missing.
+    """
+    group.add_argument(
+        "--image",
+        required=required,
+        metavar="URI",
+        help=f"the image in ECR; its region is that of {what}",
+    )
+    group.add_argument(
+        "--role", required=required, metavar="ARN", help=f"IAM role that {what} takes on"
+    )
+
+
+def add_region(group: argparse._ArgumentGroup) -> None:
+    """Add --region."""
+    group.add_argument(
+        "--region", help="default: AWS_REGION, the AWS configuration, or else the image's"
+    )
+
+
 def add_tags(group: argparse._ArgumentGroup, what: str) -> None:
     """Add --tag, which may be given again.
 

@@ -31,6 +31,11 @@ def has_gpu(instance_type: str) -> bool:
     return _HAS_GPU.match(instance_type) is not None
 
 
+def has_old_gpu(instance_type: str) -> bool:
+    """Whether a type's GPUs are older than the CUDA of the usual image."""
+    return _OLD_GPUS.match(instance_type) is not None
+
+
 def find_type_problems(instance_type: str, use: Use = "training") -> Iterator[str]:
     """What is wrong with a type, for messages: unknown to SageMaker, or to the images."""
     shown = f"--instance-type {instance_type!r:.100}"
@@ -91,7 +96,7 @@ def find_image_doubts(image: str, instance_type: str) -> Iterator[str]:
             f"the gpu image brings CUDA, which {instance_type} has no use for: the cpu image is a "
             "fraction of its size, and starts sooner"
         )
-    if _OLD_GPUS.match(instance_type):
+    if has_old_gpu(instance_type):
         yield (
             f"the GPUs of {instance_type} are older than the CUDA of the usual image; build one "
             "for them as docs/images.md says"

@@ -3,7 +3,14 @@
 import argparse
 
 from app.base.dataset_names import DATASET_TITLES
-from app.commands.launch.arguments import add_network, add_tags, hours
+from app.commands.launch.arguments import (
+    add_image_and_role,
+    add_network,
+    add_region,
+    add_tags,
+    hours,
+)
+from app.commands.launch.endpoint import parser as endpoint
 from app.commands.launch.options import read_options
 from app.commands.options import Commands, add_settings, positive
 from app.job.inputs import DATASET_CHANNELS, MODEL_CHANNEL, PRETRAINED_CHANNEL
@@ -53,6 +60,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     group.add_argument(
         "--dry-run", action="store_true", help="print the request as JSON and send nothing"
     )
+    endpoint.add_parser(commands)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -62,15 +70,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _add_job(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--image",
-        required=True,
-        metavar="URI",
-        help="the image in ECR; its region is that of the job",
-    )
-    group.add_argument(
-        "--role", required=True, metavar="ARN", help="IAM role that the job takes on"
-    )
+    add_image_and_role(group, "the job", required=True)
     group.add_argument(
         "--phase",
         metavar="K",
@@ -153,9 +153,7 @@ def _add_places(group: argparse._ArgumentGroup) -> None:
         help=f"copy of {Paths().checkpoint_dir}; name that of an earlier job to go on with it "
         "(default: OUTPUT/JOB-NAME/checkpoints/)",
     )
-    group.add_argument(
-        "--region", help="default: AWS_REGION, the AWS configuration, or else the image's"
-    )
+    add_region(group)
 
 
 def _add_encryption(group: argparse._ArgumentGroup) -> None:
