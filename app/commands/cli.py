@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from app import __version__
-from app.commands import check_data, evaluate, export, make_sample, predict, train
+from app.commands import check_data, evaluate, export, make_sample, predict, process, train
 from app.commands.compare import parser as compare
 from app.commands.launch import parser as launch
 from app.commands.phases import parser as phases
@@ -17,12 +17,12 @@ from app.commands.serve import parser as serve
 
 _COMMANDS: Final = (
     train, evaluate, predict, serve, export, compare, check_data, make_sample, phases, probe, plan,
-    launch,
+    launch, process,
 )  # fmt: skip
 # Asked by other commands, never by people.
-_HIDDEN: Final = ("probe",)
+_HIDDEN: Final = ("probe", "process")
 # `launch` alone starts a training.
-_TWO_WORDS: Final = (("launch", "deploy"),)
+_TWO_WORDS: Final = (("launch", "deploy"), ("launch", "predict"))
 DESCRIPTION: Final = """\
 Train HybridRoofModel on aerial photos, and use what it has learnt: which way roof planes face,
 where eaves, ridges, hips and valleys run, and how high things stand.

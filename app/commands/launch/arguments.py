@@ -3,6 +3,8 @@
 import argparse
 import math
 
+from app.commands.options import positive
+
 
 def add_image_and_role(group: argparse._ArgumentGroup, what: str, *, required: bool) -> None:
     """Add --image and --role.
@@ -76,3 +78,33 @@ def hours(text: str) -> float:
     if not 1 / 3600 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"expected hours above 0, got {text!r:.50}")
     return number
+
+
+def add_volume(group: argparse._ArgumentGroup) -> None:
+    """Add --volume-gib."""
+    group.add_argument(
+        "--volume-gib",
+        type=positive,
+        default=100,
+        metavar="GIB",
+        help="disk of instances that have none of their own (default: %(default)s)",
+    )
+
+
+def add_keys(group: argparse._ArgumentGroup, what: str) -> None:
+    """Add --output-kms-key and --volume-kms-key.
+
+    Args:
+        group: Where to.
+        what: The first is for.
+    """
+    group.add_argument(
+        "--output-kms-key",
+        metavar="KEY",
+        help=f"key of KMS for {what}: ID, ARN or alias/NAME (default: the bucket's own)",
+    )
+    group.add_argument(
+        "--volume-kms-key",
+        metavar="KEY",
+        help="key of KMS for the disks of instances that have none of their own: ID or ARN",
+    )

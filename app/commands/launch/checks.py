@@ -27,6 +27,8 @@ _FILE_ENDINGS: Final = (
     ".safetensors",
 )  # fmt: skip
 
+_ARCHIVE_ENDING: Final = ".tar.gz"
+
 _MAX_S3_URI_CHARS: Final = 1024
 _MAX_ROLE_CHARS: Final = 2048
 _MAX_IMAGE_CHARS: Final = 255
@@ -51,6 +53,11 @@ def bucket_of(uri: str) -> str:
 def key_of(uri: str) -> str:
     """The key, or the prefix of keys, of an S3 URI that was checked."""
     return uri.removeprefix("s3://").partition("/")[2]
+
+
+def is_archive(model: str) -> bool:
+    """Whether the place of a model is that of a model.tar.gz, not of a folder."""
+    return model.lower().endswith(_ARCHIVE_ENDING)
 
 
 def default_output(role: str, region: str) -> str:

@@ -5,13 +5,16 @@ import argparse
 from app.base.dataset_names import DATASET_TITLES
 from app.commands.launch.arguments import (
     add_image_and_role,
+    add_keys,
     add_network,
     add_region,
     add_tags,
+    add_volume,
     hours,
 )
 from app.commands.launch.endpoint import parser as endpoint
 from app.commands.launch.options import read_options
+from app.commands.launch.processing import parser as processing
 from app.commands.options import Commands, add_settings, positive
 from app.job.inputs import DATASET_CHANNELS, MODEL_CHANNEL, PRETRAINED_CHANNEL
 from app.job.paths import Paths
@@ -61,6 +64,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--dry-run", action="store_true", help="print the request as JSON and send nothing"
     )
     endpoint.add_parser(commands)
+    processing.add_parser(commands)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -113,13 +117,7 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--instances", type=positive, default=1, metavar="N", help="how many (default: %(default)s)"
     )
-    group.add_argument(
-        "--volume-gib",
-        type=positive,
-        default=100,
-        metavar="GIB",
-        help="disk of instances that have none of their own (default: %(default)s)",
-    )
+    add_volume(group)
     group.add_argument(
         "--spot",
         action="store_true",
@@ -157,16 +155,7 @@ def _add_places(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_encryption(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--output-kms-key",
-        metavar="KEY",
-        help="key of KMS for the model in S3: ID, ARN or alias/NAME (default: the bucket's own)",
-    )
-    group.add_argument(
-        "--volume-kms-key",
-        metavar="KEY",
-        help="key of KMS for the disks of instances that have none of their own: ID or ARN",
-    )
+    add_keys(group, "the model in S3")
     group.add_argument(
         "--encrypt-traffic",
         action="store_true",

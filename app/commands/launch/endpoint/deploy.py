@@ -12,10 +12,10 @@ from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError
 from app.commands.launch.aws import default_region, explain_aws_errors, make_client
 from app.commands.launch.checks import image_region
 from app.commands.launch.endpoint.delete import remove_all
-from app.commands.launch.endpoint.found import check_found
 from app.commands.launch.endpoint.options import DeployOptions
 from app.commands.launch.endpoint.request import EndpointRequests, build_requests, find_doubts
 from app.commands.launch.follow import EXIT_JOB_FAILED
+from app.commands.launch.found import check_found
 from app.commands.launch.places import check_buckets, console_of
 from app.commands.launch.waiting import wait_until_settled
 

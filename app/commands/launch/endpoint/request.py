@@ -18,6 +18,7 @@ from app.commands.launch.checks import (
     find_role_problems,
     find_tag_problems,
     find_volume_key_problems,
+    is_archive,
 )
 from app.commands.launch.endpoint.drivers import choose_ami, find_driver_problems
 from app.commands.launch.endpoint.options import DeployOptions
@@ -27,7 +28,6 @@ from app.commands.launch.instance_types import (
     find_type_problems,
 )
 
-_ARCHIVE_ENDING: Final = ".tar.gz"
 # The server computes one photo at a time; the second one's file comes meanwhile.
 _CONCURRENT: Final = 2
 # Of asynchronous requests. Source: "Asynchronous inference", Amazon SageMaker Developer Guide.
@@ -60,11 +60,6 @@ class EndpointRequests:
             "CreateEndpointConfig": self.configuration,
             "CreateEndpoint": self.endpoint,
         }
-
-
-def is_archive(model: str) -> bool:
-    """Whether the place of a model is that of a model.tar.gz, not of a folder."""
-    return model.lower().endswith(_ARCHIVE_ENDING)
 
 
 def build_requests(options: DeployOptions, region: str, now: datetime) -> EndpointRequests:

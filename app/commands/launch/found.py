@@ -1,4 +1,4 @@
-"""Whether what an endpoint is made of is there, asked before anything is created."""
+"""Whether a model and an image are there, asked before anything is created."""
 
 import re
 from collections.abc import Iterator
@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from app.base.errors import ConfigError, join_problems
 from app.commands.launch.aws import AwsRefusedError, explain_aws_errors
-from app.commands.launch.checks import bucket_of, key_of
-from app.commands.launch.endpoint.request import is_archive
+from app.commands.launch.checks import bucket_of, is_archive, key_of
 from app.commands.options import MODEL_FILES
 
 _IMAGE: Final = re.compile(r"(\d{12})\.[^/]*/([^:@]+)(?::([^@]+))?(?:@(.+))?")
@@ -19,7 +18,7 @@ _TAKEN_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 def check_found(s3: Any, ecr: Any, model: str, image: str) -> list[str]:  # noqa: ANN401
     """Check that the model and the image are there; returns warnings.
 
-    Where AWS does not let us ask, nothing is said: whoever makes the endpoint will hear of it.
+    Where AWS does not let us ask, nothing is said: the answer to the request itself will say it.
 
     Args:
         s3: Client of S3.
