@@ -30,6 +30,11 @@ DEPLOY = [
     "launch", "deploy", "--image", IMAGE, "--role", ROLE, "--model", MODEL,
     "--instance-type", "ml.m5.xlarge",
 ]  # fmt: skip
+PREDICT = [
+    "launch", "predict", "--image", IMAGE, "--role", ROLE, "--model", MODEL,
+    "--instance-type", "ml.m5.xlarge", "--photos", "s3://data-of-mine/photos/",
+    "--output", "s3://data-of-mine/roofs",
+]  # fmt: skip
 SESSION_TOKEN = "a-token-that-nobody-should-see"
 
 
@@ -46,6 +51,49 @@ def make_bucket(name, region=REGION):
 def put(uri, content=b""):
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+
+
+def get(uri):
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def keys_below(uri):
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    found = client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
+    return [row["Key"].removeprefix(prefix) for row in found]
+
+
+def fetch_inputs(request, base_dir, number):
+    """What the platform copies to an instance of a Processing job: the folder /opt/ml."""
+    num_instances = request["ProcessingResources"]["ClusterConfig"]["InstanceCount"]
+    for one in request["ProcessingInputs"]:
+        source = one["S3Input"]
+        folder = base_dir / source["LocalPath"].removeprefix("/opt/ml/")
+        if source["S3DataType"] == "ManifestFile":
+            first, *keys = json.loads(get(source["S3Uri"]))
+            prefix = first["prefix"]
+        else:
+            prefix = source["S3Uri"].rpartition("/")[0] + "/"
+            keys = keys_below(prefix)
+        if source["S3DataDistributionType"] == "ShardedByS3Key":
+            keys = keys[number::num_instances]
+        for key in keys:
+            path = folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(get(prefix + key))
+    config = base_dir / "config/resourceconfig.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps({"current_host": f"algo-{number + 1}"}))
+
+
+def store_outputs(request, base_dir):
+    """What the platform copies from an instance to S3."""
+    [output] = request["ProcessingOutputConfig"]["Outputs"]
+    folder = base_dir / output["S3Output"]["LocalPath"].removeprefix("/opt/ml/")
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            put(f"{output['S3Output']['S3Uri']}/{path.relative_to(folder)}", path.read_bytes())
 
 
 def push_image(uri, kind="application/vnd.docker.distribution.manifest.v2+json"):
