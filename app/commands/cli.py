@@ -14,10 +14,11 @@ from app.commands.phases import parser as phases
 from app.commands.plan import parser as plan
 from app.commands.probe import parser as probe
 from app.commands.serve import parser as serve
+from app.commands.track import parser as track
 
 _COMMANDS: Final = (
     train, evaluate, predict, serve, export, compare, check_data, make_sample, phases, probe, plan,
-    launch, process,
+    launch, process, track,
 )  # fmt: skip
 # Asked by other commands, never by people.
 _HIDDEN: Final = ("probe", "process")

@@ -85,6 +85,11 @@ def build_request(options: LaunchOptions, region: str, now: datetime) -> dict[st
         "EnableManagedSpotTraining": options.spot,
         "EnableNetworkIsolation": options.network_isolation,
     }
+    if parse_hyperparameters(hyperparameters).tensorboard:
+        request["TensorBoardOutputConfig"] = {
+            "LocalPath": str(Paths().tensorboard_dir),
+            "S3OutputPath": f"{output}/{job_name}/tensorboard",
+        }
     if options.output_kms_key:
         request["OutputDataConfig"]["KmsKeyId"] = options.output_kms_key
     if options.volume_kms_key:

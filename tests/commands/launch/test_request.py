@@ -315,3 +315,13 @@ def _try(instance, *arguments):
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def test_tensorboards_files_are_copied_where_they_are_written():
+    request = build_smoke_test("--set", "tensorboard=true", "--job-name", "a")
+    assert request["TensorBoardOutputConfig"] == {
+        "LocalPath": "/opt/ml/output/tensorboard",
+        "S3OutputPath": f"s3://{BUCKET}/roof-model/a/tensorboard",
+    }
+    assert find_mistakes("CreateTrainingJob", request) == []
+    assert "TensorBoardOutputConfig" not in build_smoke_test()
