@@ -11,7 +11,8 @@ from app.job.signals import StopFlag
 
 if TYPE_CHECKING:
     from app.inference.photo_rasters import PhotoRasters
-    from app.inference.predict import Finished
+    from app.inference.predict import Finished, Request
+    from app.inference.trained import TrainedNetwork
 
 # As app.roofs.writing.outputs has them, whose import takes a while.
 _FORMATS: Final = ("gpkg", "geojson")
@@ -91,7 +92,7 @@ def run(options: argparse.Namespace, finished: "Finished | None" = None) -> int:
     stop_flag = StopFlag()
     stop_flag.listen()
     from app.job.folder_locks import FolderLocks
-    from app.job.paths import check_writable, scratch_folder
+    from app.job.paths import check_writable
     from app.settings.texts import parse_hyperparameters
 
     model_dir = find_model_dir(options.model)
@@ -101,16 +102,35 @@ def run(options: argparse.Namespace, finished: "Finished | None" = None) -> int:
         {"device": options.device, "precision": options.precision}
     )
     # Late: torch takes seconds to import.
-    from app.inference.predict import Request, find_photos, predict_photos
+    from app.inference.predict import find_photos, predict_photos
     from app.inference.trained import load_network
     from app.model.devices import choose_compute
+
+    photos = find_photos(options.photos, options.out)
+    network = load_network(model_dir, options.tta, choose_compute(hyperparameters))
+    return predict_photos(network, photos, build_request(options, network, finished), stop_flag)
+
+
+def build_request(
+    options: argparse.Namespace, network: "TrainedNetwork", finished: "Finished | None" = None
+) -> "Request":
+    """What is to be done with every photo.
+
+    Args:
+        options: As the options of this command are read; what `held` holds is needed until the end.
+        network: Predicts the photos.
+        finished: Told of each photo whose outputs are complete.
+
+    Raises:
+        ConfigError: If no temporary folder can be made.
+    """
+    from app.inference.predict import Request
+    from app.job.paths import scratch_folder
     from app.roofs.calibration import Calibration
     from app.roofs.found import find_roofs_of
     from app.roofs.writing.outputs import write_outputs
     from app.roofs.writing.view import read_view
 
-    photos = find_photos(options.photos, options.out)
-    network = load_network(model_dir, options.tta, choose_compute(hyperparameters))
     calibration = Calibration.of_model(network.description)
     further = None
     if options.format:
@@ -126,10 +146,9 @@ def run(options: argparse.Namespace, finished: "Finished | None" = None) -> int:
         if not calibration.is_enough:
             logger.warning("how right directions are was %s", calibration.describe())
     stated = calibration.to_json() | {"is": calibration.describe()} if options.format else {}
-    request = Request(
+    return Request(
         options.out, options.gsd_m, options.grid, options.format, further, stated, finished
     )
-    return predict_photos(network, photos, request, stop_flag)
 
 
 def _formats(text: str) -> tuple[str, ...]:
