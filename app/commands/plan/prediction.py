@@ -19,6 +19,7 @@ from app.commands.plan.estimate import (
     GPU_PASS_OVERHEAD_S,
     GPU_UTILISATION,
     PASS_PER_FORWARD,
+    Basis,
     Figure,
     host_gpu_tflops,
 )
@@ -286,24 +287,16 @@ def _figures(case: PredictionCase) -> Iterator[Figure]:
     yield Figure("here_network_percent", "Of it, the network, %", percent, "measured")
     yield Figure("area_km2", "Area, km2", case.area_km2, "set")
     scale = f"at {measured.gsd_m:g} m per pixel"
-    yield Figure(
-        "photo_mpx", "Photos at the model's scale, Mpx", case.photo_mpx, "predicted", scale
-    )
+    yield Figure("photo_mpx", "All photos, Mpx", case.photo_mpx, "predicted", scale)
     yield Figure("photo_s", "Such a photo there, s", case.network_s + case.rest_s, "predicted")
     percent = 100 * case.network_s / (case.network_s + case.rest_s)
     yield Figure("network_percent", "Of it, the network, %", percent, "predicted")
     speed = case.area_km2 / case.hours
     yield Figure("km2_per_hour", "km2 an hour, of all instances", speed, "predicted")
     yield Figure("hours", "Hours", case.hours, "predicted")
-    basis = "set" if case.is_price_given else "assumed"
+    basis: Basis = "set" if case.is_price_given else "assumed"
     price = case.price_per_hour
-    yield Figure(
-        "price_per_hour",
-        "Price of an instance, USD/h",
-        price,
-        "set" if basis == "set" else "assumed",
-        "on demand",
-    )
+    yield Figure("price_per_hour", "Price of an instance, USD/h", price, basis, "on demand")
     note = "" if price is not None else "--price-per-hour says it"
     yield Figure("cost_usd", "Cost, USD", case.cost_usd, "predicted", note)
 

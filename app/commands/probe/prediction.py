@@ -82,13 +82,14 @@ def measure_prediction(question: PredictionQuestion, side_px: int = _SIDE_PX) ->
         for number in range(_NUM_PHOTOS):
             watch.forget()
             total_s = _predict(network, folder / str(number), side_px)
+    network_s, num_px, num_passes = watch.seconds, watch.num_px, watch.num_passes
     return MeasuredPrediction(
         total_s=total_s,
-        network_s=watch.seconds,
+        network_s=network_s,
         photo_mpx=side_px**2 / 1e6,
-        network_mpx=watch.num_px / 1e6,
-        num_passes=watch.num_passes,
-        gmac=_count_gmac_per_px(network) * watch.num_px,
+        network_mpx=num_px / 1e6,
+        num_passes=num_passes,
+        gmac=_count_gmac_per_px(network) * num_px,
         gsd_m=network.gsd_m,
         device=compute.device.type,
         precision=compute.precision,
