@@ -118,18 +118,18 @@ def test_other_work_is_said_and_kept(tmp_path, monkeypatch, capsys):
 def test_other_work_is_what_neither_this_process_nor_its_children_did(monkeypatch):
     clock = {"busy": 100.0, "steal": 5.0, "own": 1.0, "now": 0.0}
     monkeypatch.setattr(
-        "app.commands.plan.plan.psutil.cpu_times",
+        "app.commands.plan.other_work.psutil.cpu_times",
         lambda: SimpleNamespace(user=clock["busy"], system=3.0, idle=9.0, steal=clock["steal"]),
     )
     monkeypatch.setattr(
-        "app.commands.plan.plan.os.times",
+        "app.commands.plan.other_work.os.times",
         lambda: SimpleNamespace(
             user=1.0, system=1.0, children_user=clock["own"], children_system=0.0
         ),
     )
-    monkeypatch.setattr("app.commands.plan.plan.time.monotonic", lambda: clock["now"])
-    monkeypatch.setattr("app.commands.plan.plan.psutil.cpu_count", lambda: 4)
-    monkeypatch.setattr("app.commands.plan.plan.num_cores", lambda: 3)
+    monkeypatch.setattr("app.commands.plan.other_work.time.monotonic", lambda: clock["now"])
+    monkeypatch.setattr("app.commands.plan.other_work.psutil.cpu_count", lambda: 4)
+    monkeypatch.setattr("app.commands.plan.other_work.num_cores", lambda: 3)
     # In 10 s the machine computes 36 s, 1 s more is stolen, and 15 s of it are of a child: others
     # had 2.2 cores, of which this process may not use one.
     others = OtherWork()
