@@ -242,6 +242,18 @@ def test_a_refusal_is_one_line(processing, capsys):
     ]
     assert start("a") == 2
     assert "creating a: not authorized to perform: iam:PassRole" in capsys.readouterr().out
+    assert keys_below(f"{PLACE}records/") == []
+
+
+@pytest.mark.usefixtures("account")
+def test_the_records_of_another_job_are_not_written_over(capsys):
+    assert start("a") == 0
+    note_done("a", a=10)
+    before = get(f"{PLACE}records/a/job.json")
+    capsys.readouterr()
+    assert start("a") == 2
+    assert "--job-name a: a job of that name has left its records in" in capsys.readouterr().out
+    assert get(f"{PLACE}records/a/job.json") == before
 
 
 # Without AWS

@@ -58,11 +58,13 @@ class Outcome:
 
     Attributes:
         done: Names of photos whose outputs are there, whole and made of the same.
-        failed: Why the last job that tried could not predict a photo, by name.
+        failed: Why a job that tried could not predict a photo, by name.
+        jobs: Names of the jobs.
     """
 
     done: frozenset[str]
     failed: Mapping[str, str]
+    jobs: frozenset[str] = frozenset()
 
 
 def list_objects(s3: Any, uri: str) -> list[StoredObject]:  # noqa: ANN401
@@ -182,7 +184,9 @@ def read_outcome(
                 elif outputs and all(sizes.get(file) == outputs[file] for file in outputs):
                     done.add(name)
     return Outcome(
-        frozenset(done), {name: reason for name, reason in failed.items() if name not in done}
+        frozenset(done),
+        {name: reason for name, reason in failed.items() if name not in done},
+        frozenset(jobs),
     )
 
 

@@ -1,5 +1,6 @@
 """The command launch predict: a Processing job that predicts the photos below an S3 prefix."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -8,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from app.base.errors import EXIT_INTERRUPTED, EXIT_OK
-from app.commands.launch.aws import default_region, explain_aws_errors, make_client
+from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError
+from app.commands.launch.aws import AwsRefusedError, default_region, explain_aws_errors, make_client
 from app.commands.launch.checks import bucket_of, image_region, is_archive, key_of
 from app.commands.launch.follow import EXIT_JOB_FAILED
 from app.commands.launch.found import check_found
@@ -70,12 +71,22 @@ def predict(options: PredictOptions) -> int:
     if not waiting:
         return EXIT_OK
     _show_failed(outcome, "is tried again; the last time: ")
-    _limit_instances(request, len(waiting))
-    _put_notes(s3, options, request, (waiting, made_of))
     job_name = request["ProcessingJobName"]
+    if job_name in outcome.jobs:
+        raise ConfigError(
+            f"--job-name {job_name}: a job of that name has left its records in "
+            f"{records_of(output.rstrip('/'), job_name)}/; choose another name, or leave it out"
+        )
+    _limit_instances(request, len(waiting))
+    notes = _put_notes(s3, options, request, (waiting, made_of))
     try:
         with explain_aws_errors(f"creating {job_name}"):
             arn = sagemaker.create_processing_job(**request)["ProcessingJobArn"]
+    except AwsRefusedError as error:
+        # A name in use may be that of this very job, where the first answer was lost.
+        if error.code != "ResourceInUse":
+            _remove_notes(s3, notes)
+        raise
     except KeyboardInterrupt:
         logger.error(
             "stopped by Ctrl-C while the request was under way: %s may have been created; %s",
@@ -116,8 +127,10 @@ def _put_notes(
     options: PredictOptions,
     request: dict[str, Any],
     work: tuple[Sequence[StoredPhoto], Mapping[str, Any]],
-) -> None:
+) -> list[str]:
     """Put what the job reads, and what a later job is compared with, beside its outputs.
+
+    Returns where that is.
 
     Args:
         s3: Client of S3.
@@ -144,6 +157,15 @@ def _put_notes(
     for name, content in files.items():
         with explain_aws_errors(f"writing {place}/{name}"):
             s3.put_object(Bucket=bucket_of(place), Key=f"{key_of(place)}/{name}", Body=content)
+    return [f"{place}/{name}" for name in files]
+
+
+def _remove_notes(s3: Any, notes: Sequence[str]) -> None:  # noqa: ANN401
+    """Remove what was put for a job that there is not, so that its name can be taken again."""
+    with contextlib.suppress(ConfigError):
+        for note in notes:
+            with explain_aws_errors(f"removing {note}"):
+                s3.delete_object(Bucket=bucket_of(note), Key=key_of(note))
 
 
 def _announce(request: Mapping[str, Any], arn: str, region: str, num_photos: int) -> None:
