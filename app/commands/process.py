@@ -22,6 +22,7 @@ from typing import Any, Final
 from app.base.errors import EXIT_OK, EXIT_USER_ERROR, RoofError
 from app.commands import predict
 from app.commands.options import Commands
+from app.data.files.names import PHOTO_ENDINGS
 from app.job.paths import SAGEMAKER_DIR, read_json_map
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class _Share:
 
     Attributes:
         base_dir: The /opt/ml tree.
-        work_dir: For photos and outputs under way.
+        work_dir: For outputs under way.
         record_file: Where the record of this instance goes.
     """
 
@@ -90,23 +91,23 @@ class _Share:
         return self.work_dir / "made"
 
     def gather_photos(self) -> list[Path]:
-        """Links to all photos, each beside the files that belong to it.
+        """The photos of this instance, each with the files beside it that belong to it.
 
-        World files come to every instance by another way than photos, which are shared out.
+        These come to every instance by another way, since nobody knows which one gets the photo.
+
+        Raises:
+            OSError: If they cannot be brought beside the photos.
         """
-        from app.data.files.names import PHOTO_ENDINGS
-
-        gathered = []
-        for folder in (self.base_dir / PHOTOS_DIR, self.base_dir / BESIDE_DIR):
-            for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-                link = self.work_dir / "photos" / path.relative_to(folder)
-                if not path.is_file() or link.exists():
-                    continue
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(path.resolve())
-                if path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith("."):
-                    gathered.append(link)
-        return gathered
+        photos_dir, beside_dir = self.base_dir / PHOTOS_DIR, self.base_dir / BESIDE_DIR
+        for path in sorted(beside_dir.rglob("*")) if beside_dir.is_dir() else ():
+            target = photos_dir / path.relative_to(beside_dir)
+            if path.is_file() and target.parent.is_dir():
+                shutil.copy(path, target)
+        return [
+            path
+            for path in (sorted(photos_dir.rglob("*")) if photos_dir.is_dir() else ())
+            if path.suffix.lower() in PHOTO_ENDINGS and path.name[0] != "." and path.is_file()
+        ]
 
     def hand_over(self, _: str, outputs: Sequence[Path]) -> None:
         """Move the outputs of a photo to where the platform takes them from, the record last."""
@@ -145,7 +146,8 @@ def _process(options: argparse.Namespace) -> int:
     with scratch_folder() as work_dir:
         name = f"{_host_name(options.base_dir)}.json"
         share = _Share(options.base_dir, work_dir, output_dir / RECORDS_DIR / options.job / name)
-        photos = share.gather_photos()
+        with explained_writes(options.base_dir / PHOTOS_DIR):
+            photos = share.gather_photos()
         if not photos:
             logger.info("no photo came to this instance")
             return EXIT_OK

@@ -46,12 +46,23 @@ def account(moto):  # noqa: ARG001 - it makes the account
 
 @pytest.fixture
 def processing(account, scripted, moto_url, monkeypatch):  # noqa: ARG001 - account comes first
-    """Starts a server that answers for SageMaker, while moto does for all else."""
+    """Starts a server that answers for SageMaker, while moto does for all else.
 
-    def start(**answers):
+    `at_work` is done whenever the job is asked for its status.
+    """
+
+    def start(at_work=lambda: None, **answers):
         aws = scripted(CreateProcessingJob=[(200, {"ProcessingJobArn": JOB_ARN})], **answers)
         monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", aws.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
+        answer = aws.answer
+
+        def answer_at_work(operation, body):
+            if operation == "DescribeProcessingJob":
+                at_work()
+            return answer(operation, body)
+
+        monkeypatch.setattr(aws, "answer", answer_at_work)
         return aws
 
     return start
@@ -207,8 +218,10 @@ def state(status, **rest):
 
 
 def test_the_end_of_a_job_is_waited_for(processing, capsys):
-    processing(DescribeProcessingJob=[state("InProgress"), state("Completed")])
-    note_done("a", a=10)
+    processing(
+        lambda: note_done("a", a=10),
+        DescribeProcessingJob=[state("InProgress"), state("Completed")],
+    )
     assert start("a", "--wait") == 0
     assert texts(capsys.readouterr().out)[-3:] == [
         "a: InProgress",
@@ -219,8 +232,10 @@ def test_the_end_of_a_job_is_waited_for(processing, capsys):
 
 def test_photos_that_cannot_be_predicted_end_the_wait_with_1(processing, capsys):
     message = "1 of 3 photos not predicted: b: got 1 band"
-    processing(DescribeProcessingJob=[state("Completed", ExitMessage=message)])
-    note_done("a", a=10, c=30, failed=["b"])
+    processing(
+        lambda: note_done("a", a=10, c=30, failed=["b"]),
+        DescribeProcessingJob=[state("Completed", ExitMessage=message)],
+    )
     assert start("a", "--wait") == 1
     assert texts(capsys.readouterr().out)[-3:] == [
         f"a: {message}",
