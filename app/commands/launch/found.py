@@ -29,7 +29,8 @@ def check_found(s3: Any, ecr: Any, model: str, image: str) -> list[str]:  # noqa
     Raises:
         ConfigError: If one is not there; names both.
     """
-    problems, doubts = [], []
+    problems: list[str] = []
+    doubts: list[str] = []
     for kind, text in (*find_model(s3, model), *_find_image(ecr, image)):
         (problems if kind == "problem" else doubts).append(text)
     if problems:
