@@ -29,7 +29,7 @@ from app.base.errors import (
 )
 from app.base.logs import configure_logging
 from app.base.machine import explain_machine_error
-from app.commands.cli import build_parser
+from app.commands.cli import build_parser, join_words
 from app.job.failure import write_failure
 from app.job.paths import Paths
 
@@ -37,7 +37,9 @@ logger = logging.getLogger("app")
 
 _MAX_TRACEBACK_CHARS = 8000
 # They take stops themselves; the others are ended by them.
-_LISTENING = ("train", "phases", "predict", "serve")
+_LISTENING = ("train", "phases", "predict", "process", "serve")
+# Their output is piped to other programs, which may stop reading.
+_PRINTING = ("check-data", "compare", "launch", "phases", "plan")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         # Not 0: whoever started an image without a word, to train, should hear of it.
         build_parser().print_help()
         return EXIT_USER_ERROR
-    options = build_parser().parse_args(arguments)
+    options = build_parser().parse_args(join_words(arguments))
     options.arguments = arguments
     try:
         # What a command has for itself, until the reason of its failure is written, too.
@@ -105,7 +107,7 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
         exit_code, details = EXIT_USER_ERROR, traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]
         logger.error("%s", message)
     except Exception as error:
-        prints = options.command in ("check-data", "compare", "launch", "phases", "plan")
+        prints = options.command.partition(" ")[0] in _PRINTING
         if prints and isinstance(error, BrokenPipeError):
             raise
         details = traceback.format_exc()[-_MAX_TRACEBACK_CHARS:]

@@ -3,23 +3,27 @@
 import argparse
 import difflib
 import re
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from app import __version__
-from app.commands import check_data, evaluate, export, make_sample, predict, train
+from app.commands import check_data, evaluate, export, make_sample, predict, process, train
 from app.commands.compare import parser as compare
 from app.commands.launch import parser as launch
 from app.commands.phases import parser as phases
 from app.commands.plan import parser as plan
 from app.commands.probe import parser as probe
 from app.commands.serve import parser as serve
+from app.commands.track import parser as track
 
 _COMMANDS: Final = (
     train, evaluate, predict, serve, export, compare, check_data, make_sample, phases, probe, plan,
-    launch,
+    launch, process, track,
 )  # fmt: skip
 # Asked by other commands, never by people.
-_HIDDEN: Final = ("probe",)
+_HIDDEN: Final = ("probe", "process")
+# `launch` alone starts a training.
+_TWO_WORDS: Final = (("launch", "deploy"), ("launch", "predict"))
 DESCRIPTION: Final = """\
 Train HybridRoofModel on aerial photos, and use what it has learnt: which way roof planes face,
 where eaves, ridges, hips and valleys run, and how high things stand.
@@ -59,6 +63,13 @@ def build_parser() -> Parser:
     for command in _COMMANDS:
         command.add_parser(commands)
     return parser
+
+
+def join_words(arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments with the words of a command that has two, such as `launch deploy`, as one."""
+    if tuple(arguments[:2]) in _TWO_WORDS:
+        return [" ".join(arguments[:2]), *arguments[2:]]
+    return arguments
 
 
 def _describe_unknown_command(word: str) -> str:

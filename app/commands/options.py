@@ -111,7 +111,7 @@ def find_model_dir(path: Path) -> Path:
     )
 
 
-def add_tta(parser: argparse.ArgumentParser) -> None:
+def add_tta(parser: argparse._ActionsContainer) -> None:
     """Add --tta: in how many poses each window is predicted."""
     parser.add_argument(
         "--tta",

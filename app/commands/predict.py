@@ -11,6 +11,8 @@ from app.job.signals import StopFlag
 
 if TYPE_CHECKING:
     from app.inference.photo_rasters import PhotoRasters
+    from app.inference.predict import Finished, Request
+    from app.inference.trained import TrainedNetwork
 
 # As app.roofs.writing.outputs has them, whose import takes a while.
 _FORMATS: Final = ("gpkg", "geojson")
@@ -42,36 +44,50 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     add_model(predict)
     predict.add_argument("--out", type=Path, metavar="DIR", required=True, help="for the outputs")
-    add_tta(predict)
-    predict.add_argument(
+    add_prediction_options(predict)
+    predict.set_defaults(run=run)
+
+
+def add_prediction_options(parser: argparse._ActionsContainer) -> None:
+    """Add what says how photos are predicted."""
+    add_tta(parser)
+    parser.add_argument(
         "--gsd-m",
         type=_metres_per_pixel,
         metavar="METRES",
         help="size of a pixel on the ground, for photos without georeference",
     )
-    predict.add_argument(
+    parser.add_argument(
         "--grid",
         choices=("model", "photo"),
         default="model",
         help="whose pixels rasters have (default: %(default)s)",
     )
-    predict.add_argument(
+    parser.add_argument(
         "--format",
         type=_formats,
         metavar="gpkg,geojson",
         default=("gpkg",),
         help="of planes, lines and buildings; none writes rasters alone (default: gpkg)",
     )
-    predict.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    predict.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
-    predict.set_defaults(run=_run)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, finished: "Finished | None" = None) -> int:
+    """Predict the photos of a command line; returns the exit code to end with.
+
+    Args:
+        options: As the options of this command are read.
+        finished: Told of each photo whose outputs are complete.
+
+    Raises:
+        RoofError: If the model or the folder of the outputs cannot be used.
+    """
     stop_flag = StopFlag()
     stop_flag.listen()
     from app.job.folder_locks import FolderLocks
-    from app.job.paths import check_writable, scratch_folder
+    from app.job.paths import check_writable
     from app.settings.texts import parse_hyperparameters
 
     model_dir = find_model_dir(options.model)
@@ -81,16 +97,35 @@ def _run(options: argparse.Namespace) -> int:
         {"device": options.device, "precision": options.precision}
     )
     # Late: torch takes seconds to import.
-    from app.inference.predict import Request, find_photos, predict_photos
+    from app.inference.predict import find_photos, predict_photos
     from app.inference.trained import load_network
     from app.model.devices import choose_compute
+
+    photos = find_photos(options.photos, options.out)
+    network = load_network(model_dir, options.tta, choose_compute(hyperparameters))
+    return predict_photos(network, photos, build_request(options, network, finished), stop_flag)
+
+
+def build_request(
+    options: argparse.Namespace, network: "TrainedNetwork", finished: "Finished | None" = None
+) -> "Request":
+    """What is to be done with every photo.
+
+    Args:
+        options: As the options of this command are read; what `held` holds is needed until the end.
+        network: Predicts the photos.
+        finished: Told of each photo whose outputs are complete.
+
+    Raises:
+        ConfigError: If no temporary folder can be made.
+    """
+    from app.inference.predict import Request
+    from app.job.paths import scratch_folder
     from app.roofs.calibration import Calibration
     from app.roofs.found import find_roofs_of
     from app.roofs.writing.outputs import write_outputs
     from app.roofs.writing.view import read_view
 
-    photos = find_photos(options.photos, options.out)
-    network = load_network(model_dir, options.tta, choose_compute(hyperparameters))
     calibration = Calibration.of_model(network.description)
     further = None
     if options.format:
@@ -106,8 +141,9 @@ def _run(options: argparse.Namespace) -> int:
         if not calibration.is_enough:
             logger.warning("how right directions are was %s", calibration.describe())
     stated = calibration.to_json() | {"is": calibration.describe()} if options.format else {}
-    request = Request(options.out, options.gsd_m, options.grid, options.format, further, stated)
-    return predict_photos(network, photos, request, stop_flag)
+    return Request(
+        options.out, options.gsd_m, options.grid, options.format, further, stated, finished
+    )
 
 
 def _formats(text: str) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ _SCRATCH: Final = ".unfinished"
 # Makes further files of what was predicted of a photo, in a folder that it knows; their names begin
 # as given.
 Further = Callable[[PhotoRasters, str], Sequence[Path]]
+# Told of a photo whose outputs are complete and in the record: its name, and these files.
+Finished = Callable[[str, Sequence[Path]], None]
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Request:
         formats: In which files roofs are written.
         further: Makes files of what was predicted, beside the rasters; None makes none.
         calibration: What these depend on besides, as plain JSON.
+        finished: Told of each photo that is done.
     """
 
     out: Path
@@ -66,6 +69,7 @@ class Request:
     formats: tuple[str, ...] = ()
     further: Further | None = None
     calibration: Mapping[str, Any] = field(default_factory=dict)
+    finished: Finished | None = None
 
 
 def find_photos(paths: Sequence[Path], out: Path) -> dict[str, Path]:
@@ -211,6 +215,8 @@ class _Run:
                 "warnings": doubts,
             }
             self.record.finish(name, made_of, outputs, facts)
+            if request.finished is not None:
+                request.finished(name, outputs)
         if doubts:
             logger.warning("%s: %s", photo.path, join_problems(doubts))
         size = f"{grid.width_px} x {grid.height_px} px at {grid.gsd_m:.4g} m"

@@ -87,6 +87,11 @@ class Paths:
         return self.base_dir / "output"
 
     @property
+    def tensorboard_dir(self) -> Path:
+        """Copied to S3 while the job runs, where its TensorBoardOutputConfig says so."""
+        return self.output_dir / "tensorboard"
+
+    @property
     def failure_file(self) -> Path:
         """Why the job failed; the platform shows its beginning."""
         return self.output_dir / "failure"

@@ -16,7 +16,7 @@ from app.base.units import GIB
 
 # The oldest drivers that run a major version of CUDA.
 # Source: CUDA Compatibility, "Minor Version Compatibility", NVIDIA.
-_MIN_DRIVERS: Final = {11: "450", 12: "525", 13: "580"}
+MIN_DRIVERS: Final = {11: "450", 12: "525", 13: "580"}
 _OLDER_CUDA_INDEX: Final = "https://download.pytorch.org/whl/cu126"
 
 
@@ -154,9 +154,9 @@ def check_gpus(gpus: Gpus, torch_build: TorchBuild, device: str) -> None:
     if gpus.cuda[0] < needed:
         raise ConfigError(
             f"torch {torch_build.version} is built for CUDA {_dotted(torch_build.cuda)}, which "
-            f"needs driver {_MIN_DRIVERS.get(needed, 'of that version')} or newer, but there is "
+            f"needs driver {MIN_DRIVERS.get(needed, 'of that version')} or newer, but there is "
             f"{found} for CUDA up to {_dotted(gpus.cuda)}; build the image with --build-arg "
-            f"TORCH_INDEX_URL={_OLDER_CUDA_INDEX} (driver {_MIN_DRIVERS[12]} or newer), take an "
+            f"TORCH_INDEX_URL={_OLDER_CUDA_INDEX} (driver {MIN_DRIVERS[12]} or newer), take an "
             "instance with a newer driver, or set device=cpu"
         )
 

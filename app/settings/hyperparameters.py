@@ -285,6 +285,10 @@ class Hyperparameters(BaseModel):
     """Whether one step is watched tensor by tensor, to show in the report what uses memory:
     weights, gradients, optimizer, the activations of each part of the network."""
 
+    tensorboard: bool = setting(False, "Run", changes_weights=False)
+    """Whether the metrics of each epoch are also written for TensorBoard, while the job runs, into
+    output/tensorboard of the job's folder; `launch` has it copied to S3."""
+
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, values: object) -> object:

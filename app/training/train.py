@@ -32,6 +32,7 @@ from app.training.resume import save_run, share_bad_files
 from app.training.run import Run
 from app.training.state import StepResult
 from app.training.step import train_steps
+from app.training.tracking import publish_rows
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ def score_start(run: Run) -> None:
     share_bad_files(run.datasets)
     close_validation(run, scores, {"epoch": 0, "step": 0})
     save_run(run)  # a run that resumes it does not score it again
+    publish_rows(run)
 
 
 def train_epoch(run: Run) -> None:
@@ -172,6 +174,7 @@ def close_epoch(run: Run, scores: Scores) -> None:
     run.memory.close_epoch(run.hyperparameters.epochs - progress.epoch)
     if progress.epoch == run.hyperparameters.epochs:
         save_run(run)
+    publish_rows(run)
 
 
 def close_validation(run: Run, scores: Scores, row: Row) -> None:

@@ -247,6 +247,7 @@ def test_result_affecting_fields():
         checkpoint_activations=True,
         torch_compile="on",
         memory_profile=True,
+        tensorboard=True,
         initial_model="none",
         keep="last",
     )

@@ -10,6 +10,9 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
+import botocore.loaders
+from botocore.model import ServiceModel
+from botocore.validate import ParamValidator
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
@@ -21,6 +24,17 @@ JOB_ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/a"
 RID = ["--rid", "s3://data-of-mine/rid/"]
 NAMED = [*COMMAND, *RID, "--job-name", "a"]
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+GPU_IMAGE = IMAGE.replace(":cpu", ":gpu")
+MODEL = "s3://data-of-mine/run/output/model.tar.gz"
+DEPLOY = [
+    "launch", "deploy", "--image", IMAGE, "--role", ROLE, "--model", MODEL,
+    "--instance-type", "ml.m5.xlarge",
+]  # fmt: skip
+PREDICT = [
+    "launch", "predict", "--image", IMAGE, "--role", ROLE, "--model", MODEL,
+    "--instance-type", "ml.m5.xlarge", "--photos", "s3://data-of-mine/photos/",
+    "--output", "s3://data-of-mine/roofs",
+]  # fmt: skip
 SESSION_TOKEN = "a-token-that-nobody-should-see"
 
 
@@ -32,6 +46,63 @@ def make_bucket(name, region=REGION):
     client("s3", region).create_bucket(
         Bucket=name, CreateBucketConfiguration={"LocationConstraint": region}
     )
+
+
+def put(uri, content=b""):
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+
+
+def get(uri):
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def keys_below(uri):
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    found = client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
+    return [row["Key"].removeprefix(prefix) for row in found]
+
+
+def fetch_inputs(request, base_dir, number):
+    """What the platform copies to an instance of a Processing job: the folder /opt/ml."""
+    num_instances = request["ProcessingResources"]["ClusterConfig"]["InstanceCount"]
+    for one in request["ProcessingInputs"]:
+        source = one["S3Input"]
+        folder = base_dir / source["LocalPath"].removeprefix("/opt/ml/")
+        if source["S3DataType"] == "ManifestFile":
+            first, *keys = json.loads(get(source["S3Uri"]))
+            prefix = first["prefix"]
+        else:
+            prefix = source["S3Uri"].rpartition("/")[0] + "/"
+            keys = keys_below(prefix)
+        if source["S3DataDistributionType"] == "ShardedByS3Key":
+            keys = keys[number::num_instances]
+        for key in keys:
+            path = folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(get(prefix + key))
+    config = base_dir / "config/resourceconfig.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps({"current_host": f"algo-{number + 1}"}))
+
+
+def store_outputs(request, base_dir):
+    """What the platform copies from an instance to S3."""
+    [output] = request["ProcessingOutputConfig"]["Outputs"]
+    folder = base_dir / output["S3Output"]["LocalPath"].removeprefix("/opt/ml/")
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            put(f"{output['S3Output']['S3Uri']}/{path.relative_to(folder)}", path.read_bytes())
+
+
+def push_image(uri, kind="application/vnd.docker.distribution.manifest.v2+json"):
+    """An image in moto's ECR, whose manifest is of a kind."""
+    repository, _, tag = uri.partition("/")[2].partition(":")
+    ecr = client("ecr")
+    ecr.create_repository(repositoryName=repository)
+    manifest = {"schemaVersion": 2, "mediaType": kind, "layers": [], "config": {"digest": "a"}}
+    ecr.put_image(repositoryName=repository, imageManifest=json.dumps(manifest), imageTag=tag)
 
 
 def write_log(stream, *messages, start_ms=0):
@@ -48,6 +119,38 @@ def write_log(stream, *messages, start_ms=0):
             for number, message in enumerate(messages)
         ],
     )
+
+
+def find_mistakes(operation, request):
+    """Where a request breaks the service's own model."""
+    model = ServiceModel(botocore.loaders.Loader().load_service_model("sagemaker", "service-2"))
+    shape = model.operation_model(operation).input_shape
+    report = ParamValidator().validate(request, shape).generate_report()
+    return [report] if report else list(_find_violations(request, shape))
+
+
+def _find_violations(value, shape, path=""):
+    """Where a request breaks limits of a shape."""
+    limits = shape.metadata
+    if shape.type_name == "structure":
+        for name, member in value.items():
+            yield from _find_violations(member, shape.members[name], f"{path}.{name}")
+    elif shape.type_name == "list":
+        for member in value:
+            yield from _find_violations(member, shape.member, f"{path}[]")
+    elif shape.type_name == "map":
+        for key, member in value.items():
+            yield from _find_violations(key, shape.key, f"{path}.key")
+            yield from _find_violations(member, shape.value, f"{path}.{key}")
+    size = len(value) if hasattr(value, "__len__") else value
+    if not limits.get("min", 0) <= size <= limits.get("max", 2**31):
+        yield f"{path}: {size}"
+    # Python knows no \p{L}.
+    pattern = limits.get("pattern", "").replace(r"\p{L}\p{Z}\p{N}", r"\w\s")
+    if pattern and not re.fullmatch(pattern, value):
+        yield f"{path}: {value}"
+    if "enum" in limits and value not in limits["enum"]:
+        yield f"{path}: {value}"
 
 
 def texts(out):

@@ -16,7 +16,9 @@ _HISTORY_FILE: Final = "metrics.jsonl"
 _DESCRIPTION_FILE: Final = "model.json"
 _SEED: Final = "seed"
 # They differ without changing what is learnt, or follow from the machine.
-_NO_SETTINGS: Final = ("resume", "memory_profile", "memory_interval_s", "join_timeout_s")
+_NO_SETTINGS: Final = (
+    "resume", "memory_profile", "memory_interval_s", "join_timeout_s", "tensorboard",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ EXIT_JOB_FAILED: Final = 1
 
 POLL_INTERVAL_S = 10.0
 # Five minutes: a router restarts, a laptop finds its network.
-_MAX_FAILED_POLLS: Final = 30
+MAX_FAILED_POLLS: Final = 30
 _UNDER_WAY: Final = ("InProgress", "Stopping")
 # Why the platform stopped a job that nobody asked it to stop, by SecondaryStatus.
 _LIMITS: Final = {
@@ -51,7 +51,7 @@ def follow_job(sagemaker: Any, logs: Any, job_name: str, num_hosts: int) -> int:
                 job = sagemaker.describe_training_job(TrainingJobName=job_name)
         except AwsUnavailableError as error:
             num_failed += 1
-            if num_failed == _MAX_FAILED_POLLS:
+            if num_failed == MAX_FAILED_POLLS:
                 raise
             if num_failed == 1:
                 logger.warning("%s; still trying", error)

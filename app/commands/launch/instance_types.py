@@ -1,9 +1,9 @@
-"""Types of instances that SageMaker trains on, and what an image can do there."""
+"""Types of instances that SageMaker has, and what an image can do there."""
 
 import difflib
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 _FORM: Final = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9-]+")
@@ -16,6 +16,14 @@ _OLD_GPUS: Final = re.compile(r"ml\.p[23](dn)?\.")
 _VARIANT: Final = re.compile(r":(?:[^/@]*-)?(cpu|gpu)(?:@.*)?$")
 
 Variant = Literal["cpu", "gpu"]
+Use = Literal["training", "endpoint", "processing"]
+
+# Of each use: SageMaker's list of types, and what it does there.
+_USES: Final[Mapping[Use, tuple[str, str]]] = {
+    "training": ("TrainingInstanceType", "trains"),
+    "endpoint": ("ProductionVariantInstanceType", "has endpoints"),
+    "processing": ("ProcessingInstanceType", "processes"),
+}
 
 
 def has_gpu(instance_type: str) -> bool:
@@ -23,7 +31,12 @@ def has_gpu(instance_type: str) -> bool:
     return _HAS_GPU.match(instance_type) is not None
 
 
-def find_type_problems(instance_type: str) -> Iterator[str]:
+def has_old_gpu(instance_type: str) -> bool:
+    """Whether a type's GPUs are older than the CUDA of the usual image."""
+    return _OLD_GPUS.match(instance_type) is not None
+
+
+def find_type_problems(instance_type: str, use: Use = "training") -> Iterator[str]:
     """What is wrong with a type, for messages: unknown to SageMaker, or to the images."""
     shown = f"--instance-type {instance_type!r:.100}"
     if not _FORM.fullmatch(instance_type):
@@ -37,12 +50,13 @@ def find_type_problems(instance_type: str) -> Iterator[str]:
                 "ml.g5.xlarge or ml.m5.xlarge"
             )
             return
-    known = _training_types()
+    list_name, verb = _USES[use]
+    known = _known_types(list_name)
     if instance_type not in known:
         nearest = difflib.get_close_matches(instance_type, known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(nearest)}? " if nearest else ""
         yield (
-            f"{shown}: SageMaker trains on no such type; {hint}`python -m app plan --list` lists "
+            f"{shown}: SageMaker {verb} on no such type; {hint}`python -m app plan --list` lists "
             "those with prices (of one that is newer, boto3 has to be newer, too)"
         )
 
@@ -82,7 +96,7 @@ def find_image_doubts(image: str, instance_type: str) -> Iterator[str]:
             f"the gpu image brings CUDA, which {instance_type} has no use for: the cpu image is a "
             "fraction of its size, and starts sooner"
         )
-    if _OLD_GPUS.match(instance_type):
+    if has_old_gpu(instance_type):
         yield (
             f"the GPUs of {instance_type} are older than the CUDA of the usual image; build one "
             "for them as docs/images.md says"
@@ -98,10 +112,10 @@ def variant_of(image: str) -> Variant | None:
 
 
 @functools.cache
-def _training_types() -> frozenset[str]:
-    """All types, as the installed service model lists them."""
+def _known_types(list_name: str) -> frozenset[str]:
+    """All types of a list of the installed service model."""
     # Late: reading the model takes a moment.
     import botocore.session
 
     model = botocore.session.Session().get_service_model("sagemaker")
-    return frozenset(model.shape_for("TrainingInstanceType").enum)
+    return frozenset(model.shape_for(list_name).enum)

@@ -1,10 +1,20 @@
 """The command line of `launch`."""
 
 import argparse
-import math
 
 from app.base.dataset_names import DATASET_TITLES
+from app.commands.launch.arguments import (
+    add_image_and_role,
+    add_keys,
+    add_network,
+    add_region,
+    add_tags,
+    add_volume,
+    hours,
+)
+from app.commands.launch.endpoint import parser as endpoint
 from app.commands.launch.options import read_options
+from app.commands.launch.processing import parser as processing
 from app.commands.options import Commands, add_settings, positive
 from app.job.inputs import DATASET_CHANNELS, MODEL_CHANNEL, PRETRAINED_CHANNEL
 from app.job.paths import Paths
@@ -46,13 +56,15 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     _add_machines(parser.add_argument_group("machines and limits"))
     _add_places(parser.add_argument_group("where results go"))
-    _add_network(parser.add_argument_group("network"))
+    add_network(parser.add_argument_group("network"))
     _add_encryption(parser.add_argument_group("encryption"))
     group = parser.add_argument_group("what this command does")
     group.add_argument("--wait", action="store_true", help="show status and log until the job ends")
     group.add_argument(
         "--dry-run", action="store_true", help="print the request as JSON and send nothing"
     )
+    endpoint.add_parser(commands)
+    processing.add_parser(commands)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -62,15 +74,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _add_job(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--image",
-        required=True,
-        metavar="URI",
-        help="the image in ECR; its region is that of the job",
-    )
-    group.add_argument(
-        "--role", required=True, metavar="ARN", help="IAM role that the job takes on"
-    )
+    add_image_and_role(group, "the job", required=True)
     group.add_argument(
         "--phase",
         metavar="K",
@@ -80,14 +84,7 @@ def _add_job(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--job-name", metavar="NAME", help="default: roof-model- and the time in UTC"
     )
-    group.add_argument(
-        "--tag",
-        dest="tags",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a tag of the job, for bills; may be given again",
-    )
+    add_tags(group, "the job")
 
 
 def _add_data(group: argparse._ArgumentGroup) -> None:
@@ -120,13 +117,7 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--instances", type=positive, default=1, metavar="N", help="how many (default: %(default)s)"
     )
-    group.add_argument(
-        "--volume-gib",
-        type=positive,
-        default=100,
-        metavar="GIB",
-        help="disk of instances that have none of their own (default: %(default)s)",
-    )
+    add_volume(group)
     group.add_argument(
         "--spot",
         action="store_true",
@@ -134,14 +125,14 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--max-hours",
-        type=_hours,
+        type=hours,
         default=24.0,
         metavar="H",
         help="stop a job that runs longer (default: %(default)g)",
     )
     group.add_argument(
         "--max-wait-hours",
-        type=_hours,
+        type=hours,
         metavar="H",
         help="with --spot: the same with waiting for capacity (default: twice --max-hours)",
     )
@@ -160,49 +151,13 @@ def _add_places(group: argparse._ArgumentGroup) -> None:
         help=f"copy of {Paths().checkpoint_dir}; name that of an earlier job to go on with it "
         "(default: OUTPUT/JOB-NAME/checkpoints/)",
     )
-    group.add_argument(
-        "--region", help="default: AWS_REGION, the AWS configuration, or else the image's"
-    )
-
-
-def _add_network(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--network-isolation",
-        action="store_true",
-        help="no network in the container; S3 and logs are the platform's and go on working",
-    )
-    group.add_argument(
-        "--subnets", nargs="+", default=[], metavar="ID", help="run in these subnets of a VPC"
-    )
-    group.add_argument(
-        "--security-groups", nargs="+", default=[], metavar="ID", help="of the same VPC"
-    )
+    add_region(group)
 
 
 def _add_encryption(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--output-kms-key",
-        metavar="KEY",
-        help="key of KMS for the model in S3: ID, ARN or alias/NAME (default: the bucket's own)",
-    )
-    group.add_argument(
-        "--volume-kms-key",
-        metavar="KEY",
-        help="key of KMS for the disks of instances that have none of their own: ID or ARN",
-    )
+    add_keys(group, "the model in S3")
     group.add_argument(
         "--encrypt-traffic",
         action="store_true",
         help="encrypt what several instances send each other; they train more slowly",
     )
-
-
-def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = math.nan
-    # One second is the shortest that SageMaker takes.
-    if not 1 / 3600 <= hours < math.inf:
-        raise argparse.ArgumentTypeError(f"expected hours above 0, got {text!r:.50}")
-    return hours

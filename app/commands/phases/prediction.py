@@ -32,6 +32,7 @@ Forecaster = Callable[[Mapping[str, str]], tuple[float, float] | None]
 _OUTSIDE_OF_TRAINING: Final = (
     "commands/check_data.py", "commands/compare", "commands/evaluate.py", "commands/export.py",
     "commands/launch", "commands/make_sample.py", "commands/phases", "commands/plan",
+    "commands/process.py", "commands/track",
     "commands/serve", "data/check.py", "data/findings", "report", "roofs",
 )  # fmt: skip
 APP_DIR: Final = Path(app.__file__).parent

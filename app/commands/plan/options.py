@@ -9,6 +9,21 @@ from app.commands.options import dataset_dirs
 
 
 @dataclass(frozen=True)
+class PredictionOptions:
+    """What is to be predicted.
+
+    Attributes:
+        area_km2: Square kilometres of photos.
+        model: Folder of the model; None if not given.
+        tta: In how many turns and flips.
+    """
+
+    area_km2: float
+    model: Path | None
+    tta: int = 1
+
+
+@dataclass(frozen=True)
 class PlanOptions:
     """What the command line said, not yet checked.
 
@@ -19,6 +34,7 @@ class PlanOptions:
         measurements: A file of an earlier --json, in place of measuring.
         json: File to write the plan to.
         lists: Whether only the table of instances is asked for.
+        prediction: With this, a prediction is planned, not a training.
     """
 
     instance_type: str | None
@@ -30,6 +46,7 @@ class PlanOptions:
     measurements: Path | None
     json: Path | None
     lists: bool
+    prediction: PredictionOptions | None = None
 
 
 def read_options(namespace: argparse.Namespace) -> PlanOptions:
@@ -44,4 +61,7 @@ def read_options(namespace: argparse.Namespace) -> PlanOptions:
         measurements=namespace.measurements,
         json=namespace.json,
         lists=namespace.list,
+        prediction=None
+        if namespace.predict is None
+        else PredictionOptions(namespace.predict, namespace.model, namespace.tta),
     )

@@ -4,13 +4,14 @@ import argparse
 import math
 from pathlib import Path
 
-from app.commands.options import Commands, add_dataset_dirs, add_settings, positive
+from app.commands.options import Commands, add_dataset_dirs, add_settings, add_tta, positive
 from app.commands.plan.options import read_options
 
 DESCRIPTION = """\
 Say what training would take on an instance before it is paid for: memory, time and cost, and
 whether it fits. A few steps are trained on this machine; every figure says whether it is
-measured, predicted or assumed, and the rules are listed below the table.
+measured, predicted or assumed, and the rules are listed below the table. With --predict the same
+for the prediction of photos by a model.
 """
 
 EPILOG = """\
@@ -18,6 +19,7 @@ examples:
   python -m app plan --instance-type ml.m5.xlarge --phase 2
   python -m app plan --instance-type ml.g5.xlarge --phase 5 --rid DIR --airs DIR --json plan.json
   python -m app plan --instance-type local --set batch_size=auto
+  python -m app plan --instance-type ml.g5.xlarge --predict 100 --model local/ml/model
 
 exit code: 0, it fits; 2, it does not, or something on the command line has to be put right.
 docs/plan.md says more.
@@ -57,6 +59,17 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="take those of an earlier --json of the same settings; nothing is measured",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    group = parser.add_argument_group("prediction in place of training")
+    group.add_argument(
+        "--predict",
+        type=_area,
+        metavar="KM2",
+        help="plan the prediction of so many square kilometres of photos",
+    )
+    group.add_argument(
+        "--model", type=Path, metavar="DIR", help="by the model of this folder; with --predict"
+    )
+    add_tta(group)
     parser.add_argument("--list", action="store_true", help="print the table of instances")
 
 
@@ -64,6 +77,16 @@ def _run(options: argparse.Namespace) -> int:
     from app.commands.plan.plan import plan
 
     return plan(read_options(options))
+
+
+def _area(text: str) -> float:
+    try:
+        area_km2 = float(text)
+    except ValueError:
+        area_km2 = math.nan
+    if not 0 < area_km2 < math.inf:
+        raise argparse.ArgumentTypeError(f"expected square kilometres above 0, got {text!r:.50}")
+    return area_km2
 
 
 def _price(text: str) -> float:

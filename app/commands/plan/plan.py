@@ -1,16 +1,12 @@
-"""The command plan: what training would take on an instance, before it is paid for."""
+"""The command plan: what a job would take on an instance, before it is paid for."""
 
 import json
 import logging
-import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Protocol
-
-import psutil
+from typing import Final, Protocol
 
 from app.base.dataset_names import DatasetName
 from app.base.errors import EXIT_OK, ConfigError
@@ -20,9 +16,11 @@ from app.commands.plan.facts import Facts, FactsRequest, ask_facts
 from app.commands.plan.figures import build_plan
 from app.commands.plan.instances import Instance, find_instance, local_core_speed
 from app.commands.plan.options import PlanOptions
-from app.commands.plan.table import plan_to_json, render_instances, render_plan
+from app.commands.plan.other_work import OtherWork
+from app.commands.plan.prediction import plan_prediction
+from app.commands.plan.table import plan_to_json, render_instances, render_plan, write_json
 from app.job.paths import scratch_folder
-from app.resources.cores import computes_bf16, local_cores, num_cores, read_cpu_flags
+from app.resources.cores import computes_bf16, local_cores, read_cpu_flags
 from app.resources.gpus import read_gpus
 from app.resources.measurements import Measurements
 from app.resources.measuring import measure
@@ -51,20 +49,6 @@ class Measure(Protocol):
         """What training takes at each of the points."""
 
 
-class OtherWork:
-    """Cores that other work takes from now on, which makes measurements slower."""
-
-    def __init__(self) -> None:
-        """Begin."""
-        self._begun_s, self._busy_s = time.monotonic(), _others_busy_s()
-
-    def taken_cores(self) -> float:
-        """How many of this process's cores other work has taken since then, on average."""
-        busy_cores = (_others_busy_s() - self._busy_s) / (time.monotonic() - self._begun_s)
-        spare_cores = (psutil.cpu_count() or 1) - num_cores()
-        return min(max(0.0, busy_cores - spare_cores), float(num_cores()))
-
-
 def plan(
     options: PlanOptions,
     measure: Measure = measure,
@@ -84,6 +68,8 @@ def plan(
     if options.lists:
         sys.stdout.write(render_instances())
         return EXIT_OK
+    if options.prediction is not None:
+        return plan_prediction(options)
     request = _build_request(options)
     precision = choose_precision(request)
     gpus = read_gpus()
@@ -128,7 +114,7 @@ def plan(
     _check_measurements(case)
     shown = build_plan(case, estimate(case))
     if options.json is not None:
-        _write_json(options.json, plan_to_json(shown))
+        write_json(options.json, plan_to_json(shown))
     sys.stdout.write(render_plan(shown))
     return EXIT_OK
 
@@ -171,15 +157,6 @@ def write_sample(folder: Path, hyperparameters: Hyperparameters) -> dict[Dataset
     names = tuple(SAMPLE) if is_all else read_dataset_names(hyperparameters.datasets)
     make_sample(folder, {name: FEW[name] for name in names})
     return {name: folder / "input/data" / name for name in names}
-
-
-def _others_busy_s() -> float:
-    """CPU time of the whole machine, less that of this process and of its children that ended."""
-    machine, own = psutil.cpu_times(), os.times()
-    # A hypervisor gives "steal" to other machines.
-    kinds = ("user", "nice", "system", "irq", "softirq", "steal")
-    busy_s = sum(getattr(machine, kind, 0.0) for kind in kinds)
-    return busy_s - own.user - own.system - own.children_user - own.children_system
 
 
 def _build_request(options: PlanOptions) -> Request:
@@ -277,14 +254,3 @@ def _measuring_settings(
 
 def _counted_sides(crop_size_px: int) -> tuple[int, int]:
     return max(64, crop_size_px // 2 // 32 * 32), max(crop_size_px, 96)
-
-
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be written: {error.strerror or error}; name a file in a folder that "
-            "can be written to"
-        ) from error

@@ -1,9 +1,13 @@
 """A plan as text for people and as JSON for programs."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from app.commands.plan.figures import Plan
+from app.base.errors import ConfigError
+from app.commands.plan.estimate import Figure
+from app.commands.plan.figures import Plan, Rule
 from app.commands.plan.instances import INSTANCES, PRICES_AS_OF, PRICES_REGION
 
 
@@ -12,10 +16,15 @@ def render_plan(plan: Plan) -> str:
     case = plan.case
     request = case.request
     heading = f"Plan for {request.num_instances} x {request.instance.name}, {case.precision}"
-    rows = [
-        (figure.title, _format(figure.value), figure.basis, figure.note) for figure in plan.figures
-    ]
-    rules = [(rule.name, _format(rule.value), rule.text) for rule in plan.rules]
+    return render_sheet(heading, plan.figures, plan.rules, plan.verdict)
+
+
+def render_sheet(
+    heading: str, figures: Sequence[Figure], rules: Sequence[Rule], verdict: str
+) -> str:
+    """A table, the rules below it, and the verdict last."""
+    rows = [(figure.title, _format(figure.value), figure.basis, figure.note) for figure in figures]
+    shown = [(rule.name, _format(rule.value), rule.text) for rule in rules]
     return "\n".join(
         [
             heading,
@@ -24,9 +33,9 @@ def render_plan(plan: Plan) -> str:
             "",
             "Rules and assumptions",
             "",
-            *_align(("name", "value", ""), rules, right=1),
+            *_align(("name", "value", ""), shown, right=1),
             "",
-            plan.verdict,
+            verdict,
             "",
         ]
     )
@@ -118,3 +127,19 @@ def _align(
         ).rstrip()
         for row in table
     ]
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a plan for programs.
+
+    Raises:
+        ConfigError: If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror or error}; name a file in a folder that "
+            "can be written to"
+        ) from error

@@ -12,7 +12,7 @@ from app.commands.options import Commands
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command, without a line in the list of commands."""
     probe = commands.add_parser("probe")
-    probe.add_argument("kind", choices=("measure", "count", "labels", "matlab"))
+    probe.add_argument("kind", choices=("measure", "count", "labels", "matlab", "predict"))
     probe.set_defaults(run=_run)
 
 
@@ -26,6 +26,8 @@ def _run(options: argparse.Namespace) -> None:
             _count(question)
         elif options.kind == "labels":
             _look(question)
+        elif options.kind == "predict":
+            _predict(question)
         else:
             from app.data.roofline.matlab_v5 import convert
 
@@ -55,6 +57,15 @@ def _count(question: str) -> None:
     from app.commands.probe.count import count_facts
 
     tell_parent("facts", **asdict(count_facts(FactsRequest.from_json(question))))
+
+
+def _predict(question: str) -> None:
+    from dataclasses import asdict
+
+    from app.commands.plan.prediction import PredictionQuestion
+    from app.commands.probe.prediction import measure_prediction
+
+    tell_parent("prediction", **asdict(measure_prediction(PredictionQuestion.from_json(question))))
 
 
 def _look(question: str) -> None:

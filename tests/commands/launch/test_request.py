@@ -1,20 +1,26 @@
 """What the command launch sends, and what it refuses to send."""
 
-import re
 from datetime import datetime, timedelta, timezone
 
-import botocore.loaders
 import pytest
-from botocore.model import ServiceModel
-from botocore.validate import ParamValidator
 
 from app.base.errors import ConfigError
 from app.commands.cli import build_parser
+from app.commands.launch.checks import image_region
 from app.commands.launch.metric_names import metric_definitions
 from app.commands.launch.options import read_options
-from app.commands.launch.request import build_request, find_doubts, image_region
+from app.commands.launch.request import build_request, find_doubts
 from app.commands.plan.instances import INSTANCES
-from tests.support.launch import ACCOUNT, BUCKET, COMMAND, IMAGE, REGION, RID, ROLE
+from tests.support.launch import (
+    ACCOUNT,
+    BUCKET,
+    COMMAND,
+    IMAGE,
+    REGION,
+    RID,
+    ROLE,
+    find_mistakes,
+)
 
 TOKYO = timezone(timedelta(hours=9))
 NOW = datetime(2026, 11, 25, 3, 4, 5, tzinfo=TOKYO)
@@ -128,41 +134,14 @@ def test_a_spot_job_with_every_option():
     ]
 
 
-def find_violations(value, shape, path=""):
-    """Where a request breaks limits of the service's own model."""
-    limits = shape.metadata
-    if shape.type_name == "structure":
-        for name, member in value.items():
-            yield from find_violations(member, shape.members[name], f"{path}.{name}")
-    elif shape.type_name == "list":
-        for member in value:
-            yield from find_violations(member, shape.member, f"{path}[]")
-    elif shape.type_name == "map":
-        for key, member in value.items():
-            yield from find_violations(key, shape.key, f"{path}.key")
-            yield from find_violations(member, shape.value, f"{path}.{key}")
-    size = len(value) if hasattr(value, "__len__") else value
-    if not limits.get("min", 0) <= size <= limits.get("max", 2**31):
-        yield f"{path}: {size}"
-    # Python knows no \p{L}.
-    pattern = limits.get("pattern", "").replace(r"\p{L}\p{Z}\p{N}", r"\w\s")
-    if pattern and not re.fullmatch(pattern, value):
-        yield f"{path}: {value}"
-    if "enum" in limits and value not in limits["enum"]:
-        yield f"{path}: {value}"
-
-
 @pytest.mark.parametrize(
     "arguments",
     [[*COMMAND[1:], *RID], [*COMMAND[1:], *RID, "--volume-kms-key", KEY], SPOT_JOB],
 )
 def test_requests_keep_to_the_service_model(arguments):
-    model = ServiceModel(botocore.loaders.Loader().load_service_model("sagemaker", "service-2"))
-    shape = model.operation_model("CreateTrainingJob").input_shape
     request = build(arguments)
-    assert ParamValidator().validate(request, shape).generate_report() == ""
-    assert list(find_violations(request, shape)) == []
-    assert list(find_violations(request | {"TrainingJobName": "a_b"}, shape)) != []
+    assert find_mistakes("CreateTrainingJob", request) == []
+    assert find_mistakes("CreateTrainingJob", request | {"TrainingJobName": "a_b"}) != []
 
 
 def test_hyperparameters_are_those_given_and_no_more():
@@ -336,3 +315,13 @@ def _try(instance, *arguments):
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def test_tensorboards_files_are_copied_where_they_are_written():
+    request = build_smoke_test("--set", "tensorboard=true", "--job-name", "a")
+    assert request["TensorBoardOutputConfig"] == {
+        "LocalPath": "/opt/ml/output/tensorboard",
+        "S3OutputPath": f"s3://{BUCKET}/roof-model/a/tensorboard",
+    }
+    assert find_mistakes("CreateTrainingJob", request) == []
+    assert "TensorBoardOutputConfig" not in build_smoke_test()

@@ -12,7 +12,8 @@ from app.__main__ import main
 from app.base.errors import ConfigError
 from app.commands.plan.instances import INSTANCES, Instance
 from app.commands.plan.options import PlanOptions
-from app.commands.plan.plan import OtherWork, plan, write_sample
+from app.commands.plan.other_work import OtherWork
+from app.commands.plan.plan import plan, write_sample
 from app.resources.gpus import Gpus
 from app.resources.measurements import Measurements
 from app.settings.texts import parse_hyperparameters
@@ -55,7 +56,7 @@ def here(monkeypatch):
     monkeypatch.setattr("app.commands.plan.plan.read_cpu_flags", lambda: frozenset({"avx512_bf16"}))
     monkeypatch.setattr("app.commands.plan.plan.local_core_speed", lambda _: HOST.core_speed)
     monkeypatch.setattr("app.commands.plan.plan.read_gpus", Gpus)
-    monkeypatch.setattr("app.commands.plan.plan.OtherWork.taken_cores", lambda _: 0.0)
+    monkeypatch.setattr("app.commands.plan.other_work.OtherWork.taken_cores", lambda _: 0.0)
 
 
 def _run(options, facts=FACTS, measured=MEASURED):
@@ -102,14 +103,14 @@ def test_json_has_every_figure_and_can_be_planned_from_again(tmp_path, capsys):
 
 def test_other_work_is_said_and_kept(tmp_path, monkeypatch, capsys):
     path = tmp_path / "plan.json"
-    monkeypatch.setattr("app.commands.plan.plan.OtherWork.taken_cores", lambda _: 1.25)
+    monkeypatch.setattr("app.commands.plan.other_work.OtherWork.taken_cores", lambda _: 1.25)
     _run(_options(json=path))
     assert "of the 2 cores here were busy with other work" in capsys.readouterr().out
     document = json.loads(path.read_text())
     assert document["rules"]["taken_cores"]["value"] == 1.25
     _run(_options(measurements=path))
     assert "of the 2 cores here were busy" in capsys.readouterr().out
-    monkeypatch.setattr("app.commands.plan.plan.OtherWork.taken_cores", lambda _: 0.1)
+    monkeypatch.setattr("app.commands.plan.other_work.OtherWork.taken_cores", lambda _: 0.1)
     _run(_options())
     assert "busy" not in capsys.readouterr().out.partition("Rules")[2]
 
@@ -117,18 +118,18 @@ def test_other_work_is_said_and_kept(tmp_path, monkeypatch, capsys):
 def test_other_work_is_what_neither_this_process_nor_its_children_did(monkeypatch):
     clock = {"busy": 100.0, "steal": 5.0, "own": 1.0, "now": 0.0}
     monkeypatch.setattr(
-        "app.commands.plan.plan.psutil.cpu_times",
+        "app.commands.plan.other_work.psutil.cpu_times",
         lambda: SimpleNamespace(user=clock["busy"], system=3.0, idle=9.0, steal=clock["steal"]),
     )
     monkeypatch.setattr(
-        "app.commands.plan.plan.os.times",
+        "app.commands.plan.other_work.os.times",
         lambda: SimpleNamespace(
             user=1.0, system=1.0, children_user=clock["own"], children_system=0.0
         ),
     )
-    monkeypatch.setattr("app.commands.plan.plan.time.monotonic", lambda: clock["now"])
-    monkeypatch.setattr("app.commands.plan.plan.psutil.cpu_count", lambda: 4)
-    monkeypatch.setattr("app.commands.plan.plan.num_cores", lambda: 3)
+    monkeypatch.setattr("app.commands.plan.other_work.time.monotonic", lambda: clock["now"])
+    monkeypatch.setattr("app.commands.plan.other_work.psutil.cpu_count", lambda: 4)
+    monkeypatch.setattr("app.commands.plan.other_work.num_cores", lambda: 3)
     # In 10 s the machine computes 36 s, 1 s more is stolen, and 15 s of it are of a child: others
     # had 2.2 cores, of which this process may not use one.
     others = OtherWork()

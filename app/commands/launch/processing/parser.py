@@ -1,0 +1,104 @@
+"""The command line of `launch predict`."""
+
+import argparse
+from typing import Final
+
+from app.commands.launch.arguments import (
+    add_image_and_role,
+    add_keys,
+    add_network,
+    add_region,
+    add_tags,
+    add_volume,
+    hours,
+)
+from app.commands.options import Commands, positive
+from app.commands.predict import add_prediction_options
+
+USAGE: Final = """\
+python -m app launch predict --image URI --role ARN --instance-type TYPE
+           --photos S3-URI --model S3-URI --output S3-URI [more options]
+"""
+DESCRIPTION: Final = """\
+Predict all photos below a prefix of S3 in a SageMaker Processing job, on any number of instances
+that share the photos. The same command again predicts only what is missing. --dry-run prints the
+request; it asks and sends nothing.
+"""
+EPILOG: Final = """\
+example:
+  python -m app launch predict --image ACCOUNT.dkr.ecr.REGION.amazonaws.com/roof-model:cpu \\
+      --role arn:aws:iam::ACCOUNT:role/NAME --instance-type ml.c6i.4xlarge --instances 8 \\
+      --photos s3://BUCKET/photos/ --output s3://BUCKET/roofs/ \\
+      --model s3://BUCKET/roof-model/JOB/output/model.tar.gz
+
+exit code: 0, the job was created (with --wait: it ended, and all photos are done), or nothing is
+missing; 1, --wait saw it fail, or photos that cannot be predicted; 2, something on the command line
+or in AWS has to be put right first; 130, Ctrl-C, which does not stop a job that was created.
+docs/deploy.md says more.
+"""
+
+
+def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "launch predict", help="predict the photos below a prefix of S3 in a SageMaker job"
+    )
+    parser.set_defaults(run=_run)
+    parser.usage, parser.description, parser.epilog = USAGE, DESCRIPTION, EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    _add_job(parser.add_argument_group("the job"))
+    add_prediction_options(parser.add_argument_group("prediction, as `predict` has it"))
+    _add_machines(parser.add_argument_group("machines and limits"))
+    add_network(parser.add_argument_group("network"))
+    add_keys(parser.add_argument_group("encryption"), "the outputs in S3")
+    group = parser.add_argument_group("what this command does")
+    group.add_argument("--wait", action="store_true", help="wait until the job ends")
+    group.add_argument(
+        "--dry-run", action="store_true", help="print the request as JSON and send nothing"
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from app.commands.launch.processing.options import read_options
+    from app.commands.launch.processing.predict import predict
+
+    return predict(read_options(options))
+
+
+def _add_job(group: argparse._ArgumentGroup) -> None:
+    add_image_and_role(group, "the job", required=True)
+    for option, words in (
+        ("--photos", "prefix of the photos, ending in /; those in folders below it count, too"),
+        ("--model", "a job's model.tar.gz, or a model folder, ending in /"),
+        ("--output", "where outputs go, and where it is looked for what is done already"),
+    ):
+        group.add_argument(option, required=True, metavar="S3-URI", help=words)
+    group.add_argument(
+        "--job-name", metavar="NAME", help="default: roof-model- and the time in UTC"
+    )
+    add_region(group)
+    add_tags(group, "the job")
+
+
+def _add_machines(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--instance-type",
+        required=True,
+        metavar="TYPE",
+        help="such as ml.c6i.4xlarge, ml.g5.xlarge",
+    )
+    group.add_argument(
+        "--instances",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="how many share the photos, at most one for each (default: %(default)s)",
+    )
+    add_volume(group)
+    group.add_argument(
+        "--max-hours",
+        type=hours,
+        default=24.0,
+        metavar="H",
+        help="stop a job that runs longer (default: %(default)g)",
+    )
