@@ -1,14 +1,10 @@
 """docs/hyperparameters.md, written from the fields of app/settings/hyperparameters.py."""
 
 from itertools import groupby
-from typing import Literal, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
-from app.settings.fields import read_group
+from app.settings.fields import describe_values, read_group
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.presets import PRESETS
-from app.settings.texts import split_optional
 
 
 def render_hyperparameters() -> str:
@@ -28,7 +24,8 @@ def render_hyperparameters() -> str:
         lines += ["| --- | --- | --- | --- |"]
         for name, field in group:
             meaning = " ".join((field.description or "").split())
-            lines.append(f"| `{name}` | {_describe_type(field)} | `{field.default}` | {meaning} |")
+            cells = (f"`{name}`", describe_values(field, "`"), f"`{field.default}`", meaning)
+            lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "## Presets", ""]
     lines += ["What `phase` sets. Keys given beside it win; the rest keep their defaults.", ""]
     lines += ["| name | " + " | ".join(f"`phase` {phase}" for phase in PRESETS) + " |"]
@@ -38,27 +35,3 @@ def render_hyperparameters() -> str:
         if any(cells):
             lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _describe_type(field: FieldInfo) -> str:
-    """A field's type and range in words, from what pydantic checks."""
-    if field.annotation == int | Literal["auto"]:
-        return "whole number, at least 1, or `auto`"
-    kind, is_optional = split_optional(field)
-    if get_origin(kind) is Literal:
-        words = ["one of " + ", ".join(f"`{choice}`" for choice in get_args(kind))]
-    else:
-        kind_names: dict[object, str] = {int: "whole number", float: "number", str: "text"}
-        kind_names[bool] = "`true` or `false`"
-        words = [kind_names[kind]]
-    bounds = {
-        "ge": "at least", "gt": "above", "le": "at most", "lt": "below",
-        "multiple_of": "a multiple of",
-    }  # fmt: skip
-    words += [
-        f"{bound} {getattr(constraint, name)}"
-        for constraint in field.metadata
-        for name, bound in bounds.items()
-        if hasattr(constraint, name)
-    ]
-    return ", ".join(words) + (", or None" if is_optional else "")

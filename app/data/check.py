@@ -12,7 +12,7 @@ from typing import Final
 
 from tqdm import tqdm
 
-from app.base.dataset_names import DatasetName, dataset_options
+from app.base.dataset_names import DATASET_TITLES, DatasetName, dataset_options
 from app.base.errors import EXIT_OK, EXIT_USER_ERROR, ConfigError
 from app.data.audit import audit_dataset
 from app.data.findings.report import AuditReport
@@ -72,7 +72,9 @@ def check_data(
         _write(json_path, json.dumps(document, indent=1, allow_nan=False) + "\n")
     for report in reports:
         if report.unusable is not None:
-            logger.error("%s", report.unusable)
+            # Why stands in what was printed, file by file.
+            title = DATASET_TITLES[report.dataset]
+            logger.error("%s cannot be used for training, see above", title)
     return exit_code
 
 

@@ -19,6 +19,7 @@ from app.data.files.problems import FileProblem
 from app.inference.photo_source import ArrayPhoto, FilePhoto, open_photo
 from app.inference.tiles import SeenBlock, predict_averages
 from app.inference.trained import TrainedNetwork, load_network
+from app.model.archive import find_model_folder
 from app.model.devices import Compute, choose_autocast_dtype, choose_device
 from app.model.network import HybridRoofModel
 
@@ -171,7 +172,7 @@ def load_model(path: str | Path, device: str = "auto") -> RoofModel:
     """A trained model, ready to be called with photos.
 
     Args:
-        path: Folder that a training run has written: model.safetensors and model.json.
+        path: Folder with model.safetensors and model.json, or that of the run which wrote them.
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
 
     Raises:
@@ -183,7 +184,7 @@ def load_model(path: str | Path, device: str = "auto") -> RoofModel:
     ignore_expected_warnings()  # in a program of somebody's own nothing else has done it
     place = choose_device(device)
     compute = Compute(place, choose_autocast_dtype("auto", place))
-    return RoofModel(load_network(Path(path), 1, compute))
+    return RoofModel(load_network(find_model_folder(Path(path)), 1, compute))
 
 
 def _read_array(photo: npt.NDArray[np.uint8] | Tensor) -> npt.NDArray[np.uint8]:

@@ -64,7 +64,7 @@ def opened_model(
         CheckpointError: If nothing is there, or an archive cannot be used.
         StorageError: If it cannot be unpacked there.
     """
-    path = _find_folder(path)
+    path = find_model_folder(path)
     archive = _find_archive(path)
     if archive is None:
         yield path
@@ -81,8 +81,11 @@ def opened_model(
         yield Path(folder)
 
 
-def _find_folder(path: Path) -> Path:
-    """The model folder that a path means, where it is a file of it or the tree around it."""
+def find_model_folder(path: Path) -> Path:
+    """The model folder that a path means: of a file of it, or in a run's own folder.
+
+    The path itself where it means none.
+    """
     files = (MODEL_FILE, DESCRIPTION_FILE)
     if path.name in files and all((path.parent / name).is_file() for name in files):
         return path.parent

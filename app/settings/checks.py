@@ -1,10 +1,14 @@
 """Checks of hyperparameters that go beyond a type and a range."""
 
 import math
+from typing import Final
 
 from pydantic_core import PydanticCustomError
 
 from app.base.dataset_names import DATASET_NAMES, DatasetName
+
+# Type of the errors raised here and in Hyperparameters, whose messages are shown as they are.
+OWN_ERROR: Final = "roof_model"
 
 
 def check_batch_size(value: object) -> object:
@@ -15,9 +19,7 @@ def check_batch_size(value: object) -> object:
     """
     is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     if not is_count and value != "auto":
-        raise PydanticCustomError(
-            "batch_size", "Input should be a whole number of at least 1, or auto"
-        )
+        raise PydanticCustomError(OWN_ERROR, "expected a whole number, at least 1, or auto")
     return value
 
 
@@ -32,8 +34,8 @@ def read_dataset_names(text: str) -> tuple[DatasetName, ...]:
         return DATASET_NAMES
     if not set(names) <= set(DATASET_NAMES) or len(set(names)) < len(names):
         raise PydanticCustomError(
-            "datasets",
-            "Input should be all, or names of {names} with commas between them, each at most once",
+            OWN_ERROR,
+            "expected all, or names of {names} with commas between them, each at most once",
             {"names": ", ".join(DATASET_NAMES)},
         )
     return tuple(name for name in DATASET_NAMES if name in names)
@@ -56,12 +58,11 @@ def read_dataset_weights(text: str) -> dict[DatasetName, float]:
         if name is None or name in weights or not 0 <= weight < math.inf:
             names = ", ".join(DATASET_NAMES)
             raise PydanticCustomError(
-                "dataset_weights",
-                "Input should be name=share,... with each of {names} at most once and shares of at "
-                "least 0",
+                OWN_ERROR,
+                "expected name=share,... with each of {names} at most once, shares 0 or more",
                 {"names": names},
             )
         weights[name] = weight
     if sum(weights.values()) == 0:
-        raise PydanticCustomError("dataset_weights", "Input should have a share above 0")
+        raise PydanticCustomError(OWN_ERROR, "expected a share above 0")
     return weights

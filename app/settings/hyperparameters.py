@@ -6,7 +6,12 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, mod
 from pydantic_core import PydanticCustomError
 
 from app.base.units import AzimuthConvention, AzimuthNorth, HeightUnit
-from app.settings.checks import check_batch_size, read_dataset_names, read_dataset_weights
+from app.settings.checks import (
+    OWN_ERROR,
+    check_batch_size,
+    read_dataset_names,
+    read_dataset_weights,
+)
 from app.settings.fields import changes_weights, setting
 from app.settings.presets import PRESETS
 
@@ -316,8 +321,8 @@ class Hyperparameters(BaseModel):
     def _check_device(cls, device: str, info: ValidationInfo) -> str:
         if device == "cpu" and info.data.get("phase") == 5:
             raise PydanticCustomError(
-                "preset",
-                "Input contradicts phase=5, which trains on a GPU: leave it out, or take phase=4",
+                OWN_ERROR,
+                "expected none beside phase=5, which trains on a GPU; leave it out or take phase=4",
             )
         return device
 
@@ -335,8 +340,8 @@ class Hyperparameters(BaseModel):
         names = ("segments_weight", "lines_weight", "superstructures_weight")
         if depth_weight == 0 and all(info.data.get(name) == 0 for name in names):
             raise PydanticCustomError(
-                "all_weights_zero",
-                "Input should be above 0 where the weights of all other tasks are 0",
+                OWN_ERROR,
+                "expected a number above 0 where the weights of all other tasks are 0",
             )
         return depth_weight
 

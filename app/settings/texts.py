@@ -8,13 +8,15 @@ import ast
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from types import NoneType
 from typing import Final, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from app.base.errors import ConfigError, join_problems
+from app.settings.checks import OWN_ERROR
+from app.settings.fields import describe_values, split_optional
 from app.settings.hyperparameters import Hyperparameters
 
 _SWITCH_WORDS: Final[Mapping[str, bool]] = {
@@ -106,8 +108,7 @@ def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
             elif removed := _describe_removed_value(name, decoded[name]):
                 problems.append(removed)
             else:
-                hint = _describe_other_value(name, decoded[name])
-                problems.append(f"{name}: {item['msg']}, got {own[name]!r:.100}{hint}")
+                problems.append(_describe_value(name, own[name], decoded[name], item))
         raise ConfigError(join_problems(problems)) from error
 
 
@@ -143,6 +144,15 @@ def _describe_unknown_key(name: str) -> str:
     if meant is None:
         return f"{shown}: unknown hyperparameter, see docs/hyperparameters.md for all names"
     return f"{shown}: unknown hyperparameter, did you mean {meant}?"
+
+
+def _describe_value(name: str, value: object, decoded: object, details: ErrorDetails) -> str:
+    """What is wrong with a value, where pydantic has found it, in the words of all our errors."""
+    if details["type"] == OWN_ERROR:
+        problem = details["msg"]
+    else:
+        problem = f"expected {describe_values(Hyperparameters.model_fields[name])}"
+    return f"{name}: got {value!r:.100}, {problem}{_describe_other_value(name, decoded)}"
 
 
 def _describe_other_value(name: str, value: object) -> str:
@@ -203,12 +213,6 @@ def _read_literal(text: str) -> object:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return text
-
-
-def split_optional(field: FieldInfo) -> tuple[object, bool]:
-    """A field's type without `| None`, and whether it had that."""
-    options = get_args(field.annotation)
-    return (options[0], True) if NoneType in options else (field.annotation, False)
 
 
 def _is_text(kind: object) -> bool:

@@ -22,8 +22,16 @@ def model_dir(module_path):
     return write_model(module_path / "model")
 
 
+@pytest.fixture(scope="module")
+def archive(model_dir, module_path):
+    path = module_path / "model.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as file:
+        file.add(model_dir, arcname=".")
+    return path
+
+
 @pytest.fixture
-def base_dir(tmp_path, model_dir):
+def base_dir(tmp_path, archive):
     """The tree of an instance: a photo that says where it lies, another whose file beside does."""
     folder = tmp_path / "ml/processing/input"
     write_photo(folder / "photos/north/house.tif", photo_of(1))
@@ -31,8 +39,7 @@ def base_dir(tmp_path, model_dir):
     (folder / "beside").mkdir()
     (path.parent / "barn.png.aux.xml").rename(folder / "beside/barn.png.aux.xml")
     (folder / "model").mkdir()
-    with tarfile.open(folder / "model/model.tar.gz", "w:gz") as archive:
-        archive.add(model_dir, arcname=".")
+    shutil.copy(archive, folder / "model")
     config = tmp_path / "ml/config/resourceconfig.json"
     config.parent.mkdir()
     config.write_text(json.dumps({"current_host": "algo-2", "hosts": ["algo-1", "algo-2"]}))

@@ -154,7 +154,7 @@ def test_a_failure_file_that_cannot_be_written_leaves_the_exit_code(run: Run, tm
     read_only = ["--volume", f"{tmp_path}/output:/opt/ml/output:ro"]
     result = run("train", options=[*options, *read_only])
     assert result.returncode == 2
-    assert "epochs: Input should be a valid integer" in result.stdout
+    assert "expected a whole number, at least 1" in result.stdout
     assert "/opt/ml/output/failure: cannot write the reason" in result.stdout
 
 

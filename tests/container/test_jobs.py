@@ -6,6 +6,8 @@ import pytest
 from safetensors import safe_open
 
 from app.synthetic.sample import make_sample
+from app.synthetic.staging import SplitParameters
+from app.synthetic.write_own import write_own
 from tests.support.containers import TINY, Run, write_job
 from tests.support.synthetic import little_of_all
 
@@ -88,6 +90,19 @@ def test_trains_on_all_three_datasets_from_channels_it_cannot_write(run: Run, th
     assert list(metrics["datasets"]) == ["rid", "roofline", "airs"]
 
 
+def test_own_roofs_train_from_a_folder_that_is_mounted(run: Run, tmp_path):
+    """Vectors are read in the image, with its GDAL and PROJ; no file says what the job is."""
+    write_own(tmp_path / "own", SplitParameters(4, 2, 2, seed=0, size_px=128))
+    (tmp_path / "ml").mkdir()
+    options = ["--volume", f"{tmp_path}/ml:/opt/ml", "--volume", f"{tmp_path}/own:/data:ro"]
+    settings = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
+    result = run("train", "--own", "/data", *settings, options=options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    metrics = json.loads((tmp_path / "ml/model/metrics.json").read_text())
+    assert metrics["datasets"]["own"]["num_train"] == 4
+    assert metrics["trained_tasks"] == ["segments", "lines", "depth"]
+
+
 def test_check_data_is_a_command_of_the_image(run: Run, three_datasets):
     data_dir = three_datasets / "input/data"
     names = ("rid", "roofline", "airs")
@@ -110,7 +125,7 @@ def test_bad_hyperparameter_fails_with_its_reason(run: Run, tmp_path, start):
     result = run(*words, options=[*options, *entrypoint])
     assert result.returncode == 2
     failure = (tmp_path / "output/failure").read_text()
-    assert failure.startswith("epochs: Input should be greater than or equal to 1, got '-1'")
+    assert failure.startswith("epochs: got '-1', expected a whole number, at least 1")
 
 
 def test_missing_channel_fails_with_its_reason(run: Run, tmp_path):

@@ -55,7 +55,8 @@ def test_a_folder_that_cannot_be_used_ends_with_2_and_no_traceback(tmp_path, cap
     assert main(["check-data", "--rid", str(tmp_path / "nowhere")]) == 2
     output, errors = capsys.readouterr()
     assert "cannot be used: 1 error" in output
-    assert "ERROR app.data.check: RID: folder not found" in output
+    assert output.count("folder not found") == 1
+    assert "ERROR app.data.check: RID cannot be used for training, see above" in output
     assert "Traceback" not in output + errors
 
 

@@ -138,6 +138,11 @@ def test_what_a_photo_does_not_show_is_no_number(model, tmp_path):
         assert np.isfinite(values[:, :40]).all()
 
 
+def test_the_folder_of_a_run_is_that_of_its_model(tmp_path):
+    export(tmp_path / "model")
+    assert load_model(tmp_path, "cpu").gsd_m == Hyperparameters().gsd_m
+
+
 def test_what_was_not_taught_is_not_there(tmp_path):
     taught = {"segments": TASKS[0].class_names, "lines": ("eave", "ridge", "hip")}
     found = load_model(str(export(tmp_path, taught)), "cpu")(photo_of(32, 32).transpose(1, 2, 0))

@@ -99,9 +99,9 @@ def test_wrong_hyperparameters_are_all_named(ml, capsys):
     assert_refused(
         ml,
         capsys,
-        "learning_rate: Input should be greater than 0, got '-1'",
+        "learning_rate: got '-1', expected a number, above 0, at most 1",
         "epoch: unknown hyperparameter, did you mean epochs?",
-        "crop_size_px: Input should be a valid integer, got 'big'",
+        "crop_size_px: got 'big', expected a whole number, ",
         settings=("--set", "learning_rate=-1", "--set", "epoch=3", "--set", "crop_size_px=big"),
     )
 

@@ -84,51 +84,62 @@ def test_other_ways_to_write_a_value(name, text, expected):
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("weight_decay", "-1", "a number, at least 0, at most 1"),
+        ("weight_decay", "nan", "a number, at least 0, at most 1"),
+        ("weight_decay", "NaN", "a number, at least 0, at most 1"),
+        ("weight_decay", "1e999", "a number, at least 0, at most 1"),
+        ("weight_decay", "Infinity", "a number, at least 0, at most 1"),
+        ("weight_decay", float("inf"), "a number, at least 0, at most 1"),
+        ("weight_decay", "true", "a number, at least 0, at most 1"),
+        ("weight_decay", True, "a number, at least 0, at most 1"),
+        ("weight_decay", None, "a number, at least 0, at most 1"),
+        ("lines_weight", "-0.5", "a number, at least 0"),
+        ("backbone_lr_decay", "0", "a number, above 0, at most 1"),
+        ("backbone_lr_decay", "1.5", "a number, above 0, at most 1"),
+        ("freeze_backbone_fraction", "1", "a number, at least 0, below 1"),
+        ("backbone_batchnorm", "eval", "one of train, frozen"),
+        ("epochs", "None", "a whole number, at least 1"),
+        ("epochs", "", "a whole number, at least 1"),
+        ("epochs", "10.5", "a whole number, at least 1"),
+        ("epochs", "[1, 'a']", "a whole number, at least 1"),
+        ("epochs", "True", "a whole number, at least 1"),
+        ("epochs", "1" * 5000, "a whole number, at least 1"),
+        ("epochs", "[" * 2500, "a whole number, at least 1"),
+        ("epochs", "__import__('os').getpid()", "a whole number, at least 1"),
+        ("phase", "true", "one of 1, 2, 3, 4, 5, or None"),
+        ("phase", True, "one of 1, 2, 3, 4, 5, or None"),
+        ("phase", "6", "one of 1, 2, 3, 4, 5, or None"),
+        ("phase", "[1]", "one of 1, 2, 3, 4, 5, or None"),
+        ("crop_size_px", "100", "a whole number, at least 64, at most 2048, a multiple of 32"),
+        ("crop_size_px", "32", "a whole number, at least 64, at most 2048, a multiple of 32"),
+        ("crop_size_px", "2080", "a whole number, at least 64, at most 2048, a multiple of 32"),
+        ("max_samples", "0", "a whole number, at least 1, or None"),
+        ("rid_fold", "6", "a whole number, at least 1, at most 5"),
+        ("num_workers", "65", "a whole number, at least 0, at most 64"),
+        ("keep_checkpoints", "0", "a whole number, at least 1"),
+        ("azimuth_smoothing", "0.6", "a number, at least 0, at most 0.5"),
+        ("memory_interval_s", "0", "a number, at least 0.1, at most 60"),
+        ("processes_per_host", "0", "a whole number, at least 1, at most 64, or None"),
+        ("join_timeout_s", "4", "a whole number, at least 5, at most 3600"),
+        ("join_timeout_s", "3601", "a whole number, at least 5, at most 3600"),
+        ("device", "gpu", "one of auto, cpu, cuda; did you mean cuda?"),
+        ("resume", "True", "one of auto, never, force"),
+        ("precision", 16, "one of auto, fp32, bf16, fp16; did you mean fp16?"),
+        ("backbone_weights", "", "a text, not empty"),
+        ("backbone_weights", 5, "a text, not empty"),
+    ],
+)
+def test_a_wrong_value_says_what_is_expected(name, value, expected):
+    with pytest.raises(ConfigError) as error:
+        parse_hyperparameters({name: value})
+    assert str(error.value) == f"{name}: got {value!r:.100}, expected {expected}"
+
+
+@pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("weight_decay", "-1", "weight_decay: Input should be greater than or equal to 0, got"),
-        ("weight_decay", "nan", "weight_decay: Input should be a valid number, got 'nan'"),
-        ("weight_decay", "NaN", "weight_decay: Input should be a finite number, got 'NaN'"),
-        ("weight_decay", "1e999", "weight_decay: Input should be a finite number, got '1e999'"),
-        ("weight_decay", "Infinity", "finite number, got 'Infinity'"),
-        ("weight_decay", float("inf"), "weight_decay: Input should be a finite number, got inf"),
-        ("weight_decay", "true", "weight_decay: Input should be a valid number, got 'true'"),
-        ("weight_decay", True, "weight_decay: Input should be a valid number, got True"),
-        ("weight_decay", None, "weight_decay: Input should be a valid number, got None"),
-        ("lines_weight", "-0.5", "lines_weight: Input should be greater than or equal to 0, got"),
-        ("backbone_lr_decay", "0", "backbone_lr_decay: Input should be greater than 0, got '0'"),
-        ("backbone_lr_decay", "1.5", "backbone_lr_decay: Input should be less than or equal to 1"),
-        ("freeze_backbone_fraction", "1", "freeze_backbone_fraction: Input should be less than 1"),
-        ("backbone_batchnorm", "eval", "backbone_batchnorm: Input should be 'train' or 'frozen',"),
-        ("epochs", "None", "epochs: Input should be a valid integer, got 'None'"),
-        ("epochs", "", "epochs: Input should be a valid integer, got ''"),
-        ("epochs", "10.5", "epochs: Input should be a valid integer, got '10.5'"),
-        ("epochs", "[1, 'a']", r"epochs: Input should be a valid integer, got \"\[1, 'a'\]\""),
-        ("epochs", "True", "epochs: Input should be a valid integer, got 'True'"),
-        ("epochs", "1" * 5000, "epochs: Input should be a valid integer, got '1{99}$"),
-        ("epochs", "[" * 2500, r"epochs: Input should be a valid integer, got '\[{99}$"),
-        ("epochs", "__import__('os').getpid()", "epochs: Input should be a valid integer"),
-        ("phase", "true", "phase: Input should be 1, 2, 3, 4 or 5, got 'true'"),
-        ("phase", True, "phase: Input should be 1, 2, 3, 4 or 5, got True"),
-        ("phase", "6", "phase: Input should be 1, 2, 3, 4 or 5, got '6'"),
-        ("phase", "[1]", r"phase: Input should be 1, 2, 3, 4 or 5, got '\[1\]'"),
-        ("crop_size_px", "100", "crop_size_px: Input should be a multiple of 32, got '100'"),
-        ("crop_size_px", "32", "crop_size_px: Input should be greater than or equal to 64"),
-        ("crop_size_px", "2080", "crop_size_px: Input should be less than or equal to 2048"),
-        ("max_samples", "0", "max_samples: Input should be greater than or equal to 1, got '0'"),
-        ("rid_fold", "6", "rid_fold: Input should be less than or equal to 5, got '6'"),
-        ("num_workers", "65", "num_workers: Input should be less than or equal to 64, got '65'"),
-        ("keep_checkpoints", "0", "keep_checkpoints: Input should be greater than or equal to 1"),
-        ("azimuth_smoothing", "0.6", "azimuth_smoothing: Input should be less than or equal to 0"),
-        ("memory_interval_s", "0", "memory_interval_s: Input should be greater than or equal to"),
-        ("processes_per_host", "0", "processes_per_host: Input should be greater than or equal to"),
-        ("join_timeout_s", "4", "join_timeout_s: Input should be greater than or equal to 5, got"),
-        ("join_timeout_s", "3601", "join_timeout_s: Input should be less than or equal to 3600"),
-        ("device", "gpu", "device: Input should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
-        ("resume", "True", "resume: Input should be 'auto', 'never' or 'force', got 'True'"),
-        ("precision", 16, "precision: Input should be 'auto', 'fp32', 'bf16' or 'fp16', got 16"),
-        ("backbone_weights", "", "backbone_weights: String should have at least 1 character"),
-        ("backbone_weights", 5, "backbone_weights: Input should be a valid string, got 5"),
         (
             "lerning_rate",
             "1",
@@ -148,10 +159,10 @@ def test_all_problems_in_one_line():
     with pytest.raises(
         ConfigError,
         match=re.escape(
-            "depth_weight: Input should be above 0 where the weights of all other tasks are 0, "
-            "got '0'; "
-            "epochs: Input should be greater than or equal to 1, got '0'; "
-            "learning_rate: Input should be greater than 0, got '-1'; "
+            "depth_weight: got '0', expected a number above 0 where the weights of all other tasks "
+            "are 0; "
+            "epochs: got '0', expected a whole number, at least 1; "
+            "learning_rate: got '-1', expected a number, above 0, at most 1; "
             "seeds: unknown hyperparameter, did you mean seed?"
         ),
     ):
@@ -305,12 +316,12 @@ def test_every_field_is_described():
 
 def test_rendered_rows():
     text = render_hyperparameters()
-    assert "| `rid_fold` | whole number, at least 1, at most 5 | `1` | Which of" in text
+    assert "| `rid_fold` | a whole number, at least 1, at most 5 | `1` | Which of" in text
     assert (
-        "| `backbone_learning_rate` | number, above 0, at most 1, or None | `None` | Highest "
+        "| `backbone_learning_rate` | a number, above 0, at most 1, or None | `None` | Highest "
         "learning rate of the ResNet50 backbone. None" in text
     )
-    assert "| `learning_rate` | number, above 0, at most 1 | `0.001` | Highest" in text
+    assert "| `learning_rate` | a number, above 0, at most 1 | `0.001` | Highest" in text
     assert "| `device` | one of `auto`, `cpu`, `cuda` | `auto` | Where" in text
     assert "| `batch_size` | `2` | `4` | `4` | `4` | `auto` |" in text
     assert "| `grad_accum_steps` | `1` | `2` | `2` | `2` |  |" in text
@@ -334,7 +345,7 @@ def test_dataset_weights_are_read(text, weights):
     ["rid", "rid=", "rid=-1", "rid=nan", "rid=inf", "rid=1,rid=2", "potsdam=1", "rid=0", ","],
 )
 def test_dataset_weights_that_make_no_sense_are_refused(text):
-    with pytest.raises(ConfigError, match="dataset_weights: Input should"):
+    with pytest.raises(ConfigError, match=r"dataset_weights: got .*, expected "):
         parse_hyperparameters({"dataset_weights": text})
 
 

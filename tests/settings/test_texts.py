@@ -23,8 +23,8 @@ def test_batch_sizes(text, size):
 def test_a_wrong_batch_size_is_one_problem(text):
     with pytest.raises(ConfigError) as error:
         parse_hyperparameters({"batch_size": text})
-    expected = "batch_size: Input should be a whole number of at least 1, or auto, got "
-    assert str(error.value) == f"{expected}{text!r}"
+    expected = "expected a whole number, at least 1, or auto"
+    assert str(error.value) == f"batch_size: got {text!r}, {expected}"
 
 
 def test_an_automatic_batch_size_has_to_be_resolved():
@@ -44,9 +44,10 @@ def test_learning_rates(text, rate):
     "value", ["0", "-1", "1.5", "Auto", "nan", "NaN", "1e999", "true", "", True, None, [1]]
 )
 def test_a_wrong_learning_rate_is_one_problem(value):
-    with pytest.raises(ConfigError, match=r"^learning_rate: Input should be [^;]*, got ") as error:
+    with pytest.raises(ConfigError) as error:
         parse_hyperparameters({"learning_rate": value})
-    assert str(error.value).endswith(f", got {value!r}")
+    expected = "expected a number, above 0, at most 1"
+    assert str(error.value) == f"learning_rate: got {value!r}, {expected}"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_removed_settings_stand_among_all_other_problems():
     old = {"torch_compile": "auto", "epochs": "0", "task_weighting": "fixed", "epoch": "1"}
     with pytest.raises(
         ConfigError,
-        match=r"^epochs: Input should be greater .*; torch_compile: auto was removed, .*; "
+        match=r"^epochs: got '0', .*; torch_compile: auto was removed, .*; "
         r"task_weighting: removed; .*; epoch: unknown hyperparameter, did you mean epochs\?$",
     ):
         parse_hyperparameters(old)
@@ -105,14 +106,14 @@ def test_switches_off(text):
 
 
 def test_a_switch_is_neither_on_nor_off():
-    with pytest.raises(ConfigError, match=r"^memory_profile: Input should be a valid boolean"):
+    with pytest.raises(ConfigError, match=r"^memory_profile: got 'maybe', expected true or false$"):
         parse_hyperparameters({"memory_profile": "maybe"})
 
 
 def test_phase_5_on_a_cpu_contradicts_itself():
     with pytest.raises(
         ConfigError,
-        match=r"^epochs: .*; device: Input contradicts phase=5, .* take phase=4, got 'cpu'$",
+        match=r"^epochs: .*; device: got 'cpu', expected none beside phase=5, .* take phase=4$",
     ):
         parse_hyperparameters({"phase": "5", "device": "cpu", "epochs": "0"})
     assert parse_hyperparameters({"phase": "5"}).device == "cuda"
@@ -125,7 +126,7 @@ def test_keys_that_override_a_preset():
 
 @pytest.mark.parametrize("text", ["airs,airs", "rid;airs", "all,rid", "RID", ","])
 def test_wrong_names_of_datasets(text):
-    with pytest.raises(ConfigError, match=r"^datasets: Input should be all, or names of rid, "):
+    with pytest.raises(ConfigError, match=r"^datasets: got .*, expected all, or names of rid, "):
         parse_hyperparameters({"datasets": text})
 
 
@@ -170,11 +171,11 @@ def test_names_that_other_programs_use_are_understood(name, meant):
     ],
 )
 def test_values_that_other_programs_use_are_understood(name, value, meant):
-    assert refusal_of(name, value).endswith(f"got '{value}'; did you mean {meant}?")
+    assert refusal_of(name, value).endswith(f"; did you mean {meant}?")
 
 
 def test_a_value_that_means_nothing_has_no_hint():
-    assert refusal_of("precision", "int8").endswith("got 'int8'")
+    assert refusal_of("precision", "int8").endswith("fp32, bf16, fp16")
 
 
 def test_every_hint_is_a_name_or_a_value_that_there_is():

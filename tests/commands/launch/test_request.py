@@ -184,10 +184,10 @@ def test_the_region_of_an_image(image, region):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--set", "epochs=0"], "epochs: Input should be greater than or equal to 1, got '0'"),
+        (["--set", "epochs=0"], "epochs: got '0', expected a whole number, at least 1"),
         (["--set", "epoch=3"], "epoch: unknown hyperparameter, did you mean epochs?"),
         (["--set", "epochs"], "--set: expected key=value, got 'epochs'"),
-        (["--phase", "9"], "phase: Input should be "),
+        (["--phase", "9"], "phase: got '9', expected one of "),
         (["--phase", "1", "--set", "phase=2"], "--phase 1 and --set phase=2 contradict each other"),
         (["--set", "device=cuda"], "device=cuda needs a GPU, which --instance-type ml.m5.xlarge"),
         (["--set", f"backbone_weights={2501 * 'a'}"], "values of 2500, got 16 and 2501"),

@@ -97,7 +97,7 @@ def test_every_phase_is_a_row(finished):
     assert len(first["losses"]["values"]) == 3
     assert first["metrics"]["val/depth/rmse_m"] is None
     assert bad["status"] == "failed"
-    assert bad["reason"].startswith("max_samples: Input should be a valid integer")
+    assert bad["reason"].startswith("max_samples: got 'zero', expected a whole number")
     assert (gpu["status"], gpu["reason"]) == ("not run", "no GPU here")
     assert [settings["max_samples"] for settings in asked] == ["3", "zero"]
 
@@ -140,7 +140,7 @@ def test_other_settings_begin_fresh(tmp_path, rid, monkeypatch):
 def test_tables_show_reasons(finished):
     series, _ = finished
     text = "\n".join(render_tables(read_rows(series.base_dir)))
-    failed = r"\| bad +\| what cannot be read +\| failed: max_samples: Input should be a valid"
+    failed = r"\| bad +\| what cannot be read +\| failed: max_samples: got 'zero', expected a whole"
     assert re.search(failed, text)
     assert "not run: no GPU here" in text
 

@@ -283,7 +283,7 @@ def run_command(*arguments):
     [
         (("--set", "phase=3"), "--set phase: phases runs all of them; leave it out, or use train"),
         (("--docs", "absent.md"), "--docs: absent.md has no place for the tables; expected a file"),
-        (("--set", "epochs=0"), "epochs: Input should be greater than or equal to 1, got '0'"),
+        (("--set", "epochs=0"), "epochs: got '0', expected a whole number, at least 1"),
         (("--own", "absent"), "phases: no such folder: --own absent; correct the path"),
     ],
 )
