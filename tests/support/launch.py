@@ -2,8 +2,10 @@
 cannot play.
 """
 
+import argparse
 import json
 import re
+import shlex
 import threading
 import time
 from collections import Counter
@@ -13,6 +15,9 @@ import boto3
 import botocore.loaders
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
+
+from app.commands.launch.parser import add_parser
+from tests.support.paths import ROOT
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
@@ -151,6 +156,29 @@ def _find_violations(value, shape, path=""):
         yield f"{path}: {value}"
     if "enum" in limits and value not in limits["enum"]:
         yield f"{path}: {value}"
+
+
+def options_of(command):
+    """The options that a command takes, but for --help."""
+    commands = argparse.ArgumentParser().add_subparsers()
+    add_parser(commands)
+    actions = commands.choices[command]._actions
+    return {name for action in actions for name in action.option_strings} - {"-h", "--help"}
+
+
+def options_on_page(name, start, end):
+    """The options that a page in docs names between two texts."""
+    part = (ROOT / "docs" / name).read_text().partition(start)[2].partition(end)[0]
+    return set(re.findall(r"--[a-z][a-z-]+", part))
+
+
+def commands_on_page(name, start):
+    """The words of the commands on a page that start so, with names in the place of their gaps."""
+    page = (ROOT / "docs" / name).read_text()
+    for gap, value in (("ACCOUNT", ACCOUNT), ("REGION", REGION), ("BUCKET", "b-a")):
+        page = page.replace(gap, value)
+    found = re.findall(rf"^python -m app ({start} .*?)\n(?=```|python)", page, re.S | re.M)
+    return [shlex.split(command.replace("\\\n", " ")) for command in found]
 
 
 def texts(out):

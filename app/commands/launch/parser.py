@@ -3,15 +3,7 @@
 import argparse
 
 from app.base.dataset_names import DATASET_TITLES
-from app.commands.launch.arguments import (
-    add_image_and_role,
-    add_keys,
-    add_network,
-    add_region,
-    add_tags,
-    add_volume,
-    hours,
-)
+from app.commands.launch import arguments
 from app.commands.launch.endpoint import parser as endpoint
 from app.commands.launch.options import read_options
 from app.commands.launch.processing import parser as processing
@@ -56,7 +48,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     _add_machines(parser.add_argument_group("machines and limits"))
     _add_places(parser.add_argument_group("where results go"))
-    add_network(parser.add_argument_group("network"))
+    arguments.add_network(parser.add_argument_group("network"))
     _add_encryption(parser.add_argument_group("encryption"))
     group = parser.add_argument_group("what this command does")
     group.add_argument("--wait", action="store_true", help="show status and log until the job ends")
@@ -74,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _add_job(group: argparse._ArgumentGroup) -> None:
-    add_image_and_role(group, "the job", required=True)
+    arguments.add_image_and_role(group, "the job", required=True)
     group.add_argument(
         "--phase",
         metavar="K",
@@ -84,7 +76,7 @@ def _add_job(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--job-name", metavar="NAME", help="default: roof-model- and the time in UTC"
     )
-    add_tags(group, "the job")
+    arguments.add_tags(group, "the job")
 
 
 def _add_data(group: argparse._ArgumentGroup) -> None:
@@ -117,7 +109,7 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--instances", type=positive, default=1, metavar="N", help="how many (default: %(default)s)"
     )
-    add_volume(group)
+    arguments.add_volume(group)
     group.add_argument(
         "--spot",
         action="store_true",
@@ -125,14 +117,14 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--max-hours",
-        type=hours,
+        type=arguments.hours,
         default=24.0,
         metavar="H",
         help="stop a job that runs longer (default: %(default)g)",
     )
     group.add_argument(
         "--max-wait-hours",
-        type=hours,
+        type=arguments.hours,
         metavar="H",
         help="with --spot: the same with waiting for capacity (default: twice --max-hours)",
     )
@@ -151,11 +143,11 @@ def _add_places(group: argparse._ArgumentGroup) -> None:
         help=f"copy of {Paths().checkpoint_dir}; name that of an earlier job to go on with it "
         "(default: OUTPUT/JOB-NAME/checkpoints/)",
     )
-    add_region(group)
+    arguments.add_region(group)
 
 
 def _add_encryption(group: argparse._ArgumentGroup) -> None:
-    add_keys(group, "the model in S3")
+    arguments.add_keys(group, "the model in S3")
     group.add_argument(
         "--encrypt-traffic",
         action="store_true",

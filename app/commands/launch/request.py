@@ -13,21 +13,12 @@ from app.commands.launch.checks import (
     build_vpc,
     default_name,
     default_output,
-    find_address_problems,
     find_key_problems,
     find_name_problems,
-    find_network_problems,
     find_prefix_problems,
-    find_role_problems,
-    find_tag_problems,
-    find_volume_key_problems,
 )
-from app.commands.launch.instance_types import (
-    find_image_doubts,
-    find_image_problems,
-    find_type_problems,
-    has_gpu,
-)
+from app.commands.launch.common import find_machine_problems
+from app.commands.launch.instance_types import find_image_doubts, find_image_problems, has_gpu
 from app.commands.launch.metric_names import metric_definitions
 from app.commands.launch.options import LaunchOptions
 from app.job.inputs import DATASET_CHANNELS, MODEL_CHANNEL
@@ -186,9 +177,7 @@ def _find_limit_problems(values: Mapping[str, str]) -> Iterator[str]:
 
 
 def _find_problems(options: LaunchOptions, region: str) -> Iterator[str]:
-    yield from find_address_problems(options.image, region)
-    yield from find_role_problems(options.role)
-    yield from find_type_problems(options.instance_type)
+    yield from find_machine_problems(options, region, "training")
     yield from find_name_problems("--job-name", options.job_name)
     if not any(name in DATASET_CHANNELS for name in options.channels):
         names = " or ".join(f"--{name}" for name in DATASET_CHANNELS)
@@ -201,10 +190,7 @@ def _find_problems(options: LaunchOptions, region: str) -> Iterator[str]:
         if place is not None:
             yield from find_prefix_problems(name, place, is_folder=False)
     yield from _find_time_problems(options)
-    yield from find_network_problems(options.subnets, options.security_groups)
     yield from find_key_problems("--output-kms-key", options.output_kms_key)
-    yield from find_volume_key_problems(options.volume_kms_key, options.instance_type)
-    yield from find_tag_problems(options.tags)
 
 
 def _find_time_problems(options: LaunchOptions) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from app.base.units import MPX
-from app.commands.plan.case import PlanCase, Request
+from app.commands.plan.case import Host, PlanCase, Request
 from app.commands.plan.estimate import (
     CHECKPOINTED_PASS,
     CUDA_CONTEXT_GIB,
@@ -220,10 +220,30 @@ def _time_figures(case: PlanCase, result: Estimate) -> Iterator[Figure]:
     price_basis: Basis = "set"
     if price is None:
         price, price_basis = request.instance.price_per_hour, "assumed"
-    yield Figure("price_per_hour", "Price of an instance, USD/h", price, price_basis, "on demand")
     cost = None if price is None else price * request.num_instances * result.hours
-    note = "" if cost is not None else "--price-per-hour says it"
-    yield Figure("cost_usd", "Cost, USD", cost, "predicted", note)
+    yield from cost_figures(price, price_basis, cost)
+
+
+def cost_figures(
+    price_per_hour: float | None, basis: Basis, cost_usd: float | None
+) -> Iterator[Figure]:
+    """The price of an instance, USD an hour, and what all hours of all instances cost."""
+    yield Figure(
+        "price_per_hour", "Price of an instance, USD/h", price_per_hour, basis, "on demand"
+    )
+    note = "" if cost_usd is not None else "--price-per-hour says it"
+    yield Figure("cost_usd", "Cost, USD", cost_usd, "predicted", note)
+
+
+def host_rules(host: Host) -> Iterator[Rule]:
+    """What is to be known of the machine that was measured on."""
+    if host.taken_cores > NOTABLE_CORES:
+        yield Rule(
+            "taken_cores",
+            round(host.taken_cores, 2),
+            f"of the {host.num_cores} cores here were busy with other work while it was measured: "
+            "times are too long, so measure again on a quiet machine",
+        )
 
 
 def _memory_rules(case: PlanCase) -> Iterator[Rule]:
@@ -252,13 +272,7 @@ def _memory_rules(case: PlanCase) -> Iterator[Rule]:
 def _speed_rules(case: PlanCase) -> Iterator[Rule]:
     request, host, precision = case.request, case.host, case.precision
     instance, measured = request.instance, case.measured
-    if host.taken_cores > NOTABLE_CORES:
-        yield Rule(
-            "taken_cores",
-            round(host.taken_cores, 2),
-            f"of the {host.num_cores} cores here were busy with other work while it was measured: "
-            "times are too long, so measure again on a quiet machine",
-        )
+    yield from host_rules(host)
     yield Rule("precision", precision, f"is what {instance.name} computes in")
     if measured.precision != precision and not case.is_counted:
         yield Rule(

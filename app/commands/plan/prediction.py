@@ -15,6 +15,7 @@ from app.base.children import ask_child
 from app.base.errors import EXIT_OK, ConfigError
 from app.base.units import describe_duration
 from app.commands.options import find_model_dir
+from app.commands.plan.case import Host
 from app.commands.plan.estimate import (
     GPU_PASS_OVERHEAD_S,
     GPU_UTILISATION,
@@ -23,7 +24,7 @@ from app.commands.plan.estimate import (
     Figure,
     host_gpu_tflops,
 )
-from app.commands.plan.figures import Rule
+from app.commands.plan.figures import Rule, cost_figures, host_rules
 from app.commands.plan.instances import (
     PRICES_AS_OF,
     PRICES_REGION,
@@ -34,7 +35,6 @@ from app.commands.plan.instances import (
 from app.commands.plan.options import PlanOptions
 from app.commands.plan.other_work import OtherWork
 from app.commands.plan.table import render_sheet, write_json
-from app.commands.plan.verdict import NOTABLE_CORES
 from app.resources.cores import computes_bf16, local_cores, read_cpu_flags
 from app.resources.gpus import read_gpus
 
@@ -93,23 +93,6 @@ class MeasuredPrediction:
 
 
 @dataclass(frozen=True)
-class PredictionHost:
-    """The machine that was measured on.
-
-    Attributes:
-        num_cores: Physical cores.
-        core_speed: Assumed speed of one, in the unit of the table of instances.
-        gpu_tflops: Peak of its GPU; None without one of the table.
-        taken_cores: How many of its cores other work took meanwhile.
-    """
-
-    num_cores: int
-    core_speed: float
-    gpu_tflops: float | None = None
-    taken_cores: float = 0.0
-
-
-@dataclass(frozen=True)
 class PredictionCase:
     """What is planned, and from which numbers.
 
@@ -126,7 +109,7 @@ class PredictionCase:
     instance: Instance
     num_instances: int
     area_km2: float
-    host: PredictionHost
+    host: Host
     measured: MeasuredPrediction
     price_per_hour: float | None
     is_price_given: bool = False
@@ -227,7 +210,7 @@ def plan_prediction(
         others = OtherWork()
         measured = (ask or ask_prediction)(question)
         taken_cores = others.taken_cores()
-        host = PredictionHost(
+        host = Host(
             local_cores(), local_core_speed(flags), host_gpu_tflops(gpus.names), taken_cores
         )
     given = options.price_per_hour
@@ -262,7 +245,7 @@ def ask_prediction(question: PredictionQuestion) -> MeasuredPrediction:
     return MeasuredPrediction(**found[-1])
 
 
-def read_prediction(path: Path) -> tuple[MeasuredPrediction, PredictionHost]:
+def read_prediction(path: Path) -> tuple[MeasuredPrediction, Host]:
     """What an earlier plan of a prediction has measured, and its machine.
 
     Raises:
@@ -270,7 +253,7 @@ def read_prediction(path: Path) -> tuple[MeasuredPrediction, PredictionHost]:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return MeasuredPrediction(**document["prediction"]), PredictionHost(**document["host"])
+        return MeasuredPrediction(**document["prediction"]), Host(**document["host"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "strerror", None) or "it holds no measurements of a prediction"
         raise ConfigError(
@@ -295,23 +278,14 @@ def _figures(case: PredictionCase) -> Iterator[Figure]:
     yield Figure("km2_per_hour", "km2 an hour, of all instances", speed, "predicted")
     yield Figure("hours", "Hours", case.hours, "predicted")
     basis: Basis = "set" if case.is_price_given else "assumed"
-    price = case.price_per_hour
-    yield Figure("price_per_hour", "Price of an instance, USD/h", price, basis, "on demand")
-    note = "" if price is not None else "--price-per-hour says it"
-    yield Figure("cost_usd", "Cost, USD", case.cost_usd, "predicted", note)
+    yield from cost_figures(case.price_per_hour, basis, case.cost_usd)
 
 
 def _rules(case: PredictionCase) -> Iterator[Rule]:
     instance, host, measured = case.instance, case.host, case.measured
     yield Rule("photo", "drawn", "a village was predicted: more roofs in a photo take longer")
     yield Rule("overlap", "none", "of photos is assumed: ground in two of them is predicted twice")
-    if host.taken_cores > NOTABLE_CORES:
-        yield Rule(
-            "taken_cores",
-            round(host.taken_cores, 2),
-            f"of the {host.num_cores} cores here were busy with other work while it was measured: "
-            "times are too long, so measure again on a quiet machine",
-        )
+    yield from host_rules(host)
     if not instance.is_local:
         yield Rule(
             "core_speed_ratio",

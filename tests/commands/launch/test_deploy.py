@@ -1,15 +1,11 @@
 """The command launch deploy: what it makes, waits for, leaves behind and deletes."""
 
-import argparse
 import json
-import re
-import shlex
 
 import pytest
 from botocore.exceptions import ClientError
 
 from app.__main__ import main
-from app.commands.launch.endpoint.parser import add_parser
 from tests.support.launch import (
     BUCKET,
     DEPLOY,
@@ -17,13 +13,15 @@ from tests.support.launch import (
     MODEL,
     REGION,
     client,
+    commands_on_page,
     make_bucket,
+    options_of,
+    options_on_page,
     push_image,
     put,
     refusal,
     texts,
 )
-from tests.support.paths import ROOT
 
 NAMED = [*DEPLOY, "--name", "roofs"]
 ARNS = {
@@ -218,25 +216,14 @@ def test_what_is_missing_is_told_as_by_launch(capsys):
 
 
 def test_the_page_names_every_option():
-    commands = argparse.ArgumentParser().add_subparsers()
-    add_parser(commands)
-    page = (ROOT / "docs/deploy.md").read_text()
-    part = page.partition("### Options of `launch deploy`")[2].partition("\n#")[0]
-    options = {
-        name for action in commands.choices["launch deploy"]._actions
-        for name in action.option_strings
-    }  # fmt: skip
-    assert set(re.findall(r"--[a-z][a-z-]+", part)) >= options - {"-h", "--help"}
+    assert options_on_page("deploy.md", "### Options of `launch deploy`", "\n#") >= options_of(
+        "launch deploy"
+    )
 
 
 def test_the_commands_of_the_page_are_accepted(capsys):
-    page = (ROOT / "docs/deploy.md").read_text()
-    commands = re.findall(
-        r"^python -m app (launch deploy --.*?)\n(?=```|python)", page, re.S | re.M
-    )
+    commands = commands_on_page("deploy.md", "launch deploy")
     assert len(commands) == 3
     for command in commands:
-        for name, value in (("ACCOUNT", "123456789012"), ("REGION", REGION), ("BUCKET", "b-a")):
-            command = command.replace(name, value)
-        assert main([*shlex.split(command.replace("\\\n", " ")), "--dry-run"]) == 0
+        assert main([*command, "--dry-run"]) == 0
         json.loads(capsys.readouterr().out)

@@ -1,6 +1,5 @@
 """The command launch up to the job's creation: what it sends, says and refuses."""
 
-import argparse
 import json
 import os
 import re
@@ -16,7 +15,6 @@ import pytest
 
 from app.__main__ import main
 from app.commands.launch.aws import AwsRefusedError, explain_aws_errors
-from app.commands.launch.parser import add_parser
 from tests.support.launch import (
     BUCKET,
     COMMAND,
@@ -26,7 +24,10 @@ from tests.support.launch import (
     RID,
     SESSION_TOKEN,
     client,
+    commands_on_page,
     make_bucket,
+    options_of,
+    options_on_page,
     refusal,
     texts,
 )
@@ -339,26 +340,14 @@ def test_help_names_every_option_and_fits_a_terminal(capsys):
 
 
 def test_the_page_names_every_option():
-    commands = argparse.ArgumentParser().add_subparsers()
-    add_parser(commands)
-    parser = commands.choices["launch"]
-    page = (ROOT / "docs/launch.md").read_text()
-    _, _, table = page.partition("## Options")
-    documented = set(re.findall(r"--[a-z][a-z-]+", table.partition("## Permissions")[0]))
-    options = {name for action in parser._actions for name in action.option_strings}
-    assert documented == options - {"-h", "--help"}
+    assert options_on_page("launch.md", "## Options", "## Permissions") == options_of("launch")
 
 
 def test_the_commands_of_the_page_are_accepted(capsys):
-    page = (ROOT / "docs/launch.md").read_text()
-    commands = re.findall(
-        r"^python -m app (launch --image .*?)\n```", page, re.DOTALL | re.MULTILINE
-    )
+    commands = commands_on_page("launch.md", "launch --image")
     assert len(commands) == 2
     for command in commands:
-        for name, value in (("ACCOUNT", "123456789012"), ("REGION", REGION), ("BUCKET", "b-a")):
-            command = command.replace(name, value)
-        assert main([*shlex.split(command.replace("\\\n", " ")), "--dry-run"]) == 0
+        assert main([*command, "--dry-run"]) == 0
         json.loads(capsys.readouterr().out)
 
 

@@ -1,14 +1,10 @@
 """The command launch predict: what is predicted, what is done already, and what it says of both."""
 
-import argparse
 import json
-import re
-import shlex
 
 import pytest
 
 from app.__main__ import main
-from app.commands.launch.processing.parser import add_parser
 from tests.inference.test_predict import photo_of, write_photo
 from tests.support.launch import (
     IMAGE,
@@ -16,10 +12,13 @@ from tests.support.launch import (
     PREDICT,
     REGION,
     client,
+    commands_on_page,
     fetch_inputs,
     get,
     keys_below,
     make_bucket,
+    options_of,
+    options_on_page,
     push_image,
     put,
     refusal,
@@ -27,7 +26,6 @@ from tests.support.launch import (
     texts,
 )
 from tests.support.models import write_model
-from tests.support.paths import ROOT
 
 PLACE = "s3://data-of-mine/roofs/"
 PHOTOS = "s3://data-of-mine/photos/"
@@ -282,23 +280,14 @@ def test_a_dry_run_prints_json_and_sends_nothing(scripted, capsys):
 
 
 def test_the_page_names_every_option():
-    commands = argparse.ArgumentParser().add_subparsers()
-    add_parser(commands)
-    page = (ROOT / "docs/deploy.md").read_text()
-    part = page.partition("### Options of `launch predict`")[2].partition("\n#")[0]
-    options = {
-        name for action in commands.choices["launch predict"]._actions
-        for name in action.option_strings
-    }  # fmt: skip
-    assert set(re.findall(r"--[a-z][a-z-]+", part)) >= options - {"-h", "--help"}
+    assert options_on_page("deploy.md", "### Options of `launch predict`", "\n#") >= options_of(
+        "launch predict"
+    )
 
 
 def test_the_commands_of_the_page_are_accepted(capsys):
-    page = (ROOT / "docs/deploy.md").read_text()
-    commands = re.findall(r"^python -m app (launch predict --.*?)\n```", page, re.S | re.M)
+    commands = commands_on_page("deploy.md", "launch predict")
     assert len(commands) == 1
     for command in commands:
-        for name, value in (("ACCOUNT", "123456789012"), ("REGION", REGION), ("BUCKET", "b-a")):
-            command = command.replace(name, value)
-        assert main([*shlex.split(command.replace("\\\n", " ")), "--dry-run"]) == 0
+        assert main([*command, "--dry-run"]) == 0
         json.loads(capsys.readouterr().out)

@@ -7,12 +7,12 @@ import pytest
 
 from app.__main__ import main
 from app.base.errors import ConfigError
+from app.commands.plan.case import Host
 from app.commands.plan.instances import INSTANCES
 from app.commands.plan.options import PlanOptions, PredictionOptions
 from app.commands.plan.prediction import (
     MeasuredPrediction,
     PredictionCase,
-    PredictionHost,
     PredictionQuestion,
     plan_prediction,
 )
@@ -25,7 +25,7 @@ MEASURED = MeasuredPrediction(
     gsd_m=0.1, device="cpu", precision="fp32",
 )  # fmt: skip
 # Twice as fast as a core of ml.m5, of which ml.m5.2xlarge has 4.
-HOST = PredictionHost(num_cores=2, core_speed=1.2)
+HOST = Host(num_cores=2, core_speed=1.2)
 
 
 def case_of(name, num_instances=1, measured=MEASURED, host=HOST):

@@ -4,12 +4,7 @@ import argparse
 import functools
 from typing import Final
 
-from app.commands.launch.arguments import (
-    add_image_and_role,
-    add_network,
-    add_region,
-    add_tags,
-)
+from app.commands.launch import arguments
 from app.commands.options import Commands, positive
 
 USAGE: Final = """\
@@ -47,7 +42,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     _add_endpoint(parser.add_argument_group("the endpoint"))
     _add_machines(parser.add_argument_group("machines"))
     _add_limits(parser.add_argument_group("limits of a request, as `serve` has them"))
-    add_network(parser.add_argument_group("network"))
+    arguments.add_network(parser.add_argument_group("network"))
     group = parser.add_argument_group("what this command does")
     group.add_argument(
         "--delete", metavar="NAME", help="delete the endpoint, its configuration and its model"
@@ -72,7 +67,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
 
 
 def _add_endpoint(group: argparse._ArgumentGroup) -> None:
-    add_image_and_role(group, "the endpoint", required=False)
+    arguments.add_image_and_role(group, "the endpoint", required=False)
     group.add_argument(
         "--model",
         metavar="S3-URI",
@@ -92,8 +87,8 @@ def _add_endpoint(group: argparse._ArgumentGroup) -> None:
         help="with --asynchronous: answers go to S3-URI/NAME/answers/ "
         "(default: s3://sagemaker-REGION-ACCOUNT/roof-model)",
     )
-    add_region(group)
-    add_tags(group, "all three")
+    arguments.add_region(group)
+    arguments.add_tags(group, "all three")
 
 
 def _add_machines(group: argparse._ArgumentGroup) -> None:

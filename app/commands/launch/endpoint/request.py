@@ -11,22 +11,14 @@ from app.commands.launch.checks import (
     build_vpc,
     default_name,
     default_output,
-    find_address_problems,
     find_name_problems,
-    find_network_problems,
     find_prefix_problems,
-    find_role_problems,
-    find_tag_problems,
-    find_volume_key_problems,
     is_archive,
 )
+from app.commands.launch.common import find_machine_problems
 from app.commands.launch.endpoint.drivers import choose_ami, find_driver_problems
 from app.commands.launch.endpoint.options import DeployOptions
-from app.commands.launch.instance_types import (
-    find_image_doubts,
-    find_image_problems,
-    find_type_problems,
-)
+from app.commands.launch.instance_types import find_image_doubts, find_image_problems
 
 # The server computes one photo at a time; the second one's file comes meanwhile.
 _CONCURRENT: Final = 2
@@ -63,12 +55,7 @@ class EndpointRequests:
 
 
 def build_requests(options: DeployOptions, region: str, now: datetime) -> EndpointRequests:
-    """The requests.
-
-    Args:
-        options: Options of the command line.
-        region: Region of the endpoint.
-        now: Becomes a part of its name if the options have none.
+    """The requests; `now` becomes a part of the endpoint's name if the options have none.
 
     Raises:
         ConfigError: If an option cannot be used; names all problems.
@@ -134,9 +121,7 @@ def find_doubts(options: DeployOptions) -> list[str]:
 
 
 def _find_problems(options: DeployOptions, region: str) -> Iterator[str]:
-    yield from find_address_problems(options.image, region)
-    yield from find_role_problems(options.role)
-    yield from find_type_problems(options.instance_type, "endpoint")
+    yield from find_machine_problems(options, region, "endpoint")
     yield from find_image_problems(options.image, options.instance_type, "auto")
     yield from find_driver_problems(options.instance_type, options.cuda, options.ami)
     yield from find_name_problems("--name", options.name)
@@ -150,6 +135,3 @@ def _find_problems(options: DeployOptions, region: str) -> Iterator[str]:
                 "--output is for endpoints that put their answers into S3; add --asynchronous, or "
                 "leave it out"
             )
-    yield from find_network_problems(options.subnets, options.security_groups)
-    yield from find_volume_key_problems(options.volume_kms_key, options.instance_type)
-    yield from find_tag_problems(options.tags)

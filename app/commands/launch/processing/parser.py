@@ -3,15 +3,7 @@
 import argparse
 from typing import Final
 
-from app.commands.launch.arguments import (
-    add_image_and_role,
-    add_keys,
-    add_network,
-    add_region,
-    add_tags,
-    add_volume,
-    hours,
-)
+from app.commands.launch import arguments
 from app.commands.options import Commands, positive
 from app.commands.predict import add_prediction_options
 
@@ -49,8 +41,8 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     _add_job(parser.add_argument_group("the job"))
     add_prediction_options(parser.add_argument_group("prediction, as `predict` has it"))
     _add_machines(parser.add_argument_group("machines and limits"))
-    add_network(parser.add_argument_group("network"))
-    add_keys(parser.add_argument_group("encryption"), "the outputs in S3")
+    arguments.add_network(parser.add_argument_group("network"))
+    arguments.add_keys(parser.add_argument_group("encryption"), "the outputs in S3")
     group = parser.add_argument_group("what this command does")
     group.add_argument("--wait", action="store_true", help="wait until the job ends")
     group.add_argument(
@@ -66,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _add_job(group: argparse._ArgumentGroup) -> None:
-    add_image_and_role(group, "the job", required=True)
+    arguments.add_image_and_role(group, "the job", required=True)
     for option, words in (
         ("--photos", "prefix of the photos, ending in /; those in folders below it count, too"),
         ("--model", "a job's model.tar.gz, or a model folder, ending in /"),
@@ -76,8 +68,8 @@ def _add_job(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--job-name", metavar="NAME", help="default: roof-model- and the time in UTC"
     )
-    add_region(group)
-    add_tags(group, "the job")
+    arguments.add_region(group)
+    arguments.add_tags(group, "the job")
 
 
 def _add_machines(group: argparse._ArgumentGroup) -> None:
@@ -94,10 +86,10 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="how many share the photos, at most one for each (default: %(default)s)",
     )
-    add_volume(group)
+    arguments.add_volume(group)
     group.add_argument(
         "--max-hours",
-        type=hours,
+        type=arguments.hours,
         default=24.0,
         metavar="H",
         help="stop a job that runs longer (default: %(default)g)",

@@ -9,20 +9,15 @@ from app.commands.launch.checks import (
     build_tags,
     build_vpc,
     default_name,
-    find_address_problems,
     find_key_problems,
     find_name_problems,
-    find_network_problems,
     find_prefix_problems,
-    find_role_problems,
-    find_tag_problems,
-    find_volume_key_problems,
     is_archive,
 )
+from app.commands.launch.common import find_machine_problems
 from app.commands.launch.instance_types import (
     find_image_doubts,
     find_image_problems,
-    find_type_problems,
     has_gpu,
     variant_of,
 )
@@ -40,10 +35,7 @@ _MAX_INSTANCES: Final = 100
 def build_request(options: PredictOptions, region: str, now: datetime) -> dict[str, Any]:
     """The arguments of CreateProcessingJob, for photos without files beside them.
 
-    Args:
-        options: Options of the command line.
-        region: Region of the job.
-        now: Becomes a part of the job's name if the options have none.
+    `now` becomes a part of the job's name if the options have none.
 
     Raises:
         ConfigError: If an option cannot be used; names all problems.
@@ -147,9 +139,7 @@ def find_doubts(options: PredictOptions) -> list[str]:
 
 
 def _find_problems(options: PredictOptions, region: str) -> Iterator[str]:
-    yield from find_address_problems(options.image, region)
-    yield from find_role_problems(options.role)
-    yield from find_type_problems(options.instance_type, "processing")
+    yield from find_machine_problems(options, region, "processing")
     yield from find_image_problems(options.image, options.instance_type, options.device)
     yield from find_name_problems("--job-name", options.job_name)
     yield from find_prefix_problems("--photos", options.photos, is_folder=True)
@@ -166,7 +156,4 @@ def _find_problems(options: PredictOptions, region: str) -> Iterator[str]:
         yield f"--instances: SageMaker takes {_MAX_INSTANCES}, got {options.instances}"
     if options.max_hours > _MAX_HOURS:
         yield f"--max-hours: SageMaker takes {_MAX_HOURS}, got {options.max_hours:g}"
-    yield from find_network_problems(options.subnets, options.security_groups)
     yield from find_key_problems("--output-kms-key", options.output_kms_key)
-    yield from find_volume_key_problems(options.volume_kms_key, options.instance_type)
-    yield from find_tag_problems(options.tags)
