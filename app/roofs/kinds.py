@@ -55,6 +55,11 @@ class Neighbour(NamedTuple):
 
 _OFF_CREASE: Final = _Limit(math.radians(25.0), math.radians(5.0))
 _GAP_M: Final = _Limit(0.35, 0.1)
+# Where both planes run away from the edge, or both towards it: a step there is rare, and heights of
+# a network are off by as much.
+_OPPOSED_GAP_M: Final = _Limit(1.2, 0.3)
+# Cosine between the way down and the edge's normal from which on a plane runs away from it.
+_RUNS_AWAY: Final = 0.5
 # A ridge that rises more steeply is a hip.
 _RIDGE_SLOPE: Final = _Limit(0.12, 0.03)
 # Of the square of the cosine between an edge's normal and the way down.
@@ -118,7 +123,8 @@ def _between(outward: Floats, own: Neighbour, other: Neighbour) -> Floats:
         is_crease = _OFF_CREASE.share_below(off)
         if own.height_m is not None and other.height_m is not None:
             gap_m = abs(own.height_m - other.height_m)
-            is_crease *= _GAP_M.share_below(gap_m)
+            limit = _OPPOSED_GAP_M if _are_opposed(outward, own, other) else _GAP_M
+            is_crease *= limit.share_below(gap_m)
     weights = (1.0 - is_crease) * _end_of(own if is_upper(outward, own, other) else other, outward)
     if is_crease == 0.0:
         return weights
@@ -134,6 +140,17 @@ def _between(outward: Floats, own: Neighbour, other: Neighbour) -> Floats:
     else:
         weights[_VALLEY] = is_crease
     return weights
+
+
+def _are_opposed(outward: Floats, own: Neighbour, other: Neighbour) -> bool:
+    """Whether both planes run down away from the edge between them, or both towards it."""
+    cosines = []
+    for plane, direction in ((own, outward), (other, -outward)):
+        steepness = 0.0 if plane.downhill is None else float(np.hypot(*plane.downhill))
+        if plane.downhill is None or steepness == 0.0:
+            return False
+        cosines.append(float(plane.downhill @ direction) / steepness)
+    return max(cosines) < -_RUNS_AWAY or min(cosines) > _RUNS_AWAY
 
 
 def is_upper(outward: Floats, own: Neighbour, other: Neighbour) -> bool:

@@ -56,6 +56,13 @@ def test_steps_need_heights_apart() -> None:
     assert find_kind(EAST, down(270, height_m=6.0), down(90, height_m=4.0), None)[0] == "eave"
 
 
+def test_heights_a_little_apart_make_no_step_where_planes_are_opposed() -> None:
+    """A network's heights on the two sides of a ridge differ by as much."""
+    assert find_kind(EAST, down(270, height_m=6.0), down(90, height_m=5.2), None)[0] == "ridge"
+    assert find_kind(EAST, down(90, height_m=6.0), down(270, height_m=5.2), None)[0] == "valley"
+    assert find_kind(EAST, down(90, height_m=6.0), down(90, 0.2, height_m=5.2), None)[0] == "eave"
+
+
 def test_lines_are_the_second_witness() -> None:
     hip, ridge = np.array([0.0, 0.0, 0.9, 0.0]), np.array([0.0, 0.9, 0.0, 0.0])
     own, other = down(315), down(45)
