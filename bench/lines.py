@@ -18,12 +18,7 @@ from app.data.rid.dataset import RidDataset
 from app.data.sample import Sample
 from bench.support.environment import REAL_DATA, describe_conditions
 from bench.support.figures import Target, build_parser, print_table, report
-from bench.support.vector_lines import (
-    TRUE_KINDS,
-    VECTOR_DIR,
-    Agreement,
-    read_vector_lines,
-)
+from bench.support.vector_lines import TRUE_KINDS, VECTOR_DIR, Agreement, read_vector_lines
 
 _TARGETS = (
     Target("ridge_precision", ">=", 0.90),

@@ -15,8 +15,8 @@ class Window(NamedTuple):
     """A rectangle of a photo, in its pixels.
 
     Attributes:
-        top: First row.
-        left: First column.
+        top: First of its rows.
+        left: First of its columns.
         height: Rows.
         width: Columns.
     """

@@ -30,15 +30,15 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     check = add_command(commands, "check-data", SUMMARY, DESCRIPTION, EPILOG)
     add_dataset_dirs(check, "check this {title} folder")
     check.add_argument(
-        "--json", type=Path, metavar="FILE", help="write every finding and number there"
-    )
-    check.add_argument(
         "--max-files",
         type=positive,
         metavar="N",
         help="read so many files of each, for a quick look; overlaps and copies are not looked for",
     )
     add_settings(check)
+    check.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every finding and number there"
+    )
     check.set_defaults(run=_run)
 
 

@@ -24,6 +24,7 @@ def add_command(
     summary: str,
     description: str,
     epilog: str,
+    usage: str | None = None,
 ) -> argparse.ArgumentParser:
     """Add a command, whose page of help keeps its line breaks.
 
@@ -33,10 +34,12 @@ def add_command(
         summary: Its line in the list of commands.
         description: What the page of help begins with.
         epilog: What the page of help ends with: examples.
+        usage: How the command is called; argparse says it where this is None.
     """
     return commands.add_parser(
         name,
         help=summary,
+        usage=usage,
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,

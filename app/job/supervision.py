@@ -97,7 +97,7 @@ class Supervision:
         peers: The other hosts.
         requests: Requests to stop, which are passed on to the processes.
         paths: Where a process that fails leaves its reason.
-        memory: Sampler of memory that began before the processes started.
+        memory: Sampler that began before the processes started.
     """
 
     part: Part

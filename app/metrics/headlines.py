@@ -110,6 +110,25 @@ _SUPERSTRUCTURES: Final = CurveChart("Superstructures, overlap (1 is perfect)", 
 # In the order of the report.
 CHARTS: Final = (_PLANES, _DIRECTIONS, _LINES, _HEIGHTS, _SUPERSTRUCTURES)
 
+
+def _of_directions(name: str, place: tuple[int, str], explanation: str) -> Headline:
+    """A share that needs directions: in the table, as a card, and as a line of the first chart.
+
+    Args:
+        name: As of a headline.
+        place: Position among the cards and among the chart's lines, and the words there.
+        explanation: As of a card.
+    """
+    position, words = place
+    return Headline(
+        name,
+        in_table=True,
+        card=Card(position, words.capitalize(), explanation, needs_directions=True),
+        curve=Curve(_PLANES, position, words),
+        in_cloudwatch=False,
+    )
+
+
 # The log, the table, and the columns of `phases` have this order.
 HEADLINES: Final = (
     Headline("train/loss", log=LogWords("loss")),
@@ -143,44 +162,23 @@ HEADLINES: Final = (
     ),
     Headline("val/segments/miou_no_background", in_table=True, figure="miou"),
     Headline("val/segments/azimuth_within_one_bin"),
-    Headline(
+    _of_directions(
         "val/segments/azimuth_right",
-        in_table=True,
-        card=Card(
-            5,
-            "Direction right",
-            "Share of all true pitched roof area that is found with its direction, or one step "
-            "({step_deg} degrees) off.",
-            needs_directions=True,
-        ),
-        curve=Curve(_PLANES, 5, "direction right"),
-        in_cloudwatch=False,
+        (5, "direction right"),
+        "Share of all true pitched roof area that is found with its direction, or one step "
+        "({step_deg} degrees) off.",
     ),
-    Headline(
+    _of_directions(
         "val/segments/plane_recall",
-        in_table=True,
-        card=Card(
-            3,
-            "Planes found",
-            "Share of the true roof planes of which the model sees more than half. A plane counts "
-            "as one, large or small.",
-            needs_directions=True,
-        ),
-        curve=Curve(_PLANES, 3, "planes found"),
-        in_cloudwatch=False,
+        (3, "planes found"),
+        "Share of the true roof planes of which the model sees more than half. A plane counts "
+        "as one, large or small.",
     ),
-    Headline(
+    _of_directions(
         "val/segments/plane_right",
-        in_table=True,
-        card=Card(
-            4,
-            "Planes right",
-            "Share of all true roof planes that are found and run down within {right_deg} degrees "
-            "of the true direction.",
-            needs_directions=True,
-        ),
-        curve=Curve(_PLANES, 4, "planes right"),
-        in_cloudwatch=False,
+        (4, "planes right"),
+        "Share of all true roof planes that are found and run down within {right_deg} degrees "
+        "of the true direction.",
     ),
     Headline(
         "val/segments/azimuth_error_deg",

@@ -19,7 +19,7 @@ class PlanesOfPhoto:
 
     Args:
         sums: Where the planes count.
-        width_px: Columns of the photo.
+        width_px: Columns of the photo, and of the row that is kept.
     """
 
     def __init__(self, sums: PlaneSums, width_px: int) -> None:

@@ -95,7 +95,7 @@ class Layer:
     """One area of a stack.
 
     Attributes:
-        label: As the legend names it.
+        label: Its text in the chart's legend.
         values: Its height over each stretch of x.
         colour_index: In [0, NUM_SERIES_COLOURS).
     """

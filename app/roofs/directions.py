@@ -34,20 +34,21 @@ _RIDGE_SHARE: Final = 0.5
 _UPPER_EDGE: Final = 0.3
 
 _MIN_EDGE_M: Final = 0.8
-_SAME_RAD: Final = math.radians(6.0)
-_SUPPORT_RAD: Final = math.radians(8.0)
-_SURE_RAD: Final = math.radians(22.5)
+_EDGE_ENDS_M: Final = 0.2
 _MIN_VOTE: Final = 0.2
-_HEIGHT_RAD: Final = math.radians(5.0)
 _SWEEPS: Final = 3
 _MIN_DIFFERENCE: Final = 0.4
 # Of a roof of 35 degrees.
 _USUAL_STEEPNESS: Final = 0.7
+
+_SAME_RAD: Final = math.radians(6.0)
+_SUPPORT_RAD: Final = math.radians(8.0)
+_SURE_RAD: Final = math.radians(22.5)
+_HEIGHT_RAD: Final = math.radians(5.0)
 # What an edge's direction, the heights' and the votes' are worth at best.
 _EDGE_SD_RAD: Final = math.radians(1.8)
 _HEIGHT_SD_RAD: Final = math.radians(1.0)
 _VOTE_SD_RAD: Final = math.radians(5.0)
-_EDGE_ENDS_M: Final = 0.2
 
 
 class Direction(NamedTuple):

@@ -39,7 +39,7 @@ class LineTotal:
     """The lines of one kind.
 
     Attributes:
-        total: How many.
+        total: How many there are.
         length_m: Of all, on the slope.
     """
 

@@ -187,15 +187,11 @@ def test_intervals_are_of_right_directions_and_confidence_says_how_many_are() ->
 @pytest.mark.parametrize(
     ("off_deg", "half_width_deg", "expected"),
     [
-        (22.5, 0.0, 1.0),
-        (22.6, 0.0, 0.0),
+        (22.5, 0.0, 1.0), (22.6, 0.0, 0.0),
         # The truth lies in 11.25 degrees on either side of what is known of it.
-        (11.25, 11.25, 1.0),
-        (22.5, 11.25, 0.5),
-        (28.125, 11.25, 0.25),
-        (34.0, 11.25, 0.0),
+        (11.25, 11.25, 1.0), (22.5, 11.25, 0.5), (28.125, 11.25, 0.25), (34.0, 11.25, 0.0),
     ],
-)
+)  # fmt: skip
 def test_what_is_right(off_deg: float, half_width_deg: float, expected: float) -> None:
     found = find_right(np.array([350.0]), np.array([350.0 + off_deg]), half_width_deg)
     assert found.tolist() == [pytest.approx(expected)]

@@ -144,12 +144,15 @@ def test_opening_says_what_was_trained_and_how_it_ended(tmp_path: Path) -> None:
     metrics["datasets"]["rid"]["folder"] = "/data/rid"
     metrics["datasets"]["airs"] = {"num_train": 0, "num_val": 5}
     text = Page(write(tmp_path, metrics=metrics)).text
-    assert "Finished" in text
-    assert "2026-11-30 19:04:12 UTC; 1 h 2 min, 2 epochs, 1,234 steps; trained on RID" in text
-    assert "RID312 images to learn from, 78 to check against /data/rid" in text
-    assert "AIRSnot trained on; checked against 5 of its images" in text
-    assert "Commandpython -m" in text
-    assert "Revision0123abc" in text
+    for words in (
+        "Finished",
+        "2026-11-30 19:04:12 UTC; 1 h 2 min, 2 epochs, 1,234 steps; trained on RID",
+        "RID312 images to learn from, 78 to check against /data/rid",
+        "AIRSnot trained on; checked against 5 of its images",
+        "Commandpython -m",
+        "Revision0123abc",
+    ):
+        assert words in text
     assert "synthetic" not in text
     stopped = Page(write(tmp_path, metrics=make_metrics() | {"stopped": True})).text
     assert "Stopped early on request" in stopped

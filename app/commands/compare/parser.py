@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from app.commands.options import Commands, add_command
+from app.commands.run_folders import add_runs
 
 SUMMARY = "put runs side by side, and tell differences from chance"
 DESCRIPTION = """\
@@ -24,13 +25,7 @@ docs/compare.md says how chance is told, docs/metrics.md what the numbers mean.
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     compare = add_command(commands, "compare", SUMMARY, DESCRIPTION, EPILOG)
-    compare.add_argument(
-        "runs",
-        type=Path,
-        nargs="+",
-        metavar="RUN",
-        help="the folder of a run, its model folder, or its metrics.json; two or more",
-    )
+    add_runs(compare, "metrics.json; two or more")
     compare.add_argument(
         "--out",
         type=Path,

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from app.base.errors import ConfigError, first_line, join_problems
 from app.base.units import describe_duration
+from app.commands.run_folders import read_each
 from app.report.comparison import Column, Setting
 
 _METRICS_FILE: Final = "metrics.json"
 _HISTORY_FILE: Final = "metrics.jsonl"
 _DESCRIPTION_FILE: Final = "model.json"
-_SEED: Final = "seed"
 # They differ without changing what is learnt, or follow from the machine.
 _NO_SETTINGS: Final = (
     "resume", "memory_profile", "memory_interval_s", "join_timeout_s", "tensorboard",
 )  # fmt: skip
+_SEED: Final = "seed"
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,8 @@ def read_runs(paths: Sequence[Path]) -> list[RunResult]:
     Raises:
         ConfigError: If there is no run at one of them; names all of these.
     """
-    found, problems = [], []
-    for path in paths:
-        try:
-            found.append(_read(path))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            reason = getattr(error, "strerror", None) or first_line(error)
-            problems.append(f"{path}: holds no results of a run ({reason})")
-    if problems:
-        raise ConfigError(
-            f"compare: {join_problems(problems)}; give folders that runs have finished, such as "
-            "local/ml"
-        )
+    remedy = "give folders that runs have finished, such as local/ml"
+    found = read_each(paths, _read, ("compare", "holds no results of a run", remedy))
     return [_rename(found, number) for number in range(len(found))]
 
 

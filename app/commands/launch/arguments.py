@@ -25,6 +25,13 @@ def add_image_and_role(group: argparse._ArgumentGroup, what: str, *, required: b
     )
 
 
+def add_job_name(group: argparse._ArgumentGroup) -> None:
+    """Add --job-name."""
+    group.add_argument(
+        "--job-name", metavar="NAME", help="default: roof-model- and the time in UTC"
+    )
+
+
 def add_region(group: argparse._ArgumentGroup) -> None:
     """Add --region."""
     group.add_argument(
@@ -80,6 +87,31 @@ def hours(text: str) -> float:
     return number
 
 
+def add_max_hours(group: argparse._ArgumentGroup) -> None:
+    """Add --max-hours."""
+    group.add_argument(
+        "--max-hours",
+        type=hours,
+        default=24.0,
+        metavar="H",
+        help="stop a job that runs longer (default: %(default)g)",
+    )
+
+
+def add_actions(group: argparse._ArgumentGroup, wait: str, printed: str) -> None:
+    """Add --wait and --dry-run.
+
+    Args:
+        group: Where to.
+        wait: What is done with --wait.
+        printed: What --dry-run prints.
+    """
+    group.add_argument("--wait", action="store_true", help=wait)
+    group.add_argument(
+        "--dry-run", action="store_true", help=f"print {printed} as JSON and send nothing"
+    )
+
+
 def add_volume(group: argparse._ArgumentGroup) -> None:
     """Add --volume-gib."""
     group.add_argument(
@@ -103,6 +135,11 @@ def add_keys(group: argparse._ArgumentGroup, what: str) -> None:
         metavar="KEY",
         help=f"key of KMS for {what}: ID, ARN or alias/NAME (default: the bucket's own)",
     )
+    add_volume_key(group)
+
+
+def add_volume_key(group: argparse._ArgumentGroup) -> None:
+    """Add --volume-kms-key."""
     group.add_argument(
         "--volume-kms-key",
         metavar="KEY",

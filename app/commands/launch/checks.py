@@ -21,13 +21,12 @@ _HAS_LOCAL_DISKS: Final = re.compile(
 )
 _KMS_KEY_ALIAS: Final = re.compile(r"(arn:.*:)?alias/.*")
 
+_ARCHIVE_ENDING: Final = ".tar.gz"
 # Of files that people name in place of the folder that holds them.
 _FILE_ENDINGS: Final = (
     ".mat", ".tif", ".tiff", ".png", ".txt", ".json", ".zip", ".tar", ".gz", ".pt", ".pth",
     ".safetensors",
 )  # fmt: skip
-
-_ARCHIVE_ENDING: Final = ".tar.gz"
 
 _MAX_S3_URI_CHARS: Final = 1024
 _MAX_ROLE_CHARS: Final = 2048

@@ -1,8 +1,9 @@
-"""Checks of what jobs and endpoints have in common: image, role, machine, network, tags."""
+"""What jobs and endpoints have in common: image, role, machine, network, tags, and their checks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
+from app.base.errors import ConfigError, join_problems
 from app.commands.launch.checks import (
     find_address_problems,
     find_network_problems,
@@ -43,6 +44,22 @@ class MachineOptions(Protocol):
     @property
     def tags(self) -> Sequence[str]:
         """Texts of --tag."""
+
+
+def refuse(problems: Iterable[str]) -> None:
+    """End the command if anything is wrong.
+
+    Raises:
+        ConfigError: If there are problems; names them.
+    """
+    found = list(problems)
+    if found:
+        raise ConfigError(join_problems(found))
+
+
+def seconds_of(hours: float) -> int:
+    """Hours in whole seconds, as AWS takes them."""
+    return round(3600 * hours)
 
 
 def find_machine_problems(options: MachineOptions, region: str, use: Use) -> Iterator[str]:

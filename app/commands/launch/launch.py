@@ -1,20 +1,18 @@
 """The command launch: creates a SageMaker training job, and may follow it to its end."""
 
-import json
 import logging
 import shlex
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from app.base.errors import EXIT_INTERRUPTED, EXIT_OK
-from app.commands.launch.aws import default_region, explain_aws_errors, make_client
-from app.commands.launch.checks import image_region
+from app.commands.launch.aws import explain_aws_errors, make_client
 from app.commands.launch.follow import LOG_GROUP, follow_job
 from app.commands.launch.options import LaunchOptions
 from app.commands.launch.places import check_buckets, console_of
 from app.commands.launch.request import build_request, find_doubts
+from app.commands.launch.start import find_region, show_request, warn_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +24,11 @@ def launch(options: LaunchOptions) -> int:
         ConfigError: If an option cannot be used, names all problems; or if AWS refuses.
         BrokenPipeError: If nobody reads what is written to stdout.
     """
-    region = options.region or default_region() or image_region(options.image) or ""
+    region = find_region(options.region, options.image)
     request = build_request(options, region, datetime.now(UTC))
     if options.dry_run:
-        # Nothing but JSON on stdout: the AWS CLI takes it as --cli-input-json.
-        sys.stdout.write(json.dumps(request, indent=2) + "\n")
-        return EXIT_OK
-    for doubt in find_doubts(request):
-        logger.warning("%s", doubt)
+        return show_request(request)
+    warn_of(find_doubts(request))
     job_name = request["TrainingJobName"]
     sagemaker = make_client("sagemaker", region)
     places = {

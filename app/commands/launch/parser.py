@@ -7,10 +7,11 @@ from app.commands.launch import arguments
 from app.commands.launch.endpoint import parser as endpoint
 from app.commands.launch.options import read_options
 from app.commands.launch.processing import parser as processing
-from app.commands.options import Commands, add_settings, positive
+from app.commands.options import Commands, add_command, add_settings, positive
 from app.job.inputs import DATASET_CHANNELS, MODEL_CHANNEL, PRETRAINED_CHANNEL
 from app.job.paths import Paths
 
+SUMMARY = "create a SageMaker training job"
 USAGE = """\
 python -m app launch --image URI --role ARN --instance-type TYPE
            (--rid | --roofline | --airs | --own) s3://BUCKET/PREFIX/ [more options]
@@ -38,10 +39,8 @@ right first; 130, Ctrl-C, which does not stop a job that was created. docs/launc
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    parser = commands.add_parser("launch", help="create a SageMaker training job")
+    parser = add_command(commands, "launch", SUMMARY, DESCRIPTION, EPILOG, USAGE)
     parser.set_defaults(run=_run)
-    parser.usage, parser.description, parser.epilog = USAGE, DESCRIPTION, EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     _add_job(parser.add_argument_group("the job"))
     _add_data(
         parser.add_argument_group("data, each an S3 prefix that ends in / (--model: or in .tar.gz)")
@@ -51,10 +50,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     arguments.add_network(parser.add_argument_group("network"))
     _add_encryption(parser.add_argument_group("encryption"))
     group = parser.add_argument_group("what this command does")
-    group.add_argument("--wait", action="store_true", help="show status and log until the job ends")
-    group.add_argument(
-        "--dry-run", action="store_true", help="print the request as JSON and send nothing"
-    )
+    arguments.add_actions(group, "show status and log until the job ends", "the request")
     endpoint.add_parser(commands)
     processing.add_parser(commands)
 
@@ -67,32 +63,27 @@ def _run(options: argparse.Namespace) -> int:
 
 def _add_job(group: argparse._ArgumentGroup) -> None:
     arguments.add_image_and_role(group, "the job", required=True)
+    arguments.add_job_name(group)
     group.add_argument(
         "--phase",
         metavar="K",
         help="preset of hyperparameters; 1 is a smoke test on the CPU (docs/hyperparameters.md)",
     )
     add_settings(group)
-    group.add_argument(
-        "--job-name", metavar="NAME", help="default: roof-model- and the time in UTC"
-    )
     arguments.add_tags(group, "the job")
 
 
 def _add_data(group: argparse._ArgumentGroup) -> None:
-    for name in DATASET_CHANNELS:
-        title = DATASET_TITLES[name]
+    for dataset in DATASET_CHANNELS:
+        title = DATASET_TITLES[dataset]
         group.add_argument(
-            f"--{name}", metavar="S3-URI", help=f"{title}; at least one dataset is needed"
+            f"--{dataset}", metavar="S3-URI", help=f"{title}; at least one dataset is needed"
         )
-    group.add_argument(
-        f"--{PRETRAINED_CHANNEL}", metavar="S3-URI", help="weights that the backbone starts from"
-    )
-    group.add_argument(
-        f"--{MODEL_CHANNEL}",
-        metavar="S3-URI",
-        help="the whole model to start from: an earlier job's model.tar.gz",
-    )
+    for name, words in (
+        (PRETRAINED_CHANNEL, "weights that the backbone starts from"),
+        (MODEL_CHANNEL, "the whole model to start from: an earlier job's model.tar.gz"),
+    ):
+        group.add_argument(f"--{name}", metavar="S3-URI", help=words)
     group.add_argument(
         "--input-mode",
         choices=("File", "FastFile"),
@@ -115,13 +106,7 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="on spare capacity: cheaper, may be interrupted, goes on from its checkpoints",
     )
-    group.add_argument(
-        "--max-hours",
-        type=arguments.hours,
-        default=24.0,
-        metavar="H",
-        help="stop a job that runs longer (default: %(default)g)",
-    )
+    arguments.add_max_hours(group)
     group.add_argument(
         "--max-wait-hours",
         type=arguments.hours,
@@ -131,6 +116,7 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_places(group: argparse._ArgumentGroup) -> None:
+    arguments.add_region(group)
     group.add_argument(
         "--output",
         metavar="S3-URI",
@@ -143,7 +129,6 @@ def _add_places(group: argparse._ArgumentGroup) -> None:
         help=f"copy of {Paths().checkpoint_dir}; name that of an earlier job to go on with it "
         "(default: OUTPUT/JOB-NAME/checkpoints/)",
     )
-    arguments.add_region(group)
 
 
 def _add_encryption(group: argparse._ArgumentGroup) -> None:

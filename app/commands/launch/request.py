@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from app.base.errors import ConfigError, join_problems
+from app.base.errors import ConfigError
 from app.commands.launch.checks import (
     build_tags,
     build_vpc,
@@ -17,7 +17,7 @@ from app.commands.launch.checks import (
     find_name_problems,
     find_prefix_problems,
 )
-from app.commands.launch.common import find_machine_problems
+from app.commands.launch.common import find_machine_problems, refuse, seconds_of
 from app.commands.launch.instance_types import find_image_doubts, find_image_problems, has_gpu
 from app.commands.launch.metric_names import metric_definitions
 from app.commands.launch.options import LaunchOptions
@@ -28,7 +28,6 @@ from app.settings.texts import parse_hyperparameters, parse_settings
 _MAX_HYPERPARAMETERS: Final = 100
 _MAX_KEY_CHARS: Final = 256
 _MAX_VALUE_CHARS: Final = 2500
-_SECONDS_PER_HOUR: Final = 3600
 
 
 def build_request(options: LaunchOptions, region: str, now: datetime) -> dict[str, Any]:
@@ -43,9 +42,7 @@ def build_request(options: LaunchOptions, region: str, now: datetime) -> dict[st
         ConfigError: If an option cannot be used; names all problems.
     """
     hyperparameters, problems = _read_hyperparameters(options)
-    problems += _find_problems(options, region)
-    if problems:
-        raise ConfigError(join_problems(problems))
+    refuse([*problems, *_find_problems(options, region)])
     job_name = options.job_name or default_name(now)
     output = (options.output or default_output(options.role, region)).rstrip("/")
     checkpoints = (options.checkpoints or f"{output}/{job_name}/checkpoints").rstrip("/")
@@ -72,7 +69,7 @@ def build_request(options: LaunchOptions, region: str, now: datetime) -> dict[st
             "InstanceCount": options.instances,
             "VolumeSizeInGB": options.volume_gib,
         },
-        "StoppingCondition": {"MaxRuntimeInSeconds": _seconds(options.max_hours)},
+        "StoppingCondition": {"MaxRuntimeInSeconds": seconds_of(options.max_hours)},
         "EnableManagedSpotTraining": options.spot,
         "EnableNetworkIsolation": options.network_isolation,
     }
@@ -89,7 +86,7 @@ def build_request(options: LaunchOptions, region: str, now: datetime) -> dict[st
         request["EnableInterContainerTrafficEncryption"] = True
     if options.spot:
         wait_hours = options.max_wait_hours or 2 * options.max_hours
-        request["StoppingCondition"]["MaxWaitTimeInSeconds"] = _seconds(wait_hours)
+        request["StoppingCondition"]["MaxWaitTimeInSeconds"] = seconds_of(wait_hours)
     request |= build_vpc(options.subnets, options.security_groups)
     if options.tags:
         request["Tags"] = build_tags(options.tags)
@@ -135,10 +132,6 @@ def _build_channel(name: str, uri: str, input_mode: str) -> dict[str, Any]:
         "S3DataDistributionType": "FullyReplicated",
     }
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "InputMode": input_mode}
-
-
-def _seconds(hours: float) -> int:
-    return round(hours * _SECONDS_PER_HOUR)
 
 
 def _read_hyperparameters(options: LaunchOptions) -> tuple[dict[str, str], list[str]]:
@@ -197,7 +190,7 @@ def _find_time_problems(options: LaunchOptions) -> Iterator[str]:
     wait_hours = options.max_wait_hours
     if wait_hours is not None and not options.spot:
         yield "--max-wait-hours is for jobs on spare capacity; add --spot, or leave it out"
-    elif wait_hours is not None and _seconds(wait_hours) < _seconds(options.max_hours):
+    elif wait_hours is not None and seconds_of(wait_hours) < seconds_of(options.max_hours):
         yield (
             f"--max-wait-hours {wait_hours:g}: expected at least --max-hours, which is "
             f"{options.max_hours:g} and is counted in"

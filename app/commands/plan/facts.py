@@ -3,12 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from app.base.children import ask_child
-from app.base.errors import ConfigError
-
-_TIMEOUT_S: Final = 600.0
+from app.commands.plan.asking import ask_one
 
 
 @dataclass(frozen=True)
@@ -76,9 +73,5 @@ def ask_facts(request: FactsRequest) -> Facts:
     Raises:
         ConfigError: If the child has no answer; says why.
     """
-    reply = ask_child("count", json.dumps(vars(request)), _TIMEOUT_S)
-    found = reply.of_kind("facts")
-    if reply.failure is not None or not found:
-        failure = reply.failure or "it ended without an answer"
-        raise ConfigError(failure if reply.is_told else f"plan: counting: {failure}")
-    return Facts.from_json(found[-1])
+    found = ask_one("count", vars(request), ("facts", "counting"), timeout_s=600)
+    return Facts.from_json(found)

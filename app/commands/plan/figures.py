@@ -205,13 +205,8 @@ def _time_figures(case: PlanCase, result: Estimate) -> Iterator[Figure]:
         "set" if hyperparameters.steps_per_epoch else counted,
     )
     yield Figure("epochs", "Epochs", hyperparameters.epochs, "set")
-    yield Figure(
-        "val_s",
-        "Validation after each, s",
-        result.val_s,
-        "predicted",
-        f"{sum(case.facts.num_val.values())} photos",
-    )
+    photos = f"{sum(case.facts.num_val.values())} photos"
+    yield Figure("val_s", "Validation after each, s", result.val_s, "predicted", photos)
     if result.val_s > 0:
         score_percent = 100 * result.score_s / result.val_s
         yield Figure("score_percent", "Of it, scoring, %", score_percent, "predicted")
@@ -222,6 +217,16 @@ def _time_figures(case: PlanCase, result: Estimate) -> Iterator[Figure]:
         price, price_basis = request.instance.price_per_hour, "assumed"
     cost = None if price is None else price * request.num_instances * result.hours
     yield from cost_figures(price, price_basis, cost)
+
+
+def price_rule(more: str = "") -> Rule:
+    """Of which day and which place prices are.
+
+    Args:
+        more: What follows in the sentence.
+    """
+    words = f"list prices of SageMaker training, on demand, {PRICES_REGION}{more}"
+    return Rule("prices_as_of", PRICES_AS_OF, words)
 
 
 def cost_figures(
@@ -340,12 +345,7 @@ def _data_rules(request: Request, facts: Facts) -> Iterator[Rule]:
             "sample", "synthetic", "photos were read in measuring; give folders to read yours"
         )
     if request.price_per_hour is None and request.instance.price_per_hour is not None:
-        yield Rule(
-            "prices_as_of",
-            PRICES_AS_OF,
-            f"list prices of SageMaker training, on demand, {PRICES_REGION}; no discount for spot "
-            "is assumed",
-        )
+        yield price_rule("; no discount for spot is assumed")
     yield Rule(
         "not_included",
         "start",

@@ -4,9 +4,17 @@ import argparse
 import math
 from pathlib import Path
 
-from app.commands.options import Commands, add_dataset_dirs, add_settings, add_tta, positive
+from app.commands.options import (
+    Commands,
+    add_command,
+    add_dataset_dirs,
+    add_settings,
+    add_tta,
+    positive,
+)
 from app.commands.plan.options import read_options
 
+SUMMARY = "what training takes and costs on an instance"
 DESCRIPTION = """\
 Say what training would take on an instance before it is paid for: memory, time and cost, and
 whether it fits. A few steps are trained on this machine; every figure says whether it is
@@ -28,13 +36,7 @@ docs/plan.md says more.
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    parser = commands.add_parser(
-        "plan",
-        help="what training takes and costs on an instance",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_command(commands, "plan", SUMMARY, DESCRIPTION, EPILOG)
     parser.set_defaults(run=_run)
     parser.add_argument(
         "--instance-type",

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from app.base.children import ask_child
 from app.base.errors import EXIT_OK, ConfigError
 from app.base.units import describe_duration
 from app.commands.options import find_model_dir
+from app.commands.plan.asking import ask_one
 from app.commands.plan.case import Host
 from app.commands.plan.estimate import (
     GPU_PASS_OVERHEAD_S,
@@ -24,14 +24,8 @@ from app.commands.plan.estimate import (
     Figure,
     host_gpu_tflops,
 )
-from app.commands.plan.figures import Rule, cost_figures, host_rules
-from app.commands.plan.instances import (
-    PRICES_AS_OF,
-    PRICES_REGION,
-    Instance,
-    find_instance,
-    local_core_speed,
-)
+from app.commands.plan.figures import Rule, cost_figures, host_rules, price_rule
+from app.commands.plan.instances import Instance, find_instance, local_core_speed
 from app.commands.plan.options import PlanOptions
 from app.commands.plan.other_work import OtherWork
 from app.commands.plan.table import render_sheet, write_json
@@ -39,10 +33,6 @@ from app.resources.cores import computes_bf16, local_cores, read_cpu_flags
 from app.resources.gpus import read_gpus
 
 logger = logging.getLogger(__name__)
-
-_TIMEOUT_S: Final = 1800.0
-_M2_PER_KM2: Final = 1e6
-_PX_PER_MPX: Final = 1e6
 
 
 @dataclass(frozen=True)
@@ -117,7 +107,8 @@ class PredictionCase:
     @property
     def photo_mpx(self) -> float:
         """All photos at the model's scale, in 10**6 pixels."""
-        return self.area_km2 * _M2_PER_KM2 / self.measured.gsd_m**2 / _PX_PER_MPX
+        # 10**6 square metres in a square kilometre, and 10**6 pixels in each of these.
+        return self.area_km2 / self.measured.gsd_m**2
 
     @property
     def network_s(self) -> float:
@@ -237,12 +228,9 @@ def ask_prediction(question: PredictionQuestion) -> MeasuredPrediction:
     Raises:
         ConfigError: If it has no answer; says why.
     """
-    reply = ask_child("predict", json.dumps(asdict(question)), _TIMEOUT_S)
-    found = reply.of_kind("prediction")
-    if reply.failure is not None or not found:
-        failure = reply.failure or "it ended without an answer"
-        raise ConfigError(failure if reply.is_told else f"plan: predicting: {failure}")
-    return MeasuredPrediction(**found[-1])
+    answer = ("prediction", "predicting")
+    found = ask_one("predict", asdict(question), answer, timeout_s=1800)
+    return MeasuredPrediction(**found)
 
 
 def read_prediction(path: Path) -> tuple[MeasuredPrediction, Host]:
@@ -312,11 +300,7 @@ def _rules(case: PredictionCase) -> Iterator[Rule]:
     if instance.num_gpus > 1:
         yield Rule("num_gpus", 1, f"of its {instance.num_gpus} is used: take smaller instances")
     if not case.is_price_given and case.price_per_hour is not None:
-        yield Rule(
-            "prices_as_of",
-            PRICES_AS_OF,
-            f"list prices of SageMaker training, on demand, {PRICES_REGION}",
-        )
+        yield price_rule()
     yield Rule("not_included", "start", "of instances and containers, copying photos and outputs")
 
 

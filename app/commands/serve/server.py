@@ -77,12 +77,12 @@ def serve(listener: socket.socket, service: Service, stop_requested: Callable[[]
         ws="none",
         loop="asyncio",
         lifespan="off",
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(_DRAIN_S + _LAST_ANSWERS_S),
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(_DRAIN_S + _LAST_ANSWERS_S),
     )
     server = _Server(config, service, stop_requested)
     try:

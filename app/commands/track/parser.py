@@ -1,10 +1,11 @@
 """The command line of `track`."""
 
 import argparse
-from pathlib import Path
 
-from app.commands.options import Commands
+from app.commands.options import Commands, add_command
+from app.commands.run_folders import add_runs
 
+SUMMARY = "write the metrics of runs for TensorBoard or MLflow"
 DESCRIPTION = """\
 Write the metrics of runs, finished or under way, to where they are looked at: files for
 TensorBoard, or a server of MLflow. The same command again adds what is new, and nothing twice.
@@ -21,20 +22,8 @@ docs/track.md says more.
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    track = commands.add_parser(
-        "track",
-        help="write the metrics of runs for TensorBoard or MLflow",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    track.add_argument(
-        "runs",
-        type=Path,
-        nargs="+",
-        metavar="MODEL",
-        help="the folder of a run, its model folder, or its metrics.jsonl",
-    )
+    track = add_command(commands, "track", SUMMARY, DESCRIPTION, EPILOG)
+    add_runs(track, "metrics.jsonl")
     track.add_argument(
         "--to",
         nargs=2,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from app.base.errors import ConfigError, first_line, join_problems
+from app.commands.run_folders import read_each
 from app.job.paths import Paths
 
 _HISTORY_FILE: Final = "metrics.jsonl"
@@ -38,19 +38,11 @@ def read_tracked_runs(paths: Sequence[Path]) -> list[TrackedRun]:
     Raises:
         ConfigError: If there is no run at one of them, or none that has validated yet; names all.
     """
-    found, problems = [], []
-    for path in paths:
-        try:
-            found.append(_read(path))
-        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-            reason = getattr(error, "strerror", None) or first_line(error)
-            problems.append(f"{path}: holds no {_HISTORY_FILE} to track ({reason})")
-    if problems:
-        raise ConfigError(
-            f"track: {join_problems(problems)}; give folders of runs, such as local/ml; a run that "
-            "has just begun has its first row after an epoch"
-        )
-    return found
+    remedy = (
+        "give folders of runs, such as local/ml; a run that has just begun has its first row after "
+        "an epoch"
+    )
+    return read_each(paths, _read, ("track", f"holds no {_HISTORY_FILE} to track", remedy))
 
 
 def _read(path: Path) -> TrackedRun:

@@ -75,10 +75,10 @@ class Frame:
     """A part of the photo, in its pixels.
 
     Attributes:
-        x: Its left edge.
-        y: Its upper edge.
-        width: Its width.
-        height: Its height.
+        x: Left edge.
+        y: Upper edge.
+        width: From there to the right edge.
+        height: From there to the lower edge.
         bar: Length of the scale bar.
         bar_text: What the scale bar says.
         text_size: Height of large text.

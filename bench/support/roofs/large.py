@@ -31,10 +31,7 @@ _GSD_M: Final = 0.1
 _WRONG_SHARE: Final = 0.02
 _BLOB_PX: Final = 5
 _LAYERS: Final[dict[str, tuple[int, str]]] = {
-    "classes": (1, "uint8"),
-    "direction_x": (1, "uint8"),
-    "direction_y": (1, "uint8"),
-    "roof_probability": (1, "uint8"),
+    **dict.fromkeys(("classes", "direction_x", "direction_y", "roof_probability"), (1, "uint8")),
     "lines": (4, "uint8"),
     "height_m": (1, "float32"),
 }

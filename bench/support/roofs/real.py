@@ -25,12 +25,12 @@ INVERCARGILL: Final = SHARED_DATA / "own_invercargill"
 LIDAR: Final = SHARED_DATA / "ign_lidarhd_50m"
 _GSD_M: Final = 0.1
 _MARGIN_M: Final = 2.0
+_NEAR_M: Final = 1.5
+_MAX_OFF_M: Final = 0.3
 _LAMBERT: Final = "EPSG:2154"
 # Planes of fewer returns are parts of several annexes that happen to lie in one.
 _MIN_POINTS: Final = 1000
 _MIN_PITCH_DEG: Final = 5.0
-_NEAR_M: Final = 1.5
-_MAX_OFF_M: Final = 0.3
 _MEDIAN_PX: Final = 5
 
 

@@ -13,10 +13,7 @@ from tests.support.launch import (
     MODEL,
     REGION,
     client,
-    commands_on_page,
     make_bucket,
-    options_of,
-    options_on_page,
     push_image,
     put,
     refusal,
@@ -213,17 +210,3 @@ def test_what_is_missing_is_told_as_by_launch(capsys):
     assert caught.value.code == 2
     text = "the following arguments are required: --image, --model, --instance-type\n"
     assert text in capsys.readouterr().err
-
-
-def test_the_page_names_every_option():
-    assert options_on_page("deploy.md", "### Options of `launch deploy`", "\n#") >= options_of(
-        "launch deploy"
-    )
-
-
-def test_the_commands_of_the_page_are_accepted(capsys):
-    commands = commands_on_page("deploy.md", "launch deploy")
-    assert len(commands) == 3
-    for command in commands:
-        assert main([*command, "--dry-run"]) == 0
-        json.loads(capsys.readouterr().out)

@@ -22,13 +22,13 @@ from tests.support.launch import (
 
 NOW = datetime(2026, 11, 25, 3, 4, 5, tzinfo=UTC)
 NAME = "roof-model-20261125-030405"
-GPU = ["--image", GPU_IMAGE, "--instance-type", "ml.g5.xlarge"]
 ALL = [
     "--name", "roofs", "--instances", "2", "--asynchronous", "--output", "s3://answers/",
     "--queue", "4", "--max-mb", "500", "--max-megapixels", "400", "--network-isolation",
     "--subnets", "subnet-1", "--security-groups", "sg-1", "--tag", "project=roofs",
     "--model", "s3://data-of-mine/model/",
 ]  # fmt: skip
+GPU = ["--image", GPU_IMAGE, "--instance-type", "ml.g5.xlarge"]
 
 
 def read(*arguments):

@@ -24,10 +24,7 @@ from tests.support.launch import (
     RID,
     SESSION_TOKEN,
     client,
-    commands_on_page,
     make_bucket,
-    options_of,
-    options_on_page,
     refusal,
     texts,
 )
@@ -90,7 +87,7 @@ def test_a_bucket_of_another_region_is_noticed(capsys):
 @pytest.mark.usefixtures("moto")
 def test_a_gpu_that_would_idle_is_mentioned_and_the_job_created(capsys):
     assert main([*NAMED, "--instance-type", "ml.g5.xlarge", "--phase", "1"]) == 0
-    assert "WARNING app.commands.launch.launch: ml.g5.xlarge has a GPU" in capsys.readouterr().out
+    assert "WARNING app.commands.launch.start: ml.g5.xlarge has a GPU" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_pauses")
@@ -232,20 +229,19 @@ def test_a_wrong_value_is_refused_before_anything_is_sent(scripted, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("option", "values", "reason"),
     [
-        (["--instances", "0"], "--instances: expected a whole number, at least 1, got '0'"),
-        (["--max-hours", "nan"], "--max-hours: expected hours above 0, got 'nan'"),
-        (["--max-hours", "0.0001"], "--max-hours: expected hours above 0"),
-        (["--max-hours", "day"], "--max-hours: expected hours above 0, got 'day'"),
-        (["--input-mode", "Pipe"], "--input-mode: invalid choice: 'Pipe'"),
+        ("--instances", ["0"], "expected a whole number, at least 1, got "),
+        ("--max-hours", ["nan", "0.0001", "day"], "expected hours above 0, got "),
+        ("--input-mode", ["Pipe"], "invalid choice: "),
     ],
 )
-def test_a_wrong_command_line_ends_with_2(arguments, reason, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main([*NAMED, *arguments])
-    assert caught.value.code == 2
-    assert reason in capsys.readouterr().err
+def test_a_wrong_command_line_ends_with_2(option, values, reason, capsys):
+    for value in values:
+        with pytest.raises(SystemExit) as caught:
+            main([*NAMED, option, value])
+        assert caught.value.code == 2
+        assert f"{option}: {reason}{value!r}" in capsys.readouterr().err
 
 
 # The region
@@ -337,18 +333,6 @@ def test_help_names_every_option_and_fits_a_terminal(capsys):
     for option in ("--image", "--spot", "--checkpoints", "--max-wait-hours", "--dry-run", "--tag"):
         assert f"\n  {option}" in text
     assert max(map(len, text.splitlines())) <= 100
-
-
-def test_the_page_names_every_option():
-    assert options_on_page("launch.md", "## Options", "## Permissions") == options_of("launch")
-
-
-def test_the_commands_of_the_page_are_accepted(capsys):
-    commands = commands_on_page("launch.md", "launch --image")
-    assert len(commands) == 2
-    for command in commands:
-        assert main([*command, "--dry-run"]) == 0
-        json.loads(capsys.readouterr().out)
 
 
 def test_a_reader_that_leaves_early_is_no_error_of_ours():

@@ -12,13 +12,10 @@ from tests.support.launch import (
     PREDICT,
     REGION,
     client,
-    commands_on_page,
     fetch_inputs,
     get,
     keys_below,
     make_bucket,
-    options_of,
-    options_on_page,
     push_image,
     put,
     refusal,
@@ -277,17 +274,3 @@ def test_a_dry_run_prints_json_and_sends_nothing(scripted, capsys):
     assert start("a", "--dry-run") == 0
     assert json.loads(capsys.readouterr().out)["ProcessingJobName"] == "a"
     assert not aws.num_requests
-
-
-def test_the_page_names_every_option():
-    assert options_on_page("deploy.md", "### Options of `launch predict`", "\n#") >= options_of(
-        "launch predict"
-    )
-
-
-def test_the_commands_of_the_page_are_accepted(capsys):
-    commands = commands_on_page("deploy.md", "launch predict")
-    assert len(commands) == 1
-    for command in commands:
-        assert main([*command, "--dry-run"]) == 0
-        json.loads(capsys.readouterr().out)

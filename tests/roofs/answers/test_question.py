@@ -87,13 +87,12 @@ def test_types_of_photos():
 @pytest.mark.parametrize(
     ("beginning", "photo_type", "ending"),
     [
-        (b"II*\0\x08\0\0\0", "image/tiff", ".tif"),
-        (b"MM\0*\0\0\0\x08", "image/tiff", ".tif"),
+        (b"II*\0\x08\0\0\0", "image/tiff", ".tif"), (b"MM\0*\0\0\0\x08", "image/tiff", ".tif"),
         (b"II+\0\x08\0\0\0", "application/x-image", ".tif"),
         (b"\x89PNG\r\n\x1a\n", "image/png", ".png"),
         (b"\xff\xd8\xff\xe0\0\x10JF", "application/x-image", ".jpg"),
     ],
-)
+)  # fmt: skip
 def test_photos_are_known_by_their_beginning(beginning, photo_type, ending):
     assert find_ending(beginning, photo_type) == ending
 

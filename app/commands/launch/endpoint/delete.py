@@ -1,12 +1,10 @@
 """The end of an endpoint: it, its configuration and its model are deleted."""
 
-import json
 import logging
-import sys
 from collections.abc import Collection
 from typing import Any, Final
 
-from app.base.errors import EXIT_OK, ConfigError, join_problems
+from app.base.errors import EXIT_OK, ConfigError
 from app.commands.launch.aws import (
     AwsRefusedError,
     default_region,
@@ -14,7 +12,9 @@ from app.commands.launch.aws import (
     make_client,
 )
 from app.commands.launch.checks import find_name_problems
+from app.commands.launch.common import refuse
 from app.commands.launch.endpoint.options import DeployOptions
+from app.commands.launch.start import show_request
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +40,10 @@ def delete(options: DeployOptions) -> int:
     problems = list(find_name_problems("--delete", name))
     if region is None:
         problems.append("--delete: no region is known; add --region, or set AWS_REGION")
-    if problems:
-        raise ConfigError(join_problems(problems))
+    refuse(problems)
     assert region is not None
     if options.dry_run:
-        requests = {operation: {key: name} for operation, _, key in _KINDS.values()}
-        sys.stdout.write(json.dumps(requests, indent=2) + "\n")
-        return EXIT_OK
+        return show_request({operation: {key: name} for operation, _, key in _KINDS.values()})
     if not remove_all(make_client("sagemaker", region), name, _KINDS):
         raise ConfigError(
             f"--delete {name}: there is no endpoint, configuration or model of that name in "
@@ -80,6 +77,5 @@ def remove_all(sagemaker: Any, name: str, kinds: Collection[str]) -> int:  # noq
             continue
         num_removed += 1
         logger.info("deleted %s %s", kind, name)
-    if problems:
-        raise ConfigError(join_problems(problems))
+    refuse(problems)
     return num_removed

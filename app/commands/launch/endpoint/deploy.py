@@ -1,22 +1,21 @@
 """The command launch deploy: makes a model, an endpoint configuration and an endpoint."""
 
-import json
+import functools
 import logging
 import shlex
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError
-from app.commands.launch.aws import default_region, explain_aws_errors, make_client
-from app.commands.launch.checks import image_region
+from app.commands.launch.aws import explain_aws_errors, make_client
 from app.commands.launch.endpoint.delete import remove_all
 from app.commands.launch.endpoint.options import DeployOptions
 from app.commands.launch.endpoint.request import EndpointRequests, build_requests, find_doubts
 from app.commands.launch.follow import EXIT_JOB_FAILED
 from app.commands.launch.found import check_found
 from app.commands.launch.places import check_buckets, console_of
+from app.commands.launch.start import find_region, show_request, warn_of
 from app.commands.launch.waiting import wait_until_settled
 
 logger = logging.getLogger(__name__)
@@ -30,13 +29,11 @@ def deploy(options: DeployOptions) -> int:
             made until then is deleted.
         BrokenPipeError: If nobody reads what is written to stdout.
     """
-    region = options.region or default_region() or image_region(options.image) or ""
+    region = find_region(options.region, options.image)
     requests = build_requests(options, region, datetime.now(UTC))
     if options.dry_run:
-        sys.stdout.write(json.dumps(requests.to_json(), indent=2) + "\n")
-        return EXIT_OK
-    for doubt in find_doubts(options):
-        logger.warning("%s", doubt)
+        return show_request(requests.to_json())
+    warn_of(find_doubts(options))
     sagemaker = make_client("sagemaker", region)
     s3 = make_client("s3", region)
     places = {"--model": options.model}
@@ -44,8 +41,7 @@ def deploy(options: DeployOptions) -> int:
         settings = requests.configuration["AsyncInferenceConfig"]["OutputConfig"]
         places["--output"] = settings["S3OutputPath"]
     check_buckets(s3, places, region, "endpoint")
-    for doubt in check_found(s3, make_client("ecr", region), options.model, options.image):
-        logger.warning("%s", doubt)
+    warn_of(check_found(s3, make_client("ecr", region), options.model, options.image))
     try:
         arn = _create_all(sagemaker, requests)
     except KeyboardInterrupt:
@@ -121,12 +117,8 @@ def _describe_end(name: str, region: str) -> str:
 
 def _wait(sagemaker: Any, name: str) -> int:  # noqa: ANN401
     """Wait until the endpoint answers, or will not; returns the exit code to end with."""
-    found = wait_until_settled(
-        lambda: sagemaker.describe_endpoint(EndpointName=name),
-        "EndpointStatus",
-        ("Creating", "Updating"),
-        name,
-    )
+    describe = functools.partial(sagemaker.describe_endpoint, EndpointName=name)
+    found = wait_until_settled(describe, "EndpointStatus", ("Creating", "Updating"), name)
     if found["EndpointStatus"] == "InService":
         return EXIT_OK
     logger.error(

@@ -5,8 +5,9 @@ import functools
 from typing import Final
 
 from app.commands.launch import arguments
-from app.commands.options import Commands, positive
+from app.commands.options import Commands, add_command, positive
 
+SUMMARY: Final = "put a model behind a SageMaker endpoint, or delete one"
 USAGE: Final = """\
 python -m app launch deploy --image URI --role ARN --model S3-URI --instance-type TYPE
            [more options]
@@ -33,12 +34,8 @@ _NEEDED: Final = ("image", "role", "model", "instance_type")
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    parser = commands.add_parser(
-        "launch deploy", help="put a model behind a SageMaker endpoint, or delete one"
-    )
+    parser = add_command(commands, "launch deploy", SUMMARY, DESCRIPTION, EPILOG, USAGE)
     parser.set_defaults(run=functools.partial(_run, parser))
-    parser.usage, parser.description, parser.epilog = USAGE, DESCRIPTION, EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     _add_endpoint(parser.add_argument_group("the endpoint"))
     _add_machines(parser.add_argument_group("machines"))
     _add_limits(parser.add_argument_group("limits of a request, as `serve` has them"))
@@ -47,10 +44,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     group.add_argument(
         "--delete", metavar="NAME", help="delete the endpoint, its configuration and its model"
     )
-    group.add_argument("--wait", action="store_true", help="wait until the endpoint answers")
-    group.add_argument(
-        "--dry-run", action="store_true", help="print the requests as JSON and send nothing"
-    )
+    arguments.add_actions(group, "wait until the endpoint answers", "the requests")
 
 
 def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -110,11 +104,7 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help="machine image of GPU instances, which brings the driver (default: the newest)",
     )
-    group.add_argument(
-        "--volume-kms-key",
-        metavar="KEY",
-        help="key of KMS for the disks of instances that have none of their own: ID or ARN",
-    )
+    arguments.add_volume_key(group)
 
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from app.base.errors import ConfigError, join_problems
 from app.commands.launch.checks import (
     build_tags,
     build_vpc,
@@ -15,7 +14,7 @@ from app.commands.launch.checks import (
     find_prefix_problems,
     is_archive,
 )
-from app.commands.launch.common import find_machine_problems
+from app.commands.launch.common import find_machine_problems, refuse
 from app.commands.launch.endpoint.drivers import choose_ami, find_driver_problems
 from app.commands.launch.endpoint.options import DeployOptions
 from app.commands.launch.instance_types import find_image_doubts, find_image_problems
@@ -60,9 +59,7 @@ def build_requests(options: DeployOptions, region: str, now: datetime) -> Endpoi
     Raises:
         ConfigError: If an option cannot be used; names all problems.
     """
-    problems = list(_find_problems(options, region))
-    if problems:
-        raise ConfigError(join_problems(problems))
+    refuse(_find_problems(options, region))
     name = options.name or default_name(now)
     tags = {"Tags": build_tags(options.tags)} if options.tags else {}
     source = {

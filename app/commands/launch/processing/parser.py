@@ -4,9 +4,10 @@ import argparse
 from typing import Final
 
 from app.commands.launch import arguments
-from app.commands.options import Commands, positive
+from app.commands.options import Commands, add_command, positive
 from app.commands.predict import add_prediction_options
 
+SUMMARY: Final = "predict the photos below a prefix of S3 in a SageMaker job"
 USAGE: Final = """\
 python -m app launch predict --image URI --role ARN --instance-type TYPE
            --photos S3-URI --model S3-URI --output S3-URI [more options]
@@ -32,22 +33,15 @@ docs/deploy.md says more.
 
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
-    parser = commands.add_parser(
-        "launch predict", help="predict the photos below a prefix of S3 in a SageMaker job"
-    )
+    parser = add_command(commands, "launch predict", SUMMARY, DESCRIPTION, EPILOG, USAGE)
     parser.set_defaults(run=_run)
-    parser.usage, parser.description, parser.epilog = USAGE, DESCRIPTION, EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     _add_job(parser.add_argument_group("the job"))
     add_prediction_options(parser.add_argument_group("prediction, as `predict` has it"))
     _add_machines(parser.add_argument_group("machines and limits"))
     arguments.add_network(parser.add_argument_group("network"))
     arguments.add_keys(parser.add_argument_group("encryption"), "the outputs in S3")
     group = parser.add_argument_group("what this command does")
-    group.add_argument("--wait", action="store_true", help="wait until the job ends")
-    group.add_argument(
-        "--dry-run", action="store_true", help="print the request as JSON and send nothing"
-    )
+    arguments.add_actions(group, "wait until the job ends", "the request")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -65,9 +59,7 @@ def _add_job(group: argparse._ArgumentGroup) -> None:
         ("--output", "where outputs go, and where it is looked for what is done already"),
     ):
         group.add_argument(option, required=True, metavar="S3-URI", help=words)
-    group.add_argument(
-        "--job-name", metavar="NAME", help="default: roof-model- and the time in UTC"
-    )
+    arguments.add_job_name(group)
     arguments.add_region(group)
     arguments.add_tags(group, "the job")
 
@@ -87,10 +79,4 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
         help="how many share the photos, at most one for each (default: %(default)s)",
     )
     arguments.add_volume(group)
-    group.add_argument(
-        "--max-hours",
-        type=arguments.hours,
-        default=24.0,
-        metavar="H",
-        help="stop a job that runs longer (default: %(default)g)",
-    )
+    arguments.add_max_hours(group)

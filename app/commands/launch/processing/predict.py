@@ -1,17 +1,17 @@
 """The command launch predict: a Processing job that predicts the photos below an S3 prefix."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError
-from app.commands.launch.aws import AwsRefusedError, default_region, explain_aws_errors, make_client
-from app.commands.launch.checks import bucket_of, image_region, is_archive, key_of
+from app.commands.launch.aws import AwsRefusedError, explain_aws_errors, make_client
+from app.commands.launch.checks import bucket_of, is_archive, key_of
 from app.commands.launch.follow import EXIT_JOB_FAILED
 from app.commands.launch.found import check_found
 from app.commands.launch.places import check_buckets, console_of
@@ -34,6 +34,7 @@ from app.commands.launch.processing.request import (
     find_doubts,
     records_of,
 )
+from app.commands.launch.start import find_region, show_request, warn_of
 from app.commands.launch.waiting import wait_until_settled
 from app.commands.process import BESIDE_DIR
 
@@ -47,16 +48,15 @@ def predict(options: PredictOptions) -> int:
     """Create the job for what is missing, or only show the request; returns the exit code.
 
     Raises:
-        ConfigError: If an option cannot be used, names all problems; or if AWS refuses.
+        ConfigError: If an option cannot be used, names all problems; if another job of that name
+            has left its records there; or if AWS refuses.
         BrokenPipeError: If nobody reads what is written to stdout.
     """
-    region = options.region or default_region() or image_region(options.image) or ""
+    region = find_region(options.region, options.image)
     request = build_request(options, region, datetime.now(UTC))
     if options.dry_run:
-        sys.stdout.write(json.dumps(request, indent=2) + "\n")
-        return EXIT_OK
-    for doubt in find_doubts(options):
-        logger.warning("%s", doubt)
+        return show_request(request)
+    warn_of(find_doubts(options))
     sagemaker, s3 = make_client("sagemaker", region), make_client("s3", region)
     places = {"--photos": options.photos, "--model": options.model, "--output": options.output}
     check_buckets(s3, places, region)
@@ -200,12 +200,8 @@ def _describe_stop(job_name: str, region: str) -> str:
 
 def _wait(sagemaker: Any, job_name: str) -> int:  # noqa: ANN401
     """Wait for the end of the job; returns an exit code for how it ended."""
-    job = wait_until_settled(
-        lambda: sagemaker.describe_processing_job(ProcessingJobName=job_name),
-        "ProcessingJobStatus",
-        ("InProgress", "Stopping"),
-        job_name,
-    )
+    describe = functools.partial(sagemaker.describe_processing_job, ProcessingJobName=job_name)
+    job = wait_until_settled(describe, "ProcessingJobStatus", ("InProgress", "Stopping"), job_name)
     for key in ("ExitMessage", "FailureReason"):
         if job.get(key):
             logger.error("%s: %s", job_name, job[key])

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from app.base.errors import ConfigError, join_problems
 from app.commands.launch.checks import (
     build_tags,
     build_vpc,
@@ -14,7 +13,7 @@ from app.commands.launch.checks import (
     find_prefix_problems,
     is_archive,
 )
-from app.commands.launch.common import find_machine_problems
+from app.commands.launch.common import find_machine_problems, refuse, seconds_of
 from app.commands.launch.instance_types import (
     find_image_doubts,
     find_image_problems,
@@ -27,7 +26,6 @@ from app.job.paths import SAGEMAKER_DIR
 
 PHOTOS_MANIFEST: Final = "photos.manifest"
 BESIDE_MANIFEST: Final = "beside.manifest"
-_SECONDS_PER_HOUR: Final = 3600
 _MAX_HOURS: Final = 216
 _MAX_INSTANCES: Final = 100
 
@@ -40,9 +38,7 @@ def build_request(options: PredictOptions, region: str, now: datetime) -> dict[s
     Raises:
         ConfigError: If an option cannot be used; names all problems.
     """
-    problems = list(_find_problems(options, region))
-    if problems:
-        raise ConfigError(join_problems(problems))
+    refuse(_find_problems(options, region))
     job_name = options.job_name or default_name(now)
     output = options.output.rstrip("/")
     manifest = f"{records_of(output, job_name)}/{PHOTOS_MANIFEST}"
@@ -78,9 +74,7 @@ def build_request(options: PredictOptions, region: str, now: datetime) -> dict[s
                 "VolumeSizeInGB": options.volume_gib,
             }
         },
-        "StoppingCondition": {
-            "MaxRuntimeInSeconds": round(options.max_hours * _SECONDS_PER_HOUR),
-        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": seconds_of(options.max_hours)},
         "NetworkConfig": {
             "EnableNetworkIsolation": options.network_isolation,
             **build_vpc(options.subnets, options.security_groups),
