@@ -296,7 +296,7 @@ def test_hours_that_are_none(capsys, arguments, message):
     ("arguments", "message"),
     [
         (["--rid", "absent"], "best: no such folder: --rid absent; correct the path"),
-        (["--set", "epochs=0"], "epochs: Input should be greater than or equal to 1, got '0'"),
+        (["--set", "epochs=0"], "epochs: got '0', expected a whole number, at least 1"),
         (["--set", "steps_per_epoch=3"], "best: --set steps_per_epoch: --hours decides it; leave"),
         (["--set", "resume=never"], "best: --set resume: the same command resumes; another --b"),
     ],

@@ -13,10 +13,10 @@ import pytest
 from app.__main__ import main
 from app.commands.best import best
 from app.commands.best.run import BestRun
-from app.commands.options import find_model_dir
 from app.inference.model import load_model
 from app.job.signals import StopRequests
 from app.model.export import digest_weights
+from app.settings import recipes
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_own import write_own
 from tests.support.models import shallow_backbones
@@ -25,9 +25,9 @@ from tests.support.runs import checkpoints, read_metrics, without_report
 
 SETTINGS = {
     "epochs": "1", "crop_size_px": "64", "batch_size": "2", "num_workers": "0",
-    "max_val_samples": "1", "precision": "fp32", "checkpoint_every_steps": "1",
+    "max_val_samples": "1", "precision": "fp32", "checkpoint_every_steps": "2",
 }  # fmt: skip
-STEPS = {"coarse": 6, "fine": 2}
+STEPS = {"coarse": 4, "fine": 1}
 LIMIT_S = 300.0  # against hangs
 
 
@@ -47,6 +47,7 @@ def trained_here(monkeypatch):
             return main([*words, *in_process])
 
     monkeypatch.setattr(best, "run_child_job", run_here)
+    monkeypatch.setattr(recipes, "PACE_STEPS", 1)
     monkeypatch.setattr(best, "count_steps", lambda stage, *_: STEPS[stage.name])
     return ran
 
@@ -99,7 +100,7 @@ def test_a_training_is_interrupted_resumed_finished_and_called_again(
     assert (scores["split"], scores["tta"], scores["num_samples"]) == ("test", 8, {"own": 1})
     assert "test/planes/pq" in scores["metrics"]
     with shallow_backbones():
-        assert load_model(find_model_dir(base_dir)).gsd_m == 0.1
+        assert load_model(base_dir).gsd_m == 0.1
 
     told = caplog.messages[-len(json.loads((base_dir / "best.json").read_text())["lines"]) :]
     num_ran = len(trained_here)
