@@ -16,14 +16,14 @@ build_args := $(foreach name,TORCH_INDEX_URL BASE_IMAGE,$(if $(filter undefined,
 
 # Words of the call that no target reads would be a wish that nobody hears: rid=DIR, epochs=3. Those
 # in the environment are not looked at.
-words := RID ROOFLINE AIRS OWN MODEL SET DOCS UPGRADE PYTHON TORCH_INDEX_URL BASE_IMAGE REVISION \
+words := RID ROOFLINE AIRS OWN MODEL SET HOURS DOCS UPGRADE PYTHON TORCH_INDEX_URL BASE_IMAGE REVISION \
     MAKEFLAGS MAKEOVERRIDES SHELL
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 ifneq ($(filter-out $(words),$(given)),)
 $(error $(shell scripts/explain_words.sh $(filter-out $(words),$(given))))
 endif
 
-.PHONY: help setup train phases test check lock image image-cpu image-gpu image-test bench clean
+.PHONY: help setup train best phases test check lock image image-cpu image-gpu image-test bench clean
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -40,6 +40,9 @@ setup: .venv/.complete  ## Make .venv with every package of locks/dev.lock (down
 # make exports these variables to the script as they were given.
 train: setup  ## Train on a synthetic sample; RID=DIR ROOFLINE=DIR AIRS=DIR OWN=DIR: on these; MODEL=PATH: from that one; SET="key=value ..."
 	@scripts/train_local.sh
+
+best: setup  ## Train the best recipe for 1.5 hours, in stages, and score it; RID= ... OWN=, SET= as for train; HOURS=0.25: for less
+	@scripts/train_local.sh best
 
 phases: setup  ## Train on ten samples, then on more, up to all data; writes local/phases; RID=, SET= as for train; DOCS=1: docs/phases.md, too
 	$(python) -m app phases --base-dir local/phases $(if $(DOCS),--docs docs/phases.md) \

@@ -37,7 +37,7 @@ logger = logging.getLogger("app")
 
 _MAX_TRACEBACK_CHARS = 8000
 # They take stops themselves; the others are ended by them.
-_LISTENING = ("train", "phases", "predict", "process", "serve")
+_LISTENING = ("train", "best", "phases", "predict", "process", "serve")
 # Their output is piped to other programs, which may stop reading.
 _PRINTING = ("check-data", "compare", "launch", "phases", "plan")
 

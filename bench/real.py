@@ -15,7 +15,6 @@ local/bench: an interrupted comparison resumes.
 import argparse
 import hashlib
 import json
-import math
 import os
 import shutil
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.model.export import MODEL_FILE
+from app.settings.recipes import Recipe, Stage, count_steps, pace_settings_of, settings_of
 from bench.support.environment import (
     SHARED_DATA,
     describe_conditions,
@@ -32,13 +32,10 @@ from bench.support.environment import (
 )
 from bench.support.figures import build_parser, print_table
 from bench.support.learning.runs import CACHE, add_kept, results_folder, show_kept, spread_of
-from bench.support.real.recipes import RECIPES, Recipe, Stage, shares_of
+from bench.support.real.recipes import RECIPES
 from bench.support.real.sources import RealRoofs, prepare_real_roofs, read_scores
 from bench.support.tuning import RID_SETTINGS, TuningJob, run_app
 
-_PACE_STEPS: Final = 12
-_NUM_EPOCHS: Final = 4
-_VAL_SETTINGS: Final = {"max_val_samples": 100}
 _PARTS: Final = ("rid", "invercargill", "gables")
 # Scores in the table: metric, title, digits, factor.
 _COLUMNS: Final = (
@@ -61,14 +58,7 @@ Results = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def _settings(stage: Stage, roofs: RealRoofs, steps: int) -> dict[str, object]:
-    return {
-        **RID_SETTINGS,
-        **_VAL_SETTINGS,
-        "dataset_weights": shares_of(list(roofs.train)),
-        **stage.settings,
-        "epochs": _NUM_EPOCHS,
-        "steps_per_epoch": max(1, steps // _NUM_EPOCHS),
-    }
+    return {**RID_SETTINGS, **settings_of(stage, list(roofs.train), steps)}
 
 
 def _measure_pace(stage: Stage, roofs: RealRoofs, folder: Path) -> float:
@@ -77,10 +67,7 @@ def _measure_pace(stage: Stage, roofs: RealRoofs, folder: Path) -> float:
     paces: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
     key = json.dumps(sorted(stage.settings.items()))
     if key not in paces:
-        settings = {
-            **_settings(stage, roofs, _PACE_STEPS),
-            **{"epochs": 1, "steps_per_epoch": _PACE_STEPS, "keep": "last", "max_val_samples": 1},
-        }
+        settings = {**RID_SETTINGS, **pace_settings_of(stage, list(roofs.train))}
         base_dir = folder / "pace"
         metrics = TuningJob("pace", 0, roofs.train, settings).train(base_dir)
         shutil.rmtree(base_dir)
@@ -174,7 +161,7 @@ def _compare(options: argparse.Namespace) -> Results:
             steps = []
             for stage in recipe.stages:
                 pace_s = options.step_s or _measure_pace(stage, roofs, folder)
-                steps.append(math.ceil(options.budget_s * stage.share / pace_s))
+                steps.append(count_steps(stage, options.budget_s, pace_s))
             label = f"{name}-without-{options.without}" if options.without else name
             result = folder / f"{label}-{options.budget_s:g}s-seed{seed}.json"
             results.setdefault(label, []).append(_run(recipe, seed, roofs, steps, result))

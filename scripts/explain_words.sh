@@ -3,7 +3,7 @@
 #   scripts/explain_words.sh NAME...
 set -euo pipefail
 
-known=(RID ROOFLINE AIRS OWN MODEL SET DOCS UPGRADE PYTHON)
+known=(RID ROOFLINE AIRS OWN MODEL SET HOURS DOCS UPGRADE PYTHON)
 
 explain() {
     local name=$1 upper=${1^^} word

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # `make train`: the container's job without Docker, in a copy of the /opt/ml tree under local/.
+# With the word `best`, `make best`: the best recipe for a budget of time, in such a tree, too.
 #   RID=DIR ROOFLINE=DIR AIRS=DIR   data as downloaded; OWN=DIR one's own (docs/datasets.md)
 #   without any                     synthetic data, written once
 #   MODEL=PATH                      the model to start from: a model folder or a model.tar.gz
 #   SET="key=value ..."             hyperparameters
+#   HOURS=H                         of `make best`: the budget
 # Every choice of data and settings has a tree of its own, so that runs can be compared and the same
 # call resumes where the last one ended. local/latest is a link to the newest tree. A call that comes
 # to nothing leaves none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+command=${1:-train}
 python=.venv/bin/python
 sample=local/ml
 max_name_chars=60
@@ -59,7 +62,7 @@ choose_tree() {
     tree=local/runs/$name
     until mkdir "$tree" 2>/dev/null && printf '%s\n' "$request" >"$tree/run.txt"; do
         if [ ! -e "$tree" ]; then
-            printf 'make train: %s cannot be made; make local/ writable\n' "$tree" >&2
+            printf 'make %s: %s cannot be made; make local/ writable\n' "$command" "$tree" >&2
             exit 2
         fi
         [ "$(cat "$tree/run.txt" 2>/dev/null)" != "$request" ] || break
@@ -68,10 +71,25 @@ choose_tree() {
     done
 }
 
+# The same, under a name that tells as much of the choices as a folder can show.
+take_tree() {
+    local readable
+    readable=$(printf '%s' "${name#-}" | tr -c 'A-Za-z0-9._-' '-' | cut -c "1-$max_name_chars")
+    choose_tree "$(printf '%s' "$readable" | sed -E 's/-+/-/g; s/[-.]+$//')"
+}
+
 name=
 paths=() # of data and model, as given
 arguments=()
 request=
+if [ "$command" = best ]; then
+    name=-best
+    request=$'best\n'
+    if [ -n "${MODEL:-}" ]; then
+        printf 'make best: MODEL=%s: its stages start from each other; leave it out, or use make train\n' "$MODEL" >&2
+        exit 2
+    fi
+fi
 for dataset in rid roofline airs own; do
     variable=$(printf '%s' "$dataset" | tr '[:lower:]' '[:upper:]')
     dir=${!variable:-}
@@ -84,8 +102,13 @@ done
 with_sample=
 if [ "${#arguments[@]}" -eq 0 ]; then
     with_sample=yes
-    name=-sample
-    request=$'sample\n'
+    name+=-sample
+    request+=$'sample\n'
+fi
+if [ "$command" = best ] && [ -n "${HOURS:-}" ]; then
+    arguments+=(--hours "$HOURS")
+    name+=-$HOURS-hours
+    request+="hours $HOURS"$'\n'
 fi
 if [ -n "${MODEL:-}" ]; then
     model=$(absolute "$MODEL")
@@ -104,9 +127,17 @@ if [ "${#settings[@]}" -gt 0 ]; then
 fi
 request=${request%$'\n'}
 
+# For the log and model.json, as an image has it.
+revision=$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
+export ROOF_MODEL_REVISION=${ROOF_MODEL_REVISION:-$revision}
+
 if [ "${#arguments[@]}" -gt 0 ]; then
     # Before anything is drawn or made: what is wrong with the call is known at once.
-    "$python" -m app train --dry-run --base-dir local/none "${arguments[@]}"
+    "$python" -m app "$command" --dry-run --base-dir local/none "${arguments[@]}"
+fi
+if [ "$command" = best ]; then
+    take_tree
+    exec "$python" -m app best --base-dir "$tree" ${arguments[@]+"${arguments[@]}"} --newest local/latest
 fi
 # make-sample writes this file last: where it exists, the sample is complete.
 if [ -n "$with_sample" ] && [ ! -e "$sample/input/config/resourceconfig.json" ]; then
@@ -117,8 +148,7 @@ tree=$sample
 if [ "${#arguments[@]}" -gt 0 ]; then
     tree=$(earlier_tree)
     if [ -z "$tree" ]; then
-        readable=$(printf '%s' "${name#-}" | tr -c 'A-Za-z0-9._-' '-' | cut -c "1-$max_name_chars")
-        choose_tree "$(printf '%s' "$readable" | sed -E 's/-+/-/g; s/[-.]+$//')"
+        take_tree
     fi
     if [ -n "$with_sample" ]; then
         # The sample's own settings hold, except those that SET names.
@@ -129,7 +159,4 @@ if [ "${#arguments[@]}" -gt 0 ]; then
     fi
 fi
 
-# For the log and model.json, as an image has it.
-revision=$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
-export ROOF_MODEL_REVISION=${ROOF_MODEL_REVISION:-$revision}
 exec "$python" -m app train --base-dir "$tree" ${arguments[@]+"${arguments[@]}"} --newest local/latest

@@ -61,7 +61,7 @@ def die_with_parent() -> None:
 
 
 def start_stopping_with_parent(
-    command: Sequence[str], output: IO[bytes]
+    command: Sequence[str], output: IO[bytes] | None
 ) -> "subprocess.Popen[bytes]":
     """Start a job that gets SIGTERM when this process dies, so that it saves its state.
 
@@ -69,12 +69,13 @@ def start_stopping_with_parent(
 
     Args:
         command: The job's command line.
-        output: File for everything that the job prints.
+        output: File for everything that the job prints; None lets it print where this process
+            does.
     """
     return subprocess.Popen(
         command,
         stdout=output,
-        stderr=subprocess.STDOUT,
+        stderr=None if output is None else subprocess.STDOUT,
         start_new_session=True,
         preexec_fn=stopping_with_parent(),
     )

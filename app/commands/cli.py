@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 
 from app import __version__
 from app.commands import check_data, evaluate, export, make_sample, predict, process, train
+from app.commands.best import parser as best
 from app.commands.compare import parser as compare
 from app.commands.launch import parser as launch
 from app.commands.phases import parser as phases
@@ -17,8 +18,8 @@ from app.commands.serve import parser as serve
 from app.commands.track import parser as track
 
 _COMMANDS: Final = (
-    train, evaluate, predict, serve, export, compare, check_data, make_sample, phases, probe, plan,
-    launch, process, track,
+    train, best, evaluate, predict, serve, export, compare, check_data, make_sample, phases, probe,
+    plan, launch, process, track,
 )  # fmt: skip
 # Asked by other commands, never by people.
 _HIDDEN: Final = ("probe", "process")

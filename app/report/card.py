@@ -4,13 +4,14 @@ Its head is Hugging Face's (https://huggingface.co/docs/hub/model-cards).
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from app.base.errors import CheckpointError, first_line
 from app.base.storage import replacing
 from app.metrics.headlines import HEADLINES
+from app.metrics.held_out import HELD_OUT, HeldOut, tabulate
 
 CARD_FILE: Final = "README.md"
 _FILES: Final = ("model.json", "metrics.json")
@@ -33,11 +34,12 @@ In other servers: `code/` in this folder.
 """
 
 
-def write_card(folder: Path) -> None:
+def write_card(folder: Path, held_out: Sequence[HeldOut] = ()) -> None:
     """Write README.md of a model folder, from its model.json and metrics.json.
 
     Args:
         folder: As training has written it.
+        held_out: Its scores by dataset, where `evaluate --vectors` has found some after training.
 
     Raises:
         CheckpointError: If the two cannot be read.
@@ -47,7 +49,7 @@ def write_card(folder: Path) -> None:
         description, document = (
             json.loads((folder / name).read_text(encoding="utf-8")) for name in _FILES
         )
-        text = render_card(description, document)
+        text = render_card(description, document, held_out)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{folder}: got a {' or '.join(_FILES)} that cannot be read ({type(error).__name__}: "
@@ -57,16 +59,21 @@ def write_card(folder: Path) -> None:
         file.write(text.encode())
 
 
-def render_card(description: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+def render_card(
+    description: Mapping[str, Any],
+    document: Mapping[str, Any],
+    held_out: Sequence[HeldOut] = (),
+) -> str:
     """The text of a model card.
 
     Args:
         description: Content of model.json.
         document: Content of metrics.json.
+        held_out: As `write_card`.
     """
     measured = _find_measured(document["metrics"])
     parts = [
-        _render_head(description, measured),
+        _render_head(description, measured, held_out),
         f"# {description['architecture']['name']}\n",
         "A network that reads an aerial photo and says, pixel by pixel, which way each roof plane "
         "runs down, where eaves, ridges, hips and valleys are, and how high things stand. It "
@@ -77,6 +84,7 @@ def render_card(description: Mapping[str, Any], document: Mapping[str, Any]) -> 
         *_render_data(description),
         "## Measured\n",
         *_render_measured(measured, document),
+        *_render_held_out(held_out, description, document),
         "## Limits\n",
         *_render_limits(description),
         "## Run it\n",
@@ -97,7 +105,11 @@ def _find_measured(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Mappin
     }
 
 
-def _render_head(description: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> str:
+def _render_head(
+    description: Mapping[str, Any],
+    measured: Mapping[str, Mapping[str, Any]],
+    held_out: Sequence[HeldOut],
+) -> str:
     """YAML, each value of which is JSON: that is YAML, too, whatever a name holds."""
     lines = [
         "---",
@@ -108,24 +120,34 @@ def _render_head(description: Mapping[str, Any], measured: Mapping[str, Mapping[
         'license_link: "#data-and-licences"',
         f"tags: {json.dumps(list(_TAGS))}",
     ]
-    if measured:
+    if measured or held_out:
         lines += ["model-index:", f"- name: {json.dumps(description['architecture']['name'])}"]
         lines += ["  results:"]
     for dataset, split in dict.fromkeys(
         (one["dataset"], one["split"]) for one in measured.values()
     ):
-        lines += [
-            "  - task: {type: image-segmentation}",
-            f"    dataset: {{name: {json.dumps(dataset)}, type: {json.dumps(dataset)}, "
-            f"split: {json.dumps(split)}}}",
-            "    metrics:",
-        ]
-        lines += [
-            f"    - {{type: {json.dumps(name)}, value: {one['value']:.4g}}}"
+        of_split = {
+            name: one
             for name, one in measured.items()
             if (one["dataset"], one["split"]) == (dataset, split)
-        ]
+        }
+        lines += _render_result(dataset, f"split: {json.dumps(split)}", of_split)
+    for part in held_out:
+        args = f"{{tta: {part.num_poses}, vectors: {json.dumps(part.has_shapes)}}}"
+        words = f"split: {json.dumps(part.split)}, args: {args}"
+        of_part = {f"{part.split}/{name}": one for name, one in part.metrics.items()}
+        lines += _render_result(part.dataset, words, of_part)
     return "\n".join([*lines, "---\n"])
+
+
+def _render_result(
+    dataset: str, words: str, metrics: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    yield "  - task: {type: image-segmentation}"
+    yield f"    dataset: {{name: {json.dumps(dataset)}, type: {json.dumps(dataset)}, {words}}}"
+    yield "    metrics:"
+    for name, one in metrics.items():
+        yield f"    - {{type: {json.dumps(name)}, value: {one['value']:.4g}}}"
 
 
 def _render_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -179,6 +201,40 @@ def _render_measured(
             f"{one['split']} | {one['definition']} |"
         )
     yield ""
+
+
+def _render_held_out(
+    held_out: Sequence[HeldOut], description: Mapping[str, Any], document: Mapping[str, Any]
+) -> Iterator[str]:
+    if not held_out:
+        return
+    yield "## By dataset\n"
+    poses = ", ".join(str(number) for number in sorted({part.num_poses for part in held_out}))
+    yield (
+        "By `evaluate` after training, each dataset by itself, whole photos at "
+        f"{description['gsd_m']:g} m per pixel. The model was asked in {poses} turns and flips, "
+        "and their mean is scored: planes as shapes that `predict` finds in it, the rest by pixel."
+    )
+    seen = [part.title for part in held_out if part.split == "val"]
+    if seen and document["kept"]["keep"] == "best":
+        yield (
+            f"Photos of {'; '.join(seen)} also chose the weights that are kept, which makes their "
+            "numbers too good."
+        )
+    heading, *rows = tabulate(held_out)
+    yield "\n" + _render_row([heading[0] or "score", *heading[1:]])
+    yield _render_row(["---"] * len(heading))
+    yield from map(_render_row, rows)
+    yield "\nWhat each score means:\n"
+    for one in HELD_OUT:
+        found = [part.metrics[one.name] for part in held_out if one.name in part.metrics]
+        if found:
+            yield f"- {one.words} (`{one.name}`): {found[0]['definition']}"
+    yield ""
+
+
+def _render_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _render_limits(description: Mapping[str, Any]) -> Iterator[str]:

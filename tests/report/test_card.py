@@ -5,7 +5,9 @@ import json
 import pytest
 
 from app.base.errors import CheckpointError
+from app.metrics.held_out import HeldOut
 from app.report.card import render_card, write_card
+from tests.support.best import scores_of
 
 METRICS = {
     "val/segments/roof_iou": {
@@ -71,6 +73,34 @@ def test_the_head_is_huggingfaces():
     ]
     assert '    dataset: {name: "rid", type: "rid", split: "val"}' in lines
     assert lines[-1] == '    - {type: "val/segments/roof_iou", value: 0.5123}'
+
+
+def render_scored(split, **document):
+    held_out = [HeldOut.of_document(scores_of(split)), HeldOut.of_document(scores_of(split, "rid"))]
+    return render_card(DESCRIPTION, {**DOCUMENT, **document}, held_out)
+
+
+def test_scores_by_dataset_stand_there_with_their_protocol():
+    lines = render_scored("test").splitlines()
+    assert "| score | Own roofs, test | RID, test |" in lines
+    assert "| within 22.5 deg, % | 90 | 90 |" in lines
+    assert "| photos | 3 | 3 |" in lines
+    assert "- roof IoU (`segments/roof_iou`): Definition of segments/roof_iou." in lines
+    [protocol] = [line for line in lines if line.startswith("By `evaluate` after training")]
+    assert "whole photos at 0.1 m per pixel. The model was asked in 8 turns and flips" in protocol
+    args = 'split: "test", args: {tta: 8, vectors: true}'
+    assert f'    dataset: {{name: "own", type: "own", {args}}}' in lines
+    assert '    - {type: "test/segments/roof_iou", value: 0.75}' in lines
+
+
+@pytest.mark.parametrize(
+    ("split", "keep", "is_said"),
+    [("val", "best", True), ("val", "last", False), ("test", "best", False)],
+)
+def test_photos_that_chose_the_weights_are_named(split, keep, is_said):
+    text = render_scored(split, kept={"keep": keep, "step": 30})
+    words = "Photos of Own roofs, val; RID, val also chose the weights that are kept"
+    assert (words in text) is is_said
 
 
 def test_where_nothing_was_measured_nothing_is_claimed():

@@ -12,6 +12,7 @@ from tests.support.paths import ROOT
 
 # Stands in for Python: says what it was asked to run, one argument a line.
 PYTHON = "#!/bin/sh\nprintf '%s\\n' \"$@\"\n"
+GIVEN = ("RID", "ROOFLINE", "AIRS", "OWN", "MODEL", "SET", "HOURS")
 LONG = " ".join(f"setting_number_{number}=0.000{number}" for number in range(40))
 
 
@@ -33,8 +34,7 @@ def repository(tmp_path):
 
 def train(repository, **variables):
     """The tree and the arguments that training gets, after the call's own check of them."""
-    given = ("RID", "ROOFLINE", "AIRS", "OWN", "MODEL", "SET")
-    own = {name: value for name, value in os.environ.items() if name not in given}
+    own = {name: value for name, value in os.environ.items() if name not in GIVEN}
     result = subprocess.run(
         ["bash", "scripts/train_local.sh"],
         cwd=repository,
@@ -146,6 +146,44 @@ def test_a_call_that_is_refused_draws_and_leaves_nothing(repository):
     assert result.returncode == 2
     assert result.stdout == "-m app train --dry-run --base-dir local/none --set epochs=x\n"
     assert not (repository / "local").exists()
+
+
+def best(repository, **variables):
+    """The calls of `make best`, each as its words."""
+    own = {name: value for name, value in os.environ.items() if name not in GIVEN}
+    result = subprocess.run(
+        ["bash", "scripts/train_local.sh", "best"],
+        cwd=repository,
+        env={**own, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result, [call.splitlines() for call in result.stdout.split("-m\napp\n") if call]
+
+
+def test_the_best_recipe_has_trees_of_its_own(repository, tmp_path):
+    _, [words] = best(repository)
+    tree = "local/runs/best-sample"
+    assert words == ["best", "--base-dir", tree, "--newest", "local/latest"]
+    assert (repository / tree / "run.txt").read_text() == "best\nsample\n"
+    data = tmp_path / "roofs"
+    _, [checked, words] = best(repository, OWN=str(data), HOURS="0.25", SET="seed=1")
+    given = ["--own", str(data), "--hours", "0.25", "--set", "seed=1"]
+    assert checked == ["best", "--dry-run", "--base-dir", "local/none", *given]
+    tree = "local/runs/best-roofs-0.25-hours-seed-1"
+    assert words == ["best", "--base-dir", tree, *given, "--newest", "local/latest"]
+    # Other hours are another training, and the budget of `make best` is none of `make train`.
+    assert best(repository, OWN=str(data), HOURS="1", SET="seed=1")[1][1][2] != tree
+    assert train(repository, OWN=str(data), SET="seed=1")[0].name == "roofs-seed-1"
+
+
+def test_stages_start_from_no_other_model(repository):
+    result, calls = best(repository, MODEL="local/latest")
+    assert result.returncode == 2
+    assert "make best: MODEL=local/latest: its stages start from each other" in result.stderr
+    assert not calls
+    assert not (repository / "local/runs").exists()
 
 
 @pytest.mark.parametrize(

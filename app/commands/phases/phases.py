@@ -8,7 +8,6 @@ of the result like any other. This process imports no torch: phases have the mem
 import json
 import logging
 import shutil
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from app import __version__
-from app.base.children import own_command, start_stopping_with_parent
+from app.base.children import own_command
 from app.base.dataset_names import DATASET_NAMES, DATASET_TITLES, DatasetName
 from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, RoofError
 from app.base.storage import move_aside, replacing, writing_to
 from app.commands.phases.prediction import Forecaster, digest_code
 from app.commands.phases.rows import describe_machine, describe_run
+from app.job.child_job import run_child_job
 from app.job.failure import read_failure
 from app.job.folder_locks import check_free
 from app.job.paths import Paths
@@ -37,7 +37,6 @@ _OLDER_STATE_FILES: Final = ("rung.json",)
 ROWS_FILE: Final = "phases.json"
 LOG_FILE: Final = "log.txt"
 _GPU_PHASE: Final = 5
-_POLL_INTERVAL_S: Final = 0.2
 # What runs a phase, up to its options, for this interpreter.
 _TRAIN: Final = ("-m", "app", "train")
 
@@ -306,20 +305,7 @@ def _run_job(
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     with (folder / LOG_FILE).open("ab") as log:
-        # Else the job would outlive this process, and the next one would use the same checkpoints.
-        process = start_stopping_with_parent(command, log)
-        has_asked = False
-        try:
-            while (exit_code := process.poll()) is None:
-                if requests.to_kill():
-                    process.kill()
-                elif requests.to_stop() and not has_asked:
-                    has_asked = True
-                    process.send_signal(signal.SIGTERM)
-                time.sleep(_POLL_INTERVAL_S)
-        finally:
-            process.kill()
-    return exit_code
+        return run_child_job(command, requests, log)
 
 
 def _read_metrics(folder: Path) -> dict[str, Any] | None:

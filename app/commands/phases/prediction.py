@@ -30,9 +30,9 @@ Forecaster = Callable[[Mapping[str, str]], tuple[float, float] | None]
 # Parts of app/ that only read a phase's results, or do not run in a phase. Without this list, a
 # change of words on a page would cost all phases again.
 _OUTSIDE_OF_TRAINING: Final = (
-    "commands/check_data.py", "commands/compare", "commands/evaluate.py", "commands/export.py",
-    "commands/launch", "commands/make_sample.py", "commands/phases", "commands/plan",
-    "commands/process.py", "commands/track",
+    "commands/best", "commands/check_data.py", "commands/compare", "commands/evaluate.py",
+    "commands/export.py", "commands/launch", "commands/make_sample.py", "commands/phases",
+    "commands/plan", "commands/process.py", "commands/track",
     "commands/serve", "data/check.py", "data/findings", "report", "roofs",
 )  # fmt: skip
 APP_DIR: Final = Path(app.__file__).parent
