@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# For `make setup`: is this the Python that .venv is made with, and can it make one?
+# For `make setup`: is this a Python that .venv can be made with, on a system that the locks are for?
 #
 #   scripts/check_python.sh python3
 set -euo pipefail
@@ -10,10 +10,21 @@ fail() {
     exit 1
 }
 
-command -v "$python" >/dev/null || fail "there is no $python; install Python 3.11"
+# `python -m venv --clear` would empty the folder that the link leads to.
+[ ! -L .venv ] || fail ".venv is a link to $(readlink .venv), expected a folder of its own or" \
+    "none; remove the link: rm .venv"
+command -v "$python" >/dev/null || fail "there is no $python; install Python 3.11, 3.12 or 3.13"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-[ "$version" = 3.11 ] ||
-    fail "$python is Python $version, expected 3.11; install Python 3.11 and name it:" \
-        "make ${MAKECMDGOALS:-setup} PYTHON=python3.11"
+case $version in
+    3.11 | 3.12 | 3.13) ;;
+    *) fail "$python is Python $version, expected 3.11, 3.12 or 3.13; install one of them and name" \
+        "it: make ${MAKECMDGOALS:-setup} PYTHON=python3.13" ;;
+esac
+system=$("$python" -c 'import platform; print(platform.system(), platform.machine())')
+case $system in
+    'Linux x86_64' | 'Linux aarch64' | 'Darwin arm64') ;;
+    *) fail "$python runs on $system, expected Linux x86_64, Linux aarch64 or Darwin arm64 (macOS);" \
+        "torch has no wheels for others" ;;
+esac
 "$python" -c 'import ensurepip' 2>/dev/null ||
     fail "$python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"

@@ -6,7 +6,8 @@ set -euo pipefail
 known=(RID ROOFLINE AIRS OWN MODEL SET HOURS DOCS UPGRADE PYTHON)
 
 explain() {
-    local name=$1 upper=${1^^} word
+    local name=$1 upper word
+    upper=$(printf '%s' "$name" | tr '[:lower:]' '[:upper:]') # bash 3.2, of macOS, has no ${name^^}
     for word in "${known[@]}"; do
         if [ "$upper" = "$word" ]; then
             printf '%s: did you mean %s=...? ' "$name" "$word"

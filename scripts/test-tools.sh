@@ -15,9 +15,9 @@ dir=.venv-push
 if [ "${1:-}" = lock ]; then
     # Version 1 of the aws command is a package; version 2 is not.
     printf '%s\n' 'awscli<2' bcrypt |
-        CUSTOM_COMPILE_COMMAND='scripts/test-tools.sh lock' .venv/bin/pip-compile --quiet --upgrade \
-            --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
-            --no-emit-find-links --no-emit-trusted-host --output-file "$lock" -
+        UV_NATIVE_TLS=true .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+            --generate-hashes --custom-compile-command 'scripts/test-tools.sh lock' \
+            --no-emit-index-url --no-emit-find-links --output-file "$lock" -
     exit
 fi
 

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from app.base.errors import EXIT_BUG, printable
 
 PARENT_VARIABLE: Final = "ROOF_MODEL_PARENT"
 _PR_SET_PDEATHSIG: Final = 1
+_PARENT_INTERVAL_S: Final = 0.5
 _POLL_INTERVAL_S: Final = 0.2
 
 
@@ -53,17 +55,23 @@ def die_with_parent() -> None:
     """Let the kernel kill this process when its parent dies: two runs never share checkpoints.
 
     The parent names itself in the environment: it may have died before this process could ask.
+    Where the kernel does no such thing, as on macOS, a thread looks for the parent twice a second.
     """
-    if sys.platform == "linux":
-        _ask_for_signal(ctypes.CDLL(None), signal.SIGKILL)
-        if str(os.getppid()) != os.environ.get(PARENT_VARIABLE):
-            sys.exit(EXIT_BUG)
+    prctl = _find_prctl()
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if not _has_parent():
+        sys.exit(EXIT_BUG)
+    if prctl is None:
+        threading.Thread(target=_end_without_parent, name="die-with-parent", daemon=True).start()
 
 
 def start_stopping_with_parent(
     command: Sequence[str], output: IO[bytes] | None
 ) -> "subprocess.Popen[bytes]":
     """Start a job that gets SIGTERM when this process dies, so that it saves its state.
+
+    Only Linux sends it. Elsewhere the job runs on to its end.
 
     The job has a session of its own, so that Ctrl-C reaches it only once, through this process.
 
@@ -83,11 +91,11 @@ def start_stopping_with_parent(
 
 def stopping_with_parent() -> Callable[[], None]:
     """What a child has to call, as `preexec_fn`, to get SIGTERM when this process dies."""
-    libc = ctypes.CDLL(None)  # before the fork, after which little may be called
+    prctl = _find_prctl()  # before the fork, after which little may be called
 
     def stop_with_parent() -> None:
-        if sys.platform == "linux":
-            _ask_for_signal(libc, signal.SIGTERM)
+        if prctl is not None:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
     return stop_with_parent
 
@@ -159,9 +167,20 @@ def last_line(text: str) -> str:
     return printable(last.strip())
 
 
-def _ask_for_signal(libc: ctypes.CDLL, number: int) -> None:
-    """Let the kernel send this process a signal when its parent dies."""
-    libc.prctl(_PR_SET_PDEATHSIG, number)
+def _find_prctl() -> Callable[..., int] | None:
+    """Linux's function by which the kernel sends a signal when the parent dies; None elsewhere."""
+    prctl: Callable[..., int] | None = getattr(ctypes.CDLL(None), "prctl", None)
+    return prctl
+
+
+def _has_parent() -> bool:
+    return str(os.getppid()) == os.environ.get(PARENT_VARIABLE)
+
+
+def _end_without_parent() -> None:
+    while _has_parent():
+        time.sleep(_PARENT_INTERVAL_S)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _read_answers(output: str) -> list[dict[str, Any]]:

@@ -30,6 +30,8 @@ _REMEDIES: Final[Mapping[int, str]] = {
     errno.ENODEV: _STORAGE,
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+# OPEN_MAX of its sys/syslimits.h.
+_MACOS_FILES: Final = 10_240
 _SHM_REMEDY: Final = "give the container more (docker run --shm-size=1g), or set num_workers=0"
 # As Python and torch name what only a number says elsewhere.
 _WORDS: Final[Mapping[str, int]] = {
@@ -119,6 +121,11 @@ def raise_file_limit() -> None:
 
     Batches come from data workers as open files, and a worker that has none left says nothing more.
     """
-    with contextlib.suppress(OSError, ValueError):
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    own, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS names no highest limit, and refuses more than the second.
+    for number in (most, _MACOS_FILES):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (number, most))
+            return
+        if own >= _MACOS_FILES:
+            return

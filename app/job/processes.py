@@ -74,7 +74,8 @@ class Processes:
     def send(self, signal_number: int, *, to_all_they_started: bool = False) -> None:
         """Send a signal to those that run, and if asked for to every process of their sessions."""
         for child in self._running():
-            with contextlib.suppress(ProcessLookupError):
+            # macOS refuses a group of processes that have all ended.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 if to_all_they_started:
                     os.killpg(child.pid, signal_number)
                 else:

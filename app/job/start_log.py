@@ -18,6 +18,7 @@ from app.base.units import GIB
 from app.job.inputs import Hosts, is_spot_job, read_channel_modes
 from app.job.paths import Paths
 from app.resources.cgroup import read_cpu_limit, read_memory_limit_gib
+from app.resources.cores import count_allowed_cores
 from app.resources.gpus import Gpus, TorchBuild
 from app.resources.shared_memory import read_shm_gib
 
@@ -94,7 +95,7 @@ def _describe_machine(paths: Paths) -> Iterator[str]:
     cpu_limit, memory_limit_gib = read_cpu_limit(), read_memory_limit_gib()
     host_gib = psutil.virtual_memory().total / GIB
     cores = f"{os.cpu_count()} cores"
-    usable = len(os.sched_getaffinity(0))
+    usable = count_allowed_cores()
     if cpu_limit is not None or usable != os.cpu_count():
         cores += f", of which {min(usable, cpu_limit or usable):g} may be used"
     yield cores

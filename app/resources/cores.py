@@ -10,9 +10,15 @@ from app.resources.cgroup import read_cpu_limit
 
 def num_cores() -> int:
     """Cores that this process may use; in a container often fewer than the machine has."""
-    cores = len(os.sched_getaffinity(0))
+    cores = count_allowed_cores()
     limit = read_cpu_limit()
     return cores if limit is None else min(cores, max(1, math.ceil(limit)))
+
+
+def count_allowed_cores() -> int:
+    """Cores that this process may run on; all of the machine where the system lists none."""
+    list_cores = getattr(os, "sched_getaffinity", None)  # of Linux alone
+    return (os.cpu_count() or 1) if list_cores is None else len(list_cores(0))
 
 
 def local_cores() -> int:

@@ -3,13 +3,19 @@
 import contextlib
 import ctypes
 import os
+import resource
 import sys
 from pathlib import Path
+from typing import Final
 
 import psutil
 
 from app.base.machine import SHM_DIR
 from app.base.units import GIB
+
+_STATUS_FILE: Final = Path("/proc/self/status")
+# Unit of getrusage's largest size.
+_RUSAGE_BYTES: Final = 1 if sys.platform == "darwin" else 1024
 
 
 def own_tree() -> list[psutil.Process]:
@@ -47,20 +53,43 @@ def walk_gib(processes: list[psutil.Process]) -> tuple[float, float] | None:
     return uss / GIB, pss / GIB
 
 
+def sum_shared_once_gib(processes: list[psutil.Process]) -> float:
+    """Memory of processes, with shared pages counted once where the system tells them apart (PSS).
+
+    Elsewhere their resident memory, which counts a shared page once for each process.
+    """
+    walked_gib = walk_gib(processes)
+    return sum_rss_gib(processes) if walked_gib is None else walked_gib[1]
+
+
+def own_memory_gib(process: psutil.Process) -> float:
+    """Memory that a process shares with no other (USS); its resident memory if that is not told."""
+    walked_gib = walk_gib([process])
+    return sum_rss_gib([process]) if walked_gib is None else walked_gib[0]
+
+
 def own_sizes_gib() -> tuple[float, float]:
     """This process's resident memory at its largest since the last reset, and now.
 
     The largest is the kernel's own count, which no sample misses: a step is at its peak for
-    milliseconds. Where the kernel does not count, it is the present size.
+    milliseconds. Where the kernel does not count, it is the present size; where it tells nothing by
+    file, as on macOS, it is the largest since the process started, which nobody can reset.
     """
     largest_gib, now_gib = read_own_sizes_gib("VmHWM", "VmRSS")
+    if now_gib == 0.0:
+        largest_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RUSAGE_BYTES / GIB
+        now_gib = sum_rss_gib([psutil.Process()])
     return max(largest_gib, now_gib), now_gib
 
 
 def read_own_sizes_gib(*names: str) -> list[float]:
     """Sizes of this process by the kernel's names for them; 0 for one that it does not count."""
     sizes = dict.fromkeys(names, 0.0)
-    for line in Path("/proc/self/status").read_text().splitlines():
+    try:
+        lines = _STATUS_FILE.read_text().splitlines()
+    except OSError:  # not on Linux
+        return list(sizes.values())
+    for line in lines:
         name, _, rest = line.partition(":")
         if name in sizes:
             sizes[name] = int(rest.split()[0]) * 1024 / GIB

@@ -11,6 +11,8 @@ import venv
 from importlib.metadata import version
 from pathlib import Path
 
+from app.resources.cores import count_allowed_cores
+
 ROOT = Path(__file__).parents[2]
 # RID's sample of real photos, which lies beside the checkout where there is one.
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -57,7 +59,7 @@ def describe_machine() -> str:
     name = re.search(r"^model name\s*: (.+)$", text, flags=re.MULTILINE)
     processor = name.group(1) if name else platform.processor() or platform.machine()
     flags = [flag for flag in ("avx512_bf16", "amx_bf16") if f" {flag}" in text]
-    num_cores = len(os.sched_getaffinity(0))
+    num_cores = count_allowed_cores()
     return (
         f"{num_cores} cores of {processor}, {' '.join(flags) or 'no bfloat16 instructions'}; "
         f"Python {platform.python_version()}, torch {version('torch')}"

@@ -6,7 +6,12 @@ import time
 
 import pytest
 
-from app.base.children import ask_child, describe_exit, own_command
+from app.base.children import (
+    ask_child,
+    describe_exit,
+    own_command,
+    start_stopping_with_parent,
+)
 from tests.support.paths import ROOT
 from tests.support.processes import has_ended
 
@@ -15,6 +20,8 @@ DIES_WITH_PARENT = (
     "import time; from app.base.children import die_with_parent\n"
     "die_with_parent(); print('ready', flush=True); time.sleep(60)"
 )
+# A system whose kernel tells no process of its parent's end.
+WITHOUT_PRCTL = "import app.base.children; app.base.children._find_prctl = lambda: None\n"
 PARENT = """
 import os, subprocess, sys
 from app.base.children import PARENT_VARIABLE
@@ -123,10 +130,11 @@ def test_a_child_finds_modules_as_its_parent_does():
     assert own_command("x")[0] == sys.executable
 
 
+@pytest.mark.parametrize("system", ["", WITHOUT_PRCTL], ids=["Linux", "another system"])
 @pytest.mark.parametrize("end", ["killed", "done"])
-def test_a_process_dies_with_its_parent(end):
+def test_a_process_dies_with_its_parent(end, system):
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT, DIES_WITH_PARENT],
+        [sys.executable, "-c", PARENT, system + DIES_WITH_PARENT],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -143,9 +151,14 @@ def test_a_process_dies_with_its_parent(end):
         time.sleep(0.01)
 
 
-def test_a_process_whose_parent_died_before_it_asked_ends_itself():
+@pytest.mark.parametrize("system", ["", WITHOUT_PRCTL], ids=["Linux", "another system"])
+def test_a_process_whose_parent_died_before_it_asked_ends_itself(system):
     result = subprocess.run(
-        [sys.executable, "-c", ORPHAN], capture_output=True, text=True, cwd=ROOT, timeout=60
+        [sys.executable, "-c", system + ORPHAN],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
     )
     assert result.returncode == 0
     assert result.stdout == ""
@@ -165,3 +178,10 @@ def test_a_child_is_stopped_when_its_parent_dies():
     while not has_ended(pid):
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
+
+
+def test_a_job_starts_where_no_kernel_stops_it(monkeypatch, tmp_path):
+    monkeypatch.setattr("app.base.children._find_prctl", lambda: None)
+    with (tmp_path / "log").open("wb") as log:
+        assert start_stopping_with_parent([sys.executable, "-c", "print(1)"], log).wait(60) == 0
+    assert (tmp_path / "log").read_text() == "1\n"

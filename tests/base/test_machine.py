@@ -119,3 +119,21 @@ def test_as_many_files_as_the_machine_allows():
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_system_that_refuses_its_own_highest_limit(monkeypatch):
+    """macOS names infinity and takes no more than OPEN_MAX."""
+    limits = [256, 2**63 - 1]
+
+    def set_limit(_kind, new):
+        if new[0] > 10_240:
+            raise ValueError("current limit exceeds maximum limit")
+        limits[:] = new
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    raise_file_limit()
+    assert limits == [10_240, 2**63 - 1]
+    limits[0] = 20_000  # raised by hand
+    raise_file_limit()
+    assert limits == [20_000, 2**63 - 1]

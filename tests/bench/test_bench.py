@@ -129,6 +129,7 @@ def test_peers_lock_is_hashed_and_leaves_ours_alone() -> None:
     for entry in entries:
         assert re.match(r"[\w.-]+==\S+ \\\n( +--hash=sha256:[0-9a-f]{64}( \\)?\n)+", entry), entry
     assert "://" not in text
-    locked = re.findall(r"^([\w.-]+)==", (ROOT / "locks/dev.lock").read_text(), re.MULTILINE)
+    locks = [(ROOT / f"locks/{name}.lock").read_text() for name in ("torch", "runtime", "dev")]
+    locked = re.findall(r"^([\w.-]+)==", "".join(locks), re.MULTILINE)
     # hydra-core takes no other version than 4.9 of it, and moto none below 4.13.
     assert names.intersection(locked) == {"antlr4-python3-runtime"}

@@ -19,9 +19,9 @@ LOCK_DIR = ROOT / "locks"
 
 # Loads each library in a process of its own, which ends before any clean-up can fail.
 LOAD_LIBRARIES = """
-import ctypes, os, pathlib, sys
+import ctypes, os, pathlib, sys, sysconfig
 
-root = pathlib.Path("/opt/venv/lib/python3.11/site-packages")
+root = pathlib.Path(sysconfig.get_path("purelib"))
 left_out = ("torch", "torchvision", "triton", "nvidia", "cuda", "functorch")
 libraries = [
     path

@@ -168,7 +168,14 @@ def test_setuptools_is_locked_for_the_build() -> None:
 
 def test_context_holds_only_what_is_copied() -> None:
     rules = [line for line in lines(".dockerignore") if not line.startswith("#")]
-    assert rules == ["*", "!app", "!docker/train", "!locks/*.lock", "**/__pycache__"]
+    assert rules == [
+        "*",
+        "!app",
+        "!docker/install_torch.sh",
+        "!docker/train",
+        "!locks/*.lock",
+        "**/__pycache__",
+    ]
 
 
 def read_setting(host: str, name: str) -> dict[str, object]:

@@ -2,54 +2,85 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from importlib.metadata import requires
 
 import pytest
+from packaging.markers import Marker, default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.paths import ROOT
 
-LOCK_NAMES = ("dev", "runtime", "torch")
+LOCK_NAMES = ("torch", "runtime", "image", "dev")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DEV_REQUIREMENTS = PROJECT["optional-dependencies"]["dev"]
+ENTRY = re.compile(
+    r"(?P<name>[\w.-]+)==(?P<version>\S+)( ; (?P<marker>\S.*\S))? \\\n"
+    r"( +--hash=sha256:[0-9a-f]{64} \\\n)* +--hash=sha256:[0-9a-f]{64}\n( +#.*\n)*"
+)
+LINUX_X86, LINUX_ARM, MACOS = ("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")
+
+Environment = Mapping[str, str]
+
+
+def environment(system: tuple[str, str], python: str) -> Environment:
+    """Where markers are evaluated: the words that they may ask for."""
+    return {
+        "sys_platform": system[0].lower(),
+        "platform_system": system[0],
+        "platform_machine": system[1],
+        "python_version": python,
+        "python_full_version": f"{python}.5",
+        "os_name": "posix",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+        "extra": "",
+    }
+
+
+ENVIRONMENTS = [
+    pytest.param(environment(system, python), id=f"{'-'.join(system)}-{python}")
+    for system in (LINUX_X86, LINUX_ARM, MACOS)
+    for python in ("3.11", "3.12", "3.13")
+]
+
+
+HERE: Environment = {**default_environment(), "extra": ""}
 
 
 def lock_text(name: str) -> str:
     return (ROOT / "locks" / f"{name}.lock").read_text()
 
 
-def lock_entries(name: str) -> dict[str, str]:
-    """Package name to the text of its entry: the version line and what follows up to the next."""
-    entries = re.split(r"^(?=\w)", lock_text(name), flags=re.MULTILINE)[1:]
-    return {entry.split("==")[0]: entry for entry in entries}
+def lock_versions(names: str, where: Environment) -> dict[str, str]:
+    """Version by package, of some locks, on one system and Python."""
+    versions: dict[str, str] = {}
+    for name in names.split():
+        for entry in ENTRY.finditer(lock_text(name)):
+            if entry["marker"] is None or Marker(entry["marker"]).evaluate(dict(where)):
+                assert versions.get(entry["name"], entry["version"]) == entry["version"]
+                versions[entry["name"]] = entry["version"]
+    return versions
 
 
-def lock_versions(name: str) -> dict[str, str]:
-    return {
-        package: re.match(r"[\w.-]+==(\S+) \\\n", entry).group(1)
-        for package, entry in lock_entries(name).items()
-    }
-
-
-def image_versions() -> dict[str, str]:
-    return lock_versions("torch") | lock_versions("runtime")
-
-
-def needed_by(package: str) -> set[str]:
-    """Names of what an installed package asks for on this platform, extras left out."""
+def needed_by(package: str, where: Environment) -> set[str]:
+    """Names of what an installed package asks for there, extras left out."""
     needed = [Requirement(line) for line in requires(package) or []]
     return {
         canonicalize_name(requirement.name)
         for requirement in needed
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if requirement.marker is None or requirement.marker.evaluate(dict(where))
     }
 
 
 @pytest.mark.parametrize("name", LOCK_NAMES)
 def test_every_entry_has_a_version_and_hashes(name: str) -> None:
-    assert len(lock_entries(name)) > 10
-    for package, entry in lock_entries(name).items():
-        assert re.match(r"[\w.-]+==\S+ \\\n( +--hash=sha256:[0-9a-f]{64}( \\)?\n)+", entry), package
+    header, *entries = re.split(r"^(?=\w)", lock_text(name), flags=re.MULTILINE)
+    assert re.fullmatch(r"(#.*\n)+", header)
+    assert len(entries) > 5
+    for entry in entries:
+        assert ENTRY.fullmatch(entry), entry[:200]
 
 
 @pytest.mark.parametrize("name", LOCK_NAMES)
@@ -60,48 +91,54 @@ def test_no_index_address_and_no_path(name: str) -> None:
     assert not re.search(r"(^|\s)/\w", text)
 
 
-def test_versions_agree_between_locks() -> None:
-    dev, image = lock_versions("dev"), image_versions()
-    both = dev.keys() & image.keys()
-    assert {name: image[name] for name in both} == {name: dev[name] for name in both}
-    assert not lock_versions("torch").keys() & lock_versions("runtime").keys()
+@pytest.mark.parametrize("where", ENVIRONMENTS)
+def test_a_package_has_one_version_and_one_place(where: Environment) -> None:
+    places = [lock_versions(name, where).keys() for name in LOCK_NAMES]
+    torch, runtime, *_ = places
+    assert not torch & runtime
+    for beside in places[2:]:
+        assert not beside & (torch | runtime)
+    lock_versions(" ".join(LOCK_NAMES), where)  # the two that may share packages agree, too
 
 
-@pytest.mark.parametrize(
-    ("requirements", "locked"),
-    [
-        pytest.param(
-            PROJECT["dependencies"] + PROJECT["optional-dependencies"]["image"],
-            image_versions(),
-            id="image",
-        ),
-        pytest.param(
-            PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"],
-            lock_versions("dev"),
-            id="dev",
-        ),
-    ],
-)
-def test_locks_satisfy_pyproject(requirements: list[str], locked: dict[str, str]) -> None:
-    for requirement in map(Requirement, requirements):
+@pytest.mark.parametrize("where", ENVIRONMENTS)
+@pytest.mark.parametrize("extra", ["", "image", "dev"])
+def test_locks_satisfy_pyproject(extra: str, where: Environment) -> None:
+    locked = lock_versions(f"torch runtime {extra}", where)
+    wanted = PROJECT["dependencies"] + (PROJECT["optional-dependencies"][extra] if extra else [])
+    for requirement in map(Requirement, wanted):
+        if requirement.marker is not None and not requirement.marker.evaluate(dict(where)):
+            continue
         assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)])
 
 
-def test_image_locks_are_closed() -> None:
-    """`pip install --no-deps` in the image leaves nothing out.
+@pytest.mark.parametrize("where", ENVIRONMENTS)
+@pytest.mark.parametrize("locks", ["torch runtime", "torch runtime image", "torch runtime dev"])
+def test_locks_are_closed(locks: str, where: Environment) -> None:
+    """`pip install --no-deps` leaves nothing out.
 
-    What only the image has is not installed here; its build runs `pip check`.
+    What only the image or another system has is not installed here; the image's build runs
+    `pip check`.
     """
-    locked = image_versions()
-    installed = locked.keys() & lock_versions("dev").keys()
-    missing = {package: needed_by(package) - locked.keys() for package in installed}
+    locked = lock_versions(locks, where)
+    installed = locked.keys() & lock_versions("torch runtime dev", HERE).keys()
+    missing = {package: needed_by(package, where) - locked.keys() for package in installed}
     assert {package: names for package, names in missing.items() if names} == {}
 
 
-def test_only_torch_needs_what_the_cpu_index_leaves_out() -> None:
-    """From PyTorch's CPU index the image takes torch and torchvision alone of torch.lock."""
-    left_out = lock_versions("torch").keys() - {"torch", "torchvision"}
-    assert left_out
-    installed = lock_versions("runtime").keys() & lock_versions("dev").keys()
-    needed = {package: needed_by(package) & left_out for package in installed}
+@pytest.mark.parametrize("where", ENVIRONMENTS)
+def test_only_torch_needs_what_the_cpu_index_leaves_out(where: Environment) -> None:
+    """From PyTorch's CPU index torch and torchvision alone come of torch.lock."""
+    left_out = lock_versions("torch", where).keys() - {"torch", "torchvision"}
+    assert bool(left_out) == (where["platform_system"] == "Linux")
+    installed = lock_versions("runtime dev", where)
+    here = lock_versions("runtime dev", HERE)
+    needed = {name: needed_by(name, where) & left_out for name in installed.keys() & here.keys()}
     assert {package: names for package, names in needed.items() if names} == {}
+
+
+def test_what_training_installs_holds_no_tools() -> None:
+    training = lock_versions("torch runtime", HERE).keys()
+    tools = {canonicalize_name(Requirement(line).name) for line in DEV_REQUIREMENTS}
+    assert training
+    assert not training & tools

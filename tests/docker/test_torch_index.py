@@ -8,8 +8,6 @@ import pytest
 
 from tests.support.paths import ROOT
 
-STAND_IN = "--build-arg TORCH_INDEX_URL=\n"
-
 
 class Refuses(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -42,12 +40,12 @@ def run(tmp_path, url):
 
 def test_an_index_that_answers_is_used(tmp_path, index):
     result = run(tmp_path, index)
-    assert (result.stdout, result.stderr) == ("", "")
+    assert (result.stdout, result.stderr) == (f"{index}\n", "")
 
 
 def test_one_that_does_not_is_done_without(tmp_path, port):
     result = run(tmp_path, f"http://127.0.0.1:{port}/whl/cpu")
-    assert result.stdout == STAND_IN
+    assert result.stdout == ""
     assert f"http://127.0.0.1:{port}/whl/cpu does not answer" in result.stderr
 
 

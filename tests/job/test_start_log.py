@@ -67,6 +67,16 @@ def test_machine_without_limits(start, monkeypatch):
     )
 
 
+def test_machine_that_tells_little(start, monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(start_report, "read_cpu_limit", lambda: None)
+    monkeypatch.setattr(start_report, "read_shm_gib", lambda: None)
+    cores, memory, shm, *_ = start()[1][1].removeprefix("machine: ").split("; ")
+    assert cores == f"{os.cpu_count()} cores"
+    assert memory.startswith("memory ")
+    assert shm == "no /dev/shm"
+
+
 def test_machine_with_limits(start, monkeypatch):
     monkeypatch.setattr(start_report, "read_cpu_limit", lambda: 0.5)
     monkeypatch.setattr(start_report, "read_memory_limit_gib", lambda: 0.125)

@@ -29,6 +29,13 @@ def test_a_limit_of_time_counts_as_cores_rounded_up(monkeypatch, limit, expected
     assert num_cores() == expected
 
 
+def test_a_system_that_lists_no_cores_lets_all_be_used(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(cores, "read_cpu_limit", lambda: None)
+    assert num_cores() == 6
+
+
 def test_bfloat16_is_native_with_its_instructions():
     assert computes_bf16(frozenset({"amx_tile"}))
     assert not computes_bf16(frozenset({"avx512f"}))

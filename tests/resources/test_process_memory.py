@@ -1,14 +1,24 @@
 """Sizes of processes, as a sampler reads them."""
 
 import os
+import resource
 import sys
 import types
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.base.units import GIB
+from app.resources import process_memory
 from app.resources.memory_sampler import MemorySampler
+from app.resources.process_memory import (
+    own_memory_gib,
+    own_sizes_gib,
+    read_own_sizes_gib,
+    sum_rss_gib,
+    sum_shared_once_gib,
+)
 
 NEVER_S = 3600.0  # so that only the samples at phase changes are taken
 
@@ -50,6 +60,29 @@ def test_shared_pages_count_once_in_pss():
     assert abs(both["pss_gib"] - start["pss_gib"]) < 0.05
     assert both["uss_gib"] < start["uss_gib"] - 0.28
     assert len(block) == 300 * 2**20
+
+
+def test_a_kernel_without_files_tells_the_largest_since_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(process_memory, "_STATUS_FILE", tmp_path / "absent")
+    block = bytearray(b"x") * (300 * 2**20)
+    del block
+    largest_gib, now_gib = own_sizes_gib()
+    assert largest_gib * 2**20 == resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert largest_gib > now_gib + 0.28
+    assert read_own_sizes_gib("RssFile", "VmRSS") == [0.0, 0.0]
+
+
+def test_where_sharing_is_not_told_processes_count_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = psutil.Process()
+    apart_gib, once_gib = own_memory_gib(own), sum_shared_once_gib([own])
+    assert 0 < apart_gib <= once_gib < 1.01 * sum_rss_gib([own])
+    # As on macOS, which tells USS and no PSS.
+    sizes = types.SimpleNamespace(rss=3 * GIB, uss=GIB)
+    monkeypatch.setattr(psutil.Process, "memory_full_info", lambda _: sizes)
+    monkeypatch.setattr(psutil.Process, "memory_info", lambda _: sizes)
+    assert (own_memory_gib(own), sum_shared_once_gib([own, own])) == (3.0, 6.0)
 
 
 def test_cuda_peaks_are_summed_over_devices_and_start_again_in_each_phase(

@@ -5,7 +5,6 @@ import sys
 
 from app.base.children import die_with_parent, tell_parent
 from app.base.errors import RoofError
-from app.base.units import GIB
 from app.commands.options import Commands
 
 
@@ -41,10 +40,11 @@ def _measure(question: str) -> None:
     import psutil
 
     from app.resources.measuring import ProbeRequest
+    from app.resources.process_memory import sum_shared_once_gib
 
     request = ProbeRequest.from_json(question)
     # Before torch is imported: the process that starts training has none.
-    launcher_gib = psutil.Process().memory_full_info().pss / GIB
+    launcher_gib = sum_shared_once_gib([psutil.Process()])
     from app.commands.probe.measure import run_probe
 
     run_probe(request, launcher_gib)

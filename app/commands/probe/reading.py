@@ -17,7 +17,7 @@ from app.data.loading import build_train_loader
 from app.data.order import Epochs, TrainOrder
 from app.data.workers import start_worker_server
 from app.resources.measurements import Loading
-from app.resources.process_memory import own_tree
+from app.resources.process_memory import own_memory_gib, own_tree, sum_shared_once_gib
 from app.resources.shared_memory import count_batch_bytes
 from app.settings.hyperparameters import Hyperparameters
 
@@ -46,7 +46,7 @@ def measure_loading(
         for number, source in enumerate(datasets.train.sources)
     }
     forget_peaks(device)
-    alone_gib = _tree_pss_gib()
+    alone_gib = sum_shared_once_gib(own_tree())
     start_worker_server()
     loader = build_train_loader(
         datasets.train,
@@ -61,8 +61,8 @@ def measure_loading(
     del batch
     time.sleep(1.0)  # until what was asked for is ready
     ready_gib = hyperparameters.prefetch_factor * count_batch_bytes(hyperparameters) / GIB
-    worker_gib = max(0.0, statistics.mean(_worker_uss_gib()) - ready_gib)
-    together_gib = _tree_pss_gib() - alone_gib
+    worker_gib = max(0.0, statistics.mean(_read_worker_gib()) - ready_gib)
+    together_gib = sum_shared_once_gib(own_tree()) - alone_gib
     return Loading(
         side_px=hyperparameters.crop_size_px,
         server_gib=max(0.0, together_gib - _NUM_WORKERS * (worker_gib + ready_gib)),
@@ -89,12 +89,8 @@ def time_samples(datasets: Datasets, number: int) -> float:
     return statistics.mean(times_s[1:])  # the first opens files
 
 
-def _tree_pss_gib() -> float:
-    return sum(process.memory_full_info().pss for process in own_tree()) / GIB
-
-
-def _worker_uss_gib() -> list[float]:
-    """Of each process that the server has forked."""
+def _read_worker_gib() -> list[float]:
+    """What each process that the server has forked shares with no other."""
     _, *descendants = own_tree()
     workers = [process for process in descendants if process.ppid() != os.getpid()]
-    return [process.memory_full_info().uss / GIB for process in workers]
+    return [own_memory_gib(process) for process in workers]

@@ -35,6 +35,8 @@ MAX_AXES: Final = 4
 _MAX_RATIO: Final = 1032
 # Memory that reading takes beside the arrays.
 _ROOM_BYTES: Final = 512 * 2**20
+# The kernel's word on this process's sizes; the first is its address space in pages.
+_SIZES_FILE: Final = Path("/proc/self/statm")
 _START_S: Final = 60.0
 _SLOWEST_BYTES_PER_S: Final = 4 * 2**20
 _TEMPORARY_PREFIX: Final = ".matlab-"
@@ -199,8 +201,11 @@ def convert(text: str) -> None:
 
 
 def _limit_memory(num_bytes: int) -> None:
-    """Let this process take so much more address space than it has."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    """Let this process take so much more address space than it has, where the system can."""
+    try:
+        pages = int(_SIZES_FILE.read_text().split()[0])
+    except OSError:  # not on Linux: what is read is weighed once it is there
+        return
     limit = pages * resource.getpagesize() + num_bytes
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     if hard != resource.RLIM_INFINITY:

@@ -21,6 +21,7 @@ from torch.utils.module_tracker import ModuleTracker
 
 from app.base.units import GIB
 from app.resources.cgroup import read_page_cache_gib
+from app.resources.process_memory import own_memory_gib
 from app.training.state import unwrap
 
 PARAMETERS: Final = "parameters"
@@ -322,14 +323,12 @@ def read_outside_gib() -> dict[str, float | None]:
     """What a run holds in main memory outside its training process, for `to_json`.
 
     Returns:
-        WORKERS: What only they hold (USS), without what they share. PAGE_CACHE: Pages of files that
+        WORKERS: What only they hold (USS), without what they share; where the system does not
+        tell them apart, with it. PAGE_CACHE: Pages of files that
         the container has read, most of which the kernel gives up on demand; None without one.
     """
-    workers_bytes = 0
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # it ended since it was listed
-            workers_bytes += process.memory_full_info().uss
-    return {WORKERS: workers_bytes / GIB, PAGE_CACHE: read_page_cache_gib()}
+    workers_gib = sum(map(own_memory_gib, psutil.Process().children(recursive=True)))
+    return {WORKERS: workers_gib, PAGE_CACHE: read_page_cache_gib()}
 
 
 def _find_parts(network: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:

@@ -1,12 +1,16 @@
 """MATLAB files of version 5, which a child stores as HDF5."""
 
+import json
 import multiprocessing
 import os
 import re
+import resource
 import struct
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -182,6 +186,19 @@ def test_a_version_5_file_that_promises_too_much_takes_no_memory(tmp_path: Path,
     (tmp_path / "x.mat").write_bytes(start + struct.pack("<II", 15, len(packed)) + packed)
     with pytest.raises(FileProblem, match=r"got more than 0\.000977 GiB in a version 5 file"):
         open_all(tmp_path / "x.mat")
+
+
+def test_a_system_that_tells_no_sizes_sets_no_limit(tmp_path: Path, monkeypatch):
+    path = write_v5(tmp_path / "x.mat", draw_fields(1, size_px=16), compress=True)
+    names = list(NAMES)
+    target = tmp_path / "x.h5"
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    monkeypatch.setattr(matlab_v5, "_SIZES_FILE", tmp_path / "absent")
+    task = matlab_v5.Conversion(str(path), str(target), "imdb", tuple(names), 2**30)
+    matlab_v5.convert(json.dumps(asdict(task)))
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    with h5py.File(target) as file:
+        assert set(file) == set(names)
 
 
 def test_a_version_5_file_is_read_by_a_child_once(tmp_path: Path, monkeypatch):
