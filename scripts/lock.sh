@@ -12,7 +12,7 @@ export CUSTOM_COMPILE_COMMAND="make lock"
 common=(--quiet --generate-hashes --strip-extras --allow-unsafe
     --no-emit-index-url --no-emit-find-links --no-emit-trusted-host)
 
-"$bin/pip-compile" "${common[@]}" "$@" --extra dev --output-file locks/dev.lock pyproject.toml
+"$bin/pip-compile" "${common[@]}" "$@" --extra dev --extra onnx --output-file locks/dev.lock pyproject.toml
 
 # Started from dev.lock, so that versions and hashes are dev.lock's: the image ships the tested packages.
 image=$(mktemp -d)

@@ -76,7 +76,11 @@ def test_versions_agree_between_locks() -> None:
             id="image",
         ),
         pytest.param(
-            PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"],
+            [
+                *PROJECT["dependencies"],
+                *PROJECT["optional-dependencies"]["dev"],
+                *PROJECT["optional-dependencies"]["onnx"],
+            ],
             lock_versions("dev"),
             id="dev",
         ),
