@@ -95,9 +95,10 @@ def _run(options: argparse.Namespace) -> None:
             export_program(model_dir, options.torch)
         logger.info("%s: written, and equal to the model of %s", options.torch, model_dir)
     if options.onnx is not None:
-        from app.model.onnx_program import export_onnx
+        from app.model.onnx_program import OnnxTask, export_onnx
 
-        task, tile_px = options.task or _ONNX_TASKS[0], options.tile_px or _TILE_PX
+        task: OnnxTask = options.task or _ONNX_TASKS[0]
+        tile_px = options.tile_px or _TILE_PX
         with _explained("--onnx", options.onnx):
             share = export_onnx(model_dir, options.onnx, task, tile_px)
         logger.info(
