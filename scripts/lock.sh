@@ -5,7 +5,7 @@
 #   torch.lock    torch, torchvision, and the libraries of CUDA that the default index's wheels need
 #   runtime.lock  every other package of training, prediction and serving: `make train` installs both
 #   image.lock    packages that only the images have beside
-#   dev.lock      packages that tests, checks and this script need beside
+#   dev.lock      packages that tests, checks and this script need beside, those of `export --onnx` too
 #
 # Versions already locked are kept where they still fit; any option goes to uv, so
 # `make lock UPGRADE=1` (= --upgrade) moves all of them and `--upgrade-package NAME` one.
@@ -29,11 +29,11 @@ compile() {
 
 # All versions are decided together; the parts then start from them.
 cat locks/*.lock >"$parts/all"
-compile "$parts/all" --extra image --extra dev "$@"
+compile "$parts/all" --extra image --extra dev --extra onnx "$@"
 for part in base image dev; do cp "$parts/all" "$parts/$part"; done
 compile "$parts/base"
 compile "$parts/image" --extra image
-compile "$parts/dev" --extra dev
+compile "$parts/dev" --extra dev --extra onnx
 
 # Entries of one file that another does not have: a package, or a package on further systems.
 beside() {
