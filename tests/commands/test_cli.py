@@ -34,7 +34,7 @@ def test_without_a_word_there_is_help_and_nothing_is_trained(capsys):
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        (["trian"], "unknown command 'trian'; did you mean train? There are check-data, "),
+        (["trian"], "unknown command 'trian'; did you mean train? There are best, check-data, "),
         (["train", "--epochs", "3"], "hyperparameters are given with --set: --set epochs=3\n"),
         (["train", "--lr=0.1"], "given with --set: --set learning_rate=0.1\n"),
         (["train", "--batch-size"], "given with --set: --set batch_size=VALUE\n"),
