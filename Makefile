@@ -83,8 +83,9 @@ image-cpu image-gpu: image-%:
 image-test: setup  ## Run the tests of the built images
 	$(python) -m pytest -m docker --numprocesses $(cores) --maxprocesses 4 --dist loadfile tests/container
 
-# What trains networks to compare what they learn takes hours, and is run by name.
-benchmarks = $(filter-out __init__ ablation fine_tune quality, $(basename $(notdir $(wildcard bench/*.py))))
+# What trains networks to compare what they learn takes hours, and what asks for a model has to be
+# told which: these are run by name.
+benchmarks = $(filter-out __init__ ablation calibration fine_tune quality real, $(basename $(notdir $(wildcard bench/*.py))))
 
 bench: setup  ## Run the benchmarks that take minutes
 	@for name in $(benchmarks); do echo "== $$name"; $(python) -m "bench.$$name" || exit; done

@@ -174,7 +174,7 @@ def _score_given(name: str, model_dir: Path) -> Results:
     folder.mkdir(parents=True, exist_ok=True)
     roofs = prepare_real_roofs(CACHE / "real")
     digest = hashlib.sha256((model_dir / MODEL_FILE).read_bytes()).hexdigest()
-    result = folder / f"{name}-{digest[:8]}.json"
+    result = folder / f"{name}-seed0-{digest[:8]}.json"
     if result.exists():
         return {name: [json.loads(result.read_text())]}
     return {name: [_score({"label": name, "seed": 0, "steps": []}, model_dir, roofs, result)]}
