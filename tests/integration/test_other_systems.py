@@ -15,20 +15,19 @@ import ctypes, os, pathlib, types
 
 del os.sched_getaffinity
 
-def hide(owner, name, is_hidden, error):
+def hide(owner, name):
     real = getattr(owner, name)
-    def call(first, *others, **named):
-        if is_hidden(str(first), *others):
-            raise error(2, f"{first} is hidden")
-        return real(first, *others, **named)
+    def call(path, *others, **named):
+        if not str(path).startswith(("/proc/", "/sys/", "/dev/shm")):
+            return real(path, *others, **named)
+        if name == "is_dir":
+            return False
+        raise FileNotFoundError(2, "hidden", str(path))
     setattr(owner, name, call)
 
-def of_the_kernel(path, *_):
-    return path.startswith(("/proc/", "/sys/", "/dev/shm"))
-
 for name in ("read_text", "write_text", "is_dir"):
-    hide(pathlib.Path, name, of_the_kernel, FileNotFoundError)
-hide(os, "statvfs", of_the_kernel, FileNotFoundError)
+    hide(pathlib.Path, name)
+hide(os, "statvfs")
 
 class Library(ctypes.CDLL):
     def __getattr__(self, name):
@@ -52,8 +51,7 @@ def test_a_training_says_less_where_the_system_does(small_ml, tmp_path, monkeypa
     (tmp_path / "hiding").mkdir()
     (tmp_path / "hiding/sitecustomize.py").write_text(HIDING)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hiding"))
-    settings = {**SMALL, "epochs": "1", "batch_size": "auto", "grad_accum_steps": "1"}
-    base_dir = copy_tree(small_ml, tmp_path / "ml", settings)
+    base_dir = copy_tree(small_ml, tmp_path / "ml", {**SMALL, "epochs": "1"})
     exit_code, output = run(base_dir)
     assert exit_code == 0, output
     assert f"machine: {os.cpu_count()} cores; memory " in output
