@@ -139,12 +139,15 @@ def draw_lines(centres: Mask8, gsd_m: float) -> Mask8:
     """
     half_width_px = max(_MIN_LINE_HALF_WIDTH_PX, _LINE_HALF_WIDTH_M / gsd_m)
     line_disk, ring_disk = _disk(half_width_px), _disk(half_width_px + _RING_PX)
-    lines = np.where(centres == IGNORE_INDEX, centres, np.uint8(0))
+    # Masks of 0 and 255, so that each step is one pass over whole words.
+    lines: Mask8 = (centres == IGNORE_INDEX).view(np.uint8) * np.uint8(IGNORE_INDEX)
     for target, kind in zip(lines, centres, strict=True):
-        centre = (kind == 1).view(np.uint8)
+        centre = (kind == 1).view(np.uint8) * np.uint8(IGNORE_INDEX)
         if centre.any():
-            target[cv2.dilate(centre, ring_disk).view(np.bool_)] = IGNORE_INDEX
-            target[cv2.dilate(centre, line_disk).view(np.bool_)] = 1
+            target |= np.asarray(cv2.dilate(centre, ring_disk), np.uint8)
+            line = np.asarray(cv2.dilate(centre, line_disk), np.uint8)
+            target &= ~line
+            target |= line & np.uint8(1)
     return lines
 
 
@@ -198,31 +201,31 @@ def _trace_boundaries(planes: Mask8, gsd_m: float) -> _Boundaries:
     # The lowest class that touches a pixel: below its own where a plane of a lower class begins.
     lowest = cv2.erode(solid, _CROSS)
     is_boundary = (lowest < solid) & (solid != IGNORE_INDEX)
-    xys, tangents, steps_px, pieces = [], [], [], []
-    num_pieces = 0
+    outlines = _Outlines(planes.shape)
     for own in np.unique(solid[is_boundary]):
         own_pixels = (planes == own).view(np.uint8)
+        left, top, width, height = cv2.boundingRect(own_pixels)
         # CCOMP: outlines one way round, holes the other, so that outside is always on one side.
-        contours, _ = cv2.findContours(own_pixels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        contours, _ = cv2.findContours(
+            own_pixels[top : top + height, left : left + width],
+            cv2.RETR_CCOMP,
+            cv2.CHAIN_APPROX_NONE,
+            offset=(left, top),
+        )
         for contour in contours:
-            xy = contour[:, 0]
-            tangent, piece = _cut_straight(contour, _MAX_BEND_M / gsd_m)
-            step = np.roll(xy, -1, axis=0) - xy
-            xys.append(xy)
-            tangents.append(tangent)
-            steps_px.append((step * tangent).sum(axis=1))
-            pieces.append(piece + num_pieces)
-            num_pieces += piece.max() + 1
-    if not xys:
+            if is_boundary[contour[:, 0, 1], contour[:, 0, 0]].any():
+                outlines.add(contour, _MAX_BEND_M / gsd_m)
+    if outlines.is_empty:
         nothing = np.zeros(0, np.int64)
         return _Boundaries(nothing, nothing, nothing, nothing, np.zeros((0, 2)), np.zeros(0))
-    all_x, all_y = np.concatenate(xys).T.astype(np.int64)
+    xy, piece, tangents, steps_px = outlines.cut_straight()
+    all_x, all_y = xy.T
     met = is_boundary[all_y, all_x]
     # One piece of an outline may pass several neighbours.
-    meeting = np.concatenate(pieces) * 256 + lowest[all_y, all_x]
+    meeting = piece * 256 + lowest[all_y, all_x]
     _, group, num_pixels = np.unique(meeting[met], return_inverse=True, return_counts=True)
-    length_px = np.bincount(group, np.concatenate(steps_px)[met]).astype(np.float64)[group]
-    tangent = np.concatenate(tangents)[met]
+    length_px = np.bincount(group, steps_px[met]).astype(np.float64)[group]
+    tangent = tangents[met]
     # The first pixel of a piece may touch the neighbour of the piece before it.
     kept = num_pixels[group] > _MAX_CORNER_PIXELS
     x, y = all_x[met][kept], all_y[met][kept]
@@ -230,26 +233,71 @@ def _trace_boundaries(planes: Mask8, gsd_m: float) -> _Boundaries:
     return _Boundaries(x, y, own, neighbour, tangent[kept], length_px[kept])
 
 
-def _cut_straight(contour: npt.NDArray[np.int32], max_bend_px: float) -> tuple[Floats, Ints]:
-    """A closed contour cut into straight pieces.
+class _Outlines:
+    """Closed contours, and where they are cut into straight pieces.
+
+    All are cut at once: of a photo there are some fifty, and each step in NumPy costs the same for
+    one of them as for all.
 
     Args:
-        contour: (P, 1, 2) int32, x and y of neighbouring pixels, as OpenCV returns it.
-        max_bend_px: How far a piece may leave its chord.
+        size: Rows and columns of the image.
 
-    Returns:
-        Per pixel the unit vector along its piece, (P, 2), and the number of its piece, (P,).
+    Attributes:
+        is_empty: Whether no contour was added.
     """
-    corners = cv2.approxPolyDP(contour, max_bend_px, closed=True)
-    # Corners are pixels of the contour; as one number each, they are found in it again.
-    code = np.array([1, 1 << 16])
-    starts = np.flatnonzero(np.isin(contour[:, 0] @ code, corners[:, 0] @ code))
-    piece = (np.searchsorted(starts, np.arange(len(contour)), side="right") - 1) % len(starts)
-    corner_xy = contour[starts, 0].astype(np.float64)
-    chord = np.roll(corner_xy, -1, axis=0) - corner_xy
-    # A spur one pixel thick ends where it began: no direction, and no unit vector.
-    tangent = chord / np.maximum(np.hypot(chord[:, :1], chord[:, 1:]), 1.0)
-    return tangent[piece], piece
+
+    def __init__(self, size: tuple[int, ...]) -> None:
+        self.is_empty = True
+        self._is_corner = np.zeros(size, np.bool_)
+        self._contours: list[npt.NDArray[np.int32]] = []
+        self._begins: list[npt.NDArray[np.bool_]] = []
+
+    def add(self, contour: npt.NDArray[np.int32], max_bend_px: float) -> None:
+        """Add a contour.
+
+        Args:
+            contour: (P, 1, 2) int32, x and y of neighbouring pixels, as OpenCV returns it.
+            max_bend_px: How far a piece may leave its chord.
+        """
+        self.is_empty = False
+        corners = cv2.approxPolyDP(contour, max_bend_px, closed=True)
+        # Corners are pixels of the contour, in which they are found again.
+        corner_y, corner_x = corners[:, 0, 1], corners[:, 0, 0]
+        self._is_corner[corner_y, corner_x] = True
+        self._contours.append(contour[:, 0])
+        self._begins.append(self._is_corner[contour[:, 0, 1], contour[:, 0, 0]])
+        self._is_corner[corner_y, corner_x] = False
+
+    def cut_straight(self) -> tuple[Ints, Ints, Floats, Floats]:
+        """The pixels of all contours, P of them, in their order.
+
+        Returns:
+            x and y, (P, 2); the number of each one's piece, (P,); the unit vector along that piece,
+            (P, 2); and how far the step to the next pixel of the contour leads along it, (P,).
+        """
+        xy = np.concatenate(self._contours).astype(np.int64)
+        begins = np.concatenate(self._begins)
+        lengths = np.array([len(contour) for contour in self._contours])
+        num_pieces = np.array([np.count_nonzero(each) for each in self._begins])
+        first_piece = np.cumsum(num_pieces) - num_pieces
+        # Pixels before a contour's first corner are of its last piece.
+        piece = np.cumsum(begins) - 1
+        before = piece < np.repeat(first_piece, lengths)
+        piece[before] = np.repeat(first_piece + num_pieces - 1, lengths)[before]
+        corner_xy = xy[begins]
+        chord = (corner_xy[_next_in_ring(num_pieces)] - corner_xy).astype(np.float64)
+        # A spur one pixel thick ends where it began: no direction, and no unit vector.
+        tangent = (chord / np.maximum(np.hypot(chord[:, :1], chord[:, 1:]), 1.0))[piece]
+        step = xy[_next_in_ring(lengths)] - xy
+        return xy, piece, tangent, (step * tangent).sum(axis=1)
+
+
+def _next_in_ring(lengths: Ints) -> Ints:
+    """The index after each, of rings of these lengths behind each other."""
+    following = np.arange(1, lengths.sum() + 1)
+    ends = np.cumsum(lengths)
+    following[ends - 1] = ends - lengths
+    return following
 
 
 def _kinds(boundaries: _Boundaries, gsd_m: float) -> Ints:
@@ -300,7 +348,9 @@ def _merge(centres: Mask8, hidden_creases: Mask8, gsd_m: float) -> Mask8:
     doubtful[:] = cv2.dilate(centres[_UNCLEAR], _disk(_UNKNOWN_HALF_WIDTH_M / gsd_m))
     doubtful[_RIDGE:] |= hidden_creases
     lines = doubtful * np.uint8(IGNORE_INDEX)
-    lines[centres[:_UNCLEAR].view(np.bool_)] = 1
+    known = centres[:_UNCLEAR]
+    lines &= known - np.uint8(1)  # nothing where a line is, else all
+    lines |= known
     return lines
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -86,8 +87,11 @@ class TrainTransform:
         """
         sample = windows[0] if len(windows) == 1 else self._lay_out(windows)
         image = np.ascontiguousarray(sample["image"].numpy().transpose(1, 2, 0))
-        lit = change_light(image, rng).transpose(2, 0, 1)
-        return {**sample, "image": torch.from_numpy(np.ascontiguousarray(lit))}
+        lit = change_light(image, rng)
+        bands = np.empty((lit.shape[2], *lit.shape[:2]), np.uint8)
+        for i, band in enumerate(bands):
+            cv2.extractChannel(lit, i, dst=band)
+        return {**sample, "image": torch.from_numpy(bands)}
 
     def _lay_out(self, windows: Sequence[Sample]) -> Sample:
         size_px, per_side = self.crop_size_px, math.isqrt(len(windows))
@@ -169,7 +173,7 @@ def _finish(lines: Tensor, segments: Tensor, gsd_m: float, azimuth_bins: Azimuth
     """Lines drawn at their width, segments in the labels of the task."""
     return {
         "lines": torch.from_numpy(draw_lines(lines.numpy(), gsd_m)),
-        "segments": torch.from_numpy(_relabelling(azimuth_bins)[segments.numpy()]),
+        "segments": torch.from_numpy(cv2.LUT(segments.numpy(), _relabelling(azimuth_bins))),
     }
 
 
@@ -179,5 +183,6 @@ def _relabelling(azimuth_bins: AzimuthBins) -> npt.NDArray[np.uint8]:
 
 
 def _trim(sample: Sample, margin_px: int) -> Sample:
+    """The sample without its margin: views, since what follows copies them anyway."""
     inner = slice(margin_px, -margin_px)
-    return {**sample, **make_planes(lambda name: sample[name][..., inner, inner].contiguous())}
+    return {**sample, **make_planes(lambda name: sample[name][..., inner, inner])}

@@ -1,7 +1,7 @@
 """What was measured of training on a machine, for forecasts of other sizes and machines."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -38,13 +38,18 @@ class Loading:
         server_gib: The process that workers are forked from, with the memory that all of them
             share.
         worker_gib: Each worker, without the batches that it keeps ready.
-        sample_s: CPU time a worker spends on a sample, by dataset.
+        sample_s: CPU time a worker spends on a sample, by dataset, once its photos are kept.
+        read_s: The part of sample_s until photos and labels are in memory.
+        first_s: What a photo takes more when it is read for the first time, by dataset; of those
+            that are never kept nothing.
     """
 
     side_px: int
     server_gib: float
     worker_gib: float
     sample_s: Mapping[str, float]
+    read_s: Mapping[str, float] = field(default_factory=dict)
+    first_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.base.dataset_names import DatasetName
 from app.data.airs.dataset import AirsDataset
+from app.synthetic.sample import FEW
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_airs import write_airs
 from app.synthetic.write_rid import write_rid
 from bench.loading import Comparison, lowest_ratio
 from bench.support.loading import tiles, worker
+from bench.support.loading.measured_parts import Parts
+from bench.support.loading.parts import REST, TIMED, PartTimer, find_place
+from bench.support.loading.sample_parts import PartedSamples
 
 
 @pytest.fixture
@@ -61,3 +66,48 @@ def test_training_samples_of_rid_and_the_start(tmp_path: Path) -> None:
     assert segments.shape == (512, 512)
     next(worker.start(tmp_path))
     assert (tmp_path / "scratch-0/airs_index_train.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("rid", {"read photo", "read label", "derive lines"}),
+        ("own", {"read photo", "read heights", "draw shapes"}),
+        ("airs", {"read photo", "read label", "derive lines"}),
+        ("roofline", {"read photo", "read heights", "derive lines", "lay out"}),
+    ],
+)
+def test_every_part_of_a_sample_is_timed(
+    tmp_path: Path, name: DatasetName, parts: set[str]
+) -> None:
+    FEW[name](tmp_path / name)
+    samples = PartedSamples(name, tmp_path / name, 256, tmp_path / "scratch")
+    part_s = samples.read(12)
+    common = {"other reading", "warp", "widen lines", "trim", "light", "collate", "hand over", REST}
+    assert common | parts <= set(part_s)
+    assert min(part_s.values()) >= 0
+    assert samples.read(4).keys() >= common
+
+
+def test_time_of_an_inner_part_is_not_that_of_the_outer(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 3.0, 3.5, 4.5, 10.0])
+    monkeypatch.setattr("bench.support.loading.parts.time.thread_time", lambda: next(clock))
+    timer = PartTimer()
+    with timer.part("outer"):
+        timer.around(lambda: None, "inner")()
+        timer.around(lambda: None, "inner")()
+    assert timer.take() == {"inner": 2.0 + 1.0, "outer": 10.0 - 3.0}
+    assert timer.take() == {}
+
+
+def test_timed_functions_are_the_products() -> None:
+    for timed in TIMED:
+        assert callable(getattr(find_place(timed.place), timed.name)), timed
+
+
+def test_the_total_of_parts_is_the_median_turn() -> None:
+    parts = Parts("rid 512")
+    for turn in ({"warp": 2.0}, {"warp": 1.0, "noise": 3.0}, {"warp": 6.0}):
+        parts.add(turn, 2, ["warp", "noise"])
+    assert parts.again_ms == {"warp": [1000.0, 500.0, 3000.0], "noise": [0.0, 1500.0, 0.0]}
+    assert parts.total_ms == 2000.0

@@ -59,3 +59,31 @@ def test_no_hue_is_turned():
     for seed in range(40):
         red, green, blue = change_light(image, np.random.default_rng(seed)).mean(axis=(0, 1))
         assert red > green > blue
+
+
+def test_noise_is_normal_and_of_every_value_by_itself(monkeypatch):
+    monkeypatch.setattr(photometry, "_MAX_NOISE", 1e9)
+
+    class Drawn(np.random.Generator):
+        def uniform(self, low, high):
+            assert (low, high) == (0, 1e9)
+            return 4.0
+
+    image = np.full((256, 256, 3), 128, np.uint8)
+    noise = photometry._add_noise(image, Drawn(np.random.PCG64(0))).astype(float) - 128
+    assert abs(noise.mean()) < 0.05
+    assert noise.std() == pytest.approx(4.0, abs=0.05)
+    # Of a normal number 68.3 % lie within one deviation: here within 4, by halves of a level.
+    assert np.mean(np.abs(noise) < 4.5) == pytest.approx(0.739, abs=0.01)
+    assert np.abs(noise).max() >= 10
+    bands = noise.reshape(-1, 3)
+    assert np.abs(np.corrcoef(bands.T) - np.eye(3)).max() < 0.02
+    assert abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 0.02
+
+
+def test_noise_ends_at_black_and_white():
+    for value in (0, 255):
+        image = np.full((33, 7, 3), value, np.uint8)  # no whole number of words
+        changed = photometry._add_noise(image, np.random.default_rng(1))
+        assert (np.abs(changed.astype(int) - value) < 40).all()
+        assert (changed == value).mean() > 0.4

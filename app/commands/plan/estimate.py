@@ -28,8 +28,6 @@ from app.settings.hyperparameters import Hyperparameters
 Basis = Literal["measured", "predicted", "predicted (extrapolated)", "assumed", "set"]
 
 MAX_MICRO_BATCH: Final = 256
-# Share of a GPU's dense peak that training of such a network reaches.
-GPU_UTILISATION: Final = 0.2
 # CUDA's context and its libraries take this on a GPU beside the tensors.
 CUDA_CONTEXT_GIB: Final = 0.6
 # Share of the tensors' memory that the allocator reserves and cannot use.
@@ -78,6 +76,7 @@ class Estimate:
         steps_per_epoch: Optimizer steps.
         val_s: Seconds of the validation of an epoch.
         score_s: The part of val_s spent on scores.
+        first_s: What the first pass over the photos takes more, which are kept from then on.
         hours: All epochs, validation included.
     """
 
@@ -88,6 +87,7 @@ class Estimate:
     steps_per_epoch: int
     val_s: float
     score_s: float
+    first_s: float
     hours: float
 
 
@@ -131,8 +131,11 @@ def transfer(case: PlanCase) -> Measurements:
     loading = measured.loading
     if loading is not None:
         factor = host.core_speed / instance.core_speed
-        sample_s = {name: factor * seconds for name, seconds in loading.sample_s.items()}
-        loading = replace(loading, sample_s=sample_s)
+        sample_s, read_s, first_s = (
+            {name: factor * seconds for name, seconds in part.items()}
+            for part in (loading.sample_s, loading.read_s, loading.first_s)
+        )
+        loading = replace(loading, sample_s=sample_s, read_s=read_s, first_s=first_s)
     if not request.on_gpu:
         cores = instance.num_cores / request.num_processes
         factor = host.num_cores * host.core_speed / (cores * instance.core_speed)
@@ -182,8 +185,26 @@ def estimate(case: PlanCase) -> Estimate:
         )
     )
     val_s = network_s + score_s
-    hours = asked.epochs * (steps_per_epoch * forecast.step_s + val_s) / 3600
-    return Estimate(model, settled, forecast, largest, steps_per_epoch, val_s, score_s, hours)
+    first_s = _first_pass_s(model.measurements, facts, settled, num_processes)
+    hours = (first_s + asked.epochs * (steps_per_epoch * forecast.step_s + val_s)) / 3600
+    return Estimate(
+        model, settled, forecast, largest, steps_per_epoch, val_s, score_s, first_s, hours
+    )
+
+
+def _first_pass_s(
+    measured: Measurements, facts: Facts, settled: Hyperparameters, num_processes: int
+) -> float:
+    """Seconds for which the first pass over the photos holds up training, at most."""
+    loading = measured.loading
+    if loading is None:
+        return 0.0
+    core_s = sum(
+        num_photos * loading.first_s.get(name, 0.0) for name, num_photos in facts.num_photos.items()
+    )
+    # Each host keeps photos of its own, and has cores of its own for that.
+    num_readers = min(max(1, settled.num_workers) * num_processes, measured.num_cores)
+    return core_s / num_readers
 
 
 def _validate(
@@ -236,7 +257,7 @@ def _count_points(instance: Instance, facts: Facts, checkpoints: bool) -> tuple[
     flop_per_mpx = 2e9 * facts.gmac_per_mpx * PASS_PER_FORWARD
     if checkpoints:
         flop_per_mpx *= CHECKPOINTED_PASS
-    flop_per_s = GPU_UTILISATION * gpu.peak_tflops * 1e12
+    flop_per_s = gpu.utilisation * gpu.peak_tflops * 1e12
     return tuple(
         Point(
             micro_batch_size=size,

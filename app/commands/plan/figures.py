@@ -12,7 +12,6 @@ from app.commands.plan.estimate import (
     GPU_OPTIMIZER_S,
     GPU_PASS_OVERHEAD_S,
     GPU_TRAINER_GIB,
-    GPU_UTILISATION,
     MAX_MICRO_BATCH,
     PASS_PER_FORWARD,
     Basis,
@@ -90,14 +89,21 @@ def build_plan(case: PlanCase, result: Estimate) -> Plan:
 def _measured_figures(case: PlanCase) -> Iterator[Figure]:
     measured = case.measured
     if measured.loading is not None:
-        sample_s = measured.loading.sample_s
+        loading, shares = measured.loading, case.facts.shares
+        where = f"{loading.side_px} px, time of one core"
+        total_s = sum(share * loading.sample_s[name] for name, share in shares.items())
         yield Figure(
-            "here_sample_s",
-            "Reading a sample on this machine, s",
-            sum(share * sample_s[name] for name, share in case.facts.shares.items()),
-            "measured",
-            f"{measured.loading.side_px} px, time of one core",
+            "here_sample_s", "Reading a sample on this machine, s", total_s, "measured", where
         )
+        if loading.read_s and total_s > 0:
+            read_s = sum(share * loading.read_s[name] for name, share in shares.items())
+            yield Figure(
+                "here_read_percent",
+                "Of it, photos and labels, %",
+                100 * read_s / total_s,
+                "measured",
+                "the rest turns, draws and lights them",
+            )
     if measured.score_s:
         num_val = case.facts.num_val
         total_s = sum(
@@ -210,6 +216,14 @@ def _time_figures(case: PlanCase, result: Estimate) -> Iterator[Figure]:
     if result.val_s > 0:
         score_percent = 100 * result.score_s / result.val_s
         yield Figure("score_percent", "Of it, scoring, %", score_percent, "predicted")
+    if result.first_s > 0:
+        yield Figure(
+            "first_pass_s",
+            "First pass over the photos, s more",
+            result.first_s,
+            "predicted",
+            "they are kept on the disk from then on",
+        )
     yield Figure("hours", "Hours, all epochs", result.hours, "predicted")
     price = request.price_per_hour
     price_basis: Basis = "set"
@@ -233,9 +247,8 @@ def cost_figures(
     price_per_hour: float | None, basis: Basis, cost_usd: float | None
 ) -> Iterator[Figure]:
     """The price of an instance, USD an hour, and what all hours of all instances cost."""
-    yield Figure(
-        "price_per_hour", "Price of an instance, USD/h", price_per_hour, basis, "on demand"
-    )
+    note = "on demand" if price_per_hour is not None else "no list price is in the table"
+    yield Figure("price_per_hour", "Price of an instance, USD/h", price_per_hour, basis, note)
     note = "" if cost_usd is not None else "--price-per-hour says it"
     yield Figure("cost_usd", "Cost, USD", cost_usd, "predicted", note)
 
@@ -315,7 +328,7 @@ def _gpu_rules(request: Request, facts: Facts) -> Iterator[Rule]:
     assert gpu is not None
     yield Rule("gmac_per_mpx", round(facts.gmac_per_mpx, 1), "forward, per 1024 x 1024 px: counted")
     yield Rule("gpu_tflops", gpu.peak_tflops, f"dense peak of {gpu.name}, data sheet")
-    yield Rule("gpu_utilisation", GPU_UTILISATION, "of that peak is reached")
+    yield Rule("gpu_utilisation", round(gpu.utilisation, 3), gpu.describe_utilisation())
     yield Rule(
         "gpu_overhead_s",
         GPU_PASS_OVERHEAD_S,

@@ -18,7 +18,6 @@ from app.commands.plan.asking import ask_one
 from app.commands.plan.case import Host
 from app.commands.plan.estimate import (
     GPU_PASS_OVERHEAD_S,
-    GPU_UTILISATION,
     PASS_PER_FORWARD,
     Basis,
     Figure,
@@ -132,7 +131,7 @@ class PredictionCase:
                     "(CUDA_VISIBLE_DEVICES=)"
                 )
             return measured.network_s * host.gpu_tflops / instance.gpu.peak_tflops
-        flop_per_s = GPU_UTILISATION * instance.gpu.peak_tflops * 1e12
+        flop_per_s = instance.gpu.utilisation * instance.gpu.peak_tflops * 1e12
         overhead_s = measured.num_passes * GPU_PASS_OVERHEAD_S / PASS_PER_FORWARD
         return overhead_s + 2e9 * measured.gmac / flop_per_s
 
@@ -295,8 +294,9 @@ def _rules(case: PredictionCase) -> Iterator[Rule]:
         else:
             gmac = measured.gmac / measured.photo_mpx
             yield Rule("gmac_per_mpx", round(gmac, 1), "of photo, with overlaps and turns: counted")
-            yield Rule("gpu_tflops", instance.gpu.peak_tflops, f"dense peak of {instance.gpu.name}")
-            yield Rule("gpu_utilisation", GPU_UTILISATION, "of that peak is reached")
+            gpu = instance.gpu
+            yield Rule("gpu_tflops", gpu.peak_tflops, f"dense peak of {gpu.name}")
+            yield Rule("gpu_utilisation", round(gpu.utilisation, 3), gpu.describe_utilisation())
     if instance.num_gpus > 1:
         yield Rule("num_gpus", 1, f"of its {instance.num_gpus} is used: take smaller instances")
     if not case.is_price_given and case.price_per_hour is not None:

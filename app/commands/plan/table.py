@@ -80,7 +80,7 @@ def render_instances() -> str:
                 f"{gpu.peak_tflops:g}" if gpu else "",
                 "yes" if (gpu.computes_bf16 if gpu else instance.computes_bf16) else "no",
                 f"{instance.core_speed:g}",
-                "" if instance.price_per_hour is None else f"{instance.price_per_hour:.3f}",
+                _format_price(instance.price_per_hour),
             )
         )
     heading = ("type", "vCPUs", "GiB", "GPUs", "GiB each", "TFLOPS each", "bf16", "core speed",
@@ -96,6 +96,10 @@ def render_instances() -> str:
             "",
         ]
     )
+
+
+def _format_price(price_per_hour: float | None) -> str:
+    return "not known" if price_per_hour is None else f"{price_per_hour:.3f}"
 
 
 def _format(value: float | str | None) -> str:

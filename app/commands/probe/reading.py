@@ -5,16 +5,20 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, NamedTuple, cast
 
 import cv2
+import numpy as np
 import torch
 
 from app.base.units import GIB
 from app.commands.probe.peaks import forget_peaks
 from app.data.datasets import Datasets
-from app.data.loading import build_train_loader
+from app.data.loading import TrainDataset, build_train_loader
 from app.data.order import Epochs, TrainOrder
+from app.data.reader import TrainReader
+from app.data.sample import Sample
+from app.data.whole_photos import WholePhotos
 from app.data.workers import start_worker_server
 from app.resources.measurements import Loading
 from app.resources.process_memory import own_memory_gib, own_tree, sum_shared_once_gib
@@ -41,10 +45,8 @@ def measure_loading(
     """
     hyperparameters = hyperparameters.model_copy(update={"num_workers": _NUM_WORKERS})
     datasets = open_with(hyperparameters)
-    sample_s: dict[str, float] = {
-        source.reader.name: time_samples(datasets, number)
-        for number, source in enumerate(datasets.train.sources)
-    }
+    names = [source.reader.name for source in datasets.train.sources]
+    times = [time_samples(datasets, number) for number in range(len(names))]
     forget_peaks(device)
     alone_gib = sum_shared_once_gib(own_tree())
     start_worker_server()
@@ -67,26 +69,80 @@ def measure_loading(
         side_px=hyperparameters.crop_size_px,
         server_gib=max(0.0, together_gib - _NUM_WORKERS * (worker_gib + ready_gib)),
         worker_gib=worker_gib,
-        sample_s=sample_s,
+        sample_s={name: found.sample_s for name, found in zip(names, times, strict=True)},
+        read_s={name: found.read_s for name, found in zip(names, times, strict=True)},
+        first_s={name: found.first_s for name, found in zip(names, times, strict=True)},
     )
 
 
-def time_samples(datasets: Datasets, number: int) -> float:
-    """CPU seconds of a sample of one of the sources, read by one thread as a worker does."""
+class SampleTimes(NamedTuple):
+    """CPU seconds of a dataset's samples; see Loading."""
+
+    sample_s: float
+    read_s: float
+    first_s: float
+
+
+def time_samples(datasets: Datasets, number: int) -> SampleTimes:
+    """What a sample of one of the sources takes, made by one thread as a worker does.
+
+    All are made twice: the first time opens files, and keeps what is kept.
+    """
     cv2.setNumThreads(0)
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # others would wait in a loop, whose time counts: three to six times
-    alone = replace(datasets.train.sources[number], share=1.0)
-    order = TrainOrder([alone], Epochs(_NUM_TIMED_SAMPLES + 1, batch_size=1, seed=0))
-    times_s = []
+    train = datasets.train
+    watched = _WatchedReader(train.sources[number].reader)
+    alone = replace(train.sources[number], reader=cast("TrainReader", watched), share=1.0)
+    order = list(TrainOrder([alone], Epochs(_NUM_TIMED_SAMPLES, batch_size=1, seed=0)))
+    dataset = TrainDataset([alone], train.transform, train.seed)
     try:
-        for [key] in order:
-            begun_s = time.process_time()
-            datasets.train[key._replace(source=number)]
-            times_s.append(time.process_time() - begun_s)
+        for _ in range(2):
+            watched.read_s, begun_s = 0.0, time.process_time()
+            for [key] in order:
+                dataset[key]
+            took_s = time.process_time() - begun_s
+        first_s = _time_first(watched.reader, min(len(watched.reader), _NUM_TIMED_SAMPLES))
     finally:
         torch.set_num_threads(num_threads)
-    return statistics.mean(times_s[1:])  # the first opens files
+    return SampleTimes(took_s / len(order), watched.read_s / len(order), first_s)
+
+
+def _time_first(reader: TrainReader, num_photos: int) -> float:
+    """CPU seconds that a photo takes more when it is not kept."""
+    if not isinstance(reader, WholePhotos):
+        return 0.0
+    times_s = []
+    for read in (reader.read, reader.__getitem__):
+        for index in range(num_photos):
+            read(index)  # into the page cache, or kept
+        begun_s = time.process_time()
+        for index in range(num_photos):
+            read(index)
+        times_s.append(time.process_time() - begun_s)
+    return max(0.0, times_s[0] - times_s[1]) / num_photos
+
+
+class _WatchedReader:
+    """A reader, and the CPU seconds that it has taken to draw samples."""
+
+    def __init__(self, reader: TrainReader) -> None:
+        self.reader = reader
+        self.read_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the reader has
+        return getattr(self.reader, name)
+
+    def draw(self, index: int, span_m: float, rng: np.random.Generator) -> Sample:
+        """As TrainReader.draw."""
+        begun_s = time.process_time()
+        try:
+            return self.reader.draw(index, span_m, rng)
+        finally:
+            self.read_s += time.process_time() - begun_s
 
 
 def _read_worker_gib() -> list[float]:

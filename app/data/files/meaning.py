@@ -151,7 +151,7 @@ def one_band(path: Path, values: _Pixels) -> _Pixels:
     """
     first: _Pixels = values[0]
     if all(np.array_equal(first, other) for other in values[1:]):
-        return first
+        return np.ascontiguousarray(first)
     colours, counts = np.unique(values.reshape(len(values), -1), axis=1, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     tops = [tuple(colours[:, index].tolist()) for index in order[:_MAX_COLOURS_SHOWN]]

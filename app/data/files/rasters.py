@@ -32,7 +32,8 @@ class Pixels(NamedTuple):
     """Pixels of a photo or a label, north up.
 
     Attributes:
-        values: (3, H, W) uint8, red, green and blue; of a label (H, W), the numbers in its file.
+        values: (3, H, W) uint8, red, green and blue, side by side in memory; of a label (H, W), the
+            numbers in its file.
         seen: (H, W), false where the file says that nothing is there; None if all is.
     """
 
@@ -67,8 +68,14 @@ class _Opened(NamedTuple):
     beside: rasterio.DatasetReader | None
 
     def read(self, window: Window | None) -> tuple[_Pixels, Flags | None]:
-        """(B, H, W) of all bands, and what masks show of them, as stored."""
-        pixels = self.source.read(indexes=self.meaning.all_bands, window=window)
+        """(B, H, W) of all bands, and what masks show of them, as stored.
+
+        Bands lie side by side in memory, as most files have them.
+        """
+        bands, source = self.meaning.all_bands, self.source
+        size = (source.height, source.width) if window is None else (window.height, window.width)
+        pixels = np.empty((*size, len(bands)), source.dtypes[bands[0] - 1]).transpose(2, 0, 1)
+        source.read(indexes=bands, window=window, out=pixels)
         mask = None
         if self.meaning.has_mask:
             mask = self.source.read_masks(1, window=window) != 0
@@ -259,8 +266,10 @@ def _open_beside(header: RasterHeader, root: Path, remedy: str) -> rasterio.Data
 
 
 def _turned(turn: Turn, values: _Pixels, seen: Flags | None) -> Pixels:
-    """Both north up, in memory of their own order."""
+    """Both north up, in memory of their own order: rows, columns, bands."""
     if turn != AS_STORED:
         values = np.asarray(turn.apply(values), np.uint8)
         seen = None if seen is None else np.ascontiguousarray(turn.apply(seen), np.bool_)
-    return Pixels(np.ascontiguousarray(values), seen)
+    if values.ndim == 3:
+        values = np.ascontiguousarray(values.transpose(1, 2, 0)).transpose(2, 0, 1)
+    return Pixels(np.ascontiguousarray(values) if values.ndim == 2 else values, seen)

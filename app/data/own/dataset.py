@@ -258,8 +258,9 @@ class OwnDataset(Dataset[Sample]):
             values, seen = self._rasters.read_photo(place.raster, window)
             photo = PhotoPixels(values, seen, place.gsd_m)
             targets: dict[TaskName, Tensor] = {
-                "segments": torch.full(values.shape[1:], BACKGROUND_CLASS, dtype=torch.uint8),
-                "lines": torch.zeros(len(LINE_KINDS), *values.shape[1:], dtype=torch.uint8),
+                # One value each, seen everywhere: what may be drawn.
+                "segments": _filled(BACKGROUND_CLASS).expand(values.shape[1:]),
+                "lines": _filled(0, len(LINE_KINDS)).expand(-1, *values.shape[1:]),
             }
             if place.name in self._heights:
                 path, root = self._heights[place.name], self._rasters.root
@@ -273,6 +274,11 @@ class OwnDataset(Dataset[Sample]):
             "gsd_m": place.gsd_m,
             "drawing": _Shifted(roofs, window.col_off, window.row_off),
         }
+
+
+def _filled(value: int, *channels: int) -> Tensor:
+    """(C, 1, 1), or (1, 1) without channels, uint8."""
+    return torch.full((*channels, 1, 1), value, dtype=torch.uint8)
 
 
 class _Shifted(NamedTuple):

@@ -171,6 +171,7 @@ class RidDataset(WholePhotos):
             superstructures=hyperparameters.superstructures_weight > 0,
         )
         logger.info("%s", reader.split_report.describe())
+        reader.keep(request)
         return reader
 
     @classmethod
@@ -188,12 +189,8 @@ class RidDataset(WholePhotos):
         paths = (self._image_paths[index], self._segments_paths[index])
         return paths if superstructures_path is None else (*paths, superstructures_path)
 
-    def __getitem__(self, index: int) -> Sample:
-        """Read one sample, whole.
-
-        Raises:
-            SampleError: If one of its files cannot be read or is unlike RID's files.
-        """
+    def read(self, index: int) -> Sample:
+        """As WholePhotos.read."""
         try:
             return self._read(index)
         except FileProblem as problem:

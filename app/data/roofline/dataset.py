@@ -177,7 +177,9 @@ class RooflineDataset(WholePhotos):
         hyperparameters = request.hyperparameters
         gsd_m, seed = hyperparameters.roofline_gsd_m, hyperparameters.seed
         scale = _height_scale(hyperparameters)
-        return cls(request.root, request.split, request.scratch_dir, gsd_m, seed, scale)
+        reader = cls(request.root, request.split, request.scratch_dir, gsd_m, seed, scale)
+        reader.keep(request)
+        return reader
 
     @classmethod
     def release(cls, hyperparameters: Hyperparameters) -> Release:
@@ -195,12 +197,8 @@ class RooflineDataset(WholePhotos):
         """As Reader.extent_m: all are squares of one size."""
         return self.span_m, self.span_m
 
-    def __getitem__(self, index: int) -> Sample:
-        """Read one sample, whole.
-
-        Raises:
-            SampleError: If its values cannot be read or are impossible.
-        """
+    def read(self, index: int) -> Sample:
+        """As WholePhotos.read."""
         sample_id = self.sample_ids[index]
         targets: dict[TaskName, Tensor] = {}
         try:

@@ -36,11 +36,11 @@ Sample = tuple[torch.Tensor | np.ndarray, torch.Tensor | np.ndarray]
 def ours(root: Path) -> Iterator[Sample]:
     """Image and label of a random window, as AirsDataset reads them, made smaller.
 
-    Colours are put side by side and made smaller as app/data/geometry.py does it.
+    Colours are put side by side and made smaller as app/data/moving.py does it.
     """
     from app.data.airs.layout import TILE_REMEDY
     from app.data.files.rasters import OpenRasters
-    from app.data.geometry import shrink
+    from app.data.moving import shrink
 
     dataset = _open_airs(root)
     rasters = OpenRasters(dataset.folder, TILE_REMEDY)
@@ -57,7 +57,7 @@ def ours(root: Path) -> Iterator[Sample]:
 
 def ours_sample(root: Path) -> Iterator[Sample]:
     """Whole samples of AirsDataset: its outline, and four targets of which nothing is known."""
-    from app.data.geometry import shrink
+    from app.data.moving import shrink
 
     dataset = _open_airs(root)
     rng = np.random.default_rng(0)

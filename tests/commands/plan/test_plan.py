@@ -148,6 +148,38 @@ def test_a_price_of_ones_own_wins(tmp_path):
     assert "prices_as_of" not in document["rules"]
 
 
+def test_reading_is_told_by_its_parts(tmp_path, capsys):
+    loading = replace(MEASURED.loading, read_s={"rid": 0.025}, first_s={"rid": 0.05})
+    measured = replace(MEASURED, loading=loading)
+    path = tmp_path / "plan.json"
+    _run(_options(json=path), measured=measured)
+    document = json.loads(path.read_text())
+    assert document["here_read_percent"] == pytest.approx(25)
+    assert document["first_pass_s"] == pytest.approx(1000 * 0.05 * 1.2 / 0.6 / 2)
+    assert Measurements.from_json(document["measurements"]) == measured
+    assert "First pass over the photos, s more" in capsys.readouterr().out
+    # Files of earlier plans have no parts.
+    for part in ("read_s", "first_s"):
+        del document["measurements"]["loading"][part]
+    path.write_text(json.dumps(document))
+    _run(_options(measurements=path))
+    assert "First pass" not in capsys.readouterr().out
+
+
+def test_an_instance_without_a_list_price_says_so(tmp_path, capsys):
+    path = tmp_path / "plan.json"
+    _run(_options(instance_type="ml.m8i.xlarge", json=path))
+    document = json.loads(path.read_text())
+    assert (document["price_per_hour"], document["cost_usd"]) == (None, None)
+    assert "prices_as_of" not in document["rules"]
+    rows = [row for row in capsys.readouterr().out.splitlines() if "not known" in row]
+    assert "no list price is in the table" in rows[0]
+    assert "--price-per-hour says it" in rows[1]
+    plan(_options(lists=True))
+    listed = capsys.readouterr().out.splitlines()
+    assert next(row for row in listed if row.startswith("ml.m8i.xlarge ")).endswith("not known")
+
+
 def test_this_machine_has_no_price(tmp_path, monkeypatch, capsys):
     local = Instance("local", 2, 2, 32.0, HOST.core_speed, True)
     monkeypatch.setattr("app.commands.plan.instances.local_instance", lambda _: local)
@@ -221,7 +253,7 @@ def test_the_share_of_waiting_is_shown(tmp_path):
     # As above: two cores read 4 samples, and all of it but the pass and the update is waited for.
     path = tmp_path / "plan.json"
     _run(_options(instance_type="ml.g5.xlarge", json=path))
-    read_s, busy_s = 4 * 0.24 / 2, 0.03 + 6e11 / (0.2 * 70e12) + 0.01
+    read_s, busy_s = 4 * 0.24 / 2, 0.03 + 6e11 / (0.36 * 70e12) + 0.01
     document = json.loads(path.read_text())
     assert document["step_s"] == pytest.approx(read_s)
     assert document["wait_percent"] == pytest.approx(100 * (read_s - busy_s) / read_s)

@@ -49,8 +49,8 @@ def test_instances_share_the_photos_at_the_same_cost():
 
 
 def test_a_gpu_that_is_not_here_is_counted():
-    case = case_of("ml.g5.xlarge")  # 70 TFLOPS, of which a fifth is reached; its cores have 0.5
-    assert case.network_s == pytest.approx(10 * 0.03 / 3 + 2 * 500e9 / (0.2 * 70e12))
+    case = case_of("ml.g5.xlarge")  # 70 TFLOPS, of which 0.36 is reached; its cores have 0.5
+    assert case.network_s == pytest.approx(10 * 0.03 / 3 + 2 * 500e9 / (0.36 * 70e12))
     assert case.rest_s == pytest.approx(8 * 1.2 / 0.5)
 
 
@@ -110,7 +110,7 @@ def test_measurements_of_an_earlier_plan_are_taken(tmp_path, capsys):
     )  # fmt: skip
     capsys.readouterr()
     plan_prediction(options, lambda _: pytest.fail("was measured again"))
-    # 250 photos of 0.1 + 1 / 14 + 19.2 s.
+    # 250 photos of 0.1 + 1 / 25.2 + 19.2 s.
     assert "would take 1 h 21 min and 2.69 USD for 10 km2." in capsys.readouterr().out
 
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from app.data.geometry import Pose, cut_window
+from app.data.frame import Pose
+from app.data.geometry import cut_window
 from app.data.own.catalogue import LabelSettings
 from app.data.own.dataset import OwnDataset
 from app.data.sample import drawn

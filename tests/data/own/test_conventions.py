@@ -11,7 +11,8 @@ import torch
 from app.base.azimuth import degrees_to_class
 from app.base.errors import DataError
 from app.base.tasks import relabelling
-from app.data.geometry import Pose, cut_window
+from app.data.frame import Pose
+from app.data.geometry import cut_window
 from app.data.own.catalogue import LabelSettings
 from app.data.own.dataset import OwnDataset
 from app.data.sample import drawn

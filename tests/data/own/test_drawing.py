@@ -8,7 +8,8 @@ import pytest
 import shapely
 
 from app.base.tasks import IGNORE_INDEX
-from app.data.geometry import Pose, cut_window, resample_whole
+from app.data.frame import Pose
+from app.data.geometry import cut_window, resample_whole
 from app.data.own.dataset import OwnDataset
 from app.data.sample import drawn
 from app.data.shapes import Shapes, fill
