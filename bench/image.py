@@ -27,7 +27,14 @@ _TARGETS = (
 _VARIANTS = ("cpu", "gpu")
 _TORCH_LAYER = "COPY /opt/venv /opt/venv"
 # What the Dockerfiles copy.
-_CONTEXT = ("Dockerfile.cpu", ".dockerignore", "app", "docker/train", "locks")
+_CONTEXT = (
+    "Dockerfile.cpu",
+    ".dockerignore",
+    "app",
+    "docker/install_torch.sh",
+    "docker/train",
+    "locks",
+)
 _MB = 1e6
 
 # How docker history words a layer, and what the layer is.
