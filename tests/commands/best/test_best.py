@@ -132,6 +132,7 @@ def test_what_is_finished_is_said_and_not_done_again(base_dir, own, caplog):
     train_best(run_of(base_dir, own), StopRequests())
     num_calls = len(calls(base_dir))
     caplog.set_level("INFO")
+    caplog.clear()
     assert train_best(run_of(base_dir, own), StopRequests()) == 0
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0].startswith("finished before, nothing to do")

@@ -298,7 +298,8 @@ def test_a_key_for_disks_is_for_instances_without_disks_of_their_own():
         for instance in INSTANCES
         if "disks of its own" in _try(instance, "--volume-kms-key", KEY)
     }
-    assert named == {"g4dn", "g5", "g6", "g6e", "p4d", "p5"}
+    small = {"g4dn", "g5", "g6", "g6e", "g7", "g7e"}
+    assert named == small | {"p4d", "p5", "p5e", "p5en", "p6-b200", "p6-b300"}
     for instance in ("ml.m5d.xlarge", "ml.p3dn.24xlarge", "ml.p4de.24xlarge", "ml.c6id.xlarge"):
         assert "disks of its own" in _try(instance, "--volume-kms-key", KEY)
     for instance in ("ml.m7i.xlarge", "ml.p3.2xlarge", "ml.r5.xlarge"):

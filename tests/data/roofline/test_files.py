@@ -207,6 +207,9 @@ def test_two_processes_read_what_one_reads(tmp_path: Path, version: str):
     for method, num_processes in (("forkserver", 1), ("fork", 2)):
         with multiprocessing.get_context(method).Pool(num_processes) as pool:
             found = pool.starmap(sum_of_images, [(dataset, index) for index in range(6)], 1)
+            # Not by SIGTERM, which children of a fork server may hold back, as workers of a job do.
+            pool.close()
+            pool.join()
         assert found == expected
 
 
