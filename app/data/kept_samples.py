@@ -136,10 +136,12 @@ def keep_samples(scratch_dir: Path, identity: str, num_samples: int) -> KeptSamp
         identity: All that decides what the samples are.
         num_samples: How many there are.
     """
-    job = _name_process(os.getppid())
+    # In a container, process 1 may read samples itself, and has no parent there.
+    job = _name_process(os.getppid()) or _name_process(os.getpid())
     for left_over in scratch_dir.glob(f"{_FOLDER_PREFIX}*"):
         owner = left_over.name.removeprefix(_FOLDER_PREFIX)
-        if _name_process(int(owner.partition("-")[0])) != owner:
+        process_id = owner.partition("-")[0]
+        if not process_id.isdecimal() or _name_process(int(process_id)) != owner:
             shutil.rmtree(left_over, ignore_errors=True)
     folder = scratch_dir / f"{_FOLDER_PREFIX}{job}"
     digest = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()

@@ -103,6 +103,17 @@ def test_what_cannot_be_used_is_read_again(tmp_path):
     assert_same(kept.get(0, made_up), made_up())
 
 
+def test_process_1_of_a_container_has_no_parent(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.getppid", lambda: 0)
+    (tmp_path / "samples-").mkdir()
+    for identity in "ab":
+        kept = keep_samples(tmp_path, identity, 1)
+        kept.get(0, made_up)
+        assert kept.folder.parent.name == f"samples-{kept_samples._name_process(os.getpid())}"
+    assert [path.name for path in tmp_path.iterdir()] == [kept.folder.parent.name]
+    assert len(list(kept.folder.parent.iterdir())) == 2
+
+
 def test_what_a_killed_job_left_behind_is_deleted(tmp_path):
     mine = kept_samples._name_process(os.getppid())
     for name in (mine, f"{os.getppid()}-1", "4194399-17"):
