@@ -6,13 +6,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from app.base.errors import EXIT_INTERRUPTED, EXIT_OK
+from app.base.errors import EXIT_OK
 from app.commands.launch.aws import explain_aws_errors, make_client
 from app.commands.launch.follow import LOG_GROUP, follow_job
 from app.commands.launch.options import LaunchOptions
 from app.commands.launch.places import check_buckets, console_of
 from app.commands.launch.request import build_request, find_doubts
-from app.commands.launch.start import find_region, show_request, warn_of
+from app.commands.launch.start import (
+    end_while_sending,
+    end_while_waiting,
+    find_region,
+    show_request,
+    warn_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +46,7 @@ def launch(options: LaunchOptions) -> int:
         with explain_aws_errors(f"creating {job_name}"):
             arn = sagemaker.create_training_job(**request)["TrainingJobArn"]
     except KeyboardInterrupt:
-        logger.error(
-            "stopped by Ctrl-C while the request was under way: %s may have been created; %s",
-            job_name,
-            _describe_stop(job_name, region),
-        )
-        return EXIT_INTERRUPTED
+        return end_while_sending(job_name, _describe_stop(job_name, region))
     try:
         _announce(request, arn, region, is_followed=options.wait)
         if not options.wait:
@@ -53,10 +54,7 @@ def launch(options: LaunchOptions) -> int:
         logs = make_client("logs", region)
         return follow_job(sagemaker, logs, job_name, options.instances)
     except KeyboardInterrupt:
-        logger.warning(
-            "stopped by Ctrl-C: %s goes on; %s", job_name, _describe_stop(job_name, region)
-        )
-        return EXIT_INTERRUPTED
+        return end_while_waiting(job_name, _describe_stop(job_name, region))
 
 
 def _announce(request: Mapping[str, Any], arn: str, region: str, *, is_followed: bool) -> None:

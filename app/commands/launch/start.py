@@ -1,4 +1,7 @@
-"""How every command of `launch` begins: its region, what is only shown, and what it warns of."""
+"""What every command of `launch` begins with, and what it says when Ctrl-C ends it.
+
+It begins with its region, with what is only shown, and with what it warns of.
+"""
 
 import json
 import logging
@@ -6,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.base.errors import EXIT_OK
+from app.base.errors import EXIT_INTERRUPTED, EXIT_OK
 from app.commands.launch.aws import default_region
 from app.commands.launch.checks import image_region
 
@@ -44,3 +47,28 @@ def warn_of(doubts: Iterable[str]) -> None:
     """Log what can be done, and is hardly what was wanted."""
     for doubt in doubts:
         logger.warning("%s", doubt)
+
+
+def end_while_sending(name: str, remedy: str, sent: str = "the request was") -> int:
+    """Say what Ctrl-C may have left behind; returns the exit code to end with.
+
+    Args:
+        name: Of what was to be made.
+        remedy: How to be rid of it.
+        sent: What was under way, for the message.
+    """
+    logger.error(
+        "stopped by Ctrl-C while %s under way: %s may have been created; %s", sent, name, remedy
+    )
+    return EXIT_INTERRUPTED
+
+
+def end_while_waiting(name: str, remedy: str) -> int:
+    """Say that Ctrl-C ended the waiting alone; returns the exit code to end with.
+
+    Args:
+        name: Of what was waited for.
+        remedy: How to end that, too.
+    """
+    logger.warning("stopped by Ctrl-C: %s goes on; %s", name, remedy)
+    return EXIT_INTERRUPTED

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError
+from app.base.errors import EXIT_OK, ConfigError
 from app.commands.launch.aws import explain_aws_errors, make_client
 from app.commands.launch.endpoint.delete import remove_all
 from app.commands.launch.endpoint.options import DeployOptions
@@ -15,7 +15,13 @@ from app.commands.launch.endpoint.request import EndpointRequests, build_request
 from app.commands.launch.follow import EXIT_JOB_FAILED
 from app.commands.launch.found import check_found
 from app.commands.launch.places import check_buckets, console_of
-from app.commands.launch.start import find_region, show_request, warn_of
+from app.commands.launch.start import (
+    end_while_sending,
+    end_while_waiting,
+    find_region,
+    show_request,
+    warn_of,
+)
 from app.commands.launch.waiting import wait_until_settled
 
 logger = logging.getLogger(__name__)
@@ -45,22 +51,15 @@ def deploy(options: DeployOptions) -> int:
     try:
         arn = _create_all(sagemaker, requests)
     except KeyboardInterrupt:
-        logger.error(
-            "stopped by Ctrl-C while requests were under way: %s may have been created; %s",
-            requests.name,
-            _describe_end(requests.name, region),
-        )
-        return EXIT_INTERRUPTED
+        remedy = _describe_end(requests.name, region)
+        return end_while_sending(requests.name, remedy, "requests were")
     _announce(requests, arn, region)
     if not options.wait:
         return EXIT_OK
     try:
         return _wait(sagemaker, requests.name)
     except KeyboardInterrupt:
-        logger.warning(
-            "stopped by Ctrl-C: %s goes on; %s", requests.name, _describe_end(requests.name, region)
-        )
-        return EXIT_INTERRUPTED
+        return end_while_waiting(requests.name, _describe_end(requests.name, region))
 
 
 def _create_all(sagemaker: Any, requests: EndpointRequests) -> str:  # noqa: ANN401

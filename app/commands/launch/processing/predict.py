@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError
+from app.base.errors import EXIT_OK, ConfigError
 from app.commands.launch.aws import AwsRefusedError, explain_aws_errors, make_client
 from app.commands.launch.checks import bucket_of, is_archive, key_of
 from app.commands.launch.follow import EXIT_JOB_FAILED
@@ -34,7 +34,13 @@ from app.commands.launch.processing.request import (
     find_doubts,
     records_of,
 )
-from app.commands.launch.start import find_region, show_request, warn_of
+from app.commands.launch.start import (
+    end_while_sending,
+    end_while_waiting,
+    find_region,
+    show_request,
+    warn_of,
+)
 from app.commands.launch.waiting import wait_until_settled
 from app.commands.process import BESIDE_DIR
 
@@ -88,22 +94,14 @@ def predict(options: PredictOptions) -> int:
             _remove_notes(s3, notes)
         raise
     except KeyboardInterrupt:
-        logger.error(
-            "stopped by Ctrl-C while the request was under way: %s may have been created; %s",
-            job_name,
-            _describe_stop(job_name, region),
-        )
-        return EXIT_INTERRUPTED
+        return end_while_sending(job_name, _describe_stop(job_name, region))
     _announce(request, arn, region, len(waiting))
     if not options.wait:
         return EXIT_OK
     try:
         exit_code = _wait(sagemaker, job_name)
     except KeyboardInterrupt:
-        logger.warning(
-            "stopped by Ctrl-C: %s goes on; %s", job_name, _describe_stop(job_name, region)
-        )
-        return EXIT_INTERRUPTED
+        return end_while_waiting(job_name, _describe_stop(job_name, region))
     return _show_end(read_outcome(s3, output, made_of, photos), photos, exit_code)
 
 
