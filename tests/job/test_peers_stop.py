@@ -7,6 +7,7 @@ import pytest
 
 from app.job.inputs import Hosts
 from app.job.peers import Peers
+from tests.support.processes import wait_until
 
 NAMES = ("127.0.0.1", "localhost")
 LIMIT_S = 20
@@ -46,10 +47,7 @@ def test_one_that_is_asked_while_it_waits_stops_all(port, asked):
         requests = [never, never]
         requests[asked] = is_asked.is_set
         threads = [join(first, results, requests[0]), join(other, results, requests[1])]
-        deadline_s = time.monotonic() + LIMIT_S
-        while not first._links:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.01)
+        wait_until(lambda: first._links, LIMIT_S)
         is_asked.set()
         for thread in threads:
             thread.join(LIMIT_S)
@@ -69,13 +67,6 @@ def test_one_that_is_done_does_not_wait_for_ever(hosts):
     assert time.monotonic() < started_s + LIMIT_S
 
 
-def wait_until(condition):
-    deadline_s = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("asked", [0, 1])
 def test_a_stop_of_one_is_told_to_the_other(hosts, asked):
     results: list[bool] = []
@@ -83,7 +74,7 @@ def test_a_stop_of_one_is_told_to_the_other(hosts, asked):
         thread.join(LIMIT_S)
     hosts[asked].tell_stop()
     other = hosts[1 - asked]
-    wait_until(lambda: other.are_others_stopping)
+    wait_until(lambda: other.are_others_stopping, LIMIT_S)
     assert other.failure is None
     assert not other.has_anyone_left
 
@@ -95,7 +86,7 @@ def test_a_crash_after_a_stop_is_a_failure_all_the_same(hosts):
         thread.join(LIMIT_S)
     other.tell_stop()
     other.__exit__()
-    wait_until(lambda: first.failure is not None)
+    wait_until(lambda: first.failure is not None, LIMIT_S)
     assert first.failure.host == NAMES[1]
 
 
@@ -108,7 +99,7 @@ def test_hosts_with_different_numbers_of_processes_are_told(port):
     ):
         for thread in [join(first, results), join(other, results)]:
             thread.join(LIMIT_S)
-        wait_until(lambda: first.failure and other.failure)
+        wait_until(lambda: first.failure and other.failure, LIMIT_S)
         for peers in (first, other):
             assert peers.failure.exit_code == 2
             assert peers.failure.describe() == (

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -19,9 +18,8 @@ from app.job.signals import StopRequests
 from app.settings.recipes import COARSE, Recipe, Stage
 from tests.support.best import STEP_S, calls, stand_in
 from tests.support.paths import ROOT
-from tests.support.processes import has_ended
+from tests.support.processes import LIMIT_S, has_ended, start_until, wait_until
 
-LIMIT_S = 60.0  # against hangs
 HOURS = 0.01  # 36 s: of coarse 25.2 s, 51 steps; of fine 10.8 s, 22 steps
 ROOF_IOU = f"  {'roof IoU':<18}  {'0.750':>15}"  # below "Own roofs, test"
 # Trains, as the command does it.
@@ -155,22 +153,9 @@ def test_a_model_that_is_gone_is_scored_no_second_time(base_dir, own):
 
 def start(base_dir, own, hours=HOURS):
     """A training in its first stage."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", TRAIN, str(base_dir), str(own), str(hours), "waits"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    return start_until(
+        base_dir / "coarse/waits", TRAIN, str(base_dir), str(own), str(hours), "waits"
     )
-    wait_for(lambda: (base_dir / "coarse/waits").exists() or process.poll() is not None)
-    return process
-
-
-def wait_for(condition):
-    deadline_s = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +183,7 @@ def test_a_stage_does_not_outlive_a_command_that_is_killed(base_dir, own):
     [job] = psutil.Process(process.pid).children()
     process.kill()
     process.wait()
-    wait_for(lambda: has_ended(job.pid))
+    wait_until(lambda: has_ended(job.pid))
     assert json.loads((base_dir / "coarse/model/metrics.json").read_text())["stopped"] is True
     assert train_best(run_of(base_dir, own, "waits"), StopRequests()) == 0
 

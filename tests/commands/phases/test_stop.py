@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -21,8 +20,8 @@ from app.job.folder_locks import FolderLocks
 from app.job.signals import StopRequests
 from tests.support.paths import ROOT
 from tests.support.phases import stand_in, write_run
+from tests.support.processes import LIMIT_S, start_until, wait_until
 
-LIMIT_S = 60.0  # against hangs
 # Runs two phases, as the command does it.
 RUN_TWO = """
 import sys
@@ -50,22 +49,7 @@ class AskedAfter(StopRequests):
 
 def start(base_dir, kind, *arguments):
     """The phases under way, in the first one."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN_TWO, str(base_dir), kind, *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    wait_for(lambda: (base_dir / "1a/waits").exists() or process.poll() is not None)
-    return process
-
-
-def wait_for(condition):
-    deadline_s = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
+    return start_until(base_dir / "1a/waits", RUN_TWO, str(base_dir), kind, *arguments)
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +87,7 @@ def test_a_second_ctrl_c_kills(tmp_path):
     process = start(tmp_path, "deaf")
     [job] = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGINT)
-    wait_for((tmp_path / "1a/heard").exists)
+    wait_until((tmp_path / "1a/heard").exists)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=LIMIT_S) == 130
@@ -116,7 +100,7 @@ def test_a_job_does_not_outlive_its_parent(tmp_path):
     process = start(tmp_path, "train")
     process.kill()
     process.wait()
-    wait_for((tmp_path / "1a/model/metrics.json").exists)
+    wait_until((tmp_path / "1a/model/metrics.json").exists)
     assert (tmp_path / "1a/heard").exists()
 
 
