@@ -1,11 +1,14 @@
 """Jobs of a series: each a command of ours in a process of its own, stopped with its parent."""
 
+import json
 import signal
 import time
 from collections.abc import Sequence
-from typing import IO, Final
+from pathlib import Path
+from typing import IO, Any, Final
 
 from app.base.children import start_stopping_with_parent
+from app.job.paths import Paths
 from app.job.signals import StopRequests
 
 _POLL_INTERVAL_S: Final = 0.2
@@ -41,3 +44,23 @@ def run_child_job(
     finally:
         process.kill()
     return exit_code
+
+
+def read_map(path: Path) -> dict[str, Any] | None:
+    """A file's JSON map; None where there is none, or not a whole one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def read_metrics(model_dir: Path) -> dict[str, Any] | None:
+    """The metrics.json that a training has left in its model folder; None without one."""
+    return read_map(model_dir / "metrics.json")
+
+
+def has_finished(base_dir: Path) -> bool:
+    """Whether the training in a tree came to its end, and was not stopped before."""
+    metrics = read_metrics(Paths(base_dir).model_dir)
+    return metrics is not None and metrics["stopped"] is False

@@ -5,12 +5,11 @@ of the stage before. Steps are counted once, by the pace of a short job, and kep
 call resumes with as many. This process imports no torch: the jobs have the memory to themselves.
 """
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from app.base.children import own_command
 from app.base.errors import (
@@ -23,7 +22,7 @@ from app.base.errors import (
 from app.base.storage import writing_to
 from app.commands.best.run import PACE_DIR, BestRun, State
 from app.commands.best.scores import find_scores
-from app.job.child_job import run_child_job
+from app.job.child_job import has_finished, read_metrics, run_child_job
 from app.job.failure import read_failure
 from app.job.folder_locks import LOCK_FILE, check_free
 from app.job.paths import Paths
@@ -96,7 +95,7 @@ def train_best(run: BestRun, requests: StopRequests) -> int:
 
 
 def _is_finished(run: BestRun, state: State) -> bool:
-    return "lines" in state and _read_metrics(run.model_dir) is not None
+    return "lines" in state and read_metrics(run.model_dir) is not None
 
 
 def _warn_of_changes(run: BestRun, state: State) -> None:
@@ -147,7 +146,7 @@ def _measure_pace(run: BestRun, stage: Stage, requests: StopRequests) -> float:
     try:
         words = _train_words(run, folder, run.pace_settings_of(stage))
         exit_code = _run_app(run, words, requests, folder / _LOG_FILE)
-        metrics = _read_metrics(folder / "model")
+        metrics = read_metrics(folder / "model")
         if exit_code != EXIT_OK or metrics is None:
             raise _failure(f"{stage.name}, a short job", folder, exit_code)
         return float(metrics["step_time"]["step_s"])
@@ -165,7 +164,7 @@ def _train_stages(run: BestRun, state: State, requests: StopRequests) -> None:
     before: Stage | None = None
     for number, stage in enumerate(run.recipe.stages, start=1):
         folder, steps = run.folder_of(stage), state["steps"][stage.name]
-        if _is_done(folder):
+        if has_finished(folder):
             logger.info("%s: done before", stage.name)
         else:
             logger.info("%s: stage %d of %d", stage.name, number, len(run.recipe.stages))
@@ -174,7 +173,7 @@ def _train_stages(run: BestRun, state: State, requests: StopRequests) -> None:
             exit_code = _run_app(run, words, requests)
             if exit_code != EXIT_OK:
                 raise _failure(stage.name, folder, exit_code)
-            if not _is_done(folder):
+            if not has_finished(folder):
                 raise StopRequested
         before = stage
 
@@ -187,7 +186,7 @@ def _copy_model(run: BestRun) -> None:
     Raises:
         StorageError: If it cannot be written.
     """
-    if _read_metrics(run.model_dir) is not None:
+    if read_metrics(run.model_dir) is not None:
         return
     unfinished = run.base_dir / f".{run.model_dir.name}"
     with writing_to(run.base_dir):
@@ -234,20 +233,6 @@ def _run_app(
 def _failure(what: str, folder: Path, exit_code: int) -> StageError:
     reason = read_failure(Paths(folder)) or f"it ended with exit code {exit_code} and no reason"
     return StageError(f"{what}: {reason}", exit_code or 1)
-
-
-def _read_metrics(model_dir: Path) -> dict[str, Any] | None:
-    """Content of metrics.json; None where there is none, or not a whole one."""
-    try:
-        content = json.loads((model_dir / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _is_done(folder: Path) -> bool:
-    metrics = _read_metrics(folder / "model")
-    return metrics is not None and metrics["stopped"] is False
 
 
 def _describe_end(run: BestRun, state: State, parts: Sequence[HeldOut]) -> list[str]:

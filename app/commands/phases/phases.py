@@ -21,7 +21,7 @@ from app.base.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, RoofError
 from app.base.storage import move_aside, replacing, writing_to
 from app.commands.phases.prediction import Forecaster, digest_code
 from app.commands.phases.rows import describe_machine, describe_run
-from app.job.child_job import run_child_job
+from app.job.child_job import has_finished, read_map, read_metrics, run_child_job
 from app.job.failure import read_failure
 from app.job.folder_locks import check_free
 from app.job.paths import Paths
@@ -122,7 +122,7 @@ class PhaseSeries:
 
     def read_state(self, phase: Phase) -> Row | None:
         """What the phase began with; None where it has not, or of other settings, data or code."""
-        key, state = self.key_of(phase), _read_map(self.folder_of(phase) / STATE_FILE) or {}
+        key, state = self.key_of(phase), read_map(self.folder_of(phase) / STATE_FILE) or {}
         return state if {name: state.get(name) for name in key} == key else None
 
 
@@ -227,7 +227,7 @@ def _run_phase(
     if state is None:
         return {**row, "status": "stopped", "reason": "asked to stop before it began"}
     row["machine"] = state["machine"]
-    if _is_done(folder):
+    if has_finished(folder):
         logger.info("phase %s: done before", phase.name)
         return {**row, "status": "done", **_measured(folder, state)}
     logger.info("phase %s: %s (its log: %s)", phase.name, row["what"], folder / LOG_FILE)
@@ -236,7 +236,7 @@ def _run_phase(
     taken_s = time.monotonic() - begun_s
     if exit_code == EXIT_OK and (measured := _measured(folder, state)):
         logger.info("phase %s: took %.0f s; %s", phase.name, taken_s, _sum_up(measured))
-        return {**row, "status": "done" if _is_done(folder) else "stopped", **measured}
+        return {**row, "status": "done" if has_finished(folder) else "stopped", **measured}
     if requests.to_stop():
         reason = "killed by a second Ctrl-C" if requests.to_kill() else "stopped before it trained"
         return {**row, "status": "stopped", "reason": reason}
@@ -279,7 +279,7 @@ def _ask(
 
 def _measured(folder: Path, state: Mapping[str, Any]) -> Row:
     """The numbers of a phase's job, beside those expected; empty where the job has left none."""
-    if _read_metrics(folder) is None:
+    if read_metrics(Paths(folder).model_dir) is None:
         return {}
     return describe_run(Paths(folder).model_dir, state["forecast"])
 
@@ -306,24 +306,6 @@ def _run_job(
         command += ["--set", f"{name}={value}"]
     with (folder / LOG_FILE).open("ab") as log:
         return run_child_job(command, requests, log)
-
-
-def _read_metrics(folder: Path) -> dict[str, Any] | None:
-    return _read_map(Paths(folder).model_dir / "metrics.json")
-
-
-def _read_map(path: Path) -> dict[str, Any] | None:
-    """A file's JSON map; None where there is none, or not a whole one."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _is_done(folder: Path) -> bool:
-    metrics = _read_metrics(folder)
-    return metrics is not None and metrics["stopped"] is False
 
 
 def _write_json(path: Path, document: object) -> None:
