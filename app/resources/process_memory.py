@@ -62,6 +62,28 @@ def sum_shared_once_gib(processes: list[psutil.Process]) -> float:
     return sum_rss_gib(processes) if walked_gib is None else walked_gib[1]
 
 
+def sum_unfiled_gib(processes: list[psutil.Process]) -> float:
+    """Memory of processes that is in no file, with shared pages counted once.
+
+    PSS divides a page of a program among all processes of the machine that map it: it falls when a
+    container of the same image starts and grows when one ends. Differences of two moments are
+    therefore taken of this size. Where the system does not tell it, as `sum_shared_once_gib`.
+    """
+    total = 0
+    for process in processes:
+        try:
+            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+        except ProcessLookupError:  # it ended since it was listed
+            continue
+        except OSError:
+            return sum_shared_once_gib(processes)
+        sizes = {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+        if "Pss_Anon" not in sizes:  # Linux before 5.4
+            return sum_shared_once_gib(processes)
+        total += sum(int(sizes[name][0]) * 1024 for name in ("Pss_Anon", "Pss_Shmem"))
+    return total / GIB
+
+
 def own_memory_gib(process: psutil.Process) -> float:
     """Memory that a process shares with no other (USS); its resident memory if that is not told."""
     walked_gib = walk_gib([process])

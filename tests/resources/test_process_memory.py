@@ -1,5 +1,6 @@
 """Sizes of processes, as a sampler reads them."""
 
+import mmap
 import os
 import resource
 import sys
@@ -18,6 +19,7 @@ from app.resources.process_memory import (
     read_own_sizes_gib,
     sum_rss_gib,
     sum_shared_once_gib,
+    sum_unfiled_gib,
 )
 
 NEVER_S = 3600.0  # so that only the samples at phase changes are taken
@@ -60,6 +62,52 @@ def test_shared_pages_count_once_in_pss():
     assert abs(both["pss_gib"] - start["pss_gib"]) < 0.05
     assert both["uss_gib"] < start["uss_gib"] - 0.28
     assert len(block) == 300 * 2**20
+
+
+def test_pages_of_a_file_that_a_stranger_maps_change_no_difference(tmp_path: Path) -> None:
+    """As another container of the same image: it maps the same programs, and ends some time."""
+    path = tmp_path / "program"
+    path.write_bytes(b"x" * (200 * 2**20))
+    own = psutil.Process()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        mapped[:: mmap.PAGESIZE]  # in memory from here on
+        alone_gib, unfiled_gib = sum_shared_once_gib([own]), sum_unfiled_gib([own])
+        reader, writer = os.pipe()
+        told, tell = os.pipe()
+        stranger = os.fork()
+        if stranger == 0:
+            os.close(writer)
+            mapped[:: mmap.PAGESIZE]
+            os.write(tell, b"x")
+            os.read(reader, 1)
+            os._exit(0)
+        os.read(told, 1)
+        shared = sum_shared_once_gib([own])
+        fork_gib = sum_unfiled_gib([own, psutil.Process(stranger)]) - unfiled_gib
+        os.close(writer)
+        os.waitpid(stranger, 0)
+    assert shared < alone_gib - 0.09  # what made the forecast of a job depend on its neighbours
+    assert abs(fork_gib) < 0.05
+
+
+def test_where_no_file_tells_what_is_in_none_pss_stands_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = psutil.Process()
+    read_text = Path.read_text
+
+    def without_parts(path: Path, *args: str, **options: str) -> str:
+        text = read_text(path, *args, **options)
+        return "\n".join(line for line in text.splitlines() if not line.startswith("Pss_"))
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError
+
+    once_gib = sum_shared_once_gib([own])
+    assert 0 < sum_unfiled_gib([own]) < once_gib
+    for read in (without_parts, refuse):
+        monkeypatch.setattr(Path, "read_text", read)
+        assert sum_unfiled_gib([own]) == pytest.approx(once_gib, rel=0.05)
 
 
 def test_a_kernel_without_files_tells_the_largest_since_the_start(

@@ -21,7 +21,7 @@ from app.data.sample import Sample
 from app.data.whole_photos import WholePhotos
 from app.data.workers import start_worker_server
 from app.resources.measurements import Loading
-from app.resources.process_memory import own_memory_gib, own_tree, sum_shared_once_gib
+from app.resources.process_memory import own_memory_gib, own_tree, sum_unfiled_gib
 from app.resources.shared_memory import count_batch_bytes
 from app.settings.hyperparameters import Hyperparameters
 
@@ -48,7 +48,7 @@ def measure_loading(
     names = [source.reader.name for source in datasets.train.sources]
     times = [time_samples(datasets, number) for number in range(len(names))]
     forget_peaks(device)
-    alone_gib = sum_shared_once_gib(own_tree())
+    alone_gib = sum_unfiled_gib(own_tree())
     start_worker_server()
     loader = build_train_loader(
         datasets.train,
@@ -64,7 +64,7 @@ def measure_loading(
     time.sleep(1.0)  # until what was asked for is ready
     ready_gib = hyperparameters.prefetch_factor * count_batch_bytes(hyperparameters) / GIB
     worker_gib = max(0.0, statistics.mean(_read_worker_gib()) - ready_gib)
-    together_gib = sum_shared_once_gib(own_tree()) - alone_gib
+    together_gib = sum_unfiled_gib(own_tree()) - alone_gib
     return Loading(
         side_px=hyperparameters.crop_size_px,
         server_gib=max(0.0, together_gib - _NUM_WORKERS * (worker_gib + ready_gib)),
