@@ -40,7 +40,8 @@ setup: .venv/.complete-dev  ## Make .venv with every package that training, test
 	@touch $@
 
 .venv/.complete-dev: .venv/.complete locks/dev.lock
-	$(python) -m pip --disable-pip-version-check install --no-deps --require-hashes -r locks/dev.lock
+	$(python) -m pip --disable-pip-version-check install --no-compile --no-deps \
+	    --require-hashes -r locks/dev.lock
 	@touch $@
 
 # make exports these variables to the script as they were given.

@@ -6,20 +6,20 @@
 #   LOCK        locks/torch.lock, which has the hashes of the default index's wheels
 #   INDEX_URL   PyTorch's index to take both from; empty: pip's default index
 #   PYTHON      the interpreter to install for
-#   PIP...      the command that installs for it
+#   PIP...      the command that installs for it: pip install, with options or without
 set -euo pipefail
 lock=$1 url=$2 python=$3
 shift 3
 
 if [ -z "$url" ]; then
-    exec "$@" install --no-deps --require-hashes -r "$lock"
+    exec "$@" --no-deps --require-hashes -r "$lock"
 fi
 # The lock has no hashes for wheels of other indexes, so there the version alone is pinned, and
 # wheels with CUDA name the libraries that they need themselves. The rest is in runtime.lock.
 wanted=$(mktemp -d)
 trap 'rm -rf "$wanted"' EXIT
 grep -oE '^(torch|torchvision)==[^ ]+' "$lock" >"$wanted/torch.txt"
-"$@" install --no-deps --index-url "$url" -r "$wanted/torch.txt"
+"$@" --no-deps --index-url "$url" -r "$wanted/torch.txt"
 "$python" - >"$wanted/cuda.txt" <<'PYTHON'
 from importlib.metadata import requires
 
@@ -27,4 +27,4 @@ for line in requires("torch") or []:
     if line.startswith(("cuda", "nvidia", "triton")):
         print(line)
 PYTHON
-[ ! -s "$wanted/cuda.txt" ] || "$@" install --index-url "$url" -r "$wanted/cuda.txt"
+[ ! -s "$wanted/cuda.txt" ] || "$@" --index-url "$url" -r "$wanted/cuda.txt"

@@ -20,6 +20,9 @@ else
 fi
 
 "$python" -m venv --clear .venv
-pip=(.venv/bin/python -m pip --disable-pip-version-check)
-docker/install_torch.sh locks/torch.lock "$url" .venv/bin/python "${pip[@]}"
-"${pip[@]}" install --no-deps --require-hashes -r locks/runtime.lock
+# pip would compile 14,000 modules for half a minute. A job imports a sixth of them, which Python
+# compiles on import; the environment may keep it from storing that, and each start would compile.
+install=(.venv/bin/python -m pip --disable-pip-version-check install --no-compile)
+docker/install_torch.sh locks/torch.lock "$url" .venv/bin/python "${install[@]}"
+"${install[@]}" --no-deps --require-hashes -r locks/runtime.lock
+env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c 'import app.training.train, app.report.report'

@@ -25,10 +25,12 @@ case "$*" in
         for file; do case $file in *.txt) sed 's/^/  /' "$file" >>calls ;; esac; done ;;
 esac
 """
-PIP = "-m pip --disable-pip-version-check install"
+PIP = "-m pip --disable-pip-version-check install --no-compile"
+COMPILE = "-c import app.training.train, app.report.report"
 BY_HASH = [
     f"{PIP} --no-deps --require-hashes -r locks/torch.lock",
     f"{PIP} --no-deps --require-hashes -r locks/runtime.lock",
+    COMPILE,
 ]
 
 
@@ -38,7 +40,7 @@ def from_index(url: str, *cuda: str) -> list[str]:
         "  torch==2.14.1",
         "  torchvision==0.29.1",
         *cuda,
-        BY_HASH[1],
+        *BY_HASH[1:],
     ]
 
 
