@@ -107,12 +107,15 @@ class _Labels(NamedTuple):
     def move_constant(self, target: torch.Tensor, plane: Plane) -> _Plane:
         """The window of a target that holds one value."""
         value = target[(0,) * target.ndim].item()
-        moved: _Plane = plane.filled(value, *self.frame.size)[0].numpy()
         is_known = value != plane.unknown and not math.isnan(value)
         height, width = target.shape[-2:]
-        if is_known and self._reaches_beyond(height, width):
-            moved[..., self.move(np.ones((height, width), np.uint8), 0) == 0] = plane.unknown
-        return moved
+        if not is_known or not self._reaches_beyond(height, width):
+            moved: _Plane = plane.filled(value, *self.frame.size)[0].numpy()
+            return moved
+        is_inside = self._move_part(self._inside(height, width), 0).view(np.bool_)
+        kind = target.numpy().dtype
+        one = np.where(is_inside, kind.type(value), kind.type(plane.unknown))
+        return one if plane.num_channels is None else np.stack([one] * plane.num_channels)
 
     def move_lines(self, lines: _Plane) -> _Plane:
         """The window of (C, H, W) centre lines.
@@ -147,6 +150,14 @@ class _Labels(NamedTuple):
         height, width = self.frame.size
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         return y[inside], x[inside]
+
+    def _inside(self, height: int, width: int) -> _Plane:
+        """The box, 1 where the photo is, else 0."""
+        box = self.box
+        inside = np.zeros((box.height, box.width), np.uint8)
+        bottom, right = max(0, height - box.top), max(0, width - box.left)
+        inside[max(0, -box.top) : bottom, max(0, -box.left) : right] = 1
+        return inside
 
     def _reaches_beyond(self, height: int, width: int) -> bool:
         box = self.box

@@ -117,7 +117,7 @@ class Drawing(Protocol):
     """
 
     def draw(self, view: View) -> Mapping[TaskName, Tensor]:
-        """Some of Sample's targets, of the window's size."""
+        """Classes and lines, or one of them, as Sample has them, of the window's size."""
 
     def shapes(self, view: View) -> DrawnShapes:
         """The shapes themselves, which the targets are drawn from."""
@@ -260,9 +260,10 @@ def draw_known(drawing: Drawing, view: View, known: Planes) -> dict[TaskName, Te
     """
     targets = {name: known[name] for name in TASK_NAMES}
     for name, target in drawing.draw(view).items():
-        mask = targets[name]
-        is_unknown = mask.isnan() if mask.is_floating_point() else mask == TARGETS[name].unknown
-        targets[name] = torch.where(is_unknown, mask, target)
+        # Drawn are classes and lines: what is unknown has all of a byte's bits set, as -1 has.
+        assert TARGETS[name].unknown == IGNORE_INDEX == 255
+        is_unknown = -(targets[name].numpy() == IGNORE_INDEX).view(np.uint8)
+        targets[name] = torch.from_numpy(target.numpy() | is_unknown)
     return targets
 
 

@@ -4,6 +4,7 @@ A pixel is a polygon's if its middle is. So polygons that share an edge share no
 none between them, at any turn and scale.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from app.base.arrays import Floats, Ints, Mask8
+from app.base.arrays import Flags, Floats, Ints, Mask8
 
 # OpenCV takes fractions of a pixel as whole numbers of 1/16.
 _SHIFT = 4
@@ -54,6 +55,26 @@ class Shapes:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @functools.cached_property
+    def spans(self) -> Ints:
+        """(N + 1,) where among the points each shape begins, and the last one ends."""
+        spans: Ints = self.starts[np.searchsorted(self.owners, np.arange(len(self) + 1))]
+        return spans
+
+    @functools.cached_property
+    def begins_edge(self) -> Flags:
+        """(P,) whether an edge leads from a point to the next."""
+        begins = np.ones(len(self.points), np.bool_)
+        begins[self.starts[1:] - 1] = False
+        return begins
+
+    def corners(self, numbers: Ints) -> Ints:
+        """Which points are some shapes' corners: those of the first, then of the second."""
+        lengths = np.diff(self.spans)[numbers]
+        shifts = self.spans[numbers] - (np.cumsum(lengths) - lengths)
+        corners: Ints = np.arange(lengths.sum()) + np.repeat(shifts, lengths)
+        return corners
+
     def parts(self, shape: int) -> list[Floats]:
         """(K, 2) corners of each ring or part of a shape."""
         first, last = np.searchsorted(self.owners, [shape, shape + 1]).tolist()
@@ -91,9 +112,41 @@ def fill(rings: Sequence[Floats], size: tuple[int, int]) -> Stamp | None:
         rings: (K, 2) corners, x and y from the corner of the first pixel; holes among them.
         size: Rows and columns of the window.
     """
-    height, width = size
     begins = np.concatenate([ring[:-1] for ring in rings])
     ends = np.concatenate([ring[1:] for ring in rings])
+    stamps = dict(_fill(begins, ends, np.zeros(len(begins), np.int64), size))
+    return stamps.get(0)
+
+
+def fill_some(
+    shapes: Shapes, numbers: Ints, move: Callable[[Floats], Floats], size: tuple[int, int]
+) -> list[tuple[int, Stamp]]:
+    """The pixels of polygons, as of `fill`; those that have none in the window are left out.
+
+    All at once, since arrays of a few corners take as long as arrays of a thousand.
+
+    Args:
+        shapes: Polygons.
+        numbers: Which of them.
+        move: From their corners to the window's.
+        size: Rows and columns of the window.
+
+    Returns:
+        Their numbers, in the order given, and their pixels.
+    """
+    corners = shapes.corners(numbers)
+    owners = np.repeat(np.arange(len(numbers)), np.diff(shapes.spans)[numbers])
+    moved = move(shapes.points[corners])
+    begins = np.flatnonzero(shapes.begins_edge[corners])
+    stamps = _fill(moved[begins], moved[begins + 1], owners[begins], size)
+    return [(int(numbers[owner]), stamp) for owner, stamp in stamps]
+
+
+def _fill(
+    begins: Floats, ends: Floats, owners: Ints, size: tuple[int, int]
+) -> list[tuple[int, Stamp]]:
+    """The pixels of polygons from both ends of their edges, (E, 2), and whose edge each is."""
+    height, width = size
     # Both polygons that share an edge compute its pixels from the same end.
     swap = (begins[:, 1] > ends[:, 1])[:, None]
     low, high = np.where(swap, ends, begins), np.where(swap, begins, ends)
@@ -101,30 +154,46 @@ def fill(rings: Sequence[Floats], size: tuple[int, int]) -> Stamp | None:
     last = np.clip(np.ceil(high[:, 1] - 0.5), 0, height).astype(np.int64)
     counts = last - first
     if not counts.any():
-        return None
+        return []
     edge = np.repeat(np.arange(len(counts)), counts)
     row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
     slope = (high[edge, 0] - low[edge, 0]) / (high[edge, 1] - low[edge, 1])
     x = low[edge, 0] + (row + 0.5 - low[edge, 1]) * slope
     column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-    top, bottom, left, right = row.min(), row.max() + 1, column.min(), column.max()
-    if left == right:
-        return None
-    crossings = np.zeros((bottom - top, right - left + 1), np.uint8)
-    np.bitwise_xor.at(crossings, (row - top, column - left), 1)
-    inside = np.bitwise_xor.accumulate(crossings, axis=1)[:, :-1].view(np.bool_)
-    return Stamp(slice(top, bottom), slice(left, right), inside)
+    crossed, starts = np.unique(owners[edge], return_index=True)
+    tops, lefts = (np.minimum.reduceat(places, starts) for places in (row, column))
+    bottoms, rights = (np.maximum.reduceat(places, starts) for places in (row, column))
+    stops = np.append(starts[1:], len(edge))
+    bounds = np.stack((crossed, starts, stops, tops, bottoms + 1, lefts, rights), axis=1)
+    stamps = []
+    for owner, start, stop, top, bottom, left, right in bounds.tolist():
+        if left == right:
+            continue
+        crossings = np.zeros((bottom - top, right - left + 1), np.uint8)
+        places = (row[start:stop] - top) * crossings.shape[1] + (column[start:stop] - left)
+        np.bitwise_xor.at(crossings.ravel(), places, 1)
+        inside = np.bitwise_xor.accumulate(crossings, axis=1)[:, :-1].view(np.bool_)
+        stamps.append((owner, Stamp(slice(top, bottom), slice(left, right), inside)))
+    return stamps
 
 
-def trace(target: Mask8, parts: Sequence[Floats], value: int) -> None:
-    """Draw lines one pixel thick into (H, W).
+def trace_some(
+    target: Mask8, shapes: Shapes, numbers: Ints, move: Callable[[Floats], Floats], value: int
+) -> None:
+    """Draw lines one pixel thick into (H, W), all at once as `fill_some`.
 
     Args:
         target: Changed.
-        parts: (K, 2) corners, x and y from the corner of the first pixel.
-        value: What its pixels become.
+        shapes: Lines.
+        numbers: Which of them.
+        move: From their corners to the window's, x and y from the corner of its first pixel.
+        value: What their pixels become.
     """
+    corners = shapes.corners(numbers)
+    if not len(corners):
+        return
     # OpenCV counts from the middles of pixels.
-    fixed = [np.clip((part - 0.5) * (1 << _SHIFT), -_FAR_PX, _FAR_PX) for part in parts]
-    corners = [np.round(part).astype(np.int32) for part in fixed]
-    cv2.polylines(target, corners, isClosed=False, color=value, shift=_SHIFT)
+    fixed = (move(shapes.points[corners]) - 0.5) * (1 << _SHIFT)
+    fixed = np.round(np.clip(fixed, -_FAR_PX, _FAR_PX)).astype(np.int32)
+    lines = np.split(fixed, np.flatnonzero(~shapes.begins_edge[corners])[:-1] + 1)
+    cv2.polylines(target, lines, isClosed=False, color=value, shift=_SHIFT)

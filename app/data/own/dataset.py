@@ -11,7 +11,6 @@ from typing import ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from rasterio.windows import Window
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -20,10 +19,8 @@ from app.base.arrays import Ints
 from app.base.azimuth import BIN_NAMES
 from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, join_problems, printable
-from app.base.tasks import BACKGROUND_CLASS, BACKGROUND_NAME, LINE_KINDS, TaskName, find_task
+from app.base.tasks import BACKGROUND_NAME, LINE_KINDS, TaskName, find_task
 from app.data.files.header import describe_assumed
-from app.data.files.problems import FileProblem
-from app.data.files.rasters import OpenRasters
 from app.data.findings.tools import name_some
 from app.data.own.catalogue import (
     BY_OUTLINES,
@@ -32,16 +29,16 @@ from app.data.own.catalogue import (
     describe_bad,
     read_catalogue,
 )
-from app.data.own.cells import CELL_M, box_of, find_cells, name_window
+from app.data.own.cells import CELL_M, box_of, find_cells
 from app.data.own.drawing import Roofs
 from app.data.own.exact import shapes_of_window
 from app.data.own.fields import EAVE
-from app.data.own.heights import read_heights
-from app.data.own.layout import PHOTO_DIR, PHOTO_REMEDY, TITLE, OwnFiles, find_own_files
+from app.data.own.layout import PHOTO_DIR, TITLE, OwnFiles, find_own_files
 from app.data.own.parts import SPLIT_NAMES, SplitName, Splits
+from app.data.own.reading import PhotoFiles
 from app.data.own.split import find_splits
 from app.data.reader import ReaderRequest, Release, Split
-from app.data.sample import BadFile, DrawnShapes, PhotoPixels, Sample, View, with_unknown
+from app.data.sample import BadFile, DrawnShapes, Sample, View
 from app.settings.hyperparameters import Hyperparameters
 
 # Share of a pass that goes to cells with planes, where there are many without.
@@ -116,7 +113,6 @@ class OwnDataset(Dataset[Sample]):
         names: tuple[SplitName, ...] = SPLIT_NAMES if split == "all" else (split,)
         parts = [part for name in names for part in self.splits.parts[name]]
         self._photos = self.catalogue.photos
-        self._heights = files.heights
         self._cells = [cell for part in parts for cell in find_cells(part, self._photos)]
         self.missing = [
             bad
@@ -135,7 +131,7 @@ class OwnDataset(Dataset[Sample]):
         self.assumed_scale = describe_assumed(Counter(p.place.assumed for p in self._photos))
         self.labels = find_labels(self.catalogue, files)
         self._with_planes = np.array([cell.has_planes for cell in self._cells], np.bool_)
-        self._rasters = OpenRasters(root, PHOTO_REMEDY)
+        self._files = PhotoFiles(root, [photo.place for photo in self._photos], files.heights)
 
     @classmethod
     def open(cls, request: ReaderRequest) -> Self:
@@ -146,12 +142,21 @@ class OwnDataset(Dataset[Sample]):
         reader = cls(request.root, request.split, settings, seed, max_bad)
         if request.split == "train":
             reader.tell()
+        reader.keep(request)
         return reader
 
     @classmethod
     def release(cls, hyperparameters: Hyperparameters) -> Release:  # noqa: ARG003
         """As DatasetReader.release; nobody published this one."""
         return _RELEASE
+
+    def keep(self, request: ReaderRequest) -> None:
+        """Keep photos to train on that are no larger than a sample, as WholePhotos.keep."""
+        photos = {cell.part.photo: cell.name for cell in self._cells}
+        whole = {
+            number for number, name in photos.items() if name == self._photos[number].place.name
+        }
+        self._files.keep(request, whole)
 
     def tell(self) -> None:
         """Say in the log what was found, assumed and set aside."""
@@ -252,33 +257,8 @@ class OwnDataset(Dataset[Sample]):
         return self
 
     def _read(self, number: int, window: Window) -> Sample:
-        place, roofs = self._photos[number]
-        size_px = place.raster.height_px, place.raster.width_px
-        try:
-            values, seen = self._rasters.read_photo(place.raster, window)
-            photo = PhotoPixels(values, seen, place.gsd_m)
-            targets: dict[TaskName, Tensor] = {
-                # One value each, seen everywhere: what may be drawn.
-                "segments": _filled(BACKGROUND_CLASS).expand(values.shape[1:]),
-                "lines": _filled(0, len(LINE_KINDS)).expand(-1, *values.shape[1:]),
-            }
-            if place.name in self._heights:
-                path, root = self._heights[place.name], self._rasters.root
-                targets["depth"] = torch.from_numpy(read_heights(path, root, place, window))
-        except FileProblem as problem:
-            raise problem.to_sample_error(self.title, place.name) from problem
-        return {
-            **with_unknown(photo, targets),
-            "dataset": self.name,
-            "sample_id": name_window(window, place.name, *size_px),
-            "gsd_m": place.gsd_m,
-            "drawing": _Shifted(roofs, window.col_off, window.row_off),
-        }
-
-
-def _filled(value: int, *channels: int) -> Tensor:
-    """(C, 1, 1), or (1, 1) without channels, uint8."""
-    return torch.full((*channels, 1, 1), value, dtype=torch.uint8)
+        drawing = _Shifted(self._photos[number].roofs, window.col_off, window.row_off)
+        return {**self._files.read(number, window), "drawing": drawing}
 
 
 class _Shifted(NamedTuple):

@@ -25,7 +25,7 @@ from app.data.lines import lines_from_segments
 from app.data.own.clusters import LINE_REACH_M
 from app.data.own.fields import UNCLEAR
 from app.data.sample import View
-from app.data.shapes import Shapes, Stamp, fill, trace
+from app.data.shapes import Shapes, Stamp, fill_some, trace_some
 
 # Around a window as much is drawn as lines between planes need, to be told from their ends.
 _MARGIN_M: Final = 2.0
@@ -136,8 +136,10 @@ class Roofs:
         derived = lines_from_segments(segments, gsd_m) if without or never_drawn else lines
         lines[never_drawn] = derived[never_drawn]
         centres = np.zeros((UNCLEAR + 1, *canvas.size), np.uint8)
-        for line in self.lines.touching(canvas.box).tolist():
-            trace(centres[self.line_kinds[line]], canvas.moved(self.lines, line), 1)
+        touching = self.lines.touching(canvas.box)
+        for kind, centre in enumerate(centres):
+            of_kind = touching[self.line_kinds[touching] == kind]
+            trace_some(centre, self.lines, of_kind, canvas.move, 1)
         lines[:, widen(centres[UNCLEAR], _UNKNOWN_HALF_WIDTH_M / gsd_m)] = IGNORE_INDEX
         drawn = centres[:UNCLEAR].view(np.bool_)
         lines[drawn] = 1
@@ -183,14 +185,13 @@ class _Canvas(NamedTuple):
         (west, north), (east, south) = in_photo.min(axis=0), in_photo.max(axis=0)
         return cls(linear, shift, (height, width), (west, north, east, south))
 
-    def moved(self, shapes: Shapes, shape: int) -> list[Floats]:
-        """A shape's rings or parts in the canvas."""
-        return [part @ self.linear.T + self.shift for part in shapes.parts(shape)]
-
     def stamps(self, shapes: Shapes) -> list[tuple[int, Stamp]]:
         """The polygons of which pixels are in the canvas: their numbers and these pixels."""
-        filled = (
-            (shape, fill(self.moved(shapes, shape), self.size))
-            for shape in shapes.touching(self.box).tolist()
-        )
-        return [(shape, stamp) for shape, stamp in filled if stamp is not None]
+        return fill_some(shapes, shapes.touching(self.box), self.move, self.size)
+
+    def move(self, points: Floats) -> Floats:
+        """(K, 2) corners in the photo, in the canvas."""
+        # Not a product of matrices, whose last bits depend on how many points there are.
+        x, y = points[:, :1], points[:, 1:]
+        moved: Floats = x * self.linear[:, 0] + y * self.linear[:, 1] + self.shift
+        return moved

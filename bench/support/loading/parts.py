@@ -39,7 +39,7 @@ TIMED: Final = (
     Timed("read label", "app.data.rid.dataset", "read_classes"),
     Timed("read photo", "app.data.files.rasters.OpenRasters", "read_photo"),
     Timed("read label", "app.data.files.rasters.OpenRasters", "read_label"),
-    Timed("read heights", "app.data.own.dataset", "read_heights"),
+    Timed("read heights", "app.data.own.reading", "read_heights"),
     Timed("read photo", "app.data.roofline.dataset.RooflineDataset", "_read_scaled"),
     Timed("read heights", "app.data.roofline.dataset.RooflineDataset", "_read"),
     Timed("derive lines", "app.data.rid.dataset", "lines_from_segments"),
