@@ -41,7 +41,13 @@ def test_make_sample_writes_what_a_job_finds(tmp_path: Path) -> None:
     assert len(list((data / "airs/val/image").iterdir())) == 1
     config = tmp_path / "input/config"
     assert {path.name: json.loads(path.read_text()) for path in config.iterdir()} == {
-        "hyperparameters.json": {"epochs": "5", "steps_per_epoch": "60", "batch_size": "4"},
+        "hyperparameters.json": {
+            "epochs": "5",
+            "steps_per_epoch": "36",
+            "batch_size": "16",
+            "gsd_m": "0.2",
+            "crop_size_px": "128",
+        },
         "inputdataconfig.json": {"rid": CHANNEL, "roofline": CHANNEL, "airs": CHANNEL},
         "resourceconfig.json": {
             "current_host": "algo-1",
