@@ -20,6 +20,7 @@ from app.base.dataset_names import DatasetName
 from app.base.errors import SampleError, WorkerLostError
 from app.base.logs import ignore_expected_warnings
 from app.data.geometry import SAME_GSD_TOLERANCE, pixel_ratio, size_at
+from app.data.new_ground import lay_on_ground, suits, wants_ground
 from app.data.order import ALONE, SampleKey, Shard, TrainSource
 from app.data.photos import LargePhoto, Photo, ReadyPhoto
 from app.data.reader import Reader
@@ -31,6 +32,8 @@ from app.resources.process_memory import trim_heap
 from app.settings.hyperparameters import LEAST_WINDOW_PX
 
 _MAX_REPLACEMENTS = 20
+# Windows of other ground that are tried for a roof; many show too many roofs of their own.
+_MAX_GROUNDS = 3
 
 Item = TypeVar("Item")
 
@@ -55,14 +58,21 @@ class TrainDataset(Dataset[tuple[Sample | None, BadFiles]]):
         sources: Where samples come from.
         transform: Applied to every sample.
         seed: First ingredient of every random draw.
+        new_ground_fraction: Share of the windows with little known ground whose roofs are laid onto
+            ground of another dataset, or of the same one where there is no other.
     """
 
     def __init__(
-        self, sources: Sequence[TrainSource], transform: TrainTransform, seed: int
+        self,
+        sources: Sequence[TrainSource],
+        transform: TrainTransform,
+        seed: int,
+        new_ground_fraction: float = 0.0,
     ) -> None:
         self.sources = list(sources)
         self.transform = transform
         self.seed = seed
+        self.new_ground_fraction = new_ground_fraction
 
     def __getitem__(self, key: SampleKey) -> tuple[Sample | None, BadFiles]:
         sample, _, bad_files = self.look_at(key)
@@ -72,25 +82,55 @@ class TrainDataset(Dataset[tuple[Sample | None, BadFiles]]):
         """A sample, and the windows that it is made of in their own light."""
         rng = np.random.default_rng((self.seed, key.epoch, key.draw))
         source = self.sources[key.source]
-        bad_files: list[BadFile] = []
-        windows = [self._cut(source, index, rng, bad_files) for index in key.indices]
+        bad_files: BadFiles = {}
+        windows = [
+            self._cut(source, index, source.per_side, rng, bad_files) for index in key.indices
+        ]
         # An error raised in a worker would come out as a traceback: reasons are returned instead.
         found = [window for window in windows if window is not None]
+        if self.new_ground_fraction > 0:
+            found = [self._lay(window, key.source, rng, bad_files) for window in found]
         complete = len(found) == len(windows)
         sample = self.transform.compose(found, rng) if complete else None
-        return sample, found, {source.reader.name: bad_files} if bad_files else {}
+        return sample, found, bad_files
 
     def _cut(
-        self, source: TrainSource, index: int, rng: np.random.Generator, bad_files: list[BadFile]
+        self,
+        source: TrainSource,
+        index: int,
+        per_side: int,
+        rng: np.random.Generator,
+        bad_files: BadFiles,
     ) -> Sample | None:
         for _ in range(_MAX_REPLACEMENTS):
             try:
-                return self.transform.cut(source.reader, index, source.per_side, rng)
+                return self.transform.cut(source.reader, index, per_side, rng)
             except SampleError as error:
-                bad_files.append(BadFile.of(error))
-            replacement = int(rng.integers(source.num_photos))
-            index = replacement if source.indices is None else int(source.indices[replacement])
+                bad_files.setdefault(source.reader.name, []).append(BadFile.of(error))
+            index = _draw_index(source, rng)
         return None
+
+    def _lay(
+        self, window: Sample, own_source: int, rng: np.random.Generator, bad_files: BadFiles
+    ) -> Sample:
+        """The window, or its roofs on other ground where it is drawn and ground is found."""
+        background = self.transform.background_label
+        if not wants_ground(window, background) or rng.random() >= self.new_ground_fraction:
+            return window
+        others = [one for i, one in enumerate(self.sources) if i != own_source] or self.sources
+        per_side = self.sources[own_source].per_side
+        for _ in range(_MAX_GROUNDS):
+            source = others[int(rng.integers(len(others)))]
+            ground = self._cut(source, _draw_index(source, rng), per_side, rng, bad_files)
+            if ground is not None and suits(window, ground, background):
+                return lay_on_ground(window, ground, background, rng)
+        return window
+
+
+def _draw_index(source: TrainSource, rng: np.random.Generator) -> int:
+    """Any photo of a dataset, or part of a large one."""
+    number = int(rng.integers(source.num_photos))
+    return number if source.indices is None else int(source.indices[number])
 
 
 class EvalDataset(Dataset[tuple[Sample | None, BadFiles] | int]):
