@@ -1,4 +1,4 @@
-"""Roofs cut out of their photo and laid, with a shadow, onto the ground of another one.
+"""Roofs cut out of their photos and laid, with a shadow, onto the ground of another one.
 
 A photo of a single roof, cropped tightly, teaches what a roof is and hardly what none is: around it
 nothing is known. On ground of a scene whose roofs are all labelled, streets, cars and yards stand
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.base.arrays import Flags, Mask8
+from app.base.arrays import Flags, Floats, Mask8
 from app.base.tasks import IGNORE_INDEX, TaskName
 from app.data.lines import line_reach_px
 from app.data.sample import TARGETS, PlaneName, Sample, make_planes
@@ -23,18 +23,20 @@ from app.data.sample import TARGETS, PlaneName, Sample, make_planes
 # A window is worth the work where a part of it is roof, and a part is unknown.
 _LEAST_ROOF: Final = 0.02
 _LEAST_UNKNOWN: Final = 0.05
-# Of the new ground so much has to be known, and so much of what the roof covers to be background: a
-# roof across a street of houses is none that anybody has seen.
+# Of new ground so much has to be known, and so much of it to be background.
 _LEAST_KNOWN: Final = 0.8
-_LEAST_FREE: Final = 0.6
+_LEAST_OPEN: Final = 0.4
+# And of what a roof covers: a roof across a street of houses is none that anybody has seen.
+_LEAST_FREE: Final = 0.8
+_MAX_PLACES: Final = 6
 # Around the roof its own ground, where that is known, passes over into the new one.
 _RING_M: Final = 0.5
-_DECOY_SHARE: Final = 0.25
+_DECOY_SHARE: Final = 0.2
+_LEAST_FREE_OF_DECOY: Final = 0.95
 _SHADOW_M: Final = (1.0, 5.0)
 _SHADOW_LIGHT: Final = (0.4, 0.8)
 
-Image = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.float32]
+Colours = npt.NDArray[np.float32]
 
 
 def wants_ground(window: Sample, background: int) -> bool:
@@ -49,38 +51,48 @@ def wants_ground(window: Sample, background: int) -> bool:
     return bool(is_unknown and np.mean(_find_roof(segments, background)) >= _LEAST_ROOF)
 
 
-def suits(window: Sample, ground: Sample, background: int) -> bool:
-    """Whether the roof of a window can lie on a window of other ground, of the same size."""
-    labels = ground["segments"].numpy()
-    roof = _find_roof(window["segments"].numpy(), background)
-    is_known = np.mean(labels != IGNORE_INDEX) >= _LEAST_KNOWN
-    return bool(is_known and np.mean(labels[roof] == background) >= _LEAST_FREE)
+def is_ground(window: Sample, background: int) -> bool:
+    """Whether roofs can be laid onto a window: most of it is known, and much of it is open."""
+    segments = window["segments"].numpy()
+    is_known = np.mean(segments != IGNORE_INDEX) >= _LEAST_KNOWN
+    return bool(is_known and np.mean(segments == background) >= _LEAST_OPEN)
 
 
 def lay_on_ground(
     window: Sample, ground: Sample, background: int, rng: np.random.Generator
 ) -> Sample:
-    """The roof of a window on other ground, or ground in its outline; a new sample.
+    """The roof of a window on other ground, or ground in its outline.
 
     Args:
         window: A window that `wants_ground`.
-        ground: One of the same size and scale that `suits` it.
-        background: The label of background.
-        rng: Draws what the outline is filled with, and the shadow.
+        ground: One of the same size and scale that `is_ground`; other roofs may have been laid
+            onto it.
+        background: The label of background in both.
+        rng: Draws the place, what the outline is filled with, and the shadow.
+
+    Returns:
+        A new sample; the ground itself where no place was found that is free.
     """
     cut = _CutOut.of(window, background)
-    filling = window if rng.random() >= _DECOY_SHARE else _shifted(ground)
-    shaded = _shade(_colours(ground), cut.roof, window["gsd_m"], rng)
-    alpha = cut.alpha[..., None]
+    for _ in range(_MAX_PLACES):
+        offset = cut.draw_offset(rng)
+        placed = cut.moved(offset)
+        if _share_free(ground, placed.roof, background) >= _LEAST_FREE:
+            break
+    else:
+        return ground
+    filling = _moved(window, offset)
+    if rng.random() < _DECOY_SHARE:
+        mirrored = _mirrored(ground, background)
+        if _share_free(mirrored, placed.roof, background) >= _LEAST_FREE_OF_DECOY:
+            filling = mirrored
+    shaded = _shade(_colours(ground), placed.roof, window["gsd_m"], rng)
+    alpha = placed.alpha[..., None]
     mixed = alpha * _colours(filling) + (1 - alpha) * shaded
     image = torch.from_numpy(np.rint(mixed).astype(np.uint8)).permute(2, 0, 1)
-    targets = _lay_targets(cut, filling, ground, background)
-
-    def find(name: PlaneName) -> Tensor:
-        return image if name == "image" else targets[name]
-
+    targets = _lay_targets(placed, filling, ground, background)
     return {
-        **make_planes(find),
+        **make_planes(lambda name: image if name == "image" else targets[name]),
         "dataset": window["dataset"],
         "sample_id": f"{window['sample_id']} on {ground['sample_id']}",
         "gsd_m": window["gsd_m"],
@@ -92,50 +104,69 @@ class _CutOut(NamedTuple):
 
     Attributes:
         roof: (H, W) its roofs.
-        zone: (H, W) these and the ground beside them.
-        alpha: (H, W) how much of each pixel is taken, 0 to 1.
+        alpha: (H, W) how much of each pixel is taken, 0 to 1: of roofs all of it.
     """
 
     roof: Flags
-    zone: Flags
-    alpha: Mask
+    alpha: Colours
 
     @classmethod
     def of(cls, window: Sample, background: int) -> Self:
-        """The roofs of a window."""
+        """The roofs of a window, and what is known to be their own ground."""
         segments = window["segments"].numpy()
         roof = _find_roof(segments, background)
         off = cv2.distanceTransform((~roof).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         ring_px = _RING_M / window["gsd_m"]
         fading = np.clip(1 - off / (ring_px + 1), 0, 1).astype(np.float32)
-        alpha = np.where(roof | (segments == background), fading, np.float32(0))
-        return cls(roof, alpha > 0, alpha)
+        return cls(roof, np.where(roof | (segments == background), fading, np.float32(0)))
+
+    def draw_offset(self, rng: np.random.Generator) -> tuple[int, int]:
+        """Rows and columns to move it by. Where it ends at the window's edge, it stays there."""
+        offset = []
+        for axis in (0, 1):
+            taken = np.flatnonzero(self.alpha.any(axis=1 - axis))
+            first, end, size = int(taken[0]), int(taken[-1]) + 1, self.alpha.shape[axis]
+            is_cut = first == 0 or end == size
+            offset.append(0 if is_cut else int(rng.integers(-first, size - end + 1)))
+        return offset[0], offset[1]
+
+    def moved(self, offset: tuple[int, int]) -> "_CutOut":
+        """The same at another place, all of which is in the window."""
+        return _CutOut(*(np.roll(part, offset, axis=(0, 1)) for part in self))
 
 
 def _find_roof(segments: Mask8, background: int) -> Flags:
     return np.asarray((segments != background) & (segments != IGNORE_INDEX), np.bool_)
 
 
-def _colours(sample: Sample) -> npt.NDArray[np.float32]:
+def _share_free(ground: Sample, roof: Flags, background: int) -> float:
+    """Share of a place that is known to be background."""
+    return float(np.mean(ground["segments"].numpy()[roof] == background))
+
+
+def _colours(sample: Sample) -> Colours:
     """(H, W, 3) of 0 to 255."""
     return sample["image"].numpy().transpose(1, 2, 0).astype(np.float32)
 
 
-def _shifted(ground: Sample) -> Sample:
-    """The ground moved by half of its size: other ground, in the same light. No line is known."""
-    half = [side // 2 for side in ground["segments"].shape]
+def _moved(window: Sample, offset: tuple[int, int]) -> Sample:
+    return {**window, **make_planes(lambda name: window[name].roll(offset, dims=(-2, -1)))}
+
+
+def _mirrored(ground: Sample, background: int) -> Sample:
+    """The ground mirrored left-right: other ground in the same light. Its roofs are unknown."""
 
     def find(name: PlaneName) -> Tensor:
-        if name == "lines":
-            return TARGETS["lines"].blank(*ground["segments"].shape)
-        return ground[name].roll(half, dims=(-2, -1))
+        if name == "image":
+            return ground["image"].flip(-1)
+        return TARGETS[name].blank(*ground["segments"].shape)
 
-    return {**ground, **make_planes(find)}
+    mirrored: Sample = {**ground, **make_planes(find)}
+    mirrored["segments"][ground["segments"].flip(-1) == background] = background
+    return mirrored
 
 
-def _shade(
-    colours: npt.NDArray[np.float32], roof: Flags, gsd_m: float, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
+def _shade(colours: Colours, roof: Flags, gsd_m: float, rng: np.random.Generator) -> Colours:
     """The ground with the shadow of a roof of one height, with the sun anywhere."""
     angle = rng.uniform(0, 2 * math.pi)
     length_px = rng.uniform(*_SHADOW_M) / gsd_m
@@ -150,7 +181,7 @@ def _shade(
     # Dilating by a line from the middle is what the outline sweeps over on its way along it.
     swept = cv2.dilate(roof.astype(np.uint8), line)
     soft = cv2.blur(swept.astype(np.float32), (3, 3))
-    darkened: npt.NDArray[np.float32] = colours * (1 - (1 - light) * soft[..., None])
+    darkened: Floats = colours * (1 - (1 - light) * soft[..., None])
     return darkened.astype(np.float32)
 
 
@@ -161,14 +192,14 @@ def _lay_targets(
 
     Roofs of the ground that the cut-out covers in part end at no eave: lines are unknown there.
     """
-    roof, zone = torch.from_numpy(cut.roof), torch.from_numpy(cut.zone)
+    roof, zone = torch.from_numpy(cut.roof), torch.from_numpy(cut.alpha > 0)
     ring = zone & ~roof
     old, new = ground["segments"], filling["segments"]
     is_mixed = ring & ((old != background) | (new != background))
     segments = torch.where(roof, new, old)
     segments[is_mixed] = IGNORE_INDEX
     lines = torch.where(zone, filling["lines"], ground["lines"])
-    covered = _find_roof(old.numpy(), background) & cut.zone
+    covered = _find_roof(old.numpy(), background) & (cut.alpha > 0)
     if covered.any():
         reach = 2 * line_reach_px(filling["gsd_m"]) + 1
         near = cv2.dilate(covered.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0

@@ -6,7 +6,7 @@ import torch
 
 from app.base.tasks import IGNORE_INDEX
 from app.data.loading import TrainDataset
-from app.data.new_ground import lay_on_ground, suits, wants_ground
+from app.data.new_ground import is_ground, lay_on_ground, wants_ground
 from app.data.order import SampleKey, TrainSource
 from app.data.sample import PLANES, make_planes
 from app.data.transforms import TrainTransform
@@ -21,16 +21,23 @@ HOUSE = (slice(60, 80), slice(60, 80))
 
 
 class Draws:
-    """Draws that are no chance: the sun to the east, a shadow of 1 m, ground darkened to 0.4."""
+    """Draws that are no chance: the sun to the east, a shadow of 1 m, ground darkened to 0.4.
 
-    def __init__(self, first):
-        self.first = first
+    A roof moves by the next of some offsets, rows and columns in turn.
+    """
+
+    def __init__(self, first=0.9, offsets=(0, 0)):
+        self.first, self.offsets, self.ranges = first, list(offsets), []
 
     def random(self):
         return self.first
 
     def uniform(self, low, _high):
         return low
+
+    def integers(self, low, high):
+        self.ranges.append((low, high))
+        return self.offsets.pop(0)
 
 
 def blank(side, value):
@@ -58,8 +65,17 @@ def scene(side=SIDE):
     return sample
 
 
+def lay(window=None, ground=None, draws=None):
+    return lay_on_ground(
+        cropped_roof() if window is None else window,
+        scene() if ground is None else ground,
+        BACKGROUND,
+        draws or Draws(),
+    )
+
+
 def test_a_roof_lies_on_ground_that_is_known_all_around():
-    laid = lay_on_ground(cropped_roof(), scene(), BACKGROUND, Draws(0.9))
+    laid = lay()
     check_sample(laid)
     segments = laid["segments"]
     assert bool((segments[ROOF] == 3).all())
@@ -78,9 +94,35 @@ def test_a_roof_lies_on_ground_that_is_known_all_around():
     assert image[17, 30] == 150
 
 
+def test_a_roof_comes_to_any_place_that_holds_all_of_it():
+    draws = Draws(offsets=(-15, 30))
+    laid = lay(draws=draws)
+    assert draws.ranges == [(-15, 36)] * 2  # what is taken goes from 15 to 45, of 80
+    assert bool((laid["segments"][5:25, 50:70] == 3).all())
+    assert bool((laid["image"][0, 5:25, 50:70] == 200).all())
+    assert laid["lines"][0, 5, 50:70].sum() == 20
+    assert int((laid["segments"] == 3).sum()) == 400
+
+
+def test_a_roof_that_ends_at_the_edge_of_its_window_stays_there():
+    window = blank(SIDE, 200)
+    window["segments"][:20, 20:40] = 3
+    draws = Draws(offsets=(7,))
+    segments = lay(window, draws=draws)["segments"]
+    assert draws.ranges == [(-20, 41)]
+    assert bool((segments[:20, 27:47] == 3).all())
+
+
+def test_places_with_roofs_are_passed_over():
+    ground = scene()
+    ground["segments"][20:40, 20:25] = SOME_ROOF  # a quarter of the first place
+    laid = lay(ground=ground, draws=Draws(offsets=(0, 0, 30, 0)))
+    assert bool((laid["segments"][50:70, 20:40] == 3).all())
+    assert lay(ground=ground, draws=Draws(offsets=[0] * 12)) is ground
+
+
 def test_a_shadow_falls_away_from_the_sun_alone():
-    image = lay_on_ground(cropped_roof(), scene(), BACKGROUND, Draws(0.9))["image"][0]
-    row = image[30].tolist()
+    row = lay()["image"][0, 30].tolist()
     # 10 px from the roof's edge at column 20; nearer than 4 px the roof's own ground is lighter.
     assert [column for column in range(SIDE) if row[column] < 100] == list(range(9, 17))
     assert row[11:15] == [40] * 4
@@ -89,19 +131,26 @@ def test_a_shadow_falls_away_from_the_sun_alone():
 
 def test_an_outline_may_be_filled_with_ground_and_is_no_roof_then():
     ground = scene()
-    ground["image"][:, :40, :40] = 30
-    laid = lay_on_ground(cropped_roof(), ground, BACKGROUND, Draws(0.1))
+    ground["image"][:, :, 40:60] = 30
+    laid = lay(ground=ground, draws=Draws(first=0.1))
     assert not bool((laid["segments"] == 3).any())
-    # Ground from 40 pixels further on, where the house stands.
-    assert bool((laid["segments"][20:40, 20:40] == SOME_ROOF).all())
-    assert laid["image"][0, 30, 30] == 100
+    assert bool((laid["segments"][ROOF] == BACKGROUND).all())
+    # The ground mirrored: columns 40 to 59 come to 20 to 39.
+    assert bool((laid["image"][0][ROOF] == 30).all())
     assert bool((laid["lines"][:, *ROOF] == IGNORE_INDEX).all())
+    assert bool(laid["depth"][ROOF].isnan().all())
+
+
+def test_an_outline_is_not_filled_with_houses():
+    ground = scene()
+    ground["segments"][20:40, 40:44] = SOME_ROOF  # mirrored a fifth of the place
+    assert bool((lay(ground=ground, draws=Draws(first=0.1))["segments"][ROOF] == 3).all())
 
 
 def test_what_is_partly_covered_is_unknown_at_its_end():
     ground = scene()
     ground["segments"][15:20, 15:45] = SOME_ROOF
-    laid = lay_on_ground(cropped_roof(), ground, BACKGROUND, Draws(0.9))
+    laid = lay(ground=ground)
     assert bool((laid["segments"][15:20, 20:40] == IGNORE_INDEX).all())
     assert bool((laid["lines"][0, 15:20, 20:40] == IGNORE_INDEX).all())
     assert laid["lines"][0, 60, 10] == 0
@@ -121,18 +170,17 @@ def test_only_roofs_with_little_known_ground_want_another(change, is_wanted):
     assert wants_ground(window, BACKGROUND) is is_wanted
 
 
-def test_ground_is_known_and_free_where_the_roof_comes():
-    window = cropped_roof()
-    assert suits(window, scene(), BACKGROUND)
-    built_up, unknown = scene(), scene()
-    built_up["segments"][20:40, 20:29] = SOME_ROOF  # 45 % of the roof
+def test_ground_is_known_and_open():
+    assert is_ground(scene(), BACKGROUND)
+    unknown, built_up = scene(), scene()
     unknown["segments"][:17] = IGNORE_INDEX  # 21 %
-    assert not suits(window, built_up, BACKGROUND)
-    assert not suits(window, unknown, BACKGROUND)
+    built_up["segments"][:50] = SOME_ROOF  # 63 %
+    assert not is_ground(unknown, BACKGROUND)
+    assert not is_ground(built_up, BACKGROUND)
 
 
 class Photos:
-    """A reader of one photo that is as large as asked for."""
+    """A reader of four photos that are as large as asked for."""
 
     span_m = 1e9
 
@@ -140,28 +188,38 @@ class Photos:
         self.name, self.make = name, make
 
     def __len__(self):
-        return 1
+        return 4
 
     def draw(self, _index, span_m, _rng):
         return self.make(round(span_m / 0.1) + 1)
 
 
-def samples(fraction):
+def samples(fraction, num_roofs=1):
     sources = [
-        TrainSource(Photos(name, make), 0.5, 1, None)
-        for name, make in (("own", cropped_roof), ("airs", scene))
+        TrainSource(Photos(name, make), 0.5, per_side, None)
+        for name, make, per_side in (
+            ("own", cropped_roof, round(num_roofs**0.5)),
+            ("airs", scene, 1),
+        )
     ]
-    dataset = TrainDataset(sources, TrainTransform(64, 0.1), 0, fraction)
-    return [dataset[SampleKey(0, draw, 0, (0,))][0] for draw in range(12)]
+    dataset = TrainDataset(sources, TrainTransform(96, 0.1), 0, fraction)
+    keys = (SampleKey(0, draw, 0, tuple(range(num_roofs))) for draw in range(12))
+    return [dataset[key][0] for key in keys]
 
 
-def test_as_many_windows_as_asked_for_get_other_ground():
-    unchanged, laid = samples(0.0), samples(1.0)
-    assert all(sample["sample_id"] == "photo 200" for sample in unchanged)
-    names = [sample["sample_id"] for sample in laid]
-    assert names.count("photo 200 on scene") > 6
-    for before, after in zip(unchanged, laid, strict=True):
-        known = [(one["segments"] != IGNORE_INDEX).float().mean() for one in (before, after)]
-        assert known[1] >= known[0]
+def test_as_many_samples_as_asked_for_get_other_ground():
+    unchanged, half, laid = (samples(fraction) for fraction in (0.0, 0.5, 1.0))
+    assert [sample["sample_id"] for sample in unchanged] == ["photo 200"] * 12
+    counts = [
+        sum(sample["sample_id"] == "photo 200 on scene" for sample in part) for part in (half, laid)
+    ]
+    assert 0 < counts[0] < counts[1]
     again = samples(1.0)
     assert all(np.array_equal(a["image"], b["image"]) for a, b in zip(laid, again, strict=True))
+
+
+def test_roofs_that_lie_side_by_side_come_onto_one_ground():
+    laid = samples(1.0, num_roofs=4)
+    names = {sample["sample_id"] for sample in laid}
+    assert "photo 200 on photo 200 on scene" in names
+    assert all(sample["segments"].shape == (96, 96) for sample in laid)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +125,19 @@ def test_the_model_is_the_last_stages_with_the_scores_in_its_card(base_dir, own,
     assert ROOF_IOU in lines
     assert f"  {'within 22.5 deg, %':<18}  {'90':>15}" in lines
     assert f"report: {model / 'report.html'}" in lines
+
+
+def test_a_stage_killed_while_it_wrote_its_results_writes_the_rest(base_dir, own):
+    with pytest.raises(ConfigError, match="cannot be scored"):
+        train_best(run_of(base_dir, own, "unscored"), StopRequests())
+    shutil.rmtree(base_dir / "model")
+    (base_dir / "fine/model/report.html").unlink()
+    num_calls = len(calls(base_dir))
+    assert train_best(run_of(base_dir, own), StopRequests()) == 0
+    again, scored = calls(base_dir)[num_calls:]
+    assert (again[""], again["--base-dir"]) == ("train", str(base_dir / "fine"))
+    assert scored[""] == "evaluate"
+    assert (base_dir / "model/report.html").exists()
 
 
 def test_what_is_finished_is_said_and_not_done_again(base_dir, own, caplog):
