@@ -28,7 +28,7 @@ _LEAST_KNOWN: Final = 0.8
 _LEAST_OPEN: Final = 0.4
 # And of what a roof covers: a roof across a street of houses is none that anybody has seen.
 _LEAST_FREE: Final = 0.8
-_MAX_PLACES: Final = 6
+_MAX_PLACES: Final = 12
 # Around the roof its own ground, where that is known, passes over into the new one.
 _RING_M: Final = 0.5
 _DECOY_SHARE: Final = 0.2

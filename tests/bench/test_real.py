@@ -14,7 +14,14 @@ from app.synthetic.write_own import write_own
 from bench.support.real import runs as real_runs
 from bench.support.real.gains import Gain, compare_networks, find_figures
 from bench.support.real.recipes import RECIPES
-from bench.support.real.runs import Learner, RealRun, finish_run, score_given, stage_settings
+from bench.support.real.runs import (
+    Learner,
+    RealRun,
+    count_all_steps,
+    finish_run,
+    score_given,
+    stage_settings,
+)
 from bench.support.real.sources import RealRoofs, ScoredPart, merge_own, read_scores
 from bench.support.real.tables import print_tables
 
@@ -155,6 +162,17 @@ def test_a_peer_is_trained_and_scored_by_its_own_program(tmp_path, roofs, monkey
         (tmp_path / "coarse_to_fine-smp_fpn-without-rid-60s-seed0.json").read_text()
     )
     assert (result["network"], result["without"]) == ("smp_fpn", "rid")
+
+
+def test_the_pace_of_each_network_is_measured_once(tmp_path, roofs, monkeypatch):
+    app = put_in_place(monkeypatch, App())
+    (tmp_path / "pace/model").mkdir(parents=True)  # of a call that was killed
+    # 60 s in two stages, 0.7 and 0.3 of it, at half a second a step; whole epochs of four.
+    for network in ("ours", "smp_fpn", "ours", "smp_fpn"):
+        assert count_all_steps(run_of(network), roofs, tmp_path) == [84, 36]
+    assert app.words() == ["train"] * 4
+    assert [program[-1] for _, program in app.calls] == ["app"] * 2 + ["smp_fpn"] * 2
+    assert count_all_steps(run_of(), roofs, tmp_path, step_s=1) == [40, 16]
 
 
 def test_a_model_folder_is_scored_once(tmp_path, roofs, monkeypatch):

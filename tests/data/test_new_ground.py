@@ -118,7 +118,7 @@ def test_places_with_roofs_are_passed_over():
     ground["segments"][20:40, 20:25] = SOME_ROOF  # a quarter of the first place
     laid = lay(ground=ground, draws=Draws(offsets=(0, 0, 30, 0)))
     assert bool((laid["segments"][50:70, 20:40] == 3).all())
-    assert lay(ground=ground, draws=Draws(offsets=[0] * 12)) is ground
+    assert lay(ground=ground, draws=Draws(offsets=[0] * 24)) is ground
 
 
 def test_a_shadow_falls_away_from_the_sun_alone():

@@ -23,7 +23,7 @@ def test_every_dataset_has_the_protocol_of_its_own():
     assert describe_published(values, "val", ["rid", "roofline", "airs", "own"]) == [
         "by the published protocols:",
         "  RID: mIoU 0.250, mean over images of each image's mean",
-        "  Roofline-Extraction: completeness, correctness, quality within 3 px: "
+        "  Roofline: completeness, correctness, quality within 3 px: "
         "all 0.500, 0.500, 0.333; hip 0.000, -, -",
         "  AIRS: roofs, pixels of all photos pooled: IoU 0.800, precision 0.900, recall 0.875, "
         "F1 -",
