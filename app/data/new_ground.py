@@ -132,7 +132,8 @@ class _CutOut(NamedTuple):
 
     def moved(self, offset: tuple[int, int]) -> "_CutOut":
         """The same at another place, all of which is in the window."""
-        return _CutOut(*(np.roll(part, offset, axis=(0, 1)) for part in self))
+        axes = (0, 1)
+        return _CutOut(np.roll(self.roof, offset, axes), np.roll(self.alpha, offset, axes))
 
 
 def _find_roof(segments: Mask8, background: int) -> Flags:
