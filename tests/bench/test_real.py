@@ -92,6 +92,7 @@ class App:
         metrics = {"steps": steps, "stopped": False, "step_time": {"step_s": 0.5}}
         (model_dir / "metrics.json").write_text(json.dumps(metrics))
         (model_dir / "model.safetensors").write_bytes(b"weights")
+        (model_dir.parent / "checkpoints").mkdir()
 
     def words(self):
         return [words[0] for words, _ in self.calls]
@@ -124,6 +125,7 @@ def test_a_run_resumes_where_it_was_interrupted(tmp_path, roofs, monkeypatch):
     result = finish_run(run, roofs, [8, 4], tmp_path, (1, 8))
     assert app.words() == ["evaluate"]  # of two stages, and two places asked in two ways
     assert result["train_s"] == 6
+    assert not list(tmp_path.glob("*/*/checkpoints"))
     assert result["scores"] == {"rid/planes/pq": 0.5, "gables/planes/pq": 0.5}
     assert result["scores_tta8"] == result["scores"]
     assert json.loads((tmp_path / "coarse_to_fine-60s-seed0.json").read_text()) == result
@@ -142,15 +144,23 @@ def test_poses_are_added_to_a_result_that_lacks_them(tmp_path, roofs, monkeypatc
 def test_a_stopped_or_other_stage_is_not_trained_on(tmp_path, roofs, monkeypatch):
     put_in_place(monkeypatch, App())
     finish_run(run_of(), roofs, [8, 4], tmp_path, (1,))
-    result = tmp_path / "coarse_to_fine-60s-seed0.json"
-    result.unlink()
-    with pytest.raises(SystemExit, match="stage coarse had 8 steps, expected 12; give the same"):
+    (tmp_path / "coarse_to_fine-60s-seed0.json").unlink()
+    with pytest.raises(SystemExit, match=r"run\.json: another recipe or steps; give the same --s"):
         finish_run(run_of(), roofs, [12, 4], tmp_path, (1,))
     metrics = tmp_path / "coarse_to_fine-60s-seed0/stage-1/model/metrics.json"
     metrics.write_text(metrics.read_text().replace("false", "true"))
     put_in_place(monkeypatch, lambda *_: None)  # stopped again
     with pytest.raises(SystemExit, match="stopped in stage fine; the same command resumes"):
         finish_run(run_of(), roofs, [8, 4], tmp_path, (1,))
+
+
+def test_a_recipe_that_has_changed_is_another_one(tmp_path, roofs, monkeypatch):
+    put_in_place(monkeypatch, App())
+    finish_run(run_of(), roofs, [8, 4], tmp_path, (1,))
+    changed = RECIPES["coarse_to_fine_new_ground"]._replace(label="coarse_to_fine")
+    run = RealRun(changed, Learner("ours", Path("python")), 0, 60)
+    with pytest.raises(SystemExit, match=r"seed0\.json: of another recipe of that name; move it"):
+        finish_run(run, roofs, [8, 4], tmp_path, (1,))
 
 
 def test_a_peer_is_trained_and_scored_by_its_own_program(tmp_path, roofs, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.job.child_job import has_finished
+from app.job.paths import Paths
 from app.model.export import digest_weights
 from app.settings.recipes import Recipe, Stage, count_steps, pace_settings_of, settings_of
 from bench.support.environment import describe_machine
@@ -76,6 +77,7 @@ class RealRun:
             "without": self.without,
             "budget_s": self.budget_s,
             "seed": self.seed,
+            "stages": [[*stage[:2], dict(stage.settings)] for stage in self.recipe.stages],
         }
 
 
@@ -139,9 +141,20 @@ def finish_run(
         poses: How often to ask about each window, once for each of them.
     """
     result = folder / f"{run.label}-seed{run.seed}.json"
-    known = _read_json(result)
-    about = known or {**run.describe(), "steps": list(steps)}
     base_dir = result.with_suffix("")
+    begun = base_dir / "run.json"
+    about = {**run.describe(), "steps": list(steps)}
+    known = _read_json(result)
+    if known is None:
+        base_dir.mkdir(exist_ok=True)
+        if (_read_json(begun) or about) != about:
+            sys.exit(
+                f"{begun}: another recipe or steps; give the same --step-s, or remove {base_dir}"
+            )
+        _write_json(begun, about)
+    elif known["stages"] != about["stages"]:
+        sys.exit(f"{result}: of another recipe of that name; move it away, and {base_dir}")
+    about = known or about
     if all(SCORES_KEYS[number] in about for number in poses):
         return about
     model_dir, train_s = _train(run, roofs, base_dir, about["steps"])
@@ -174,11 +187,8 @@ def _train(
         metrics = json.loads((model_dir / "metrics.json").read_text())
         if metrics["stopped"]:
             sys.exit(f"{run.label}: stopped in stage {stage.name}; the same command resumes")
-        if metrics["steps"] != num_steps:
-            sys.exit(
-                f"{run.label}: stage {stage.name} had {metrics['steps']} steps, expected "
-                f"{num_steps}; give the same --step-s as before, or remove {base_dir}"
-            )
+        # Of half a gigabyte each; nothing resumes a stage that is done.
+        shutil.rmtree(Paths(stage_dir).checkpoint_dir, ignore_errors=True)
         train_s += metrics["steps"] * metrics["step_time"]["step_s"]
     return model_dir, train_s
 

@@ -249,6 +249,14 @@ def test_another_training_in_the_same_folder_is_refused(base_dir, own, changes, 
         train_best(run_of(base_dir, own, **changes), StopRequests())
 
 
+def test_a_training_by_an_earlier_recipe_is_not_gone_on_with(base_dir, own):
+    train_best(run_of(base_dir, own), StopRequests())
+    later = Recipe("alone", [Stage("only", 1, COARSE)])
+    words = "another version of roof-model, coarse_to_fine, expected this version's, alone; move"
+    with pytest.raises(ConfigError, match=words):
+        train_best(run_of(base_dir, own, recipe=later), StopRequests())
+
+
 def test_other_peoples_folders_are_left_alone(base_dir, own):
     (base_dir / "model").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"holds model and no best\.json, expected an empty fol"):
