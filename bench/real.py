@@ -1,183 +1,103 @@
 """What recipes of training learn about real roofs in the same time, scored on hidden ones.
 
-    python -m bench.real [--recipes NAME...] [--budget-s 900] [--seeds 1] [--without PART]
-    python -m bench.real --model NAME DIR
+    python -m bench.real [--recipes NAME...] [--budget-s 900] [--seeds 1] [--tta]
+    python -m bench.real --recipes coarse_to_fine --also fpn unet --seeds 3
+    python -m bench.real --recipes coarse_to_fine --without none rid invercargill gables
+    python -m bench.real --model NAME DIR [--tta]
     python -m bench.real --from bench/results/real
 
 A recipe trains on all real roofs in ../shared/data and on synthetic villages, by `app train`, for
 as many steps as the seconds hold by the pace of a short job (--step-s where others use the machine,
 too). Its model is scored by `app evaluate --vectors` on the photos of each place that nothing was
-trained on: RID's for validation and test, and the test splits of the others. --without leaves a
-place out of training. --model scores a model folder as it is, under a name. Results are kept in
-local/bench: an interrupted comparison resumes.
+trained on: RID's for validation and test, and the test splits of the others. --also trains networks
+of segmentation-models-pytorch by the same recipe, each for the same seconds. --without leaves
+places out of training, one at a time. --tta scores in eight turns and flips, too. --model scores a
+model folder as it is, under a name.
+
+Everything is kept in local/bench: an interrupted comparison resumes in the stage, or with the
+photos, where it ended. The first run with --also makes .venv-peers.
 """
 
 import argparse
-import hashlib
-import json
-import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from app.model.export import MODEL_FILE
-from app.settings.recipes import Recipe, Stage, count_steps, pace_settings_of, settings_of
 from bench.support.environment import (
     SHARED_DATA,
     describe_conditions,
-    describe_machine,
     load_average,
+    peer_versions,
+    prepare_peers_python,
 )
-from bench.support.figures import build_parser, print_table
-from bench.support.learning.runs import CACHE, add_kept, results_folder, show_kept, spread_of
+from bench.support.figures import build_parser, report
+from bench.support.learning.runs import CACHE, add_kept, results_folder, show_kept
+from bench.support.real.gains import TARGETS, compare_networks, find_figures, print_gains
 from bench.support.real.recipes import RECIPES
-from bench.support.real.sources import RealRoofs, prepare_real_roofs, read_scores
-from bench.support.tuning import RID_SETTINGS, TuningJob, run_app
-
-_PARTS: Final = ("rid", "invercargill", "gables")
-# Scores in the table: metric, title, digits, factor.
-_COLUMNS: Final = (
-    ("segments/roof_iou", "roof IoU", 3, 1),
-    ("segments/azimuth_error_deg", "pixels, deg", 1, 1),
-    # What pixels say by themselves of the planes that were found, and what is made of them.
-    ("planes/azimuth_error_pixels_deg", "theirs, deg", 1, 1),
-    ("planes/azimuth_error_deg", "planes, deg", 1, 1),
-    ("planes/azimuth_error_median_deg", "median, deg", 1, 1),
-    ("planes/azimuth_within_22_5_deg", "within 22.5, %", 1, 100),
-    ("planes/recall", "found, %", 1, 100),
-    ("planes/pq", "PQ", 3, 1),
-    ("lines/ridge_f1_3px", "ridge F1", 3, 1),
-    ("lines/hip_f1_3px", "hip F1", 3, 1),
-    ("lines/valley_f1_3px", "valley F1", 3, 1),
-    ("lines/eave_f1_3px", "eave F1", 3, 1),
+from bench.support.real.runs import (
+    OURS,
+    Learner,
+    RealRun,
+    count_all_steps,
+    finish_run,
+    score_given,
 )
+from bench.support.real.sources import PLACES, RealRoofs, prepare_real_roofs
+from bench.support.real.tables import Results, print_tables
 
-Results = Mapping[str, Sequence[Mapping[str, Any]]]
-
-
-def _settings(stage: Stage, roofs: RealRoofs, steps: int) -> dict[str, object]:
-    return {**RID_SETTINGS, **settings_of(stage, list(roofs.train), steps)}
-
-
-def _measure_pace(stage: Stage, roofs: RealRoofs, folder: Path) -> float:
-    """Seconds of a step, of the first time that they were asked for."""
-    path = folder / "pace.json"
-    paces: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-    key = json.dumps(sorted(stage.settings.items()))
-    if key not in paces:
-        settings = {**RID_SETTINGS, **pace_settings_of(stage, list(roofs.train))}
-        base_dir = folder / "pace"
-        metrics = TuningJob("pace", 0, roofs.train, settings).train(base_dir)
-        shutil.rmtree(base_dir)
-        paces[key] = metrics["step_time"]["step_s"]
-        path.write_text(json.dumps(paces, indent=1) + "\n")
-    return paces[key]
+_PEERS: Final = ("fpn", "unet")
+_NOWHERE: Final = "none"
+# Beside the code that any run depends on: what finds roofs in predictions.
+_SOURCES: Final = ("app/roofs/**/*.py",)
 
 
-def _train(
-    recipe: Recipe, seed: int, roofs: RealRoofs, base_dir: Path, steps: Sequence[int]
-) -> Path:
-    """The model of a recipe, trained stage by stage where it is not there."""
-    model_dir = Path()
-    for number, (stage, num_steps) in enumerate(zip(recipe.stages, steps, strict=True)):
-        start = {"initial_model": model_dir} if number else {}
-        settings = _settings(stage, roofs, num_steps)
-        stage_dir = base_dir / f"stage-{number}"
-        TuningJob(recipe.label, seed, roofs.train, settings, start).train(stage_dir)
-        model_dir = stage_dir / "model"
-    return model_dir
+def _plan(options: argparse.Namespace) -> list[RealRun]:
+    """All runs, seed by seed, so that a change of the machine's pace affects all recipes."""
+    learners = [Learner(OURS, Path(sys.executable))]
+    if options.also:
+        python = prepare_peers_python()
+        learners += [Learner(f"smp_{name}", python) for name in options.also]
+    return [
+        RealRun(RECIPES[name], learner, seed, options.budget_s, without)
+        for seed in range(options.seeds)
+        for name in options.recipes
+        for without in ["" if place == _NOWHERE else place for place in options.without]
+        for learner in learners
+    ]
 
 
-def score_hidden(model_dir: Path, roofs: RealRoofs, scratch_dir: Path) -> dict[str, float]:
-    """Scores of a model on all hidden parts, as PART/METRIC."""
-    scores = {}
-    for part in roofs.hidden:
-        out = scratch_dir / f"scores-{part.label}.json"
-        words = ["evaluate", "--model", str(model_dir), f"--{part.dataset}", str(part.folder)]
-        words += ["--split", "test", "--vectors", "--out", str(out)]
-        settings = {"max_val_samples": 500, **part.settings}
-        run_app([*words, *(f"--set={key}={value}" for key, value in settings.items())])
-        scores |= {f"{part.label}/{name}": value for name, value in read_scores(out).items()}
-    return scores
-
-
-def _run(
-    recipe: Recipe, seed: int, roofs: RealRoofs, steps: Sequence[int], result: Path
-) -> Mapping[str, Any]:
-    """The result of a recipe and a seed, kept in a file; its model lies beside it."""
-    if result.exists():
-        found: dict[str, Any] = json.loads(result.read_text())
-        return found
-    base_dir = result.with_suffix("")
-    model_dir = _train(recipe, seed, roofs, base_dir, steps)
-    about = {"label": result.name.rpartition("-seed")[0], "seed": seed, "steps": list(steps)}
-    return _score(about, model_dir, roofs, result)
-
-
-def _score(
-    about: Mapping[str, object], model_dir: Path, roofs: RealRoofs, result: Path
-) -> Mapping[str, Any]:
-    """The result of a model, which is written into a file."""
-    base_dir = result.with_suffix("")
-    base_dir.mkdir(exist_ok=True)
-    document = {
-        **about,
-        "scores": score_hidden(model_dir, roofs, base_dir),
-        "load": os.getloadavg()[1],
-        "machine": describe_machine(),
-    }
-    unfinished = result.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(document, indent=1) + "\n")
-    unfinished.rename(result)
-    return document
-
-
-def _print_scores(results: Results) -> None:
-    first = next(iter(results.values()))[0]["scores"]
-    parts = list(dict.fromkeys(name.partition("/")[0] for name in first))
-    for part in parts:
-        print(f"\n{part}")
-        rows = []
-        for label, runs in results.items():
-            cells = [label, str(len(runs))]
-            for metric, _, digits, factor in _COLUMNS:
-                spread = spread_of(runs, f"{part}/{metric}")
-                scaled = spread and type(spread)([factor * value for value in spread.values])
-                cells.append("-" if scaled is None else scaled.cell(digits))
-            rows.append(cells)
-        print_table(["recipe", "seeds", *(title for _, title, _, _ in _COLUMNS)], rows)
-
-
-def _compare(options: argparse.Namespace) -> Results:
-    folder = results_folder("real")
-    folder.mkdir(parents=True, exist_ok=True)
-    roofs = prepare_real_roofs(CACHE / "real", options.without or "")
+def _compare(options: argparse.Namespace, folder: Path, poses: Sequence[int]) -> Results:
+    runs = _plan(options)
+    places = {run.without for run in runs}
+    roofs = {place: prepare_real_roofs(CACHE / "real", place) for place in places}
+    # All paces before any training, one after the other: the machine is the same for all then.
+    steps = [count_all_steps(run, roofs[run.without], folder, options.step_s) for run in runs]
     results: dict[str, list[Mapping[str, Any]]] = {}
-    for seed in range(options.seeds):
-        for name in options.recipes:
-            recipe = RECIPES[name]
-            steps = []
-            for stage in recipe.stages:
-                pace_s = options.step_s or _measure_pace(stage, roofs, folder)
-                steps.append(count_steps(stage, options.budget_s, pace_s))
-            label = f"{name}-without-{options.without}" if options.without else name
-            result = folder / f"{label}-{options.budget_s:g}s-seed{seed}.json"
-            results.setdefault(label, []).append(_run(recipe, seed, roofs, steps, result))
-            print(f"{label}, seed {seed}: {steps} steps; load {load_average()}", flush=True)
+    for run, num_steps in zip(runs, steps, strict=True):
+        found = finish_run(run, roofs[run.without], num_steps, folder, poses)
+        results.setdefault(run.label, []).append(found)
+        print(f"{run.label}, seed {run.seed}: {num_steps} steps; load {load_average()}", flush=True)
+    print(f"all runs of this code so far: python -m bench.real --from {folder}")
     return results
 
 
-def _score_given(name: str, model_dir: Path) -> Results:
-    folder = results_folder("real")
+def _score_given(options: argparse.Namespace, folder: Path, poses: Sequence[int]) -> Results:
+    name, model_dir = options.model[0], Path(options.model[1])
+    roofs: RealRoofs = prepare_real_roofs(CACHE / "real")
+    return {name: [score_given(name, model_dir, roofs, folder, poses)]}
+
+
+def _measure(options: argparse.Namespace) -> Results:
+    if not SHARED_DATA.is_dir():
+        sys.exit(f"the real roofs are not in {SHARED_DATA}")
+    print(describe_conditions(*([peer_versions()] if options.also else [])))
+    folder = results_folder("real", _SOURCES)
     folder.mkdir(parents=True, exist_ok=True)
-    roofs = prepare_real_roofs(CACHE / "real")
-    digest = hashlib.sha256((model_dir / MODEL_FILE).read_bytes()).hexdigest()
-    result = folder / f"{name}-seed0-{digest[:8]}.json"
-    if result.exists():
-        return {name: [json.loads(result.read_text())]}
-    return {name: [_score({"label": name, "seed": 0, "steps": []}, model_dir, roofs, result)]}
+    poses = (1, 8) if options.tta else (1,)
+    if options.model is not None:
+        return _score_given(options, folder, poses)
+    return _compare(options, folder, poses)
 
 
 def main() -> None:
@@ -189,23 +109,33 @@ def main() -> None:
     parser.add_argument(
         "--step-s", type=float, metavar="S", help="seconds of a step, in place of measuring them"
     )
-    parser.add_argument("--without", choices=_PARTS, help="leave its photos out of training")
+    parser.add_argument(
+        "--also", nargs="+", choices=_PEERS, default=[], help="networks of other people"
+    )
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        choices=(_NOWHERE, *PLACES),
+        default=[_NOWHERE],
+        help="places to leave out of training, one at a time (default: %(default)s)",
+    )
+    parser.add_argument("--tta", action="store_true", help="score in eight turns and flips, too")
     parser.add_argument(
         "--model", nargs=2, metavar=("NAME", "DIR"), help="score a model folder, and train nothing"
     )
     add_kept(parser)
     options = parser.parse_args()
-    if options.kept is not None:
-        results: Results = show_kept(options.kept)
-    else:
-        if not SHARED_DATA.is_dir():
-            sys.exit(f"the real roofs are not in {SHARED_DATA}")
-        print(describe_conditions())
-        if options.model is not None:
-            results = _score_given(options.model[0], Path(options.model[1]))
-        else:
-            results = _compare(options)
-    _print_scores(results)
+    results: Results = show_kept(options.kept) if options.kept is not None else _measure(options)
+    print_tables(results)
+    gains = compare_networks(results)
+    print_gains(gains)
+    figures = find_figures(results)
+    print()
+    report(
+        {**figures, **{gain.name: gain.value for gain in gains}},
+        [target for target in TARGETS if target.key in figures],
+        options.json,
+    )
 
 
 if __name__ == "__main__":

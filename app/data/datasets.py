@@ -206,7 +206,7 @@ def open_datasets(
         hyperparameters.crop_size_px, hyperparameters.gsd_m, hyperparameters.azimuth_bins
     )
     return Datasets(
-        TrainDataset(sources, transform, hyperparameters.seed),
+        TrainDataset(sources, transform, hyperparameters.seed, hyperparameters.new_ground_fraction),
         val,
         quarantines,
         steps_per_epoch * samples_per_step,

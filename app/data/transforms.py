@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.base.tasks import AzimuthBins, TaskName, relabelling
+from app.base.tasks import BACKGROUND_CLASS, AzimuthBins, TaskName, relabelling
 from app.data.geometry import cut_window, draw_centre, draw_pose, resample_whole
 from app.data.lines import draw_lines, line_reach_px
 from app.data.photometry import change_light
@@ -54,6 +54,11 @@ class TrainTransform:
     crop_size_px: int
     gsd_m: float
     azimuth_bins: AzimuthBins = 16
+
+    @property
+    def background_label(self) -> int:
+        """The label of background in a training sample."""
+        return int(_relabelling(self.azimuth_bins)[BACKGROUND_CLASS])
 
     def cut(
         self, reader: TrainReader, index: int, per_side: int, rng: np.random.Generator

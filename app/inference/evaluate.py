@@ -26,6 +26,7 @@ from app.job.paths import check_writable, scratch_folder
 from app.metrics.by_dataset import describe_by_dataset
 from app.metrics.headlines import headline
 from app.metrics.matched import MatchedPlanes
+from app.metrics.published import describe_published
 from app.model.class_weights import ClassWeights
 from app.model.devices import choose_compute
 from app.model.export import DESCRIPTION_FILE, load_exported_model, trained_tasks
@@ -174,6 +175,8 @@ def evaluate_model(
     if scores.shapes is not None:
         for line in describe_shapes(values, split, scores.num_samples):
             logger.info("%s", line)
+    for line in describe_published(row, split, list(dataset_dirs)):
+        logger.info("%s", line)
     logger.info("metrics written to %s", output)
     logger.info("scores, and the photos with the worst: %s", page)
     return MatchedPlanes.all_of([]) if scores.shapes is None else scores.shapes.matched()

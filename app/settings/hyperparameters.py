@@ -98,8 +98,7 @@ class Hyperparameters(BaseModel):
 
     roofline_depth_offset_m: float = setting(0.0, "Data", ge=-10000, le=10000)
     """Metres added to the heights of Roofline's file once they are metres that grow upwards. Set it
-    where the zero is not the ground: -34 for heights above the sea on ground that lies 34 m high.
-    """
+    where the zero is not the ground: -34 for heights above the sea, the ground lying 34 m high."""
 
     allow_findings: bool = setting(False, "Data", changes_weights=False)
     """Whether to train although a look at the labels found errors in them, such as masks that are
@@ -118,6 +117,10 @@ class Hyperparameters(BaseModel):
 
     own_gsd_m: float = setting(0.1, "Data", ge=0.01, le=1)
     """Metres per pixel of own photos without georeference, which COCO files label."""
+
+    new_ground_fraction: float = setting(0.0, "Data", ge=0, le=1)
+    """Share of the windows with little known ground whose roofs are laid, with a shadow, onto that
+    of another dataset. Try 0.5 where streets are taken for roofs (docs/model.md)."""
 
     num_workers: int = setting(2, "Data", ge=0, le=64, changes_weights=False)
     """Processes that read and augment samples, per device; 0 reads in the training process. Raise

@@ -19,6 +19,8 @@ from bench.support.environment import ROOT, describe_machine
 SPLITS: Final = ("val", "test")
 # The published lists: 12, 3 and 3 of the photos that lie beside the checkout.
 RID_SETTINGS: Final = {"rid_split": "release"}
+# What runs a command of ours, up to its name.
+APP: Final = (sys.executable, "-m", "app")
 _METRICS: Final = "model/metrics.json"
 _HISTORY: Final = "model/metrics.jsonl"
 
@@ -33,6 +35,7 @@ class TuningJob:
         data: Folders of what it trains on, by dataset.
         settings: Its other hyperparameters.
         start: What it starts from, as a hyperparameter and a path.
+        program: What runs it, up to the word "train".
     """
 
     label: str
@@ -40,13 +43,15 @@ class TuningJob:
     data: Mapping[DatasetName, Path]
     settings: Mapping[str, object]
     start: Mapping[str, Path] = field(default_factory=dict)
+    program: Sequence[str] = APP
 
     def train(self, base_dir: Path) -> dict[str, Any]:
         """Train in a folder, or resume there; returns its metrics.json."""
         words = ["train", "--base-dir", str(base_dir)]
         words += [f"--{name}={folder}" for name, folder in self.data.items()]
         settings = {"seed": self.seed, **self.settings, **self.start}
-        run_app([*words, *(f"--set={key}={value}" for key, value in settings.items())])
+        words += [f"--set={key}={value}" for key, value in settings.items()]
+        run_app(words, self.program)
         metrics: dict[str, Any] = json.loads((base_dir / _METRICS).read_text())
         return metrics
 
@@ -109,9 +114,14 @@ def _read_start(base_dir: Path) -> float | None:
     return score
 
 
-def run_app(arguments: Sequence[str]) -> None:
-    """Run a command of `app`; the benchmark ends where it fails."""
-    command = [sys.executable, "-m", "app", *arguments]
+def run_app(arguments: Sequence[str], program: Sequence[str] = APP) -> None:
+    """Run a command of `app`; the benchmark ends where it fails.
+
+    Args:
+        arguments: Its name and options.
+        program: What runs it, up to its name.
+    """
+    command = [*program, *arguments]
     done = subprocess.run(command, cwd=ROOT, check=False, preexec_fn=stopping_with_parent())
     if done.returncode:
         sys.exit(f"`app {arguments[0]}` ended with exit code {done.returncode}; see above")

@@ -68,6 +68,29 @@ def test_a_model_is_calibrated_and_states_it(tmp_path, model_dir, capsys):
     assert share_wrong["value"] is None or share_wrong["value"] >= 0
 
 
+def test_published_datasets_are_scored_by_their_own_protocols_too(
+    tmp_path, three_ml, model_dir, capsys
+):
+    data, out = three_ml / "input/data", tmp_path / "scores.json"
+    words = [f"--{name}={data / name}" for name in ("rid", "roofline", "airs")]
+    settings = ("--set=num_workers=0", "--set=precision=fp32", "--set=max_val_samples=2")
+    assert main(["evaluate", f"--model={model_dir}", f"--out={out}", *words, *settings]) == 0
+    printed = capsys.readouterr().out
+    metrics = json.loads(out.read_text())["metrics"]
+
+    def value(name):
+        found = metrics[f"val/{name}"]["value"]
+        return "-" if found is None else f"{found:.3f}"
+
+    assert f"  RID: mIoU {value('rid/segments/per_image_miou')}, mean over images" in printed
+    assert f"pixels of all photos pooled: IoU {value('airs/segments/roof_iou')}, prec" in printed
+    lines = [value(f"roofline/lines/{kind}_3px") for kind in ("recall", "precision")]
+    assert (
+        f"  Roofline: completeness, correctness, quality within 3 px: all {lines[0]}, " in printed
+    )
+    assert lines[0] != "-"
+
+
 def test_scores_lie_beside_the_model_unless_named(tmp_path, model_dir, monkeypatch):
     asked = []
     monkeypatch.setattr("app.inference.evaluate.evaluate_model", lambda *given: asked.append(given))

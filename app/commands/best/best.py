@@ -35,6 +35,7 @@ from app.settings.recipes import Stage, count_steps
 logger = logging.getLogger(__name__)
 
 _LOG_FILE: Final = "log.txt"
+_REPORT_FILE: Final = "report.html"
 _S_PER_HOUR: Final = 3600
 _S_PER_MINUTE: Final = 60
 
@@ -164,7 +165,7 @@ def _train_stages(run: BestRun, state: State, requests: StopRequests) -> None:
     before: Stage | None = None
     for number, stage in enumerate(run.recipe.stages, start=1):
         folder, steps = run.folder_of(stage), state["steps"][stage.name]
-        if has_finished(folder):
+        if _is_complete(folder):
             logger.info("%s: done before", stage.name)
         else:
             logger.info("%s: stage %d of %d", stage.name, number, len(run.recipe.stages))
@@ -176,6 +177,15 @@ def _train_stages(run: BestRun, state: State, requests: StopRequests) -> None:
             if not has_finished(folder):
                 raise StopRequested
         before = stage
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether a stage is done, and its report written.
+
+    Of one killed while it wrote its results, the job is run again: it trains no step, and writes
+    what is missing.
+    """
+    return has_finished(folder) and (folder / "model" / _REPORT_FILE).is_file()
 
 
 def _copy_model(run: BestRun) -> None:
@@ -242,7 +252,7 @@ def _describe_end(run: BestRun, state: State, parts: Sequence[HeldOut]) -> list[
         f"on photos held out, asked in {parts[0].num_poses} turns and flips, planes as shapes:",
         *align(tabulate(parts)),
         f"steps: {stages}; all scores, and the photos with the worst: {run.base_dir / 'scores'}",
-        f"report: {run.model_dir / 'report.html'}",
+        f"report: {run.model_dir / _REPORT_FILE}",
         f"model, and its card README.md: {run.model_dir}",
     ]
 

@@ -103,6 +103,12 @@ class BestRun:
                 f"{path}: got a file that cannot be read ({type(error).__name__}: {error}), "
                 "expected one that `best` has written; name another folder"
             ) from error
+        if "recipe" in others:
+            raise ConfigError(
+                f"{self.base_dir}: holds a training by a recipe of another version of roof-model, "
+                f"{earlier['recipe'][0]!s:.50}, expected this version's, {self.recipe.label}; move "
+                "the folder away, and the same command begins again"
+            )
         if others:
             words = "; ".join(
                 f"{_REQUEST_WORDS.get(name, name)}: {_shorten(earlier[name])}, now "

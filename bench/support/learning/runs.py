@@ -135,11 +135,16 @@ def describe_machines(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str
     return " | ".join(sorted({run["machine"] for runs in results.values() for run in runs}))
 
 
-def results_folder(name: str) -> Path:
-    """Where the results of this code are kept."""
+def results_folder(name: str, more_sources: Sequence[str] = ()) -> Path:
+    """Where the results of this code are kept.
+
+    Args:
+        name: Of the benchmark.
+        more_sources: Patterns of more code that its results depend on.
+    """
     digest = hashlib.sha256(version("torch").encode())
     digest.update(Hyperparameters().model_dump_json().encode())
-    for pattern in _SOURCES:
+    for pattern in (*_SOURCES, *more_sources):
         for path in sorted(ROOT.glob(pattern)):
             digest.update(path.read_bytes())
     return CACHE / f"{name}-{digest.hexdigest()[:8]}"

@@ -20,6 +20,8 @@ from bench.support.environment import SHARED_DATA
 
 # Vectors of several countries in one file.
 _CRS: Final = "EPSG:4326"
+# What can be left out of training.
+PLACES: Final = ("rid", "invercargill", "gables", "enschede")
 _LAYERS: Final = ("planes", "lines", "areas")
 _FIELDS: Final = ("photo", "azimuth_degrees", "flat", "kind")
 _VILLAGES: Final = SplitParameters(600, 30, 60, seed=11, size_px=512)
@@ -60,7 +62,7 @@ def prepare_real_roofs(cache: Path, without: str = "") -> RealRoofs:
 
     Args:
         cache: Folder of this benchmark.
-        without: Name of a part that nothing is trained on: "rid", "invercargill", "gables".
+        without: One of PLACES, which nothing is trained on then; empty for none.
     """
     villages = cache / "villages"
     write_own(villages, _VILLAGES)
@@ -72,7 +74,9 @@ def prepare_real_roofs(cache: Path, without: str = "") -> RealRoofs:
     chosen = {name: folder for name, folder in places.items() if name != without}
     own = cache / f"own-{'-'.join(chosen)}"
     merge_own(chosen, own)
-    train: dict[DatasetName, Path] = {"own": own, "airs": SHARED_DATA / "enschede"}
+    train: dict[DatasetName, Path] = {"own": own}
+    if without != "enschede":
+        train["airs"] = SHARED_DATA / "enschede"
     if without != "rid":
         train["rid"] = SHARED_DATA / "rid"
     rid = cache / "rid-hidden"

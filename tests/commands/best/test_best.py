@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +127,19 @@ def test_the_model_is_the_last_stages_with_the_scores_in_its_card(base_dir, own,
     assert f"report: {model / 'report.html'}" in lines
 
 
+def test_a_stage_killed_while_it_wrote_its_results_writes_the_rest(base_dir, own):
+    with pytest.raises(ConfigError, match="cannot be scored"):
+        train_best(run_of(base_dir, own, "unscored"), StopRequests())
+    shutil.rmtree(base_dir / "model")
+    (base_dir / "fine/model/report.html").unlink()
+    num_calls = len(calls(base_dir))
+    assert train_best(run_of(base_dir, own), StopRequests()) == 0
+    again, scored = calls(base_dir)[num_calls:]
+    assert (again[""], again["--base-dir"]) == ("train", str(base_dir / "fine"))
+    assert scored[""] == "evaluate"
+    assert (base_dir / "model/report.html").exists()
+
+
 def test_what_is_finished_is_said_and_not_done_again(base_dir, own, caplog):
     train_best(run_of(base_dir, own), StopRequests())
     num_calls = len(calls(base_dir))
@@ -233,6 +247,14 @@ def test_another_training_in_the_same_folder_is_refused(base_dir, own, changes, 
     train_best(run_of(base_dir, own), StopRequests())
     with pytest.raises(ConfigError, match=rf"asked for something else \({words}\); ask for"):
         train_best(run_of(base_dir, own, **changes), StopRequests())
+
+
+def test_a_training_by_an_earlier_recipe_is_not_gone_on_with(base_dir, own):
+    train_best(run_of(base_dir, own), StopRequests())
+    later = Recipe("alone", [Stage("only", 1, COARSE)])
+    words = "another version of roof-model, coarse_to_fine, expected this version's, alone; move"
+    with pytest.raises(ConfigError, match=words):
+        train_best(run_of(base_dir, own, recipe=later), StopRequests())
 
 
 def test_other_peoples_folders_are_left_alone(base_dir, own):
