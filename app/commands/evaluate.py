@@ -46,7 +46,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     evaluate = add_command(commands, "evaluate", SUMMARY, DESCRIPTION, EPILOG)
     add_model(evaluate)
-    add_dataset_dirs(evaluate, "score on this {title} folder")
+    add_dataset_dirs(evaluate, "score on this {folder}")
     evaluate.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),

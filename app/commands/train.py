@@ -56,7 +56,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     train = add_command(commands, "train", SUMMARY, DESCRIPTION, EPILOG)
     add_base_dir(train)
-    add_dataset_dirs(train, "train on this {title} folder, not on the job's channels")
+    add_dataset_dirs(train, "train on this {folder}, not on the job's channels")
     add_initial_model(train)
     add_settings(train)
     train.add_argument(

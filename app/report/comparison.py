@@ -1,7 +1,7 @@
 """Runs side by side: as a table for a terminal, and as a page with their curves over each other."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -37,12 +37,14 @@ class Column:
         runs: Names of the runs.
         metrics: The metrics of each: value, unit, support by name.
         num_val: Validation photos by dataset.
+        drawn: The datasets that a program drew.
     """
 
     name: str
     runs: Sequence[str]
     metrics: Sequence[Mapping[str, Mapping[str, Any]]]
     num_val: Mapping[str, int]
+    drawn: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,14 @@ def compare_columns(columns: Sequence[Column]) -> list[Row]:
     tables = [_by_headline(column) for column in columns]
     rows = []
     for dataset in [*datasets, ALL] if len(datasets) > 1 else datasets:
+        is_drawn = all(dataset in one.drawn for one in columns if dataset in one.num_val)
+        title = title_of(dataset, is_drawn=is_drawn) if dataset != ALL else "all datasets"
         for one in HEADLINES:
             found = [table.get((dataset, one.name)) for table in tables]
             if any(results is not None for results in found) and one.log is not None:
                 cells = [
                     _cell(found[0], results, one.log.form, n) for n, results in enumerate(found)
                 ]
-                title = "all datasets" if dataset == ALL else title_of(dataset)
                 rows.append(Row(title, one.log.words, cells))
     return rows
 

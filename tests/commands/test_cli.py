@@ -24,6 +24,14 @@ def test_every_help_has_a_description_and_an_example(name):
     assert f"  python -m app {name} " in text.partition("example")[2]
 
 
+@pytest.mark.parametrize("name", commands())
+def test_every_option_says_what_it_is_for_in_lines_that_a_terminal_shows(name):
+    parser = commands()[name]
+    assert [action.dest for action in parser._actions if not action.help] == []
+    lines = f"{parser.description}\n{parser.epilog}".splitlines()
+    assert [line for line in lines if len(line) > 100] == []
+
+
 def test_without_a_word_there_is_help_and_nothing_is_trained(capsys):
     assert main([]) == 2
     output = capsys.readouterr().out

@@ -51,7 +51,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     best = add_command(commands, "best", SUMMARY, DESCRIPTION, EPILOG)
     add_base_dir(best)
-    add_dataset_dirs(best, "train on this {title} folder; without any, on a synthetic sample")
+    add_dataset_dirs(best, "train on this {folder}; without any, on a synthetic sample")
     best.add_argument(
         "--hours",
         type=_read_hours,

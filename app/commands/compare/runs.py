@@ -53,6 +53,12 @@ class RunResult:
         datasets: Mapping[str, Mapping[str, Any]] = self.metrics.get("datasets") or {}
         return {name: int(facts.get("num_val") or 0) for name, facts in datasets.items()}
 
+    @property
+    def drawn(self) -> list[str]:
+        """Datasets that a program drew."""
+        datasets: Mapping[str, Mapping[str, Any]] = self.metrics.get("datasets") or {}
+        return [name for name, facts in datasets.items() if facts.get("synthetic")]
+
 
 def read_runs(paths: Sequence[Path]) -> list[RunResult]:
     """The runs at paths: trees, model folders, or their metrics.json.
@@ -77,6 +83,7 @@ def build_columns(runs: Sequence[RunResult]) -> list[Column]:
             runs=[run.name for run in members],
             metrics=[run.metrics.get("metrics") or {} for run in members],
             num_val=members[0].num_val,
+            drawn=members[0].drawn,
         )
         for members in groups.values()
     ]

@@ -10,7 +10,7 @@ from app.base.storage import replacing, writing_to
 from app.commands.phases.rows import MEMORY_PHASES, METRICS
 from app.resources.steps import PARTS
 
-START: Final = "<!-- Written by python -m app phases: run it anew. -->"
+START: Final = "<!-- Written by python -m app phases: run it again. -->"
 END: Final = "<!-- End of what python -m app phases writes. -->"
 _PART_WORDS: Final = {
     "wait": "waiting for data", "transfer": "to the device", "forward": "forward and losses",

@@ -18,7 +18,7 @@ from app.job.signals import StopRequests
 
 logger = logging.getLogger(__name__)
 
-SUMMARY = "train on ten samples, then on more, and say after each phase what it took"
+SUMMARY = "train in phases, from ten samples to all, and compare each with its forecast"
 DESCRIPTION = """\
 Run the presets phase=1 to 5 one after another (5 where there is a GPU), each predicted before it
 runs and compared with the one before. Tables and plots go to DIR/phases.md. The same command
@@ -35,7 +35,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     phases = add_command(commands, "phases", SUMMARY, DESCRIPTION, EPILOG)
     add_base_dir(phases)
-    add_dataset_dirs(phases, "train on this {title} folder; without any, on a synthetic sample")
+    add_dataset_dirs(phases, "train on this {folder}; without any, on a synthetic sample")
     add_settings(phases)
     phases.add_argument(
         "--docs",
