@@ -164,6 +164,16 @@ def named_dirs(options: argparse.Namespace) -> dict[str, Path]:
     return dict(dataset_dirs(options).items())
 
 
+def find_absent_dirs(options: argparse.Namespace) -> list[str]:
+    """What is wrong with the folders named on the command line: no such folder, or a file."""
+    return [
+        f"--{name} {path}: {'not a folder' if path.exists() else 'no such folder'}; correct the "
+        "path"
+        for name, path in dataset_dirs(options).items()
+        if not path.is_dir()
+    ]
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1.
 

@@ -17,6 +17,7 @@ from app.commands.options import (
     add_dataset_dirs,
     add_initial_model,
     add_settings,
+    find_absent_dirs,
     named_dirs,
 )
 from app.job.newest import linked_as_newest
@@ -131,12 +132,7 @@ def _check_named(options: argparse.Namespace) -> None:
     """
     from app.base.errors import ConfigError, join_problems
 
-    problems = [
-        f"--{name} {path}: {'not a folder' if path.exists() else 'no such folder'}; correct the "
-        "path"
-        for name, path in named_dirs(options).items()
-        if not path.is_dir()
-    ]
+    problems = find_absent_dirs(options)
     model = options.initial_model
     if model not in (None, "auto", "none") and not Path(model).exists():
         problems.append(f"--initial-model {model}: not found; correct the path")

@@ -1,6 +1,7 @@
 """`python -m app evaluate`: what it refuses at once, and what it writes into model.json."""
 
 import json
+import sys
 
 import pytest
 
@@ -38,6 +39,17 @@ def test_what_would_be_measured_in_vain_is_refused(tmp_path, model_dir, capsys):
     assert "--calibrate: got no --vectors" in capsys.readouterr().out
     assert run(model_dir, tmp_path, "--calibrate", "--vectors", "--split=train") == 2
     assert "--calibrate: got --split train, of photos that the model" in capsys.readouterr().out
+
+
+def test_an_absent_folder_is_told_without_torch(tmp_path, model_dir, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "app.inference.evaluate", None)  # an import of it fails
+    assert run(model_dir, tmp_path / "absent", "--rid", __file__) == 2
+    output = capsys.readouterr().out
+    assert (
+        f"--rid {__file__}: not a folder; correct the path; --own {tmp_path}/absent: no" in output
+    )
+    assert main(["evaluate", "--own", str(tmp_path), "--model", str(tmp_path / "absent")]) == 2
+    assert "got nothing there, expected a model folder" in capsys.readouterr().out
 
 
 def test_a_model_is_calibrated_and_states_it(tmp_path, model_dir, capsys):

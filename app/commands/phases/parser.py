@@ -5,13 +5,14 @@ import logging
 import sys
 from pathlib import Path
 
-from app.base.errors import ConfigError
+from app.base.errors import ConfigError, join_problems
 from app.commands.options import (
     Commands,
     add_base_dir,
     add_command,
     add_dataset_dirs,
     add_settings,
+    find_absent_dirs,
     named_dirs,
 )
 from app.job.signals import StopRequests
@@ -62,9 +63,8 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError("--set phase: phases runs all of them; leave it out, or use train")
     parse_hyperparameters(settings)  # a wrong one should not wait for the first phase
     named = named_dirs(options)
-    absent = [f"--{name} {path}" for name, path in named.items() if not path.is_dir()]
-    if absent:  # else every phase would say so, after it was measured
-        raise ConfigError(f"phases: no such folder: {', '.join(absent)}; correct the path")
+    if absent := find_absent_dirs(options):  # else every phase would say so, after it was measured
+        raise ConfigError(join_problems(absent))
     if options.docs is not None:
         check_page(options.docs)
     options.held.enter_context(FolderLocks()).take(options.base_dir)

@@ -268,7 +268,7 @@ def run_command(*arguments):
         (("--set", "phase=3"), "--set phase: phases runs all of them; leave it out, or use train"),
         (("--docs", "absent.md"), "--docs: absent.md has no place for the tables; expected a file"),
         (("--set", "epochs=0"), "epochs: got '0', expected a whole number, at least 1"),
-        (("--own", "absent"), "phases: no such folder: --own absent; correct the path"),
+        (("--own", "absent"), "--own absent: no such folder; correct the path"),
     ],
 )
 def test_the_command_says_what_is_wrong_before_anything_is_written(tmp_path, arguments, message):
