@@ -115,12 +115,11 @@ def _facts(folder: Path, metrics: Mapping[str, Any]) -> dict[str, str]:
     facts = {f"version of {name}": str(text) for name, text in metrics.get("versions", {}).items()}
     for name, dataset in (metrics.get("datasets") or {}).items():
         facts[f"photos of {name}"] = f"{dataset.get('num_train')} + {dataset.get('num_val')}"
+        facts[f"{name} is"] = "synthetic" if dataset.get("synthetic") else "photos"
     try:
         described = dict(json.loads((folder / _DESCRIPTION_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return facts
-    for name, data in (described.get("data") or {}).items():
-        facts[f"{name} is"] = "synthetic" if data.get("synthetic") else "photos"
     facts["revision"] = str(described.get("revision"))
     initial = described.get("initial_model")
     facts["started from"] = "nothing" if initial is None else str(initial.get("sha256"))[:12]

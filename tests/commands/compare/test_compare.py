@@ -69,6 +69,9 @@ def test_scores_on_drawn_photos_are_called_synthetic(tmp_path, capsys):
     drawn = write_run(tmp_path / "drawn", 0.5, is_drawn=True)
     again = write_run(tmp_path / "again", 0.5, is_drawn=True, epochs=9)
     assert compare(capsys, drawn, again).splitlines()[1] == "  RID (synthetic)"
+    lines = compare(capsys, drawn, write_run(tmp_path / "real", 0.5)).splitlines()
+    assert lines[1] == "  RID (synthetic in drawn)"
+    assert "It was scored on other photos (rid 30): a difference may be theirs." in lines
 
 
 def test_runs_that_differ_in_their_seed_are_one_column(tmp_path, capsys):
@@ -83,7 +86,7 @@ def test_runs_that_differ_in_their_seed_are_one_column(tmp_path, capsys):
     assert lines[2].split() == [
         "roof", "IoU", "0.510", "+-", "0.014", "0.610", "+-", "0.014", "better"
     ]  # fmt: skip
-    assert "Chance is told from the spread over seeds (Student's t, 95 %)." in lines
+    assert "Chance is estimated from the spread over seeds (Student's t, 95 %)." in lines
 
 
 def test_other_photos_are_noticed(tmp_path, capsys):
