@@ -1,9 +1,12 @@
 """The command line as a whole: help, and what wrong words are answered with."""
 
 import argparse
+import importlib
+import sys
 
 import pytest
 
+import app
 from app.__main__ import main
 from app.commands.cli import build_parser
 
@@ -54,3 +57,14 @@ def test_wrong_words_are_answered_with_what_to_type(capsys, words, answer):
         main(words)
     assert raised.value.code == 2
     assert answer in capsys.readouterr().err
+
+
+def test_an_old_python_is_told_in_a_line(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    with pytest.raises(SystemExit) as ended:
+        importlib.reload(app)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "this is Python 3.9, expected 3.11 to 3.13; call .venv/bin/python -m app, which make setup "
+        "makes\n"
+    )
