@@ -145,7 +145,7 @@ def build_request(
             return write_outputs(options.out, found[0], view, found[1], options.format, scratch)
 
         if not calibration.is_enough:
-            logger.warning("how right directions are was %s", calibration.describe())
+            logger.warning("calibration of directions: %s", calibration.describe())
     stated = calibration.to_json() | {"is": calibration.describe()} if options.format else {}
     return Request(
         options.out, options.gsd_m, options.grid, options.format, further, stated, finished

@@ -264,7 +264,7 @@ def _render_limits(description: Mapping[str, Any]) -> Iterator[str]:
     if any(not task["trained"] for task in description["tasks"].values()):
         yield "- A task that was not taught is not predicted."
     if "calibration" not in description:
-        yield "- How right directions of planes are was not measured: stated intervals are wide."
+        yield "- Stated directions were not checked against true ones: intervals are wide."
     yield "- It is no survey: lengths and areas are for estimates.\n"
 
 
