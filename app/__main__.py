@@ -87,7 +87,7 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
     except RoofError as error:
         message, exit_code, details = str(error), error.exit_code, ""
         logger.error("%s", message)
-        output_dir = Paths(options.base_dir).output_dir if options.command == "train" else None
+        output_dir = Paths(options.base_dir).output_dir if _leaves_failure(options) else None
         if isinstance(error, FolderInUseError) and error.folder == output_dir:
             return exit_code  # the failure file is that of who works there
     except KeyboardInterrupt:
@@ -121,9 +121,14 @@ def _run_mapping_errors(options: argparse.Namespace) -> int:
             message = printable(f"{kind}{error}")
             exit_code = EXIT_BUG
             logger.exception("%s", message)
-    if options.command == "train":
+    if _leaves_failure(options):
         write_failure(Paths(options.base_dir), message, details)
     return exit_code
+
+
+def _leaves_failure(options: argparse.Namespace) -> bool:
+    """Whether a command is a job, which leaves a failure file; a dry run writes nothing."""
+    return options.command == "train" and not options.dry_run
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ explain() {
     done
     case $upper in
         DATA | DATASET | DATASETS | DIR | PHOTOS | IMAGES)
-            printf '%s: data are named by what they are: RID=DIR ROOFLINE=DIR AIRS=DIR OWN=DIR. ' "$name" ;;
+            printf '%s: name the dataset: RID=DIR ROOFLINE=DIR AIRS=DIR OWN=DIR. ' "$name" ;;
         *) printf '%s: unknown; settings stand in SET: SET="%s=... ...". ' "$name" "$name" ;;
     esac
 }

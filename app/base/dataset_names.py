@@ -49,9 +49,16 @@ READ_BY_WINDOWS: Final[frozenset[str]] = frozenset(
 )
 
 
-def title_of(name: str) -> str:
-    """What people call a dataset; the name itself where it is none."""
-    return next((row.title for known, row in DATASETS.items() if known == name), name)
+def title_of(name: str, *, is_drawn: bool = False) -> str:
+    """What people call a dataset; the name itself where it is none.
+
+    Args:
+        name: Its key.
+        is_drawn: Whether a program drew it in the dataset's layout: its scores are not those of the
+            dataset.
+    """
+    title = next((row.title for known, row in DATASETS.items() if known == name), name)
+    return f"{title} (synthetic)" if is_drawn else title
 
 
 def dataset_options(value: str = "") -> str:

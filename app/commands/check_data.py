@@ -28,7 +28,7 @@ cannot use, or more bad files than max_bad_fraction.
 def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     check = add_command(commands, "check-data", SUMMARY, DESCRIPTION, EPILOG)
-    add_dataset_dirs(check, "check this {title} folder")
+    add_dataset_dirs(check, "check this {folder}")
     check.add_argument(
         "--max-files",
         type=positive,

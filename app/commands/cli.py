@@ -35,7 +35,7 @@ examples:
   python -m app train --base-dir local/ml           train on them
   python -m app predict --model local/ml --out predictions PHOTO.tif
 
-python -m app COMMAND --help says more of a command, README.md of all.
+More on a command: python -m app COMMAND --help. All documents: docs/README.md.
 """
 
 

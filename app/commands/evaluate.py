@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.base.dataset_names import dataset_options
-from app.base.errors import ConfigError
+from app.base.errors import ConfigError, join_problems
 from app.commands.options import (
     Commands,
     add_command,
@@ -16,6 +16,7 @@ from app.commands.options import (
     add_settings,
     add_tta,
     dataset_dirs,
+    find_absent_dirs,
     find_model_dir,
 )
 
@@ -46,7 +47,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     evaluate = add_command(commands, "evaluate", SUMMARY, DESCRIPTION, EPILOG)
     add_model(evaluate)
-    add_dataset_dirs(evaluate, "score on this {title} folder")
+    add_dataset_dirs(evaluate, "score on this {folder}")
     evaluate.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),
@@ -77,7 +78,6 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from app.inference.evaluate import evaluate_model
     from app.settings.texts import parse_hyperparameters, parse_settings
 
     settings = parse_settings(options.set)
@@ -85,10 +85,13 @@ def _run(options: argparse.Namespace) -> None:
     folders = dataset_dirs(options)
     if not folders:
         raise ConfigError(f"evaluate: no dataset named; add {dataset_options(' DIR')}")
+    if absent := find_absent_dirs(options):
+        raise ConfigError(join_problems(absent))
     model_dir = find_model_dir(options.model)
     if options.calibrate:
         _check_calibrating(options, model_dir)
-    from app.inference.evaluate import Asking
+    # Late: torch takes seconds to import, and a wrong word should not wait for it.
+    from app.inference.evaluate import Asking, evaluate_model
 
     asking = Asking(options.tta, _find_roofs_of(options.calibrate) if options.vectors else None)
     name = f"{'-'.join(folders)}-{options.split}.json"

@@ -12,7 +12,7 @@ from app.commands.options import Commands, add_command, add_model, find_model_di
 
 SUMMARY = "write a trained model in a form that other programs run"
 DESCRIPTION: Final = """\
-Write a trained model in a form that other programs run, after comparing what both say
+Write a trained model in a form that other programs run, and compare the answers of both before
 (docs/export.md).
 """
 EPILOG: Final = """\
@@ -20,7 +20,7 @@ examples:
   python -m app export --model local/latest --torch roofs.pt2
   python -m app export --model local/latest --onnx roofs.onnx --tile-px 1024
 
-exit code: 0, it is written; 2, the model or the file cannot be used, or both say different things.
+exit code: 0, it is written; 2, the model or the file cannot be used, or their answers differ.
 """
 # As app.model.onnx_program has them, whose import takes seconds.
 _ONNX_TASKS: Final = ("segments", "superstructures")
@@ -52,11 +52,13 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--tile-px",
         type=_tile_px,
         metavar="N",
-        help="of --onnx: the side of the photos that it takes, a multiple of 32 from "
+        help="of --onnx: side of its photos in pixels, a multiple of 32 from "
         f"{_LEAST_TILE_PX} to {_MAX_TILE_PX} (default: {_TILE_PX})",
     )
     export.add_argument(
-        "--task", choices=_ONNX_TASKS, help=f"of --onnx: what it says (default: {_ONNX_TASKS[0]})"
+        "--task",
+        choices=_ONNX_TASKS,
+        help=f"of --onnx: the task that it predicts (default: {_ONNX_TASKS[0]})",
     )
     export.set_defaults(run=_run)
 

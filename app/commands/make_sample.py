@@ -9,10 +9,10 @@ _SIZES_PX = (64, 2048)  # smaller ones show no roof; a scene of larger ones take
 _MAX_SEED = 2**31 - 1
 
 SUMMARY = "write a synthetic sample of all datasets"
-DESCRIPTION = (
-    "Write villages of synthetic roofs, with exact labels, in the layouts of the "
-    "three published datasets, and of own roofs where asked for."
-)
+DESCRIPTION = """\
+Write villages of synthetic roofs, with exact labels, in the layouts of the three published
+datasets; with --own also in that of own roofs.
+"""
 EPILOG = """\
 examples:
   python -m app make-sample --base-dir local/ml
@@ -27,7 +27,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     sample.add_argument(
         "--own",
         action="store_true",
-        help="write a folder of own roofs, too: photos/, heights/, roofs.gpkg, splits.csv",
+        help="also write a folder of own roofs: photos/, heights/, roofs.gpkg, splits.csv",
     )
     sample.add_argument(
         "--num-scenes",

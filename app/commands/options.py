@@ -62,10 +62,11 @@ def add_dataset_dirs(parser: argparse.ArgumentParser, words: str) -> None:
 
     Args:
         parser: Parser of the command.
-        words: What is done with the folder; `{title}` stands for the dataset.
+        words: What is done with the folder; `{folder}` stands for it, such as "RID folder".
     """
     for name, title in DATASET_TITLES.items():
-        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=words.format(title=title))
+        folder = "folder of own roofs" if name == "own" else f"{title} folder"
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=words.format(folder=folder))
 
 
 def add_initial_model(parser: argparse.ArgumentParser) -> None:
@@ -121,8 +122,24 @@ def add_tta(parser: argparse._ActionsContainer) -> None:
         type=int,
         choices=(1, 2, 4, 8),
         default=1,
-        help="ask in so many turns and flips and take the mean: better, and so many times slower "
-        "(default: %(default)s)",
+        help="predict in so many turns and flips, and take the mean: better, and as many times "
+        "slower (default: %(default)s)",
+    )
+
+
+def add_compute(parser: argparse._ActionsContainer) -> None:
+    """Add --device and --precision, by which a model computes."""
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="auto takes a GPU where there is one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default="auto",
+        help="auto takes the fastest that the device computes natively (default: %(default)s)",
     )
 
 
@@ -145,6 +162,16 @@ def dataset_dirs(options: argparse.Namespace) -> dict[DatasetName, Path]:
 def named_dirs(options: argparse.Namespace) -> dict[str, Path]:
     """The folders named on the command line, by channel."""
     return dict(dataset_dirs(options).items())
+
+
+def find_absent_dirs(options: argparse.Namespace) -> list[str]:
+    """What is wrong with the folders named on the command line: no such folder, or a file."""
+    return [
+        f"--{name} {path}: {'not a folder' if path.exists() else 'no such folder'}; correct the "
+        "path"
+        for name, path in dataset_dirs(options).items()
+        if not path.is_dir()
+    ]
 
 
 def positive(text: str) -> int:

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from app.commands.options import Commands, add_command, add_model, add_tta, find_model_dir
+from app.commands.options import (
+    Commands,
+    add_command,
+    add_compute,
+    add_model,
+    add_tta,
+    find_model_dir,
+)
 from app.job.signals import StopFlag
 
 if TYPE_CHECKING:
@@ -20,9 +27,9 @@ _NO_FORMAT: Final = "none"
 
 SUMMARY = "predict the roofs of photos with a trained model"
 DESCRIPTION: Final = """\
-Write what a trained model says of photos of any size: rasters of directions, lines, heights and
-doubts (docs/predict.md); roof planes and lines as shapes, and what they add up to
-(docs/outputs.md). The same command again goes on with what is missing.
+Predict photos of any size with a trained model. It writes rasters of directions, lines, heights and
+doubts (docs/predict.md), roof planes and lines as shapes, and a take-off (docs/outputs.md). The
+same command resumes: it predicts the photos that are missing.
 """
 EPILOG: Final = """\
 examples:
@@ -70,8 +77,7 @@ def add_prediction_options(parser: argparse._ActionsContainer) -> None:
         default=("gpkg",),
         help="of planes, lines and buildings; none writes rasters alone (default: gpkg)",
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    add_compute(parser)
 
 
 def run(options: argparse.Namespace, finished: "Finished | None" = None) -> int:
@@ -139,7 +145,7 @@ def build_request(
             return write_outputs(options.out, found[0], view, found[1], options.format, scratch)
 
         if not calibration.is_enough:
-            logger.warning("how right directions are was %s", calibration.describe())
+            logger.warning("calibration of directions: %s", calibration.describe())
     stated = calibration.to_json() | {"is": calibration.describe()} if options.format else {}
     return Request(
         options.out, options.gsd_m, options.grid, options.format, further, stated, finished

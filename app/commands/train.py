@@ -17,6 +17,7 @@ from app.commands.options import (
     add_dataset_dirs,
     add_initial_model,
     add_settings,
+    find_absent_dirs,
     named_dirs,
 )
 from app.job.newest import linked_as_newest
@@ -56,7 +57,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     train = add_command(commands, "train", SUMMARY, DESCRIPTION, EPILOG)
     add_base_dir(train)
-    add_dataset_dirs(train, "train on this {title} folder, not on the job's channels")
+    add_dataset_dirs(train, "train on this {folder}, not on the job's channels")
     add_initial_model(train)
     add_settings(train)
     train.add_argument(
@@ -131,12 +132,7 @@ def _check_named(options: argparse.Namespace) -> None:
     """
     from app.base.errors import ConfigError, join_problems
 
-    problems = [
-        f"--{name} {path}: {'not a folder' if path.exists() else 'no such folder'}; correct the "
-        "path"
-        for name, path in named_dirs(options).items()
-        if not path.is_dir()
-    ]
+    problems = find_absent_dirs(options)
     model = options.initial_model
     if model not in (None, "auto", "none") and not Path(model).exists():
         problems.append(f"--initial-model {model}: not found; correct the path")

@@ -37,6 +37,7 @@ from app.report.pictures import Panel
 from app.resources.shared_memory import fit_workers
 from app.settings.hyperparameters import Hyperparameters
 from app.settings.texts import parse_hyperparameters
+from app.synthetic.staging import is_synthetic
 
 logger = logging.getLogger(__name__)
 
@@ -144,10 +145,12 @@ def evaluate_model(
         check_scored(scores, datasets)
         panels = _draw_worst(worst.worst(_NUM_PICTURES), predictor, datasets)
     values = scores.compute(split)
+    drawn = [name for name, path in dataset_dirs.items() if is_synthetic(path)]
     document: dict[str, Any] = {
         "format_version": 1,
         "model": printable(str(model_dir)),
         "data": {name: printable(str(path)) for name, path in dataset_dirs.items()},
+        "synthetic": drawn,
         "split": split,
         "tta": asking.num_poses,
         "hyperparameters": hyperparameters.non_default(),
@@ -166,11 +169,18 @@ def evaluate_model(
     write_evaluation(
         page,
         EvaluationInput(
-            printable(str(model_dir)), split, model.tasks, row, num_photos, SCORE_WORDS, panels
+            printable(str(model_dir)),
+            split,
+            model.tasks,
+            row,
+            num_photos,
+            SCORE_WORDS,
+            panels,
+            drawn,
         ),
     )
     logger.info("%s on %d samples: %s", split, sum(num_photos.values()), headline(row, split))
-    for line in describe_by_dataset(row, split, num_photos):
+    for line in describe_by_dataset(row, split, num_photos, drawn):
         logger.info("%s", line)
     if scores.shapes is not None:
         for line in describe_shapes(values, split, scores.num_samples):

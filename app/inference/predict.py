@@ -155,7 +155,7 @@ def predict_photos(
                 num_failed += 1
             except StopRequested:
                 logger.info(
-                    "stopped with %d of %d photos done; the same command goes on",
+                    "stopped with %d of %d photos done; the same command resumes",
                     num_done,
                     len(photos),
                 )

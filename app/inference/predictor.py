@@ -80,7 +80,7 @@ class Predictor:
             if size > 1:
                 self.windows_per_pass = size // 2
                 logger.warning(
-                    "out of memory with %d windows a pass of prediction: going on with at most %d",
+                    "out of memory with %d windows a pass of prediction: now at most %d",
                     size,
                     self.windows_per_pass,
                 )

@@ -166,7 +166,7 @@ def explained_writes(folder: Path) -> Iterator[None]:
         free = "" if free_gib is None else f" ({find_lack(folder) or f'{free_gib:.2f} GiB free'})"
         raise StorageError(
             f"{folder}: a file cannot be written: {reason}{free}; give it more space or mount it "
-            "writable, then run the command again: it goes on with the photos that are missing"
+            "writable, then run the command again: it predicts the photos that are missing"
         ) from error
 
 

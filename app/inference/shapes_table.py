@@ -1,4 +1,4 @@
-"""What was found of roofs as shapes, in lines that can be read without docs/metrics.md."""
+"""Scores of roofs found as shapes, in lines that can be read without docs/metrics.md."""
 
 from collections.abc import Iterator, Mapping
 
@@ -41,7 +41,7 @@ def _describe(values: Mapping[str, MetricValue], prefix: str) -> Iterator[str]:
     yield _row(
         "buildings",
         f"{share('buildings/recall')} of {support('buildings/recall')} found, "
-        f"{share('buildings/precision')} of what is found are some",
+        f"{share('buildings/precision')} of the finds are true",
     )
     if not support("planes/recall"):
         yield _row("planes", "no true plane of known direction here")
@@ -49,11 +49,11 @@ def _describe(values: Mapping[str, MetricValue], prefix: str) -> Iterator[str]:
     yield _row(
         "planes",
         f"{share('planes/recall')} of {support('planes/recall')} found, "
-        f"{share('planes/precision')} of what is found are some",
+        f"{share('planes/precision')} of the finds are true",
     )
     num_compared = support("planes/azimuth_error_deg")
     if not num_compared:
-        yield _row("azimuth", "no plane found of which the truth has one")
+        yield _row("azimuth", "no true plane is found")
         return
     yield _row("azimuth", f"mean error over the same {num_compared} planes:")
     yield _row(
@@ -64,11 +64,11 @@ def _describe(values: Mapping[str, MetricValue], prefix: str) -> Iterator[str]:
     )
     yield _row(
         "  of pixels",
-        f"{degrees('planes/azimuth_error_pixels_deg')}, what each pixel says by itself",
+        f"{degrees('planes/azimuth_error_pixels_deg')}, each pixel by itself",
     )
     yield _row(
         "  of votes",
-        f"{degrees('planes/azimuth_error_votes_deg')}, what the pixels of a plane say together",
+        f"{degrees('planes/azimuth_error_votes_deg')}, all pixels of a plane together",
     )
     error = values[f"{prefix}/planes/confidence_error"].value
     if error is not None:

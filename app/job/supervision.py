@@ -136,7 +136,7 @@ class Supervision:
         if self._is_too_late:
             return Failure(
                 f"{self.part.who} did not stop within {_STOP_LIMIT_S:.0f} s and was "
-                "killed; the same job goes on from its last checkpoint; save more often, and lower "
+                "killed; the same job resumes from its last checkpoint; save more often, and lower "
                 "batch_size if a single step takes that long",
                 _KILLED,
             )

@@ -1,6 +1,6 @@
 """The metrics that matter, a column for each dataset: what ends a run, `evaluate`, a comparison."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,7 +64,10 @@ def rows_by_dataset(
 
 
 def describe_by_dataset(
-    values: Mapping[str, float | None], split: str, num_photos: Mapping[str, int]
+    values: Mapping[str, float | None],
+    split: str,
+    num_photos: Mapping[str, int],
+    drawn: Collection[str] = (),
 ) -> list[str]:
     """The table as lines, each of which begins with two spaces.
 
@@ -72,13 +75,14 @@ def describe_by_dataset(
         values: As `rows_by_dataset`.
         split: As `rows_by_dataset`.
         num_photos: Photos by dataset.
+        drawn: The datasets that a program drew.
     """
     rows = rows_by_dataset(values, split, list(num_photos))
     if not rows:
         return []
     columns = list(rows[0].names)
     counts = {**num_photos, ALL: sum(num_photos.values())}
-    heading = ["", *(title_of(name) for name in columns)]
+    heading = ["", *(title_of(name, is_drawn=name in drawn) for name in columns)]
     cells = [[row.words, *(row.format(name) for name in columns)] for row in rows]
     footing = ["photos", *(str(counts[name]) for name in columns)]
     lines = align([heading, *cells, footing])

@@ -291,7 +291,7 @@ HEADLINES: Final = (
     ),
     Headline(
         "val/planes/azimuth_error_pixels_deg",
-        log=LogWords("of their pixels", "{:.1f} deg"),
+        log=LogWords("azimuth error of their pixels", "{:.1f} deg"),
         in_cloudwatch=False,
     ),
     # Beside those of training they tell a network that learns its photos by heart.

@@ -54,6 +54,7 @@ class HeldOut:
         has_shapes: Whether planes were scored as shapes, too.
         metrics: By name without its split, each as the file has it, with its value, support and
             definition; those of HELD_OUT that have a value.
+        is_drawn: Whether a program drew the photos.
     """
 
     dataset: str
@@ -62,6 +63,7 @@ class HeldOut:
     num_poses: int
     has_shapes: bool
     metrics: Mapping[str, Mapping[str, Any]]
+    is_drawn: bool = False
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> "HeldOut":
@@ -75,12 +77,13 @@ class HeldOut:
         found = {one.name: document["metrics"].get(f"{split}/{one.name}") for one in HELD_OUT}
         metrics = {name: one for name, one in found.items() if one and one["value"] is not None}
         has_shapes = f"{split}/planes/pq" in document["metrics"]
-        return cls(dataset, split, num_photos, document["tta"], has_shapes, metrics)
+        is_drawn = dataset in document.get("synthetic", ())
+        return cls(dataset, split, num_photos, document["tta"], has_shapes, metrics, is_drawn)
 
     @property
     def title(self) -> str:
         """Heading of its column."""
-        return f"{title_of(self.dataset)}, {self.split}"
+        return f"{title_of(self.dataset, is_drawn=self.is_drawn)}, {self.split}"
 
     def format(self, score: HeldOutScore) -> str:
         """A score as text; a dash where it has no value."""

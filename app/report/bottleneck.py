@@ -19,7 +19,7 @@ def describe_bottleneck(
     num_cores: int | None,
     device_type: str | None,
 ) -> str:
-    """A few sentences: how long a usual step takes, what most of it is lost to, and the remedy.
+    """A few sentences: how long a usual step takes, which part is too slow, and the remedy.
 
     Args:
         step_time: As `StepSeries.summary`.
@@ -54,7 +54,7 @@ def describe_bottleneck(
         )
     if rest_s >= _MUCH_REST * step_s:
         return (
-            f"{lost(rest_s, 'What is none of the parts measured')}: counting labels, and agreeing "
+            f"{lost(rest_s, 'Work outside the measured parts')}: counting labels, and agreeing "
             "on the counts with the other training processes, where there are any; then the "
             f"slowest of them sets the pace. Otherwise, {_describe_larger_step(settings)}"
         )

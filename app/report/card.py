@@ -73,7 +73,7 @@ def render_card(
     """
     measured = _find_measured(document["metrics"])
     parts = [
-        _render_head(description, measured, held_out),
+        _render_head(description, measured, held_out, document),
         f"# {description['architecture']['name']}\n",
         "A network that reads an aerial photo and says, pixel by pixel, which way each roof plane "
         "runs down, where eaves, ridges, hips and valleys are, and how high things stand. It "
@@ -109,6 +109,7 @@ def _render_head(
     description: Mapping[str, Any],
     measured: Mapping[str, Mapping[str, Any]],
     held_out: Sequence[HeldOut],
+    document: Mapping[str, Any],
 ) -> str:
     """YAML, each value of which is JSON: that is YAML, too, whatever a name holds."""
     lines = [
@@ -131,20 +132,23 @@ def _render_head(
             for name, one in measured.items()
             if (one["dataset"], one["split"]) == (dataset, split)
         }
-        lines += _render_result(dataset, f"split: {json.dumps(split)}", of_split)
+        title = _name_measured(dataset, document)
+        lines += _render_result((title, dataset), f"split: {json.dumps(split)}", of_split)
     for part in held_out:
         args = f"{{tta: {part.num_poses}, vectors: {json.dumps(part.has_shapes)}}}"
         words = f"split: {json.dumps(part.split)}, args: {args}"
         of_part = {f"{part.split}/{name}": one for name, one in part.metrics.items()}
-        lines += _render_result(part.dataset, words, of_part)
+        title = f"{part.dataset} (synthetic)" if part.is_drawn else part.dataset
+        lines += _render_result((title, part.dataset), words, of_part)
     return "\n".join([*lines, "---\n"])
 
 
 def _render_result(
-    dataset: str, words: str, metrics: Mapping[str, Mapping[str, Any]]
+    names: tuple[str, str], words: str, metrics: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
+    title, dataset = map(json.dumps, names)
     yield "  - task: {type: image-segmentation}"
-    yield f"    dataset: {{name: {json.dumps(dataset)}, type: {json.dumps(dataset)}, {words}}}"
+    yield f"    dataset: {{name: {title}, type: {dataset}, {words}}}"
     yield "    metrics:"
     for name, one in metrics.items():
         yield f"    - {{type: {json.dumps(name)}, value: {one['value']:.4g}}}"
@@ -164,7 +168,7 @@ def _render_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 def _render_data(description: Mapping[str, Any]) -> Iterator[str]:
     yield "| trained on | photos | licence of its photos and labels |\n| --- | --- | --- |"
     for data, is_own in _find_data(description):
-        title = f"{data['title']}{', synthetic' if data['synthetic'] else ''}"
+        title = f"{data['title']}{' (synthetic)' if data['synthetic'] else ''}"
         words = "" if is_own else " (of the model that it started from)"
         yield f"| {title}{words} | {data['num_train']} | {data['licence']} |"
     yield "\nWhoever uses the weights keeps the licences of all data that they were made of.\n"
@@ -197,10 +201,20 @@ def _render_measured(
     for name, one in measured.items():
         value = f"{one['value']:.4g} {one['unit']}".rstrip()
         yield (
-            f"| `{name}` | {value} | {one['support']} {one['support_unit']} | {one['dataset']}, "
-            f"{one['split']} | {one['definition']} |"
+            f"| `{name}` | {value} | {one['support']} {one['support_unit']} | "
+            f"{_name_measured(one['dataset'], document)}, {one['split']} | {one['definition']} |"
         )
     yield ""
+
+
+def _name_measured(dataset: str, document: Mapping[str, Any]) -> str:
+    """The datasets that a metric is of, "rid+own"; says which of them a program drew."""
+    facts = document.get("datasets") or {}
+    names = dataset.split("+")
+    drawn = [name for name in names if facts.get(name, {}).get("synthetic")]
+    if not drawn:
+        return dataset
+    return f"{dataset} ({'' if drawn == names else '+'.join(drawn) + ' is '}synthetic)"
 
 
 def _render_held_out(
@@ -250,7 +264,7 @@ def _render_limits(description: Mapping[str, Any]) -> Iterator[str]:
     if any(not task["trained"] for task in description["tasks"].values()):
         yield "- A task that was not taught is not predicted."
     if "calibration" not in description:
-        yield "- How right directions of planes are was not measured: stated intervals are wide."
+        yield "- Stated directions were not checked against true ones: intervals are wide."
     yield "- It is no survey: lengths and areas are for estimates.\n"
 
 

@@ -1,7 +1,7 @@
 """Runs side by side: as a table for a terminal, and as a page with their curves over each other."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -37,12 +37,14 @@ class Column:
         runs: Names of the runs.
         metrics: The metrics of each: value, unit, support by name.
         num_val: Validation photos by dataset.
+        drawn: The datasets that a program drew.
     """
 
     name: str
     runs: Sequence[str]
     metrics: Sequence[Mapping[str, Mapping[str, Any]]]
     num_val: Mapping[str, int]
+    drawn: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -117,15 +119,24 @@ def compare_columns(columns: Sequence[Column]) -> list[Row]:
     tables = [_by_headline(column) for column in columns]
     rows = []
     for dataset in [*datasets, ALL] if len(datasets) > 1 else datasets:
+        title = "all datasets" if dataset == ALL else _title(dataset, columns)
         for one in HEADLINES:
             found = [table.get((dataset, one.name)) for table in tables]
             if any(results is not None for results in found) and one.log is not None:
                 cells = [
                     _cell(found[0], results, one.log.form, n) for n, results in enumerate(found)
                 ]
-                title = "all datasets" if dataset == ALL else title_of(dataset)
                 rows.append(Row(title, one.log.words, cells))
     return rows
+
+
+def _title(dataset: str, columns: Sequence[Column]) -> str:
+    """What a dataset is called; says in which columns a program drew it, if not in all."""
+    having = [column for column in columns if dataset in column.num_val]
+    drawn = [column.name for column in having if dataset in column.drawn]
+    if drawn and len(drawn) < len(having):
+        return f"{title_of(dataset)} (synthetic in {', '.join(drawn)})"
+    return title_of(dataset, is_drawn=bool(drawn))
 
 
 def render_text(comparison: Comparison) -> str:
@@ -163,17 +174,17 @@ def describe_verdict(comparison: Comparison) -> list[str]:
         counts = {word: words.count(word) for word in dict.fromkeys(words)}
         told = ", ".join(f"{count} {word}" for word, count in counts.items())
         sentences.append(f"{column.name} beside {first.name}: {told or 'nothing to compare'}.")
-        if column.num_val != first.num_val:
+        if (column.num_val, set(column.drawn)) != (first.num_val, set(first.drawn)):
             photos = ", ".join(f"{name} {count}" for name, count in column.num_val.items())
             sentences.append(
                 f"It was scored on other photos ({photos}): a difference may be theirs."
             )
     if "seeds" in bases:
-        sentences.append("Chance is told from the spread over seeds (Student's t, 95 %).")
+        sentences.append("Chance is estimated from the spread over seeds (Student's t, 95 %).")
     if "support" in bases:
         sentences.append(
-            "Chance is told from how many photos or planes were scored, at its most: each counts "
-            "as one yes or no (95 %). What another seed would change, one run cannot tell: train "
+            "Chance is estimated from the number of photos or planes scored, at its largest: each "
+            "counts as one yes or no (95 %). One run cannot show the effect of another seed: train "
             "each with two or three seeds (--set seed=1), and compare all."
         )
     return sentences

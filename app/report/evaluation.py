@@ -1,6 +1,6 @@
 """The page of `evaluate`: scores by dataset, and the photos that a model does worst on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,7 @@ from app.base.dataset_names import title_of
 from app.base.storage import replacing
 from app.base.tasks import Task, find_task
 from app.metrics.by_dataset import rows_by_dataset
+from app.report.facts import title_panel
 from app.report.legend import draw_compass, keys
 from app.report.page import read_style, render_page
 from app.report.pictures import Panel, view_panel
@@ -30,6 +31,7 @@ class EvaluationInput:
         num_photos: Photos by dataset.
         score_words: What the order of the pictures goes by.
         panels: The worst photos, the worst first.
+        drawn: The datasets that a program drew.
     """
 
     model: str
@@ -39,6 +41,7 @@ class EvaluationInput:
     num_photos: Mapping[str, int]
     score_words: str
     panels: Sequence[Panel]
+    drawn: Collection[str] = ()
 
 
 def write_evaluation(path: Path, source: EvaluationInput) -> None:
@@ -50,16 +53,20 @@ def write_evaluation(path: Path, source: EvaluationInput) -> None:
     """
     rows = rows_by_dataset(source.values, source.split, list(source.num_photos))
     columns = list(rows[0].names) if rows else []
+    titles = {name: title_of(name, is_drawn=name in source.drawn) for name in columns}
     counts = {**source.num_photos, "all": sum(source.num_photos.values())}
     shown = {
         "report_style": Markup(read_style()),
         "model": source.model,
         "split": source.split,
         "num_photos": sum(source.num_photos.values()),
-        "headers": ["", *(f"{title_of(name)}, {counts[name]} photos" for name in columns)],
+        "headers": ["", *(f"{title}, {counts[name]} photos" for name, title in titles.items())],
         "rows": [(row.words, [row.format(name) for name in columns]) for row in rows],
         "score_words": source.score_words,
-        "panels": [view_panel(panel, source.tasks) for panel in source.panels],
+        "panels": [
+            view_panel(panel, source.tasks, title_panel(panel.dataset, titles))
+            for panel in source.panels
+        ],
         "compass": draw_compass(find_task("segments", source.tasks)),
         "keys": keys(source.tasks),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from app.base.dataset_names import DATASET_TITLES
+from app.base.dataset_names import title_of
 from app.report.tables import describe_duration, finite
 
 _DOCS_DIR: Final = Path(__file__).parents[2] / "docs"
@@ -56,7 +56,7 @@ def title_datasets(metrics: Mapping[str, Any]) -> dict[str, str]:
     """What each dataset of metrics.json is called, by name; drawn ones are called synthetic."""
     datasets: Mapping[str, Mapping[str, Any]] = metrics.get("datasets") or {}
     return {
-        str(name): _base_title(str(name)) + (" (synthetic)" if facts.get("synthetic") else "")
+        str(name): title_of(str(name), is_drawn=bool(facts.get("synthetic")))
         for name, facts in datasets.items()
     }
 
@@ -68,11 +68,7 @@ def title_panel(dataset: str, titles: Mapping[str, str]) -> str:
         dataset: Its title, as a reader has it.
         titles: As title_datasets.
     """
-    return next((title for name, title in titles.items() if _base_title(name) == dataset), dataset)
-
-
-def _base_title(name: str) -> str:
-    return next((title for known, title in DATASET_TITLES.items() if known == name), name)
+    return next((title for name, title in titles.items() if title_of(name) == dataset), dataset)
 
 
 def describe_data(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:

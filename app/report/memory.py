@@ -91,7 +91,7 @@ def view_memory(rows: Sequence[Row], limit_gib: float | None) -> Memory | None:
         peak_gib = shared_once_gib
         lines = [
             Series("in use by the job", times, _column(rows, "peak_gib")),
-            Series("of it, not shared between processes", times, _column(rows, "uss_gib")),
+            Series("not shared between processes", times, _column(rows, "uss_gib")),
         ]
     if limit_gib is not None and limit_gib <= _MAX_LIMIT_TO_PEAK * peak_gib:
         lines.append(Series("limit", times, [limit_gib] * len(times), dashed=True))

@@ -165,7 +165,7 @@ def _lines_tiles(panel: Panel) -> list[Tile]:
         tiles.append(_tile("Lines, truth", _draw_lines(target)))
     if prediction is not None:
         is_empty = not (prediction == 1).any()
-        caption = "Lines, prediction" + (": none that is more likely than not" if is_empty else "")
+        caption = "Lines, prediction" + (": none above a probability of 0.5" if is_empty else "")
         tiles.append(_tile(caption, _draw_lines(prediction)))
     return tiles
 

@@ -103,9 +103,9 @@ def _describe_slow(step_time: Mapping[str, Any], metrics: Mapping[str, Any]) -> 
     return (
         f"{num_slow:,.0f} of {num_steps:,.0f} steps {'was' if num_slow == 1 else 'were'} slow and "
         f"took {took}: {share}.{pace} Slow "
-        "means the first step, which pays for what is done once, and every step of more than four "
-        "usual ones, as on a machine that others use. The table below is of usual steps, the chart "
-        "of all."
+        "steps are the first one, in which buffers and workers start, and every step that takes "
+        "more than four times a usual one, as on a machine that others use. The table below is of "
+        "usual steps, the chart of all."
     )
 
 

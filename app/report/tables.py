@@ -150,7 +150,8 @@ def _find_worst(
         true, said = np.unravel_index(flat_index, mistakes.shape)
         num_pixels = float(mistakes[true, said])
         if num_pixels > 0:
-            share = f"{100 * num_pixels / matrix[true].sum():.0f}"
+            percent = 100 * num_pixels / matrix[true].sum()
+            share = f"{percent:.0f}" if percent >= 1 else "under 1"
             found.append((share, class_names[true], class_names[said], _short_count(num_pixels)))
     return found
 

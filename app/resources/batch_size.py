@@ -214,7 +214,7 @@ def recall_batch_size(
     size = document.get("batch_size")
     if not isinstance(size, int) or size < 1:
         return None
-    logger.info("batch_size=auto: at most %d samples a pass, as in the run that goes on here", size)
+    logger.info("batch_size=auto: at most %d samples a pass, as in the run that resumes here", size)
     return size
 
 

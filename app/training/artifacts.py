@@ -30,6 +30,7 @@ from app.resources.cores import num_cores
 from app.resources.memory_sampler import MemorySampler, write_memory_csv
 from app.resources.steps import StepSeries
 from app.roofs.adapters import write_code
+from app.synthetic.staging import is_synthetic
 from app.training.kept import load_kept
 from app.training.log import log_kept
 from app.training.origin import describe_datasets, describe_origin, describe_run
@@ -266,6 +267,7 @@ def _log_end(
         place if report.exists() else None,
         time.monotonic() - run.started_s,
         is_stopped,
+        [name for name in run.datasets.val if is_synthetic(run.job.channels[name])],
     )
     lines = describe_end(ending)
     for line in [*([] if is_terminal() else table), *lines]:

@@ -41,9 +41,9 @@ def measure_calibration(run: Run) -> dict[str, Any] | None:
     num_photos = match_photos(run.predictor, datasets, scores, _MOST_PX, run.job.stop_requested)
     calibration = fit_calibration(scores.matched())
     logger.info(
-        "how right directions of planes are was %s, of %d validation photos",
-        calibration.describe(),
+        "calibration of directions, on %d validation photos: %s",
         num_photos,
+        calibration.describe(),
     )
     return calibration.to_json() | {"data": "+".join(datasets), "split": "val", "tta": 1}
 

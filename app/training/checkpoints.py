@@ -197,7 +197,7 @@ def load_latest_checkpoint(
     if problems and is_wanted is None:
         raise CheckpointError(
             f"every checkpoint in {folder} is damaged: {join_problems(problems)}; delete them, "
-            "or set resume=never to start anew"
+            "or set resume=never to start again"
         )
     return None
 

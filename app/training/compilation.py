@@ -43,7 +43,7 @@ def compile_network(network: nn.Module, compile_call: Compile = torch.compile) -
             if is_out_of_memory(error):
                 raise
             logger.warning(
-                "torch_compile: the compiler failed (%.200s): going on without it",
+                "torch_compile: the compiler failed (%.200s): continuing without it",
                 _describe(error),
             )
         network._compiled_call_impl = None

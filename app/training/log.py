@@ -51,8 +51,10 @@ def log_start(run: Run) -> None:
     if hyperparameters.phase is not None:
         overridden = overridden_keys(hyperparameters.phase, hyperparameters.model_dump())
         if overridden:
-            words = [f"{name}={new} in place of {old}" for name, (old, new) in overridden.items()]
-            logger.info("phase=%d is not as it stands: %s", hyperparameters.phase, ", ".join(words))
+            words = [f"{name}={new} instead of {old}" for name, (old, new) in overridden.items()]
+            logger.info(
+                "settings that differ from phase=%d: %s", hyperparameters.phase, ", ".join(words)
+            )
 
 
 def _log_classes(run: Run) -> None:

@@ -69,7 +69,7 @@ def accumulate_gradients(
         if settings.compute.device.type == "cuda":
             torch.cuda.empty_cache()
         logger.warning(
-            "out of memory with %d samples a pass: going on with at most %d in more passes a step; "
+            "out of memory with %d samples a pass: now at most %d, in more passes a step; "
             "a new job may begin with batch_size=%d and twice the grad_accum_steps",
             largest,
             largest // 2,

@@ -146,15 +146,15 @@ def resume_run(
     if found is None:
         if mode == "never" and (others := checkpoints.others()):
             logger.info(
-                "resume=never: starting anew; checkpoints of an earlier run (%d, the newest %s) "
-                "stay until this one saves, and are moved aside then",
+                "resume=never: starting again from step 0; checkpoints of an earlier run (%d, the "
+                "newest %s) stay until this one saves, and are moved aside then",
                 len(others),
                 others[-1],
             )
         return Progress()
     path, payload = found
     # Within one job nothing begins anew.
-    remedy = "start another job" if mode == "never" else "set resume=never to start anew"
+    remedy = "start another job" if mode == "never" else "set resume=never to start again"
     if not isinstance(payload, dict):
         raise CheckpointError(
             f"checkpoint {path} holds a {type(payload).__name__}, expected one that this program "
@@ -171,7 +171,7 @@ def resume_run(
     if differences and mode != "force":
         raise CheckpointError(
             f"checkpoint {path} belongs to another run: {'; '.join(differences)}; give the earlier "
-            f"values back, or set resume=force to go on from it all the same, or {remedy}"
+            f"values back, or set resume=force to resume it all the same, or {remedy}"
         )
     try:
         network = unwrap(state.model).state_dict()
@@ -188,7 +188,7 @@ def resume_run(
     datasets.restore_quarantines(quarantined)
     logger.info("resuming from %s: epoch %d, step %d", path, progress.epoch, state.step)
     if differences:  # a run of its own from here on: earlier scores may be of other photos
-        logger.warning("resume=force: going on in spite of %s", "; ".join(differences))
+        logger.warning("resume=force: resuming in spite of %s", "; ".join(differences))
         progress.results.best = None
     elif rank() == 0:
         _claim(checkpoints, path, saved_identity)

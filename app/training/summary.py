@@ -1,6 +1,6 @@
 """What the end of a run says: what was reached, where it is, how long it took, what comes next."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ class Ending:
         report: The report, as people can open it; None where it could not be written.
         duration_s: Seconds that the run took, earlier parts of it included.
         is_stopped: Whether it was asked to stop before its end.
+        drawn: The datasets that a program drew.
     """
 
     paths: Paths
@@ -30,6 +31,7 @@ class Ending:
     report: Path | str | None
     duration_s: float
     is_stopped: bool = False
+    drawn: Collection[str] = ()
 
 
 def describe_end(ending: Ending) -> list[str]:
@@ -51,5 +53,5 @@ def _describe_reached(ending: Ending) -> list[str]:
     if ending.shown is None:
         return []
     values = {name: metric["value"] for name, metric in ending.shown.metrics.items()}
-    table = describe_by_dataset(values, "val", ending.num_val)
+    table = describe_by_dataset(values, "val", ending.num_val, ending.drawn)
     return ["reached on validation photos, which were not trained on:", *table] if table else []

@@ -42,7 +42,7 @@ def _harmless(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         logger.warning(
-            "%s cannot be written: %s: %s; the training goes on",
+            "%s cannot be written: %s: %s; training continues",
             what,
             type(error).__name__,
             first_line(error),

@@ -1,9 +1,12 @@
 """The command line as a whole: help, and what wrong words are answered with."""
 
 import argparse
+import importlib
+import sys
 
 import pytest
 
+import app
 from app.__main__ import main
 from app.commands.cli import build_parser
 
@@ -22,6 +25,14 @@ def test_every_help_has_a_description_and_an_example(name):
     text = commands()[name].format_help()
     assert commands()[name].description
     assert f"  python -m app {name} " in text.partition("example")[2]
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_option_says_what_it_is_for_in_lines_that_a_terminal_shows(name):
+    parser = commands()[name]
+    assert [action.dest for action in parser._actions if not action.help] == []
+    lines = f"{parser.description}\n{parser.epilog}".splitlines()
+    assert [line for line in lines if len(line) > 100] == []
 
 
 def test_without_a_word_there_is_help_and_nothing_is_trained(capsys):
@@ -46,3 +57,14 @@ def test_wrong_words_are_answered_with_what_to_type(capsys, words, answer):
         main(words)
     assert raised.value.code == 2
     assert answer in capsys.readouterr().err
+
+
+def test_an_old_python_is_told_in_a_line(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    with pytest.raises(SystemExit) as ended:
+        importlib.reload(app)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "this is Python 3.9, expected 3.11 to 3.13; call .venv/bin/python -m app, which make setup "
+        "makes\n"
+    )

@@ -1,6 +1,7 @@
 """`python -m app evaluate`: what it refuses at once, and what it writes into model.json."""
 
 import json
+import sys
 
 import pytest
 
@@ -40,8 +41,20 @@ def test_what_would_be_measured_in_vain_is_refused(tmp_path, model_dir, capsys):
     assert "--calibrate: got --split train, of photos that the model" in capsys.readouterr().out
 
 
+def test_an_absent_folder_is_told_without_torch(tmp_path, model_dir, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "app.inference.evaluate", None)  # an import of it fails
+    assert run(model_dir, tmp_path / "absent", "--rid", __file__) == 2
+    output = capsys.readouterr().out
+    assert (
+        f"--rid {__file__}: not a folder; correct the path; --own {tmp_path}/absent: no" in output
+    )
+    assert main(["evaluate", "--own", str(tmp_path), "--model", str(tmp_path / "absent")]) == 2
+    assert "got nothing there, expected a model folder" in capsys.readouterr().out
+
+
 def test_a_model_is_calibrated_and_states_it(tmp_path, model_dir, capsys):
     village = write_village(tmp_path / "village", num_photos=2)
+    (village / "sample.json").write_text('{"generator_version": 1}')  # as make-sample draws one
     before = (model_dir / "model.json").read_text()
     assert run(model_dir, village, "--vectors", "--split=all", "--tta=2") == 0
     first = json.loads((village.parent / "out.json").read_text())
@@ -49,8 +62,10 @@ def test_a_model_is_calibrated_and_states_it(tmp_path, model_dir, capsys):
     assert (model_dir / "model.json").read_text() == before
     output = capsys.readouterr().out
     assert "roofs found in the predictions of own, all:" in output
-    assert "Own roofs" in output
+    assert "Own roofs (synthetic)" in output
+    assert first["synthetic"] == ["own"]
     page = (village.parent / "out.html").read_text()
+    assert "Own roofs (synthetic), 2 photos" in page
     assert page.count('<article class="panel"') == 2  # the village's two photos
     assert run(model_dir, village, "--vectors", "--split=all", "--calibrate") == 0
     assert "calibration, in model.json: " in capsys.readouterr().out

@@ -47,7 +47,7 @@ def test_a_stopped_command_ends_well_and_started_again_does_the_rest(tmp_path, m
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    assert "of 5 photos done; the same command goes on" in output
+    assert "of 5 photos done; the same command resumes" in output
     stopped = files_of(out)
     assert not any(name.startswith((".", "p3")) for name in stopped)
     exit_code = run(*arguments)

@@ -150,6 +150,7 @@ def test_a_dry_run_says_what_is_wrong_and_writes_nothing(tmp_path, capsys, words
     base_dir = tmp_path / "ml"
     assert main(["train", "--dry-run", "--base-dir", str(base_dir), *words]) == 2
     assert message in capsys.readouterr().out
+    assert not base_dir.exists()
 
 
 def test_a_dry_run_trains_nothing(tmp_path, capsys):

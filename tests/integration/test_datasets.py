@@ -154,7 +154,7 @@ def test_every_subset_trains_and_says_what_it_did_not_learn(whole, subset):
     assert ("calibration" in description) == bool(measured_on)
     if measured_on:
         assert description["calibration"]["data"] == "+".join(measured_on)
-        assert "how right directions of planes are was " in output
+        assert "calibration of directions, on " in output
 
 
 @pytest.mark.parametrize("subset", ALL_SUBSETS, ids="+".join)

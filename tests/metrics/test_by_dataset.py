@@ -24,6 +24,11 @@ def test_datasets_stand_side_by_side():
     ]
 
 
+def test_drawn_datasets_are_called_synthetic():
+    heading, *_ = describe_by_dataset(VALUES, "val", {"rid": 30, "airs": 4}, ["airs"])
+    assert heading.split() == ["RID", "AIRS", "(synthetic)", "all"]
+
+
 def test_a_single_dataset_has_the_names_of_all():
     values = {name.replace("val/", "test/"): value for name, value in VALUES.items()}
     [row, other] = rows_by_dataset(values, "test", ["own"])

@@ -61,7 +61,7 @@ def test_updating_weights():
 def test_what_is_no_part():
     text = describe_bottleneck(step_time(forward=0.2), {}, 8, "cpu")
     # 2 - 0.02 - 0.2 - 1.2 - 0.06
-    assert "What is none of the parts measured takes 520 ms of it (26 %): counting labels" in text
+    assert "Work outside the measured parts takes 520 ms of it (26 %): counting labels" in text
 
 
 def test_computing_on_a_cpu():

@@ -75,6 +75,18 @@ def test_the_head_is_huggingfaces():
     assert lines[-1] == '    - {type: "val/segments/roof_iou", value: 0.5123}'
 
 
+def test_scores_on_drawn_photos_are_called_synthetic():
+    drawn, real = {"rid": {"synthetic": True}}, {"rid": {"synthetic": False}}
+    assert "900 target roof pixels | rid (synthetic), val |" in render(datasets=drawn)
+    assert 'dataset: {name: "rid (synthetic)", type: "rid", split: "val"}' in render(datasets=drawn)
+    assert "synthetic" not in render(datasets=real)
+    both = {**METRICS["val/segments/roof_iou"], "dataset": "rid+own"}
+    text = render(datasets=drawn, metrics={"val/segments/roof_iou": both})
+    assert "| rid+own (rid is synthetic), val |" in text
+    part = HeldOut.of_document({**scores_of("test"), "synthetic": ["own"]})
+    assert "| score | Own roofs (synthetic), test |" in render_card(DESCRIPTION, DOCUMENT, [part])
+
+
 def render_scored(split, **document):
     held_out = [HeldOut.of_document(scores_of(split)), HeldOut.of_document(scores_of(split, "rid"))]
     return render_card(DESCRIPTION, {**DOCUMENT, **document}, held_out)
@@ -117,7 +129,7 @@ def test_weights_of_another_step_are_told():
 
 def test_data_have_their_licences_also_those_of_the_model_before():
     text = render({"data": {"airs": DRAWN}, "initial_model": {"sha256": "0", "data": {"rid": RID}}})
-    assert "| AIRS, synthetic | 9 | MIT |" in text
+    assert "| AIRS (synthetic) | 9 | MIT |" in text
     assert "| RID (of the model that it started from) | 7 | CC BY-NC 4.0 |" in text
     assert "drawn villages alone" not in text
 
@@ -128,8 +140,8 @@ def test_data_have_their_licences_also_those_of_the_model_before():
         ({"data": {"airs": DRAWN}}, "It has seen drawn villages alone.", True),
         ({}, "drawn villages", False),
         ({}, "A task that was not taught is not predicted.", True),
-        ({}, "How right directions of planes are was not measured", True),
-        ({"calibration": {}}, "How right directions of planes are was not measured", False),
+        ({}, "Stated directions were not checked against true ones", True),
+        ({"calibration": {}}, "Stated directions were not checked against true ones", False),
     ],
 )
 def test_limits_are_those_of_the_model(description, words, is_said):

@@ -109,7 +109,7 @@ def test_an_arrow_on_each_large_plane_points_downhill(tmp_path: Path) -> None:
 def test_a_prediction_without_a_line_says_so(tmp_path: Path) -> None:
     panel = make_panel(lines_prediction=np.zeros((4, 32, 32), np.uint8))
     text = Page(write(tmp_path, panels=[panel])).text
-    assert "Lines, prediction: none that is more likely than not" in text
+    assert "Lines, prediction: none above a probability of 0.5" in text
 
 
 def test_what_nobody_labelled_has_no_tile(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from app.base.tasks import build_tasks, find_task
 from app.metrics.definitions import define_metrics
 from app.report.report import ReportInput, write_report
-from app.report.tables import describe_duration
+from app.report.tables import describe_duration, view_confusion
 from tests.support.report import (
     CLASS_NAMES,
     HOSTILE,
@@ -246,11 +246,17 @@ def test_curves_of_what_was_trained_and_of_nothing_else(tmp_path: Path) -> None:
     assert "Heights, error in metres" not in text
 
 
+def test_a_mistake_of_less_than_a_percent_is_not_called_nothing() -> None:
+    confusion = view_confusion(["S", "background"], [[10, 0], [3, 997]], {})
+    assert confusion is not None
+    assert confusion.worst == [("under 1", "background", "S", "3")]
+
+
 def test_confusion_is_in_percent_of_the_true_class(tmp_path: Path) -> None:
     html = write(tmp_path)
     assert "75.0 % of true S was called SSW" in html
     assert "25.0 % of true S was called S" in html
-    assert "75 % of what is S was called SSW (750 pixels)" in Page(html).text
+    assert "75 % of the pixels that are S were called SSW (750 pixels)" in Page(html).text
 
 
 def test_class_without_pixels_has_no_shares(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_words_that_make_does_not_know_are_explained() -> None:
         check=True,
     )
     assert result.stdout == (
-        "rid: did you mean RID=...? Photos: data are named by what they are: RID=DIR ROOFLINE=DIR "
+        "rid: did you mean RID=...? Photos: name the dataset: RID=DIR ROOFLINE=DIR "
         'AIRS=DIR OWN=DIR. epochs: unknown; settings stand in SET: SET="epochs=... ...". make '
         "alone lists all that there is"
     )

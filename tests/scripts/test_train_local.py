@@ -190,7 +190,7 @@ def test_stages_start_from_no_other_model(repository):
     ("words", "message"),
     [
         (["rid=DIR"], "rid: did you mean RID=...?"),
-        (["DATA=DIR"], "DATA: data are named by what they are: RID=DIR ROOFLINE=DIR"),
+        (["DATA=DIR"], "DATA: name the dataset: RID=DIR ROOFLINE=DIR"),
         (["epochs=3"], 'epochs: unknown; settings stand in SET: SET="epochs=... ..."'),
     ],
 )

@@ -213,7 +213,7 @@ def checkpoint(module_path):
         (
             "force",
             r"does not fit this program or these settings: heads\.segments\.weight: shape "
-            r"\(18, 128, 1, 1\), expected \(10, 128, 1, 1\); .*; set resume=never to start anew$",
+            r"\(18, 128, 1, 1\), expected \(10, 128, 1, 1\); .*; set resume=never to start again$",
         ),
     ],
 )

@@ -89,7 +89,7 @@ def test_a_compiler_that_fails_costs_a_warning(caplog):
     assert torch.equal(network(x)["a"], expected)
     assert [record.message for record in caplog.records] == [
         "torch_compile: the compiler failed (RuntimeError: InvalidCxxCompiler: no working C++ "
-        "compiler found): going on without it"
+        "compiler found): continuing without it"
     ]
 
 
@@ -116,8 +116,8 @@ def test_a_backward_pass_that_cannot_be_compiled_is_found_before_it_runs(caplog)
         record.message for record in caplog.records if record.name == "app.training.compilation"
     ]
     assert ours == [
-        "torch_compile: the compiler failed (RuntimeError: no kernel for this gradient): going on "
-        "without it"
+        "torch_compile: the compiler failed (RuntimeError: no kernel for this gradient): "
+        "continuing without it"
     ]
 
 

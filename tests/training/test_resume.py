@@ -110,7 +110,7 @@ def test_without_a_platform_every_start_is_a_job_of_its_own(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     write(tmp_path, IDENTITY)
     assert resume(tmp_path, "never") == (0, [])
-    assert "starting anew; checkpoints of an earlier run (2, the newest" in caplog.text
+    assert "starting again from step 0; checkpoints of an earlier run (2, the newest" in caplog.text
 
 
 def test_a_job_finds_its_own_among_those_of_others(folder):

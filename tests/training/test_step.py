@@ -205,7 +205,7 @@ def test_out_of_memory_halves_the_passes_and_keeps_the_step(where, error, caplog
     assert set(state.model.sizes[2:]) == {1}
     assert len(state.model.sizes) == 2 + 12
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-    assert "out of memory with 6 samples a pass: going on with at most 3" in caplog.text
+    assert "out of memory with 6 samples a pass: now at most 3" in caplog.text
 
 
 def test_no_room_for_a_single_sample_is_the_users_to_cure():

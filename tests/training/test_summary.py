@@ -33,6 +33,11 @@ def test_a_run_ends_with_what_a_person_asks_next():
     ]
 
 
+def test_scores_on_drawn_photos_are_called_synthetic():
+    ending = Ending(Paths(Path("ml")), SHOWN, {"rid": 3}, None, 30.0, drawn=["rid"])
+    assert describe_end(ending)[1].strip() == "RID (synthetic)"
+
+
 def test_a_stopped_run_says_how_it_resumes():
     ending = Ending(Paths(Path("ml")), None, {"rid": 3}, None, 30.0, is_stopped=True)
     assert describe_end(ending) == ["model: ml/model", "took 30 s so far; the same command resumes"]

@@ -62,7 +62,7 @@ def test_a_failure_costs_a_warning_and_nothing_else(run, caplog):
     [record] = caplog.records
     start = f"{run.job.paths.tensorboard_dir} cannot be written: NotADirectoryError: "
     assert record.getMessage().startswith(start)
-    assert record.getMessage().endswith("; the training goes on")
+    assert record.getMessage().endswith("; training continues")
     assert (run.job.paths.checkpoint_dir / "metrics.jsonl").exists()
 
 

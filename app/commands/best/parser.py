@@ -16,6 +16,7 @@ from app.commands.options import (
     add_dataset_dirs,
     add_settings,
     dataset_dirs,
+    find_absent_dirs,
 )
 from app.job.newest import linked_as_newest
 from app.job.signals import StopRequests
@@ -51,7 +52,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     best = add_command(commands, "best", SUMMARY, DESCRIPTION, EPILOG)
     add_base_dir(best)
-    add_dataset_dirs(best, "train on this {title} folder; without any, on a synthetic sample")
+    add_dataset_dirs(best, "train on this {folder}; without any, on a synthetic sample")
     best.add_argument(
         "--hours",
         type=_read_hours,
@@ -114,7 +115,6 @@ def _check(options: argparse.Namespace) -> tuple[dict[str, str], dict[DatasetNam
         raise ConfigError(f"best: {join_problems(decided)}; leave it out")
     parse_hyperparameters(settings)  # a wrong one should not wait for the first job
     channels = dataset_dirs(options)
-    absent = [f"--{name} {path}" for name, path in channels.items() if not path.is_dir()]
-    if absent:
-        raise ConfigError(f"best: no such folder: {', '.join(absent)}; correct the path")
+    if absent := find_absent_dirs(options):
+        raise ConfigError(join_problems(absent))
     return settings, channels

@@ -53,6 +53,12 @@ class RunResult:
         datasets: Mapping[str, Mapping[str, Any]] = self.metrics.get("datasets") or {}
         return {name: int(facts.get("num_val") or 0) for name, facts in datasets.items()}
 
+    @property
+    def drawn(self) -> list[str]:
+        """Datasets that a program drew."""
+        datasets: Mapping[str, Mapping[str, Any]] = self.metrics.get("datasets") or {}
+        return [name for name, facts in datasets.items() if facts.get("synthetic")]
+
 
 def read_runs(paths: Sequence[Path]) -> list[RunResult]:
     """The runs at paths: trees, model folders, or their metrics.json.
@@ -77,6 +83,7 @@ def build_columns(runs: Sequence[RunResult]) -> list[Column]:
             runs=[run.name for run in members],
             metrics=[run.metrics.get("metrics") or {} for run in members],
             num_val=members[0].num_val,
+            drawn=members[0].drawn,
         )
         for members in groups.values()
     ]
@@ -108,12 +115,11 @@ def _facts(folder: Path, metrics: Mapping[str, Any]) -> dict[str, str]:
     facts = {f"version of {name}": str(text) for name, text in metrics.get("versions", {}).items()}
     for name, dataset in (metrics.get("datasets") or {}).items():
         facts[f"photos of {name}"] = f"{dataset.get('num_train')} + {dataset.get('num_val')}"
+        facts[f"{name} is"] = "synthetic" if dataset.get("synthetic") else "photos"
     try:
         described = dict(json.loads((folder / _DESCRIPTION_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return facts
-    for name, data in (described.get("data") or {}).items():
-        facts[f"{name} is"] = "synthetic" if data.get("synthetic") else "photos"
     facts["revision"] = str(described.get("revision"))
     initial = described.get("initial_model")
     facts["started from"] = "nothing" if initial is None else str(initial.get("sha256"))[:12]

@@ -61,7 +61,7 @@ def add_network(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--network-isolation",
         action="store_true",
-        help="no network in the container; S3 and logs are the platform's and go on working",
+        help="no network in the container; S3 and logs still work: they are the platform's",
     )
     group.add_argument(
         "--subnets", nargs="+", default=[], metavar="ID", help="run in these subnets of a VPC"

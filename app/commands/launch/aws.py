@@ -33,7 +33,7 @@ _PERMISSIONS: Final = "; docs/launch.md lists the permissions that are needed"
 _REMEDIES: Final = {
     "AccessDenied": _PERMISSIONS,
     "AccessDeniedException": _PERMISSIONS,
-    "ResourceInUse": "; choose another --job-name; to go on with that job's work, name its "
+    "ResourceInUse": "; choose another --job-name; to resume that job's work, name its "
     "--checkpoints as well",
     "ResourceLimitExceeded": "; ask for more in the console under Service Quotas, or take another "
     "--instance-type",

@@ -22,10 +22,10 @@ _UNDER_WAY: Final = ("InProgress", "Stopping")
 # Why the platform stopped a job that nobody asked it to stop, by SecondaryStatus.
 _LIMITS: Final = {
     "MaxRuntimeExceeded": "it had run for --max-hours; start it again with more, and with its "
-    "--checkpoints to go on",
+    "--checkpoints to resume",
     "MaxWaitTimeExceeded": "there was too little spare capacity within --max-wait-hours; start it "
     "again with more, with another --instance-type, or without --spot, and with its --checkpoints "
-    "to go on",
+    "to resume",
 }
 
 
@@ -47,7 +47,7 @@ def follow_job(sagemaker: Any, logs: Any, job_name: str, num_hosts: int) -> int:
     num_failed = 0
     while True:
         try:
-            with explain_aws_errors(f"following {job_name}, which goes on"):
+            with explain_aws_errors(f"following {job_name}, which keeps running"):
                 job = sagemaker.describe_training_job(TrainingJobName=job_name)
         except AwsUnavailableError as error:
             num_failed += 1

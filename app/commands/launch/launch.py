@@ -64,7 +64,8 @@ def _announce(request: Mapping[str, Any], arn: str, region: str, *, is_followed:
     logger.info("console: %s", console_of(region, f"jobs/{job_name}"))
     logger.info("the model will be %s/%s/output/model.tar.gz", output, job_name)
     logger.info(
-        "to go on from its checkpoints: the same command, another --job-name, and --checkpoints %s",
+        "to resume from its checkpoints: the same command, another --job-name, and --checkpoints "
+        "%s",
         shlex.quote(request["CheckpointConfig"]["S3Uri"]),
     )
     if not is_followed:

@@ -104,7 +104,7 @@ def _add_machines(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--spot",
         action="store_true",
-        help="on spare capacity: cheaper, may be interrupted, goes on from its checkpoints",
+        help="on spare capacity: cheaper; a job that is interrupted resumes from its checkpoints",
     )
     arguments.add_max_hours(group)
     group.add_argument(
@@ -126,7 +126,7 @@ def _add_places(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--checkpoints",
         metavar="S3-URI",
-        help=f"copy of {Paths().checkpoint_dir}; name that of an earlier job to go on with it "
+        help=f"copy of {Paths().checkpoint_dir}; name that of an earlier job to resume it "
         "(default: OUTPUT/JOB-NAME/checkpoints/)",
     )
 

@@ -70,5 +70,5 @@ def end_while_waiting(name: str, remedy: str) -> int:
         name: Of what was waited for.
         remedy: How to end that, too.
     """
-    logger.warning("stopped by Ctrl-C: %s goes on; %s", name, remedy)
+    logger.warning("stopped by Ctrl-C: %s keeps running; %s", name, remedy)
     return EXIT_INTERRUPTED

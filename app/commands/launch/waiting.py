@@ -31,7 +31,7 @@ def wait_until_settled(
     shown, num_failed = "", 0
     while True:
         try:
-            with explain_aws_errors(f"waiting for {what}, which goes on"):
+            with explain_aws_errors(f"waiting for {what}, which keeps running"):
                 description = describe()
         except AwsUnavailableError as error:
             num_failed += 1

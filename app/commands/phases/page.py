@@ -1,4 +1,4 @@
-"""docs/phases.md: what the phases took, as tables and plots between two markers."""
+"""docs/phases.md: time, memory and scores of the phases, between two markers."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from app.base.storage import replacing, writing_to
 from app.commands.phases.rows import MEMORY_PHASES, METRICS
 from app.resources.steps import PARTS
 
-START: Final = "<!-- Written by python -m app phases: run it anew. -->"
+START: Final = "<!-- Written by python -m app phases: run it again. -->"
 END: Final = "<!-- End of what python -m app phases writes. -->"
 _PART_WORDS: Final = {
     "wait": "waiting for data", "transfer": "to the device", "forward": "forward and losses",
@@ -81,9 +81,9 @@ def render_tables(rows: Sequence[Row]) -> list[str]:
         "### Where the time of a step goes, milliseconds",
         _time(rows),
         "### Memory, GiB",
-        "Peak: of all processes at the worst moment, pages they share counted once. The others are "
-        "the highest of the samples taken: unique, what only one process holds; proportional, with "
-        "what several share counted once; resident, with what several share counted for each.",
+        "Peak: the most memory of all processes together at one moment; shared pages count once. "
+        "The other rows are the highest samples of three ways to count. Unique: shared pages do "
+        "not count. Proportional: they count once. Resident: they count once for every process.",
         _memory(rows),
         "### Predicted before each phase, and measured",
         _predictions(rows),

@@ -5,20 +5,21 @@ import logging
 import sys
 from pathlib import Path
 
-from app.base.errors import ConfigError
+from app.base.errors import ConfigError, join_problems
 from app.commands.options import (
     Commands,
     add_base_dir,
     add_command,
     add_dataset_dirs,
     add_settings,
+    find_absent_dirs,
     named_dirs,
 )
 from app.job.signals import StopRequests
 
 logger = logging.getLogger(__name__)
 
-SUMMARY = "train on ten samples, then on more, and say after each phase what it took"
+SUMMARY = "train in phases, from ten samples to all, and compare each with its forecast"
 DESCRIPTION = """\
 Run the presets phase=1 to 5 one after another (5 where there is a GPU), each predicted before it
 runs and compared with the one before. Tables and plots go to DIR/phases.md. The same command
@@ -35,7 +36,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command and its options."""
     phases = add_command(commands, "phases", SUMMARY, DESCRIPTION, EPILOG)
     add_base_dir(phases)
-    add_dataset_dirs(phases, "train on this {title} folder; without any, on a synthetic sample")
+    add_dataset_dirs(phases, "train on this {folder}; without any, on a synthetic sample")
     add_settings(phases)
     phases.add_argument(
         "--docs",
@@ -62,9 +63,8 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError("--set phase: phases runs all of them; leave it out, or use train")
     parse_hyperparameters(settings)  # a wrong one should not wait for the first phase
     named = named_dirs(options)
-    absent = [f"--{name} {path}" for name, path in named.items() if not path.is_dir()]
-    if absent:  # else every phase would say so, after it was measured
-        raise ConfigError(f"phases: no such folder: {', '.join(absent)}; correct the path")
+    if absent := find_absent_dirs(options):  # else every phase would say so, after it was measured
+        raise ConfigError(join_problems(absent))
     if options.docs is not None:
         check_page(options.docs)
     options.held.enter_context(FolderLocks()).take(options.base_dir)

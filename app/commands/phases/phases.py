@@ -162,7 +162,7 @@ def run_phases(
         _write_json(series.base_dir / ROWS_FILE, rows)
     if requests.to_stop():
         flag = " without --fresh" if fresh else ""
-        logger.info("stopped; the same command%s goes on from here", flag)
+        logger.info("stopped; the same command%s resumes", flag)
         return EXIT_INTERRUPTED if requests.by_person() else EXIT_OK
     return EXIT_OK
 

@@ -99,7 +99,7 @@ def _measured_figures(case: PlanCase) -> Iterator[Figure]:
             read_s = sum(share * loading.read_s[name] for name, share in shares.items())
             yield Figure(
                 "here_read_percent",
-                "Of it, photos and labels, %",
+                "Photos and labels, % of reading",
                 100 * read_s / total_s,
                 "measured",
                 "the rest turns, draws and lights them",
@@ -137,10 +137,10 @@ def _memory_figures(request: Request, result: Estimate) -> Iterator[Figure]:
     yield Figure("host_peak_gib", "Peak host memory, GiB", forecast.host_gib, "predicted")
     yield Figure(
         "host_needed_gib",
-        "Of it, without pages of files, GiB",
+        "Memory that must fit, GiB",
         forecast.needed_gib,
         "predicted",
-        "the kernel cannot drop these: they have to fit",
+        "without the cache of files, which the kernel can drop",
     )
     yield Figure("host_memory_gib", "Host memory of the instance, GiB", instance.memory_gib, known)
     if forecast.cuda_gib is None:
@@ -196,7 +196,7 @@ def _time_figures(case: PlanCase, result: Estimate) -> Iterator[Figure]:
     hyperparameters = request.hyperparameters
     yield Figure("step_s", "Step, s", forecast.step_s, "predicted")
     wait_percent = 100 * forecast.wait_s / forecast.step_s
-    yield Figure("wait_percent", "Of it, waiting for data, %", wait_percent, "predicted")
+    yield Figure("wait_percent", "Waiting for data, % of a step", wait_percent, "predicted")
     yield Figure(
         "samples_per_s",
         "Samples/s, of all processes",
@@ -215,7 +215,7 @@ def _time_figures(case: PlanCase, result: Estimate) -> Iterator[Figure]:
     yield Figure("val_s", "Validation after each, s", result.val_s, "predicted", photos)
     if result.val_s > 0:
         score_percent = 100 * result.score_s / result.val_s
-        yield Figure("score_percent", "Of it, scoring, %", score_percent, "predicted")
+        yield Figure("score_percent", "Scoring, % of validation", score_percent, "predicted")
     if result.first_s > 0:
         yield Figure(
             "first_pass_s",
@@ -335,7 +335,8 @@ def _gpu_rules(request: Request, facts: Facts) -> Iterator[Rule]:
         f"more for each pass, and {GPU_OPTIMIZER_S:g} s for the update of each step",
     )
     if request.hyperparameters.checkpoint_activations:
-        yield Rule("checkpointed_pass", CHECKPOINTED_PASS, "times as long with activations anew")
+        words = "times as long, since activations are computed twice"
+        yield Rule("checkpointed_pass", CHECKPOINTED_PASS, words)
     if gpu.capability < _OLDEST_CAPABILITY:
         yield Rule("needs_cuda", "12", f"{gpu.name} needs an image built for it: docs/images.md")
 
@@ -353,10 +354,8 @@ def _data_rules(request: Request, facts: Facts) -> Iterator[Rule]:
         )
     if request.is_sample:
         if "rid" in facts.num_photos and request.hyperparameters.rid_split == "disjoint":
-            yield Rule("rid_split", "disjoint", "leaves out of them what overlaps val or test")
-        yield Rule(
-            "sample", "synthetic", "photos were read in measuring; give folders to read yours"
-        )
+            yield Rule("rid_split", "disjoint", "photos that overlap val or test are left out")
+        yield Rule("sample", "synthetic", "photos were measured; name folders to measure yours")
     if request.price_per_hour is None and request.instance.price_per_hour is not None:
         yield price_rule("; no discount for spot is assumed")
     yield Rule(

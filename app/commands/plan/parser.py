@@ -14,12 +14,12 @@ from app.commands.options import (
 )
 from app.commands.plan.options import read_options
 
-SUMMARY = "what training takes and costs on an instance"
+SUMMARY = "predict time, memory and cost of training on an instance"
 DESCRIPTION = """\
-Say what training would take on an instance before it is paid for: memory, time and cost, and
-whether it fits. A few steps are trained on this machine; every figure says whether it is
-measured, predicted or assumed, and the rules are listed below the table. With --predict the same
-for the prediction of photos by a model.
+Predict memory, time and cost of a training on an instance before it is paid for, and whether it
+fits. A few steps are trained on this machine. Every figure says whether it is measured, predicted
+or assumed, and the rules are listed below the table. With --predict: the same for the prediction of
+photos by a model.
 """
 
 EPILOG = """\
@@ -46,9 +46,7 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--instances", type=positive, default=1, metavar="N", help="how many (default: %(default)s)"
     )
-    add_dataset_dirs(
-        parser, "plan for this {title} folder; with no folder, for the published releases"
-    )
+    add_dataset_dirs(parser, "plan for this {folder}; with no folder, for the published releases")
     parser.add_argument("--phase", metavar="K", help="preset of hyperparameters, 1 to 5")
     add_settings(parser)
     parser.add_argument(

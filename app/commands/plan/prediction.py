@@ -254,13 +254,13 @@ def _figures(case: PredictionCase) -> Iterator[Figure]:
     photo = f"{measured.photo_mpx:.1f} Mpx, {measured.precision}, here"
     yield Figure("here_photo_s", "A photo on this machine, s", measured.total_s, "measured", photo)
     percent = 100 * measured.network_s / measured.total_s
-    yield Figure("here_network_percent", "Of it, the network, %", percent, "measured")
+    yield Figure("here_network_percent", "Network, % of that time", percent, "measured")
     yield Figure("area_km2", "Area, km2", case.area_km2, "set")
     scale = f"at {measured.gsd_m:g} m per pixel"
     yield Figure("photo_mpx", "All photos, Mpx", case.photo_mpx, "predicted", scale)
     yield Figure("photo_s", "Such a photo there, s", case.network_s + case.rest_s, "predicted")
     percent = 100 * case.network_s / (case.network_s + case.rest_s)
-    yield Figure("network_percent", "Of it, the network, %", percent, "predicted")
+    yield Figure("network_percent", "Network, % of the time there", percent, "predicted")
     speed = case.area_km2 / case.hours
     yield Figure("km2_per_hour", "km2 an hour, of all instances", speed, "predicted")
     yield Figure("hours", "Hours", case.hours, "predicted")
@@ -271,7 +271,7 @@ def _figures(case: PredictionCase) -> Iterator[Figure]:
 def _rules(case: PredictionCase) -> Iterator[Rule]:
     instance, host, measured = case.instance, case.host, case.measured
     yield Rule("photo", "drawn", "a village was predicted: more roofs in a photo take longer")
-    yield Rule("overlap", "none", "of photos is assumed: ground in two of them is predicted twice")
+    yield Rule("overlap", "none", "of photos is assumed: ground in two photos is predicted twice")
     yield from host_rules(host)
     if not instance.is_local:
         yield Rule(

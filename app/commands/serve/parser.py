@@ -5,15 +5,21 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from app.commands.options import Commands, add_command, add_model, positive, whole_number
+from app.commands.options import (
+    Commands,
+    add_command,
+    add_compute,
+    add_model,
+    positive,
+    whole_number,
+)
 from app.commands.serve.serve import run
 from app.job.paths import Paths
 
-SUMMARY = "answer requests with photos by their roofs, as a SageMaker endpoint does"
+SUMMARY = "answer HTTP requests: a photo in, its roofs out, as a SageMaker endpoint does"
 DESCRIPTION: Final = """\
 Answer HTTP requests: GET /ping says whether the model is ready, POST /invocations takes a photo and
-gives its roofs (docs/deploy.md). What an endpoint cannot give as an option is read from the
-environment.
+gives its roofs (docs/deploy.md). An endpoint sets variables of the environment in place of options.
 """
 EPILOG: Final = """\
 examples:
@@ -44,11 +50,10 @@ def add_parser(commands: "Commands[argparse.ArgumentParser]") -> None:
         ("--max-mb", "ROOF_MODEL_MAX_MB", "100", positive,
          "size of a photo's file, in millions of bytes"),
         ("--max-megapixels", "ROOF_MODEL_MAX_MEGAPIXELS", "100", positive,
-         "size of a photo, as it is and at the model's scale"),
+         "size of a photo, in its own pixels and at the model's scale"),
     ):  # fmt: skip
         _add_number(serve, option, (variable, default), read, words)
-    serve.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    serve.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    add_compute(serve)
     serve.set_defaults(run=run)
 
 

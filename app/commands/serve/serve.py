@@ -93,7 +93,7 @@ def _load(folder: Path, options: argparse.Namespace) -> "Answerer":
             folder,
         )
     if not answerer.calibration.is_enough:
-        logger.warning("how right directions are was %s", answerer.calibration.describe())
+        logger.warning("calibration of directions: %s", answerer.calibration.describe())
     return answerer
 
 

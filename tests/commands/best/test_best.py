@@ -303,7 +303,7 @@ def test_hours_that_are_none(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rid", "absent"], "best: no such folder: --rid absent; correct the path"),
+        (["--rid", "absent"], "--rid absent: no such folder; correct the path"),
         (["--set", "epochs=0"], "epochs: got '0', expected a whole number, at least 1"),
         (["--set", "steps_per_epoch=3"], "best: --set steps_per_epoch: --hours decides it; leave"),
         (["--set", "resume=never"], "best: --set resume: the same command resumes; another --b"),

@@ -8,7 +8,7 @@ from app.__main__ import main
 from tests.support.report import HOSTILE, Page
 
 
-def write_run(folder, roof_iou, *, num_val=30, curve=(0.1, 0.2), **settings):
+def write_run(folder, roof_iou, *, num_val=30, curve=(0.1, 0.2), is_drawn=False, **settings):
     """A run's tree, with what compare reads of it."""
     model_dir = folder / "model"
     model_dir.mkdir(parents=True)
@@ -20,7 +20,7 @@ def write_run(folder, roof_iou, *, num_val=30, curve=(0.1, 0.2), **settings):
     metrics = {
         "hyperparameters": {"seed": 0, "epochs": 2, "resume": "auto", **settings},
         "versions": {"torch": "2"},
-        "datasets": {"rid": {"num_train": 100, "num_val": num_val}},
+        "datasets": {"rid": {"num_train": 100, "num_val": num_val, "synthetic": is_drawn}},
         "duration_s": 90.0,
         "metrics": {
             name: {"value": value, "unit": unit, "support": 1000, "support_unit": of}
@@ -65,6 +65,15 @@ def test_two_runs_are_told_apart_by_support(tmp_path, capsys):
     assert "+0.4; up to 0.21 may be chance" in page.text
 
 
+def test_scores_on_drawn_photos_are_called_synthetic(tmp_path, capsys):
+    drawn = write_run(tmp_path / "drawn", 0.5, is_drawn=True)
+    again = write_run(tmp_path / "again", 0.5, is_drawn=True, epochs=9)
+    assert compare(capsys, drawn, again).splitlines()[1] == "  RID (synthetic)"
+    lines = compare(capsys, drawn, write_run(tmp_path / "real", 0.5)).splitlines()
+    assert lines[1] == "  RID (synthetic in drawn)"
+    assert "It was scored on other photos (rid 30): a difference may be theirs." in lines
+
+
 def test_runs_that_differ_in_their_seed_are_one_column(tmp_path, capsys):
     paths = [
         write_run(tmp_path / name, value, seed=seed, learning_rate=rate)
@@ -77,7 +86,7 @@ def test_runs_that_differ_in_their_seed_are_one_column(tmp_path, capsys):
     assert lines[2].split() == [
         "roof", "IoU", "0.510", "+-", "0.014", "0.610", "+-", "0.014", "better"
     ]  # fmt: skip
-    assert "Chance is told from the spread over seeds (Student's t, 95 %)." in lines
+    assert "Chance is estimated from the spread over seeds (Student's t, 95 %)." in lines
 
 
 def test_other_photos_are_noticed(tmp_path, capsys):

@@ -169,7 +169,7 @@ def test_a_wait_survives_failures_of_the_network(scripted, capsys):
     away = [None] * 8
     scripted(DescribeEndpoint=[*away, state("InService")], **ARNS)
     assert main([*NAMED, "--wait"]) == 0
-    assert "waiting for roofs, which goes on" in capsys.readouterr().out
+    assert "waiting for roofs, which keeps running" in capsys.readouterr().out
 
 
 def test_a_name_of_nothing_cannot_be_deleted(scripted, capsys):

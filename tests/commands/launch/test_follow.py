@@ -198,8 +198,8 @@ def test_an_outage_while_waiting_is_waited_out(scripted, capsys, monkeypatch):
     lines = texts(capsys.readouterr().out)
     assert sum("still trying" in line for line in lines) == 1
     assert lines[-3:] == [
-        "following a, which goes on: down (ServiceUnavailable, a failure of AWS); try again later; "
-        "still trying",
+        "following a, which keeps running: down (ServiceUnavailable, a failure of AWS); try again "
+        "later; still trying",
         "Completed",
         "a: Completed (Completed)",
     ]
@@ -210,7 +210,7 @@ def test_an_outage_that_does_not_end_says_that_the_job_goes_on(scripted, capsys,
     aws = scripted(DescribeTrainingJob=[(500, {"__type": "InternalFailure", "message": "down"})])
     assert main([*NAMED, "--wait"]) == 2
     assert aws.num_requests["DescribeTrainingJob"] == 30
-    assert "ERROR app: following a, which goes on: down" in capsys.readouterr().out
+    assert "ERROR app: following a, which keeps running: down" in capsys.readouterr().out
 
 
 def test_a_log_that_may_not_be_read_leaves_the_status(scripted, capsys):
@@ -246,7 +246,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_stop_it(scripted):
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert output.splitlines()[-1].endswith(
-        "stopped by Ctrl-C: a goes on; stop it: aws sagemaker stop-training-job "
+        "stopped by Ctrl-C: a keeps running; stop it: aws sagemaker stop-training-job "
         f"--training-job-name a --region {REGION}"
     )
     assert "StopTrainingJob" not in aws.num_requests

@@ -45,7 +45,7 @@ def test_a_job_is_created_and_announced(capsys):
         f"created a: {job['TrainingJobArn']}",
         f"console: https://{REGION}.console.aws.amazon.com/sagemaker/home?region={REGION}#/jobs/a",
         f"the model will be s3://{BUCKET}/roof-model/a/output/model.tar.gz",
-        "to go on from its checkpoints: the same command, another --job-name, and --checkpoints "
+        "to resume from its checkpoints: the same command, another --job-name, and --checkpoints "
         f"s3://{BUCKET}/roof-model/a/checkpoints/",
         f"follow it: aws logs tail {LOG_GROUP} --log-stream-name-prefix a/ --follow "
         f"--region {REGION}",
@@ -127,7 +127,7 @@ def test_ctrl_c_while_the_job_is_created_says_that_it_may_be_there(scripted, mon
         (
             "ResourceInUse",
             "Training job names must be unique",
-            "choose another --job-name; to go on with that job's work",
+            "choose another --job-name; to resume that job's work",
         ),
         (
             "ResourceLimitExceeded",

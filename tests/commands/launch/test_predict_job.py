@@ -99,7 +99,7 @@ def test_a_job_is_created_for_all_photos_and_announced(capsys):
         "3 photos on 2 instances; outputs come to s3://data-of-mine/roofs/",
         "follow it: aws logs tail /aws/sagemaker/ProcessingJobs --log-stream-name-prefix a/ "
         f"--follow --region {REGION}",
-        "the same command goes on with what is missing (with another --job-name, if any)",
+        "the same command predicts the missing photos (with another --job-name, if any)",
         f"stop it: aws sagemaker stop-processing-job --processing-job-name a --region {REGION}",
     ]
 

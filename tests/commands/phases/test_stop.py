@@ -65,7 +65,7 @@ def test_a_request_reaches_the_job_and_the_next_command_goes_on(tmp_path, number
     process.send_signal(number)
     output, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == exit_code
-    assert output.rstrip().endswith("stopped; the same command goes on from here")
+    assert output.rstrip().endswith("stopped; the same command resumes")
     [row] = read_rows(tmp_path)  # the second phase was not begun
     assert (row["name"], row["status"], row["peak_gib"]) == ("1a", "stopped", 2.0)
     series = PhaseSeries(tmp_path, {}, {}, PHASES[:1], stand_in("train"))
@@ -119,7 +119,7 @@ def test_fresh_begins_with_all_phases_and_goes_on_without(tmp_path):
     assert not (tmp_path / "1b").exists()
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=LIMIT_S)
-    assert "stopped; the same command without --fresh goes on from here" in output
+    assert "stopped; the same command without --fresh resumes" in output
 
 
 def test_a_request_before_the_first_phase(tmp_path):
@@ -268,7 +268,7 @@ def run_command(*arguments):
         (("--set", "phase=3"), "--set phase: phases runs all of them; leave it out, or use train"),
         (("--docs", "absent.md"), "--docs: absent.md has no place for the tables; expected a file"),
         (("--set", "epochs=0"), "epochs: got '0', expected a whole number, at least 1"),
-        (("--own", "absent"), "phases: no such folder: --own absent; correct the path"),
+        (("--own", "absent"), "--own absent: no such folder; correct the path"),
     ],
 )
 def test_the_command_says_what_is_wrong_before_anything_is_written(tmp_path, arguments, message):

@@ -111,6 +111,6 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
     for option, words in (
         ("--queue", "requests that may wait"),
         ("--max-mb", "size of a photo's file, in millions of bytes"),
-        ("--max-megapixels", "size of a photo, as it is and at the model's scale"),
+        ("--max-megapixels", "size of a photo, in its own pixels and at the model's scale"),
     ):
         group.add_argument(option, type=positive, metavar="N", help=words)

@@ -56,7 +56,7 @@ def _add_job(group: argparse._ArgumentGroup) -> None:
     for option, words in (
         ("--photos", "prefix of the photos, ending in /; those in folders below it count, too"),
         ("--model", "a job's model.tar.gz, or a model folder, ending in /"),
-        ("--output", "where outputs go, and where it is looked for what is done already"),
+        ("--output", "where outputs go; photos whose outputs are there are not predicted again"),
     ):
         group.add_argument(option, required=True, metavar="S3-URI", help=words)
     arguments.add_job_name(group)

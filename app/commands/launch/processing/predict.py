@@ -185,7 +185,7 @@ def _announce(request: Mapping[str, Any], arn: str, region: str, num_photos: int
         job_name,
         region,
     )
-    logger.info("the same command goes on with what is missing (with another --job-name, if any)")
+    logger.info("the same command predicts the missing photos (with another --job-name, if any)")
     logger.info("%s", _describe_stop(job_name, region))
 
 
