@@ -14,6 +14,7 @@ from app.data.order import BEGINNING, Start
 from app.data.sample import PLANES
 from app.data.transforms import build_train_transform
 from app.settings.texts import parse_hyperparameters
+from tests.support.steps import build, run
 
 
 @pytest.fixture
@@ -99,3 +100,23 @@ def test_an_empty_batch_of_no_samples_has_all_its_parts():
     assert batch["pixels"].shape == (0, 3)
     assert batch["bytes"].shape == batch["heights"].shape == batch["points"].shape == (0,)
     assert batch["num_windows"] == batch["lights"] == []
+
+
+def test_training_on_what_is_made_resumes_with_the_same_bits(opened):
+    transform = build_train_transform(opened[1])
+
+    def train(state, batches):
+        settings = build(transform=transform)[1]
+        run(state, settings, batches)
+
+    whole = build()[0]
+    train(whole, read(opened, "cuda"))
+    first = build()[0]
+    train(first, read(opened, "cuda")[:4])
+    resumed = build()[0]
+    resumed.load_state_dict(first.state_dict())
+    train(resumed, read(opened, "cuda", start=Start(1, 1)))
+    assert whole.step == resumed.step == 6
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+        assert not torch.equal(value, build()[0].model.state_dict()[name])
