@@ -30,7 +30,8 @@ _NUM_LEVELS: Final = 256
 class SampleMaker:
     """Makes micro-batches as TrainTransform would have.
 
-    Images are its to the level where nothing was made smaller and no JPEG was made. Labels are its.
+    Targets are its own. Images are, too, but for what a JPEG rounds the other way, and for a level
+    where a window that is not turned freely enlarges its photo.
 
     Args:
         transform: The transform that it stands for.
