@@ -6,7 +6,8 @@
 The first run makes .venv-peers for torchgeo. Needs 1.5 GB in the folder for temporary files. The
 ways of reading take turns, so that other work on the machine slows all of them alike. A ratio above
 1 means that ours is faster. With --parts: where the CPU time of a sample goes, for every dataset
-and two sizes of window, and nothing else.
+and two sizes of window, where a GPU makes samples of what workers cut and where workers make them,
+and nothing else.
 """
 
 import contextlib

@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from torch.utils.data import DataLoader
+
 from app.base.dataset_names import DATASET_NAMES, DatasetName
 from app.base.errors import ConfigError, DataError, join_problems
 from app.base.tasks import Task, TaskName
 from app.data.airs.audit import audit_airs
 from app.data.airs.dataset import AirsDataset
 from app.data.findings.scope import Audit
-from app.data.loading import (
-    BadFiles,
-    Batch,
-    EvalDataset,
-    PatientBatches,
-    TrainDataset,
-    build_train_loader,
-)
+from app.data.loading import Batch, EvalDataset, PatientBatches, build_train_loader
+from app.data.on_device.batches import CutBatch, collate_cut
+from app.data.on_device.cutting import CutTransform
 from app.data.order import (
     ALONE,
     BEGINNING,
@@ -42,8 +39,10 @@ from app.data.rid.audit import audit_rid
 from app.data.rid.dataset import RidDataset
 from app.data.roofline.audit import audit_roofline
 from app.data.roofline.dataset import RooflineDataset
-from app.data.sample import BadFile
-from app.data.transforms import EvalTransform, TrainTransform, windows_per_side
+from app.data.sample import BadFile, BadFiles
+from app.data.train_samples import KeyedSamples, TrainDataset
+from app.data.transforms import EvalTransform, build_train_transform, windows_per_side
+from app.resources.sample_path import device_makes_samples
 from app.settings.checks import read_dataset_names, read_dataset_weights
 from app.settings.hyperparameters import Hyperparameters
 
@@ -202,25 +201,30 @@ def open_datasets(
     steps_per_epoch = hyperparameters.count_epoch_steps(
         samples_of_one_pass(sources), samples_per_step
     )
-    transform = TrainTransform(
-        hyperparameters.crop_size_px, hyperparameters.gsd_m, hyperparameters.azimuth_bins
-    )
     return Datasets(
-        TrainDataset(sources, transform, hyperparameters.seed, hyperparameters.new_ground_fraction),
+        TrainDataset(
+            sources,
+            build_train_transform(hyperparameters),
+            hyperparameters.seed,
+            hyperparameters.new_ground_fraction,
+        ),
         val,
         quarantines,
         steps_per_epoch * samples_per_step,
     )
 
 
-class TrainBatches(Iterator[Batch]):
+class TrainBatches(Iterator[Batch | CutBatch]):
     """A rank's micro-batches; sets bad files aside on the way.
+
+    Where the device that trains makes samples, they come cut: see app.data.on_device.
 
     Args:
         datasets: The samples.
         hyperparameters: Checked settings.
         order: Keys of the micro-batches.
         stop_requested: Asked while a batch is waited for.
+        device: Kind of the device that trains.
     """
 
     def __init__(
@@ -229,20 +233,16 @@ class TrainBatches(Iterator[Batch]):
         hyperparameters: Hyperparameters,
         order: Iterable[list[SampleKey]],
         stop_requested: Callable[[], bool] = lambda: False,
+        device: str = "cpu",
     ) -> None:
         self._datasets = datasets
         # Sources of the batches that are being read, the next one first.
         self._under_way: deque[set[int]] = deque()
-        loader = build_train_loader(
-            datasets.train,
-            self._note(order),
-            hyperparameters.num_workers,
-            hyperparameters.prefetch_factor,
-        )
-        self._batches: PatientBatches[Batch]
+        loader = open_loader(datasets.train, hyperparameters, self._note(order), device)
+        self._batches: PatientBatches[Batch | CutBatch]
         self._batches = PatientBatches(loader, self._name_next, stop_requested)
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Batch | CutBatch:
         """The next micro-batch.
 
         Raises:
@@ -271,6 +271,27 @@ class TrainBatches(Iterator[Batch]):
         sources = self._under_way[0] if self._under_way else set()
         names = [self._datasets.train.sources[source].reader.title for source in sorted(sources)]
         return f"a training batch of {' and '.join(names) or 'unknown data'}"
+
+
+def open_loader(
+    train: TrainDataset,
+    hyperparameters: Hyperparameters,
+    order: Iterable[list[SampleKey]],
+    device: str,
+) -> DataLoader[Any]:
+    """Loader of the micro-batches of an order, made or cut as the device that trains asks for.
+
+    Args:
+        train: The samples.
+        hyperparameters: Checked settings.
+        order: Keys of the micro-batches.
+        device: Kind of the device that trains.
+    """
+    workers = hyperparameters.num_workers, hyperparameters.prefetch_factor
+    if not device_makes_samples(hyperparameters, device):
+        return build_train_loader(train, order, *workers)
+    cut = KeyedSamples(train.sources, CutTransform(train.transform), train.seed)
+    return build_train_loader(cut, order, *workers, collate_cut)
 
 
 def _choose_datasets(

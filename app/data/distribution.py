@@ -15,9 +15,10 @@ import numpy.typing as npt
 from app.base.dataset_names import DatasetName
 from app.base.tasks import IGNORE_INDEX, Task, TaskName
 from app.data.colours import KnownColours, measure_colours
-from app.data.loading import BadFiles, TrainDataset, add_bad_files
+from app.data.loading import add_bad_files
 from app.data.order import ALONE, BEGINNING, Epochs, Shard, TrainOrder
-from app.data.sample import BadFile, Sample
+from app.data.sample import BadFile, BadFiles, Sample
+from app.data.train_samples import TrainDataset
 
 # Of all ranks together; two or three seconds of reading for one of them.
 _NUM_SAMPLES = 128

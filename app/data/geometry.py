@@ -82,8 +82,15 @@ def cut_window(
         A new sample of size_px x size_px, its colours side by side in memory. Lines are centre
         lines still.
     """
+    return move(sample, frame_window(sample, pose, centre, size_px, gsd_m), gsd_m)
+
+
+def frame_window(
+    sample: Sample, pose: Pose, centre: tuple[float, float], size_px: int, gsd_m: float
+) -> Frame:
+    """Where the window of `cut_window` lies in a sample."""
     ratio = pixel_ratio(sample, gsd_m) / pose.zoom
-    return move(sample, Frame(pose, centre, (size_px, size_px), ratio), gsd_m)
+    return Frame(pose, centre, (size_px, size_px), ratio)
 
 
 def resample_whole(sample: Sample, gsd_m: float) -> Sample:

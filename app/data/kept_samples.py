@@ -8,7 +8,6 @@ worker, and a full disk would end a process that writes to them.
 import atexit
 import contextlib
 import errno
-import functools
 import hashlib
 import json
 import logging
@@ -19,16 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import psutil
 import torch
 from torch import Tensor
 
-from app.base.tasks import IGNORE_INDEX
 from app.base.units import GIB
-from app.data.sample import PLANES, TARGETS, PlaneName, Sample, make_planes
+from app.data.line_bits import pack_lines, unpack_lines
+from app.data.sample import PLANES, TARGETS, LineBits, PlaneName, Sample, make_planes
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +38,6 @@ _MIN_FREE_GIB: Final = 4.0
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 _FOLDER_PREFIX: Final = "samples-"
 _LENGTH_BYTES: Final = 4
-_LINE_BITS: Final = 4
 
 _Bytes = npt.NDArray[np.uint8]
 
@@ -184,7 +181,7 @@ def _pack(sample: Sample) -> _Bytes:
     parts = [np.frombuffer(len(text).to_bytes(_LENGTH_BYTES, "little") + text, np.uint8)]
     for name in names:
         plane = sample[name].numpy()
-        stored = _pack_lines(plane) if name == "lines" else np.ascontiguousarray(plane)
+        stored = pack_lines(plane) if name == "lines" else np.ascontiguousarray(plane)
         parts.append(stored.view(np.uint8).ravel())
     parts.append(sample["image"].permute(1, 2, 0).contiguous().numpy().ravel())
     return np.concatenate(parts)
@@ -210,39 +207,20 @@ def _unpack(packed: _Bytes) -> Sample:
     found: dict[PlaneName, Tensor] = {
         name: PLANES[name].nowhere_known(height, width) for name in TARGETS
     }
+    bits: LineBits = {}
     for name in header["planes"]:
         if name == "lines":
-            found[name] = torch.from_numpy(_unpack_lines(take("uint8", height, width)))
+            packed_lines = take("uint8", height, width)
+            bits = {"line_bits": torch.from_numpy(packed_lines)}
+            found[name] = torch.from_numpy(unpack_lines(packed_lines))
         else:
             dtype = "float32" if PLANES[name].dtype.is_floating_point else "uint8"
             found[name] = torch.from_numpy(take(dtype, height, width))
     found["image"] = torch.from_numpy(take("uint8", height, width, 3)).permute(2, 0, 1)
     return {
         **make_planes(lambda name: found[name]),
+        **bits,
         "dataset": header["dataset"],
         "sample_id": header["sample_id"],
         "gsd_m": header["gsd_m"],
     }
-
-
-def _pack_lines(lines: _Bytes) -> _Bytes:
-    """(H, W) of (4, H, W): a bit for each kind where it is unknown, and one where it is 1."""
-    packed = np.zeros(lines.shape[1:], np.uint8)
-    for i, kind in enumerate(lines):
-        packed |= (kind == IGNORE_INDEX).view(np.uint8) << np.uint8(i)
-        packed |= (kind == 1).view(np.uint8) << np.uint8(i + _LINE_BITS)
-    return packed
-
-
-def _unpack_lines(packed: _Bytes) -> _Bytes:
-    return np.stack([cv2.LUT(packed, table) for table in _line_tables()])
-
-
-@functools.cache
-def _line_tables() -> tuple[_Bytes, ...]:
-    """By kind, (256,): what the bits of `_pack_lines` stand for."""
-    bits = np.arange(256)
-    return tuple(
-        np.where(bits >> i & 1, IGNORE_INDEX, bits >> i + _LINE_BITS & 1).astype(np.uint8)
-        for i in range(_LINE_BITS)
-    )

@@ -137,8 +137,7 @@ def draw_lines(centres: Mask8, gsd_m: float) -> Mask8:
         (4, H, W) uint8: 1 on a line (3 px wide at 0.1 m), 255 in the pixel around it and where
         unknown, else 0. A line stands above its own ring and above what is unknown.
     """
-    half_width_px = max(_MIN_LINE_HALF_WIDTH_PX, _LINE_HALF_WIDTH_M / gsd_m)
-    line_disk, ring_disk = _disk(half_width_px), _disk(half_width_px + _RING_PX)
+    line_disk, ring_disk = line_and_ring(gsd_m)
     # Masks of 0 and 255, so that each step is one pass over whole words.
     lines: Mask8 = (centres == IGNORE_INDEX).view(np.uint8) * np.uint8(IGNORE_INDEX)
     for target, kind in zip(lines, centres, strict=True):
@@ -149,6 +148,12 @@ def draw_lines(centres: Mask8, gsd_m: float) -> Mask8:
             target &= ~line
             target |= line & np.uint8(1)
     return lines
+
+
+def line_and_ring(gsd_m: float) -> tuple[Mask8, Mask8]:
+    """The pixels that a line's centre makes line, and those that it makes line or ring, as 1."""
+    half_width_px = max(_MIN_LINE_HALF_WIDTH_PX, _LINE_HALF_WIDTH_M / gsd_m)
+    return _disk(half_width_px), _disk(half_width_px + _RING_PX)
 
 
 def line_reach_px(gsd_m: float) -> int:

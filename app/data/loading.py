@@ -1,8 +1,4 @@
-"""From readers to micro-batches: random draws by key, bad files, loaders.
-
-A training sample depends on (seed, epoch, its number in the epoch) alone. So it is the same with 0
-or 8 workers, and a run that starts in the middle of an epoch sees exactly what it would have seen.
-"""
+"""From samples to micro-batches: whole photos, bad files, loaders."""
 
 import contextlib
 import multiprocessing
@@ -12,34 +8,25 @@ from functools import partial
 from typing import Any, TypeVar
 
 import cv2
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from app.base.dataset_names import DatasetName
 from app.base.errors import SampleError, WorkerLostError
 from app.base.logs import ignore_expected_warnings
 from app.data.geometry import SAME_GSD_TOLERANCE, pixel_ratio, size_at
-from app.data.new_ground import is_ground, lay_on_ground, wants_ground
-from app.data.order import ALONE, SampleKey, Shard, TrainSource
+from app.data.order import ALONE, SampleKey, Shard
 from app.data.photos import LargePhoto, Photo, ReadyPhoto
 from app.data.reader import Reader
-from app.data.sample import PLANES, BadFile, Planes, Sample, make_planes
-from app.data.transforms import EvalTransform, TrainTransform
+from app.data.sample import PLANES, BadFile, BadFiles, Planes, Sample, make_planes
+from app.data.train_samples import KeyedSamples
+from app.data.transforms import EvalTransform
 from app.data.waiting import PatientReader, wait_for
 from app.data.workers import START_METHOD, keep_heap_small, leave_with_parent
 from app.resources.process_memory import trim_heap
 from app.settings.hyperparameters import LEAST_WINDOW_PX
 
-_MAX_REPLACEMENTS = 20
-# Windows that are tried as ground; many show too many roofs of their own.
-_MAX_GROUNDS = 4
-
 Item = TypeVar("Item")
-
-
-# Files that cannot be read, by dataset.
-BadFiles = dict[DatasetName, list[BadFile]]
+Made = TypeVar("Made")
 
 
 class Batch(Planes):
@@ -47,109 +34,6 @@ class Batch(Planes):
 
     sample_id: list[str]
     bad_files: BadFiles
-
-
-class TrainDataset(Dataset[tuple[Sample | None, BadFiles]]):
-    """Transformed samples by key; a bad file's place is taken by another sample of its dataset.
-
-    The sample is None if several replacements in a row were bad, too.
-
-    Args:
-        sources: Where samples come from.
-        transform: Applied to every sample.
-        seed: First ingredient of every random draw.
-        new_ground_fraction: Share of the samples with little known ground whose roofs are laid onto
-            ground of another dataset, or of the same one where there is no other.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[TrainSource],
-        transform: TrainTransform,
-        seed: int,
-        new_ground_fraction: float = 0.0,
-    ) -> None:
-        self.sources = list(sources)
-        self.transform = transform
-        self.seed = seed
-        self.new_ground_fraction = new_ground_fraction
-
-    def __getitem__(self, key: SampleKey) -> tuple[Sample | None, BadFiles]:
-        sample, _, bad_files = self.look_at(key)
-        return sample, bad_files
-
-    def look_at(self, key: SampleKey) -> tuple[Sample | None, Sequence[Sample], BadFiles]:
-        """A sample, and the windows that it is made of in their own light."""
-        rng = np.random.default_rng((self.seed, key.epoch, key.draw))
-        bad_files: BadFiles = {}
-        if self.new_ground_fraction > 0 and rng.random() < self.new_ground_fraction:
-            laid = self._lay(key, rng, bad_files)
-            if laid is not None:
-                return self.transform.compose([laid], rng), [laid], bad_files
-        source = self.sources[key.source]
-        windows = [
-            self._cut(source, index, source.per_side, rng, bad_files) for index in key.indices
-        ]
-        # An error raised in a worker would come out as a traceback: reasons are returned instead.
-        found = [window for window in windows if window is not None]
-        complete = len(found) == len(windows)
-        sample = self.transform.compose(found, rng) if complete else None
-        return sample, found, bad_files
-
-    def _cut(
-        self,
-        source: TrainSource,
-        index: int,
-        per_side: int,
-        rng: np.random.Generator,
-        bad_files: BadFiles,
-    ) -> Sample | None:
-        for _ in range(_MAX_REPLACEMENTS):
-            try:
-                return self.transform.cut(source.reader, index, per_side, rng)
-            except SampleError as error:
-                bad_files.setdefault(source.reader.name, []).append(BadFile.of(error))
-            index = _draw_index(source, rng)
-        return None
-
-    def _lay(self, key: SampleKey, rng: np.random.Generator, bad_files: BadFiles) -> Sample | None:
-        """A window with the roofs of a sample on other ground; None where they have enough.
-
-        Each roof is cut out whole, not as a part of a window with others.
-        """
-        background = self.transform.background_label
-        source = self.sources[key.source]
-        first, *others = key.indices
-        window = self._cut(source, first, 1, rng, bad_files)
-        if window is None or not wants_ground(window, background):
-            return None
-        ground = self._find_ground(key.source, rng, bad_files)
-        if ground is None:
-            return None
-        laid = lay_on_ground(window, ground, background, rng)
-        for index in others:
-            window = self._cut(source, index, 1, rng, bad_files)
-            if window is not None and wants_ground(window, background):
-                laid = lay_on_ground(window, laid, background, rng)
-        return None if laid is ground else laid
-
-    def _find_ground(
-        self, number: int, rng: np.random.Generator, bad_files: BadFiles
-    ) -> Sample | None:
-        """A window of another dataset onto which roofs can be laid; None if none was found."""
-        others = [one for i, one in enumerate(self.sources) if i != number] or self.sources
-        for _ in range(_MAX_GROUNDS):
-            source = others[int(rng.integers(len(others)))]
-            ground = self._cut(source, _draw_index(source, rng), 1, rng, bad_files)
-            if ground is not None and is_ground(ground, self.transform.background_label):
-                return ground
-        return None
-
-
-def _draw_index(source: TrainSource, rng: np.random.Generator) -> int:
-    """Any photo of a dataset, or part of a large one."""
-    number = int(rng.integers(source.num_photos))
-    return number if source.indices is None else int(source.indices[number])
 
 
 class EvalDataset(Dataset[tuple[Sample | None, BadFiles] | int]):
@@ -209,16 +93,25 @@ class EvalDataset(Dataset[tuple[Sample | None, BadFiles] | int]):
 
 
 def build_train_loader(
-    dataset: TrainDataset,
+    dataset: KeyedSamples[Any, Made],
     order: Iterable[list[SampleKey]],
     num_workers: int,
     prefetch_factor: int,
+    stack: Callable[[Sequence[tuple[Made | None, BadFiles]]], Any] | None = None,
 ) -> DataLoader[Any]:
-    """Loader of `Batch`es in the order given."""
+    """Loader of micro-batches in the order given.
+
+    Args:
+        dataset: The samples.
+        order: Keys of the micro-batches.
+        num_workers: Processes that read; with 0 this one does.
+        prefetch_factor: Micro-batches that each keeps ready.
+        stack: Makes a micro-batch; `collate` by default.
+    """
     return DataLoader(
         dataset,
         batch_sampler=order,
-        collate_fn=collate,
+        collate_fn=stack or collate,
         pin_memory=torch.cuda.is_available(),
         **_worker_settings(num_workers, prefetch_factor),
     )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from app.base.arrays import Floats, Ints
+from app.base.arrays import Flags, Floats, Ints
 from app.base.tasks import IGNORE_INDEX, segments_after_turns
 from app.data.frame import QUARTER_BINS, Box, Frame
 from app.data.sample import TARGETS, Plane, PlaneName, Sample, draw_known, make_planes
@@ -30,11 +30,11 @@ def move(sample: Sample, frame: Frame, gsd_m: float) -> Sample:
         frame: Where the window lies in it.
         gsd_m: Metres per pixel of the window where zoom is 1.
     """
-    labels = _Labels.of(frame)
+    labels = Labels.of(frame)
     moved: dict[PlaneName, _Plane] = {"image": _move_image(sample["image"], labels)}
     for name, plane in TARGETS.items():
         target = sample[name]
-        if _is_one_value(target):
+        if is_one_value(target):
             moved[name] = labels.move_constant(target, plane)
         elif plane.num_channels is None:
             moved[name] = labels.move(target.numpy(), plane.unknown)
@@ -58,13 +58,22 @@ def move(sample: Sample, frame: Frame, gsd_m: float) -> Sample:
     }
 
 
-def _is_one_value(plane: torch.Tensor) -> bool:
+def is_one_value(plane: torch.Tensor) -> bool:
     """Whether a plane is a single value in memory that is seen everywhere."""
-    return not any(plane.stride()[-2:]) and np.unique(plane[..., 0, 0].numpy()).size == 1
+    if any(plane.stride()[-2:]):
+        return False
+    first, *others = plane[..., 0, 0].reshape(-1).tolist()
+    return all(other == first for other in others)
 
 
-def _move_image(image: torch.Tensor, labels: "_Labels") -> _Plane:
-    """The window of (3, H, W) as (h, w, 3), contiguous.
+def _move_image(image: torch.Tensor, labels: "Labels") -> _Plane:
+    """The window of (3, H, W) as (h, w, 3), contiguous."""
+    part = scale_image(image, labels)
+    return _turn(part, labels.frame, labels.to_scaled, cv2.INTER_LINEAR, None)
+
+
+def scale_image(image: torch.Tensor, labels: "Labels") -> _Plane:
+    """The box that a window needs of (3, H, W), at the window's scale, as (h, w, 3).
 
     Photos are read and kept with their colours side by side, as all that is done to them needs.
     """
@@ -75,11 +84,10 @@ def _move_image(image: torch.Tensor, labels: "_Labels") -> _Plane:
     else:
         part = cv2.merge([_cut(band, box, None) for band in image.numpy()])
     is_smaller = box.height > size[0]
-    part = shrink(part, size) if is_smaller else _resize(part, size, cv2.INTER_LINEAR)
-    return _turn(part, labels.frame, labels.to_scaled, cv2.INTER_LINEAR, None)
+    return shrink(part, size) if is_smaller else _resize(part, size, cv2.INTER_LINEAR)
 
 
-class _Labels(NamedTuple):
+class Labels(NamedTuple):
     """How labels come into a frame: by their nearest pixel, lines as points.
 
     Attributes:
@@ -95,7 +103,8 @@ class _Labels(NamedTuple):
     to_scaled: Floats
 
     @classmethod
-    def of(cls, frame: Frame) -> "_Labels":
+    def of(cls, frame: Frame) -> "Labels":
+        """Those of a frame."""
         box = frame.box()
         scaled_size = frame.scaled_size(box)
         return cls(frame, box, scaled_size, frame.to_scaled(box, scaled_size))
@@ -131,16 +140,16 @@ class _Labels(NamedTuple):
         moved = np.empty((len(parts), *self.frame.size), np.uint8)
         for i, (target, part) in enumerate(zip(moved, parts, strict=True)):
             cv2.LUT(moved_bits, _bit_table(i), dst=target)
-            y, x = self._move_points(np.flatnonzero(part == 1))
-            target[y, x] = 1
+            y, x, inside = self.move_points(np.flatnonzero(part == 1))
+            target[y[inside], x[inside]] = 1
         return moved
 
     def _move_part(self, part: _Plane, unknown: float) -> _Plane:
         part = _resize(part, self.scaled_size, cv2.INTER_NEAREST_EXACT)
         return _turn(part, self.frame, self.to_scaled, cv2.INTER_NEAREST, unknown)
 
-    def _move_points(self, places: Ints) -> tuple[Ints, Ints]:
-        """Rows and columns in the window of places in the box; those beyond it are left out."""
+    def move_points(self, places: Ints) -> tuple[Ints, Ints, Flags]:
+        """Rows and columns in the window of places in the box, and which are not beyond it."""
         y, x = np.divmod(places, self.box.width)
         scale = np.array(
             [self.scaled_size[1] / self.box.width, self.scaled_size[0] / self.box.height]
@@ -149,7 +158,7 @@ class _Labels(NamedTuple):
         x, y = np.floor(np.linalg.solve(self.to_scaled[:, :2], points.T)).astype(np.int64)
         height, width = self.frame.size
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        return y[inside], x[inside]
+        return y, x, inside
 
     def _inside(self, height: int, width: int) -> _Plane:
         """The box, 1 where the photo is, else 0."""
@@ -214,9 +223,7 @@ def _turn(
     """The window's content turned and flipped; contiguous and its own memory."""
     if frame.pose.is_upright:
         return _turn_quarters(plane, frame.pose.turn_bins // QUARTER_BINS, flip=frame.pose.flip)
-    # OpenCV counts from the centres of pixels.
-    matrix = to_scaled.copy()
-    matrix[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5
+    matrix = from_middles(to_scaled)
     border = cv2.BORDER_REFLECT_101 if beyond is None else cv2.BORDER_CONSTANT
     return cv2.warpAffine(
         plane,
@@ -226,6 +233,21 @@ def _turn(
         borderMode=border,
         borderValue=0 if beyond is None else beyond,
     )
+
+
+def from_middles(to_scaled: Floats) -> Floats:
+    """(2, 3): the map between places counted from middles of pixels, as OpenCV does."""
+    matrix = to_scaled.copy()
+    matrix[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5
+    return matrix
+
+
+@functools.lru_cache(maxsize=256)
+def nearest_places(num_from: int, num_to: int) -> Ints:
+    """(num_to,): the rows, or columns, that cv2.resize takes as the nearest; not to write to."""
+    numbers = np.arange(num_from, dtype=np.float32)[None]
+    nearest = cv2.resize(numbers, (num_to, 1), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(nearest[0], np.int64)
 
 
 def _turn_quarters(plane: _Plane, quarters: int, *, flip: bool) -> _Plane:

@@ -12,6 +12,7 @@ from torch import Tensor
 from app.base.window import Window
 from app.data.geometry import pixel_ratio, resample_whole, size_at
 from app.data.lines import line_reach_px
+from app.data.moving import nearest_places
 from app.data.sample import (
     PLANES,
     TARGETS,
@@ -137,7 +138,7 @@ class LargePhoto:
         self._scale = (kept[0] / self.height_px, kept[1] / self.width_px)
         # By row and by column of the photo, the kept one whose labels it has.
         self._nearest = [
-            _find_nearest(*sides)
+            torch.from_numpy(nearest_places(*sides))
             for sides in zip(kept, (self.height_px, self.width_px), strict=True)
         ]
         self._centres = [self._find_centres(kind) for kind in self._sample["lines"]]
@@ -207,10 +208,3 @@ def _fold_unknown(name: PlaneName, plane: Tensor) -> Tensor:
         return plane
     is_unknown = plane.isnan() if plane.is_floating_point() else plane == unknown
     return unknown if is_unknown.all() else plane
-
-
-def _find_nearest(kept_px: int, side_px: int) -> Tensor:
-    """(side_px,) int64: the indices that cv2.resize takes labels from."""
-    numbers = np.arange(kept_px, dtype=np.float32)[None]
-    nearest = cv2.resize(numbers, (side_px, 1), interpolation=cv2.INTER_NEAREST_EXACT)
-    return torch.from_numpy(nearest[0]).long()

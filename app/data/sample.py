@@ -1,5 +1,6 @@
 """Sample: what every reader returns, and the one table of the planes it consists of."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -48,8 +49,13 @@ class Plane:
 
     def nowhere_known(self, height: int, width: int) -> Tensor:
         """As blank, of one value in memory that is seen everywhere: not to be written to."""
-        one = self.blank(1, 1)
+        one = _one_unknown(self)
         return one.expand(*one.shape[:-2], height, width)
+
+
+@functools.cache
+def _one_unknown(plane: Plane) -> Tensor:
+    return plane.blank(1, 1)
 
 
 # Further than lines are wide, so that none is drawn into what is unknown.
@@ -123,7 +129,18 @@ class Drawing(Protocol):
         """The shapes themselves, which the targets are drawn from."""
 
 
-class Planes(TypedDict):
+class LineBits(TypedDict, total=False):
+    """Lines once more, for what can use them so.
+
+    Attributes:
+        line_bits: (H, W) uint8, as `app.data.line_bits` packs them; absent where they were not at
+            hand so.
+    """
+
+    line_bits: Tensor
+
+
+class Planes(LineBits):
     """An image and a target for every task; see Sample and Batch.
 
     Attributes:
@@ -285,6 +302,10 @@ class BadFile:
     def of(cls, error: SampleError) -> Self:
         """The sample that a reader could not use."""
         return cls(error.sample_id, error.path, str(error))
+
+
+# Files that cannot be read, by dataset.
+BadFiles = dict[DatasetName, list[BadFile]]
 
 
 class BadFeature(NamedTuple):

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from app.base.tasks import BACKGROUND_CLASS, AzimuthBins, TaskName, relabelling
+from app.data.frame import Pose
 from app.data.geometry import cut_window, draw_centre, draw_pose, resample_whole
 from app.data.lines import draw_lines, line_reach_px
 from app.data.photometry import change_light
 from app.data.reader import TrainReader
 from app.data.sample import PLANES, TARGETS, DrawnShapes, Sample, View, make_planes
+from app.settings.hyperparameters import Hyperparameters
 
 # Where windows of different photos meet, the network sees an edge that is none.
-_SEAM_PX = 4
+SEAM_PX = 4
 # Least share of a training sample's side that photos fill: squared, 28 % padding at most.
 _MIN_FILLED_SIDE = 0.85
 # But tiny photos are padded more, so that no sample holds thousands of them.
@@ -39,6 +41,11 @@ def windows_per_side(crop_size_px: int, photo_size_px: float) -> int:
     """How many small photos lie side by side in a training sample; 1 where one fills it."""
     per_side = math.ceil(_MIN_FILLED_SIDE * crop_size_px / photo_size_px)
     return max(1, min(per_side, crop_size_px // _MIN_WINDOW_PX))
+
+
+def edges_of_windows(crop_size_px: int, per_side: int) -> list[int]:
+    """(per_side + 1) rows, or columns, where windows side by side begin, and the last one ends."""
+    return [round(i * crop_size_px / per_side) for i in range(per_side + 1)]
 
 
 @dataclass(frozen=True)
@@ -74,14 +81,31 @@ class TrainTransform:
         Raises:
             SampleError: If the photo or its labels cannot be used.
         """
-        # Lines reach into a window from centres beyond its edge.
-        margin_px = line_reach_px(self.gsd_m)
-        size_px = math.ceil(self.crop_size_px / per_side) + 2 * margin_px
+        sample, pose, centre = self.draw_place(reader, index, per_side, rng)
+        window = cut_window(sample, pose, centre, self.window_px(per_side), self.gsd_m)
+        return _trim(_finish_sample(window, self.azimuth_bins), self.margin_px)
+
+    @property
+    def margin_px(self) -> int:
+        """Margin of a window: lines reach into it from centres beyond its edge."""
+        return line_reach_px(self.gsd_m)
+
+    def window_px(self, per_side: int) -> int:
+        """Side of a window with its margin, of so many side by side."""
+        return math.ceil(self.crop_size_px / per_side) + 2 * self.margin_px
+
+    def draw_place(
+        self, reader: TrainReader, index: int, per_side: int, rng: np.random.Generator
+    ) -> tuple[Sample, Pose, tuple[float, float]]:
+        """A photo, the pose of a window of it, and the window's middle; arguments as of `cut`.
+
+        Raises:
+            SampleError: If the photo or its labels cannot be used.
+        """
+        size_px = self.window_px(per_side)
         pose = draw_pose(rng, may_shrink=per_side == 1)
         sample = reader.draw(index, pose.span(size_px) * self.gsd_m, rng)
-        centre = draw_centre(sample, pose, size_px, self.gsd_m, rng)
-        window = cut_window(sample, pose, centre, size_px, self.gsd_m)
-        return _trim(_finish_sample(window, self.azimuth_bins), margin_px)
+        return sample, pose, draw_centre(sample, pose, size_px, self.gsd_m, rng)
 
     def compose(self, windows: Sequence[Sample], rng: np.random.Generator) -> Sample:
         """A training sample of one window or of several side by side, in one light.
@@ -100,7 +124,7 @@ class TrainTransform:
 
     def _lay_out(self, windows: Sequence[Sample]) -> Sample:
         size_px, per_side = self.crop_size_px, math.isqrt(len(windows))
-        edges = [round(i * size_px / per_side) for i in range(per_side + 1)]
+        edges = edges_of_windows(size_px, per_side)
         whole: Sample = {
             **windows[0],
             **make_planes(lambda name: PLANES[name].blank(size_px, size_px)),
@@ -114,11 +138,18 @@ class TrainTransform:
                 part = window[name][..., : rows.stop - rows.start, : columns.stop - columns.start]
                 whole[name][..., rows, columns] = part
         for edge in edges[1:-1]:
-            seam = slice(edge - _SEAM_PX, edge + _SEAM_PX)
+            seam = slice(edge - SEAM_PX, edge + SEAM_PX)
             for task, plane in TARGETS.items():
                 whole[task][..., seam, :] = plane.unknown
                 whole[task][..., :, seam] = plane.unknown
         return whole
+
+
+def build_train_transform(hyperparameters: Hyperparameters) -> TrainTransform:
+    """What training samples are made with."""
+    return TrainTransform(
+        hyperparameters.crop_size_px, hyperparameters.gsd_m, hyperparameters.azimuth_bins
+    )
 
 
 @dataclass(frozen=True)

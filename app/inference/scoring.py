@@ -10,9 +10,10 @@ from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, StopRequested, join_problems
 from app.base.tasks import TASK_NAMES, Task, TaskName
 from app.base.window import Window
-from app.data.loading import BadFiles, EvalDataset, read_photos
+from app.data.loading import EvalDataset, read_photos
 from app.data.order import ALONE, Shard
 from app.data.photos import Photo
+from app.data.sample import BadFiles
 from app.inference.predictor import Predictor
 from app.inference.shape_scores import RoofSearch, ShapeScores, ShapesOfPhoto
 from app.inference.shortage import explained_shortage

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from app.base.units import GIB, MPX
 from app.resources.measurements import Measurements, Point, ValPoint
+from app.resources.sample_path import device_makes_samples
 from app.resources.shared_memory import BATCH_BYTES_PER_PX, count_batch_bytes
 from app.settings.hyperparameters import Hyperparameters
 
@@ -39,6 +40,7 @@ class Forecast:
         cuda_gib: Memory on each GPU; None on a CPU.
         pass_s: Forward, losses and backward of one micro-batch.
         load_s: CPU time of reading one micro-batch.
+        make_s: Time of the GPU for making its samples, where it makes them.
         step_s: A whole step.
         wait_s: The part of step_s spent waiting for data.
         samples_per_step: Samples of a step of all training processes together.
@@ -52,6 +54,7 @@ class Forecast:
     cuda_gib: float | None
     pass_s: float
     load_s: float
+    make_s: float
     step_s: float
     wait_s: float
     samples_per_step: int
@@ -119,10 +122,10 @@ class CostModel:
         cores = self.measurements.num_cores / num_processes
         trainer_gib = _evaluate(self._trainer_gib, size, side_px)
         pass_s = _evaluate(self._pass_s, size, side_px)
-        load_s = size * self._sample_s(shares, side_px)
+        load_s, make_s = (size * each for each in self._sample_s(hyperparameters, shares))
         loading_gib = self._loading_gib(hyperparameters)
         num_passes = hyperparameters.grad_accum_steps
-        busy_s = num_passes * pass_s + self._optimizer_s
+        busy_s = num_passes * (pass_s + make_s) + self._optimizer_s
         reading_s = num_passes * load_s
         num_workers = hyperparameters.num_workers
         if num_workers == 0:
@@ -152,6 +155,7 @@ class CostModel:
             cuda_gib=cuda_gib,
             pass_s=pass_s,
             load_s=load_s,
+            make_s=make_s,
             step_s=busy_s + wait_s,
             wait_s=wait_s,
             samples_per_step=size * num_passes * num_processes,
@@ -215,16 +219,23 @@ class CostModel:
                 return side_px
         return None
 
-    def _sample_s(self, shares: Mapping[str, float], side_px: int) -> float:
+    def _sample_s(
+        self, hyperparameters: Hyperparameters, shares: Mapping[str, float]
+    ) -> tuple[float, float]:
+        """Seconds of a sample: of a worker's core, and of the device for making it."""
         loading = self.measurements.loading
         if loading is None:
-            return 0.0
-        scale = (side_px / loading.side_px) ** 2
-        return scale * sum(share * loading.sample_s[name] for name, share in shares.items())
+            return 0.0, 0.0
+        scale = (hyperparameters.crop_size_px / loading.side_px) ** 2
+        makes = device_makes_samples(hyperparameters, self.measurements.device)
+        worker_s = loading.worker_s(device_makes=makes)
+        device_s = loading.device_s(device_makes=makes)
+        load_s = scale * sum(share * worker_s[name] for name, share in shares.items())
+        return load_s, scale * sum(share * device_s[name] for name, share in shares.items())
 
     def _loading_gib(self, hyperparameters: Hyperparameters) -> float:
         """Workers, and the batches that lie between them and the step."""
-        batch_gib = count_batch_bytes(hyperparameters) / GIB
+        batch_gib = count_batch_bytes(hyperparameters, self.measurements.device) / GIB
         num_workers, loading = hyperparameters.num_workers, self.measurements.loading
         # One of a step's micro-batches is already part of the measurement.
         waiting_gib = (hyperparameters.grad_accum_steps - 1) * batch_gib

@@ -42,6 +42,10 @@ class Loading:
         read_s: The part of sample_s until photos and labels are in memory.
         first_s: What a photo takes more when it is read for the first time, by dataset; of those
             that are never kept nothing.
+        cut_s: As sample_s, where a GPU makes samples of what workers cut.
+        make_s: Time of that GPU for a sample, by dataset; 0 where it was not measured.
+        made_bytes: Bytes that it reads and writes meanwhile, counted; 0 where it was measured.
+        made_kernels: Kernels that it starts, counted; 0 where it was measured.
     """
 
     side_px: int
@@ -50,6 +54,24 @@ class Loading:
     sample_s: Mapping[str, float]
     read_s: Mapping[str, float] = field(default_factory=dict)
     first_s: Mapping[str, float] = field(default_factory=dict)
+    cut_s: Mapping[str, float] = field(default_factory=dict)
+    make_s: Mapping[str, float] = field(default_factory=dict)
+    made_bytes: Mapping[str, float] = field(default_factory=dict)
+    made_kernels: Mapping[str, float] = field(default_factory=dict)
+
+    def worker_s(self, *, device_makes: bool) -> Mapping[str, float]:
+        """CPU time that a worker spends on a sample, by dataset.
+
+        Args:
+            device_makes: Whether the device makes the samples.
+        """
+        # Measurements of an earlier version know of one way only.
+        return self.cut_s if device_makes and self.cut_s else self.sample_s
+
+    def device_s(self, *, device_makes: bool) -> Mapping[str, float]:
+        """Time that the device spends on making a sample, by dataset."""
+        made = self.make_s if device_makes else {}
+        return {name: made.get(name, 0.0) for name in self.sample_s}
 
 
 @dataclass(frozen=True)

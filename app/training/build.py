@@ -20,6 +20,7 @@ from app.data.label_looks import (
     merge_looks,
 )
 from app.data.order import Shard, Start
+from app.data.transforms import build_train_transform
 from app.data.waiting import Result, wait_for
 from app.job.inputs import PRETRAINED_CHANNEL
 from app.job.job import Job
@@ -80,7 +81,7 @@ def build_run(
         RoofError: For everything the user can cure.
         StopRequested: As settle_settings, or if asked to stop and the data cannot be read.
     """
-    hyperparameters = settle_settings(job, pass_limit)
+    hyperparameters = settle_settings(job, pass_limit, compute.device.type)
     started_s = time.monotonic()
     memory.enter_phase("load")
     initial = read_for_run(hyperparameters, job.channels, job.paths.scratch_dir)
@@ -150,7 +151,9 @@ def build_run(
         checkpoints=checkpoints,
         progress=progress,
         profiler=profiler,
-        batches=TrainBatches(datasets, hyperparameters, order, job.stop_requested),
+        batches=TrainBatches(
+            datasets, hyperparameters, order, job.stop_requested, compute.device.type
+        ),
         started_s=started_s - progress.duration_s,
         first_step=state.step,
         initial_model=None if start is None else start.note,
@@ -168,12 +171,13 @@ def _read_patiently(job: Job, what: str, read: Callable[[], Result]) -> Result:
     )
 
 
-def settle_settings(job: Job, pass_limit: PassLimit) -> Hyperparameters:
+def settle_settings(job: Job, pass_limit: PassLimit, device: str = "cpu") -> Hyperparameters:
     """The settings as settled for these machines and channels, the same on all ranks.
 
     Args:
         job: The job, with its settings as given.
         pass_limit: This rank's limit of samples per pass, for batch_size=auto.
+        device: Kind of the device that trains.
 
     Raises:
         RoofError: If numbers contradict each other.
@@ -183,7 +187,7 @@ def settle_settings(job: Job, pass_limit: PassLimit) -> Hyperparameters:
     limits = [PassLimit(**limit) for limit in gather_json(vars(pass_limit))]
     settled = settle_batch_size(hyperparameters, agree_on_pass(limits), world_size())
     settled = _settle_backbone(settled, job.channels)
-    return fit_workers(settled, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return fit_workers(settled, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), device)
 
 
 def share_looks(job: Job, datasets: Datasets, own: Looks | None = None) -> Looks:
@@ -282,6 +286,7 @@ def build_step_settings(
         ),
         keeps_statistics=hyperparameters.backbone_batchnorm == "frozen",
         norm_interval_steps=NORM_INTERVAL_STEPS if len(learned.task_weights) > 1 else 0,
+        transform=build_train_transform(hyperparameters),
     )
 
 

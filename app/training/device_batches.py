@@ -2,12 +2,16 @@
 
 import contextlib
 from collections.abc import Collection, Iterator
+from typing import cast
 
 import torch
 
 from app.base.errors import StopRequested
 from app.base.tasks import TaskName
 from app.data.loading import Batch
+from app.data.on_device.batches import CutBatch, is_cut, move_cut
+from app.data.on_device.making import SampleMaker
+from app.data.transforms import TrainTransform
 from app.training.watch.step_clock import StepClock
 
 
@@ -21,10 +25,11 @@ class DeviceBatches:
 
     def __init__(
         self,
-        batches: Iterator[Batch],
+        batches: Iterator[Batch | CutBatch],
         tasks: Collection[TaskName],
         device: torch.device,
         clock: StepClock,
+        transform: TrainTransform | None = None,
     ) -> None:
         """Prepare; reads nothing.
 
@@ -33,11 +38,13 @@ class DeviceBatches:
             tasks: Tasks whose targets are needed; the other targets stay in host memory.
             device: The device to copy to.
             clock: Counts the time of a step spent waiting for `batches` and for copies.
+            transform: What cut batches are to be made with; None where none are cut.
         """
         self._batches = batches
         self._tasks = tasks
         self._device = device
         self._clock = clock
+        self._maker = None if transform is None else SampleMaker(transform, tasks)
         self._ahead: list[Batch] = []
         self._stream = None
         if device.type == "cuda":
@@ -75,11 +82,19 @@ class DeviceBatches:
                 batch = next(self._batches)
             stream = contextlib.nullcontext() if self._stream is None else self._stream
             with stream:
-                moved = {
-                    name: tensor.to(self._device, non_blocking=True)
-                    for name, tensor in self._needed(batch).items()
-                }
-            self._ahead.append({**batch, **moved})  # type: ignore[typeddict-item]
+                self._ahead.append(self._move(batch))
+
+    def _move(self, batch: Batch | CutBatch) -> Batch:
+        """The micro-batch on the device, made there if it was cut."""
+        if is_cut(batch):
+            assert self._maker is not None, "who asks for cut batches says how they are made"
+            return self._maker.make(move_cut(batch, self._device), batch["windows"])
+        whole = cast("Batch", batch)
+        moved = {
+            name: tensor.to(self._device, non_blocking=True)
+            for name, tensor in self._needed(whole).items()
+        }
+        return {**whole, **moved}  # type: ignore[typeddict-item]
 
     def _needed(self, batch: Batch) -> dict[str, torch.Tensor]:
         return {"image": batch["image"], **{name: batch[name] for name in self._tasks}}

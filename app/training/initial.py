@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from app.base.errors import CheckpointError, printable
 from app.base.tasks import Task, find_task
-from app.data.loading import TrainDataset
 from app.data.order import Epochs, TrainOrder
+from app.data.train_samples import TrainDataset
 from app.job.inputs import MODEL_CHANNEL, PRETRAINED_CHANNEL
 from app.model.class_shares import share_classes
 from app.model.fitting import fit_classifier

@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from app.base.tasks import TASK_NAMES, TaskName
+from app.data.transforms import TrainTransform
 from app.model.devices import Compute
 from app.model.losses import RoofLoss
 
@@ -105,6 +106,7 @@ class StepSettings:
         num_frozen_steps: Steps at the beginning in which the backbone does not learn.
         keeps_statistics: Whether the backbone normalises by the statistics it came with.
         norm_interval_steps: Steps from one measurement of gradient norms to the next; 0 for none.
+        transform: What the device makes samples with, of batches that come cut; None where none do.
     """
 
     task_weights: Mapping[TaskName, float]
@@ -117,6 +119,7 @@ class StepSettings:
     num_frozen_steps: int = 0
     keeps_statistics: bool = False
     norm_interval_steps: int = 0
+    transform: TrainTransform | None = None
 
 
 @dataclass

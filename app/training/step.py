@@ -10,6 +10,7 @@ from app.base.errors import DivergedError, StopRequested, join_problems
 from app.base.tasks import TASK_NAMES
 from app.data.files.listing import shorten
 from app.data.loading import Batch
+from app.data.on_device.batches import CutBatch
 from app.model.losses import count_known
 from app.training.device_batches import DeviceBatches
 from app.training.passes import accumulate_gradients
@@ -28,7 +29,7 @@ _LEAST_LOSS_SCALE = 1.0
 
 def train_steps(
     state: TrainingState,
-    batches: Iterator[Batch],
+    batches: Iterator[Batch | CutBatch],
     num_micro_batches: int,
     settings: StepSettings,
     stop_requested: Callable[[], bool],
@@ -42,7 +43,9 @@ def train_steps(
     """
     state.model.train()
     clock = StepClock(settings.compute.device)
-    on_device = DeviceBatches(batches, settings.task_weights, settings.compute.device, clock)
+    on_device = DeviceBatches(
+        batches, settings.task_weights, settings.compute.device, clock, settings.transform
+    )
     statistics = BatchStatistics(unwrap(state.model))
     for num_left in range(num_micro_batches, 0, -settings.grad_accum_steps):
         clock.restart()

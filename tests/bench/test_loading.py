@@ -89,6 +89,14 @@ def test_every_part_of_a_sample_is_timed(
     assert samples.read(4).keys() >= common
 
 
+def test_every_part_of_what_is_cut_for_a_gpu_is_timed(tmp_path: Path) -> None:
+    FEW["rid"](tmp_path / "rid")
+    samples = PartedSamples("rid", tmp_path / "rid", 256, tmp_path / "scratch", "cuda")
+    found = {"read photo", "derive lines", "cut", "draw light", "other reading", "collate", REST}
+    assert found <= set(samples.read(12))
+    assert not {"warp", "light", "trim"} & set(samples.read(4))
+
+
 def test_time_of_an_inner_part_is_not_that_of_the_outer(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 3.0, 3.5, 4.5, 10.0])
     monkeypatch.setattr("bench.support.loading.parts.time.thread_time", lambda: next(clock))

@@ -13,9 +13,9 @@ from app.data.distribution import (
     measure_distribution,
     merge_distributions,
 )
-from app.data.loading import TrainDataset
 from app.data.order import ALONE, Shard, TrainSource
 from app.data.sample import TARGETS, with_unknown
+from app.data.train_samples import TrainDataset
 from app.data.transforms import TrainTransform
 
 COLOUR = (120, 100, 80)

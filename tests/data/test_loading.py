@@ -19,16 +19,10 @@ from app.base.errors import StopRequested
 from app.data import order
 from app.data.files.rasters import OpenRasters, StoredRaster
 from app.data.files.turns import Turn
-from app.data.loading import (
-    EvalDataset,
-    PatientBatches,
-    TrainDataset,
-    build_train_loader,
-    collate,
-    read_photos,
-)
+from app.data.loading import EvalDataset, PatientBatches, build_train_loader, collate, read_photos
 from app.data.rid.dataset import RidDataset
 from app.data.sample import BadFile
+from app.data.train_samples import TrainDataset
 from app.data.transforms import EvalTransform, TrainTransform
 from app.data.workers import START_METHOD
 from tests.support.fakes import write_raster

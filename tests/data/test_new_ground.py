@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from app.base.tasks import IGNORE_INDEX
-from app.data.loading import TrainDataset
 from app.data.new_ground import is_ground, lay_on_ground, wants_ground
 from app.data.order import SampleKey, TrainSource
 from app.data.sample import PLANES, make_planes
+from app.data.train_samples import TrainDataset
 from app.data.transforms import TrainTransform
 from tests.support.samples import check_sample
 

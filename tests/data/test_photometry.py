@@ -1,9 +1,11 @@
+from dataclasses import fields, replace
+
 import cv2
 import numpy as np
 import pytest
 
 from app.data import photometry
-from app.data.photometry import change_light
+from app.data.photometry import Light, apply_light, change_light, draw_light
 
 
 def ramp(size_px=96):
@@ -37,16 +39,25 @@ def test_light_leaves_its_input_alone():
     assert np.array_equal(image, before)
 
 
-@pytest.mark.parametrize(
-    "change",
-    ["_tone", "_saturate", "_cast_shadows", "_blur", "_sharpen", "_add_noise", "_compress"],
-)
+NOTHING = Light(np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1), 1.0)
+
+
+def test_a_light_that_does_nothing_changes_nothing():
+    assert np.array_equal(apply_light(ramp(), NOTHING), ramp())
+
+
+@pytest.mark.parametrize("change", [field.name for field in fields(Light)])
 def test_each_change_shows_and_stays_mild(change):
     image = cv2.merge([ramp()[..., 0], ramp()[::-1, :, 0].copy(), ramp()[:, ::-1, 0].copy()])
     image[::4, ::4] = 0
+    lights = [draw_light((96, 96), np.random.default_rng(seed)) for seed in range(80)]
+    drawn = [getattr(light, change) for light in lights]
+    drawn = [value for value in drawn if value is not None]
+    # A share of the samples gets the costly ones.
+    assert len(drawn) == 80 if change in ("tones", "saturation") else 8 <= len(drawn) <= 40
     differences = []
-    for seed in range(10):
-        changed = getattr(photometry, change)(image, np.random.default_rng(seed))
+    for value in drawn[:10]:
+        changed = apply_light(image, replace(NOTHING, **{change: value}))
         assert changed.shape == image.shape
         assert changed.dtype == np.uint8
         differences.append(np.abs(changed.astype(int) - image).mean())
@@ -70,7 +81,8 @@ def test_noise_is_normal_and_of_every_value_by_itself(monkeypatch):
             return 4.0
 
     image = np.full((256, 256, 3), 128, np.uint8)
-    noise = photometry._add_noise(image, Drawn(np.random.PCG64(0))).astype(float) - 128
+    drawn = photometry._draw_noise((256, 256), Drawn(np.random.PCG64(0)))
+    noise = apply_light(image, replace(NOTHING, noise=drawn)).astype(float) - 128
     assert abs(noise.mean()) < 0.05
     assert noise.std() == pytest.approx(4.0, abs=0.05)
     # Of a normal number 68.3 % lie within one deviation: here within 4, by halves of a level.
@@ -84,6 +96,7 @@ def test_noise_is_normal_and_of_every_value_by_itself(monkeypatch):
 def test_noise_ends_at_black_and_white():
     for value in (0, 255):
         image = np.full((33, 7, 3), value, np.uint8)  # no whole number of words
-        changed = photometry._add_noise(image, np.random.default_rng(1))
+        drawn = photometry._draw_noise((33, 7), np.random.default_rng(1))
+        changed = apply_light(image, replace(NOTHING, noise=drawn))
         assert (np.abs(changed.astype(int) - value) < 40).all()
         assert (changed == value).mean() > 0.4

@@ -3,10 +3,11 @@ import shutil
 
 import pytest
 
-from app.data.loading import TrainDataset, collate
+from app.data.loading import collate
 from app.data.order import SampleKey, TrainSource
 from app.data.rid.dataset import RidDataset
 from app.data.sample import PLANES
+from app.data.train_samples import TrainDataset
 from app.data.transforms import TrainTransform
 from app.resources import shared_memory
 from app.resources.shared_memory import count_workers, fit_workers, read_shm_gib
@@ -57,6 +58,22 @@ def test_what_a_worker_needs(settings, needed_mib):
     hyperparameters = Hyperparameters(batch_size=8, num_workers=1, **settings)
     assert count_workers(hyperparameters, needed_mib * MIB) == 1
     assert count_workers(hyperparameters, needed_mib * MIB - 1) == 0
+
+
+def test_what_workers_cut_for_a_gpu_takes_twice_the_room():
+    hyperparameters = Hyperparameters(batch_size=2, crop_size_px=512)
+    made = shared_memory.count_batch_bytes(hyperparameters)
+    assert made == 13 * 2 * 512**2
+    assert shared_memory.count_batch_bytes(hyperparameters, "cuda") == 2 * made
+    laid = hyperparameters.model_copy(update={"new_ground_fraction": 0.5})
+    assert shared_memory.count_batch_bytes(laid, "cuda") == made
+    needed_bytes = 100 * made
+    assert count_workers(hyperparameters, needed_bytes, "cuda") <= hyperparameters.num_workers
+    few = count_workers(hyperparameters.model_copy(update={"num_workers": 64}), needed_bytes)
+    fewer = count_workers(
+        hyperparameters.model_copy(update={"num_workers": 64}), needed_bytes, "cuda"
+    )
+    assert 0 < fewer < few
 
 
 class TestFitWorkers:

@@ -1,11 +1,18 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
+from app.data.on_device.batches import collate_cut
+from app.data.on_device.cutting import CutTransform
+from app.data.on_device.making import SampleMaker
+from app.data.sample import PLANES
+from app.data.transforms import TrainTransform
 from app.training.device_batches import DeviceBatches
 from app.training.step import train_steps
 from app.training.watch.step_clock import StepClock
+from tests.support.photos import OnePhoto
 from tests.support.steps import batch, build
 
 CPU = torch.device("cpu")
@@ -47,6 +54,22 @@ def test_training_reads_what_it_trains_on_and_no_more(device, grad_accum_steps):
     [result] = train_steps(state, batches, 1, settings, lambda: False)
     assert read == [0, 1, 2, 3, 4, 5]
     assert result.num_samples == 2
+
+
+@pytest.mark.parametrize("device", [CPU, pytest.param(CUDA, marks=pytest.mark.gpu)])
+def test_batches_that_come_cut_are_made_on_the_device(device):
+    transform = TrainTransform(48, 0.1)
+    cut, rng = CutTransform(transform), np.random.default_rng(0)
+    sample = cut.compose([cut.cut(OnePhoto(), 0, 1, rng)], rng)
+    batch = collate_cut([(sample, {}), (sample, {})])
+    ahead = DeviceBatches(iter([batch]), ["lines", "depth"], device, StepClock(device), transform)
+    [made] = ahead.take(1)
+    expected = SampleMaker(transform, ["lines", "depth"]).make(batch, batch["windows"])
+    for name in PLANES:
+        assert made[name].device.type == device.type
+        torch.testing.assert_close(made[name].cpu(), expected[name], rtol=0, atol=0, equal_nan=True)
+    assert made["sample_id"] == ["7", "7"]
+    assert (made["lines"] == 1).any()
 
 
 @pytest.mark.gpu

@@ -47,6 +47,11 @@ class Request:
     is_sample: bool = True
 
     @property
+    def device(self) -> str:
+        """Kind of the device that trains."""
+        return "cuda" if self.on_gpu else "cpu"
+
+    @property
     def num_processes(self) -> int:
         """Training processes of an instance."""
         asked = self.hyperparameters.processes_per_host

@@ -4,7 +4,7 @@ Every figure bears its basis, and every number that is only assumed is in the li
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -22,7 +22,7 @@ from app.resources.forecast import (
     resize_pass,
     split_global_batch,
 )
-from app.resources.measurements import Measurements, Point
+from app.resources.measurements import Loading, Measurements, Point
 from app.settings.hyperparameters import Hyperparameters
 
 Basis = Literal["measured", "predicted", "predicted (extrapolated)", "assumed", "set"]
@@ -41,6 +41,9 @@ GPU_OPTIMIZER_S: Final = 0.01
 PASS_PER_FORWARD: Final = 3.0
 # Time of a pass that computes activations a second time, in passes that keep them.
 CHECKPOINTED_PASS: Final = 1.25
+# Of the memory's peak, where samples are made; and what starting one kernel takes. Both assumed.
+GPU_MEMORY_SHARE: Final = 0.5
+GPU_KERNEL_S: Final = 1e-5
 _SMALL_SIDE_PX: Final = 256
 _LARGE_SIDE_PX: Final = 512
 
@@ -131,11 +134,14 @@ def transfer(case: PlanCase) -> Measurements:
     loading = measured.loading
     if loading is not None:
         factor = host.core_speed / instance.core_speed
-        sample_s, read_s, first_s = (
-            {name: factor * seconds for name, seconds in part.items()}
-            for part in (loading.sample_s, loading.read_s, loading.first_s)
+        loading = replace(
+            loading,
+            sample_s=_times(factor, loading.sample_s),
+            read_s=_times(factor, loading.read_s),
+            first_s=_times(factor, loading.first_s),
+            cut_s=_times(factor, loading.cut_s),
+            make_s=_make_s(case, loading) if request.on_gpu else {},
         )
-        loading = replace(loading, sample_s=sample_s, read_s=read_s, first_s=first_s)
     if not request.on_gpu:
         cores = instance.num_cores / request.num_processes
         factor = host.num_cores * host.core_speed / (cores * instance.core_speed)
@@ -153,7 +159,7 @@ def transfer(case: PlanCase) -> Measurements:
         score_s={name: factor * seconds for name, seconds in measured.score_s.items()},
         launcher_gib=measured.launcher_gib,
         num_cores=instance.num_cores,
-        device="cuda" if request.on_gpu else "cpu",
+        device=request.device,
         precision=measured.precision,
     )
 
@@ -225,6 +231,23 @@ def host_gpu_tflops(names: Sequence[str]) -> float | None:
     """Peak of this machine's first GPU by what the driver calls it; None if it is not known."""
     gpu = find_gpu(names[0]) if names else None
     return gpu.peak_tflops if gpu else None
+
+
+def _times(factor: float, seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: factor * value for name, value in seconds.items()}
+
+
+def _make_s(case: PlanCase, loading: Loading) -> dict[str, float]:
+    """Seconds for which the GPU makes a sample, by dataset."""
+    instance, gpu = case.request.instance, case.request.instance.gpu
+    if not case.is_counted:
+        return _times(_gpu_factor(case.host, instance), loading.make_s)
+    bytes_per_s = 0.0 if gpu is None else GPU_MEMORY_SHARE * gpu.memory_gb_per_s * 1e9
+    return {
+        name: num_bytes / bytes_per_s + GPU_KERNEL_S * loading.made_kernels[name]
+        for name, num_bytes in loading.made_bytes.items()
+        if bytes_per_s
+    }
 
 
 def _slow_down(points: Sequence[Point], factor: float) -> tuple[Point, ...]:

@@ -6,11 +6,8 @@ from dataclasses import dataclass, replace
 from app.base.units import MPX
 from app.commands.plan.case import Host, PlanCase, Request
 from app.commands.plan.estimate import (
-    CHECKPOINTED_PASS,
     CUDA_CONTEXT_GIB,
     CUDA_FRAGMENTATION,
-    GPU_OPTIMIZER_S,
-    GPU_PASS_OVERHEAD_S,
     GPU_TRAINER_GIB,
     MAX_MICRO_BATCH,
     PASS_PER_FORWARD,
@@ -19,29 +16,15 @@ from app.commands.plan.estimate import (
     Figure,
 )
 from app.commands.plan.facts import Facts
+from app.commands.plan.gpu_rules import gpu_rules
 from app.commands.plan.instances import PRICES_AS_OF, PRICES_REGION
+from app.commands.plan.rule import Rule
 from app.commands.plan.verdict import NOTABLE_CORES, describe_verdict
 from app.resources.forecast import USABLE_SHARE
+from app.resources.sample_path import device_makes_samples
 
 # Of datasets that nobody has published.
 _SAMPLE_SOURCES = {"own": "of a folder of a hundred photos, assumed"}
-# Its CUDA is the last that knows older ones.
-_OLDEST_CAPABILITY = (7, 5)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A rule or an assumption that a plan rests on.
-
-    Attributes:
-        name: In JSON.
-        value: A number or a text.
-        text: What it is used for.
-    """
-
-    name: str
-    value: float | str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -91,7 +74,10 @@ def _measured_figures(case: PlanCase) -> Iterator[Figure]:
     if measured.loading is not None:
         loading, shares = measured.loading, case.facts.shares
         where = f"{loading.side_px} px, time of one core"
-        total_s = sum(share * loading.sample_s[name] for name, share in shares.items())
+        # As the instance's workers have to: they cut samples only where a GPU makes them.
+        makes = device_makes_samples(case.request.hyperparameters, case.request.device)
+        worker_s = loading.worker_s(device_makes=makes)
+        total_s = sum(share * worker_s[name] for name, share in shares.items())
         yield Figure(
             "here_sample_s", "Reading a sample on this machine, s", total_s, "measured", where
         )
@@ -102,7 +88,9 @@ def _measured_figures(case: PlanCase) -> Iterator[Figure]:
                 "Photos and labels, % of reading",
                 100 * read_s / total_s,
                 "measured",
-                "the rest turns, draws and lights them",
+                "the rest turns, draws and lights them"
+                if worker_s is loading.sample_s
+                else "the rest cuts them and draws shapes; a GPU does what else there is",
             )
     if measured.score_s:
         num_val = case.facts.num_val
@@ -195,6 +183,14 @@ def _time_figures(case: PlanCase, result: Estimate) -> Iterator[Figure]:
     request, forecast = case.request, result.forecast
     hyperparameters = request.hyperparameters
     yield Figure("step_s", "Step, s", forecast.step_s, "predicted")
+    if forecast.make_s > 0:
+        made_s = result.settled.grad_accum_steps * forecast.make_s
+        yield Figure(
+            "make_percent",
+            "Making samples, % of a step",
+            100 * made_s / forecast.step_s,
+            "predicted",
+        )
     wait_percent = 100 * forecast.wait_s / forecast.step_s
     yield Figure("wait_percent", "Waiting for data, % of a step", wait_percent, "predicted")
     yield Figure(
@@ -313,7 +309,7 @@ def _speed_rules(case: PlanCase) -> Iterator[Rule]:
             "faster by both ratios together, which many cores in one process do not reach",
         )
     if case.is_counted and instance.gpu:
-        yield from _gpu_rules(request, case.facts)
+        yield from gpu_rules(case)
     elif request.on_gpu and host.gpu_tflops and instance.gpu and not instance.is_local:
         yield Rule(
             "gpu_tflops_ratio",
@@ -321,24 +317,6 @@ def _speed_rules(case: PlanCase) -> Iterator[Rule]:
             "peak of the GPU there / here, used equally well",
         )
     yield Rule("pass_per_forward", PASS_PER_FORWARD, "time of a pass beside its forward part alone")
-
-
-def _gpu_rules(request: Request, facts: Facts) -> Iterator[Rule]:
-    gpu = request.instance.gpu
-    assert gpu is not None
-    yield Rule("gmac_per_mpx", round(facts.gmac_per_mpx, 1), "forward, per 1024 x 1024 px: counted")
-    yield Rule("gpu_tflops", gpu.peak_tflops, f"dense peak of {gpu.name}, data sheet")
-    yield Rule("gpu_utilisation", round(gpu.utilisation, 3), gpu.describe_utilisation())
-    yield Rule(
-        "gpu_overhead_s",
-        GPU_PASS_OVERHEAD_S,
-        f"more for each pass, and {GPU_OPTIMIZER_S:g} s for the update of each step",
-    )
-    if request.hyperparameters.checkpoint_activations:
-        words = "times as long, since activations are computed twice"
-        yield Rule("checkpointed_pass", CHECKPOINTED_PASS, words)
-    if gpu.capability < _OLDEST_CAPABILITY:
-        yield Rule("needs_cuda", "12", f"{gpu.name} needs an image built for it: docs/images.md")
 
 
 def _data_rules(request: Request, facts: Facts) -> Iterator[Rule]:

@@ -53,6 +53,7 @@ class GpuModel:
         memory_gib: As its driver counts it.
         capability: CUDA's compute capability; from 8.0 on bfloat16 is computed natively.
         peak_tflops: Dense peak in float16, and in bfloat16 where it is native; from the data sheet.
+        memory_gb_per_s: Peak of its memory, 10**9 bytes; from the data sheet.
         anchor: Share of that peak reached in training; None where none is published.
     """
 
@@ -60,6 +61,7 @@ class GpuModel:
     memory_gib: float
     capability: tuple[int, int]
     peak_tflops: float
+    memory_gb_per_s: float
     anchor: Anchor | None = None
 
     @property
@@ -117,19 +119,19 @@ class Instance:
 
 
 GPU_MODELS: Final = (
-    GpuModel("T4", 15.0, (7, 5), 65),
-    GpuModel("V100", 15.8, (7, 0), 125),
-    GpuModel("A10G", 22.5, (8, 6), 70, _ON_A10G),
-    GpuModel("L40S", 45.0, (8, 9), 362),
-    GpuModel("L4", 22.5, (8, 9), 121),
-    GpuModel("A100", 40.0, (8, 0), 312, _ON_A100),
-    GpuModel("H100", 79.6, (9, 0), 989, _ON_HOPPER),
-    GpuModel("H200", 139.8, (9, 0), 989, _ON_HOPPER),
-    GpuModel("B200", 178.0, (10, 0), 2250),
-    GpuModel("B300", 267.0, (10, 3), 2250),
+    GpuModel("T4", 15.0, (7, 5), 65, 320),
+    GpuModel("V100", 15.8, (7, 0), 125, 900),
+    GpuModel("A10G", 22.5, (8, 6), 70, 600, _ON_A10G),
+    GpuModel("L40S", 45.0, (8, 9), 362, 864),
+    GpuModel("L4", 22.5, (8, 9), 121, 300),
+    GpuModel("A100", 40.0, (8, 0), 312, 1555, _ON_A100),
+    GpuModel("H100", 79.6, (9, 0), 989, 3350, _ON_HOPPER),
+    GpuModel("H200", 139.8, (9, 0), 989, 4800, _ON_HOPPER),
+    GpuModel("B200", 178.0, (10, 0), 2250, 8000),
+    GpuModel("B300", 267.0, (10, 3), 2250, 8000),
     # Server editions; an eighth of the sparse FP4 that their data sheets name.
-    GpuModel("RTX PRO 4500", 31.4, (12, 0), 200),
-    GpuModel("RTX PRO 6000", 94.9, (12, 0), 500),
+    GpuModel("RTX PRO 4500", 31.4, (12, 0), 200, 800),
+    GpuModel("RTX PRO 6000", 94.9, (12, 0), 500, 1597),
 )
 _GPUS: Final = {model.name: model for model in GPU_MODELS}
 

@@ -23,10 +23,11 @@ from app.commands.plan.estimate import (
     Figure,
     host_gpu_tflops,
 )
-from app.commands.plan.figures import Rule, cost_figures, host_rules, price_rule
+from app.commands.plan.figures import cost_figures, host_rules, price_rule
 from app.commands.plan.instances import Instance, find_instance, local_core_speed
 from app.commands.plan.options import PlanOptions
 from app.commands.plan.other_work import OtherWork
+from app.commands.plan.rule import Rule
 from app.commands.plan.table import render_sheet, write_json
 from app.resources.cores import computes_bf16, local_cores, read_cpu_flags
 from app.resources.gpus import read_gpus

@@ -7,8 +7,9 @@ from typing import Any
 
 from app.base.errors import ConfigError
 from app.commands.plan.estimate import Figure
-from app.commands.plan.figures import Plan, Rule
+from app.commands.plan.figures import Plan
 from app.commands.plan.instances import INSTANCES, PRICES_AS_OF, PRICES_REGION
+from app.commands.plan.rule import Rule
 
 
 def render_plan(plan: Plan) -> str:

@@ -1,9 +1,10 @@
 """What it takes to read samples, in time and in memory."""
 
+import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, cast
 
@@ -12,12 +13,14 @@ import numpy as np
 import torch
 
 from app.base.units import GIB
+from app.commands.probe.making import Making, measure_making
 from app.commands.probe.peaks import forget_peaks
-from app.data.datasets import Datasets
-from app.data.loading import TrainDataset, build_train_loader
-from app.data.order import Epochs, TrainOrder
+from app.data.datasets import Datasets, open_loader
+from app.data.loading import collate
+from app.data.order import Epochs, SampleKey, TrainOrder, TrainSource
 from app.data.reader import TrainReader
 from app.data.sample import Sample
+from app.data.train_samples import TrainDataset
 from app.data.whole_photos import WholePhotos
 from app.data.workers import start_worker_server
 from app.resources.measurements import Loading
@@ -47,22 +50,19 @@ def measure_loading(
     datasets = open_with(hyperparameters)
     names = [source.reader.name for source in datasets.train.sources]
     times = [time_samples(datasets, number) for number in range(len(names))]
+    made = [_measure_making(datasets, number, device) for number in range(len(names))]
     forget_peaks(device)
     alone_gib = sum_unfiled_gib(own_tree())
     start_worker_server()
-    loader = build_train_loader(
-        datasets.train,
-        datasets.train_order(hyperparameters),
-        _NUM_WORKERS,
-        hyperparameters.prefetch_factor,
-    )
-    batches = iter(loader)
+    order = datasets.train_order(hyperparameters)
+    batches = iter(open_loader(datasets.train, hyperparameters, order, device.type))
     batch = None
     for _ in range(_NUM_WORKERS * (hyperparameters.prefetch_factor + _NUM_BATCHES)):
         batch = next(batches, batch)
     del batch
     time.sleep(1.0)  # until what was asked for is ready
-    ready_gib = hyperparameters.prefetch_factor * count_batch_bytes(hyperparameters) / GIB
+    batch_bytes = count_batch_bytes(hyperparameters, device.type)
+    ready_gib = hyperparameters.prefetch_factor * batch_bytes / GIB
     worker_gib = max(0.0, statistics.mean(_read_worker_gib()) - ready_gib)
     together_gib = sum_unfiled_gib(own_tree()) - alone_gib
     return Loading(
@@ -72,6 +72,10 @@ def measure_loading(
         sample_s={name: found.sample_s for name, found in zip(names, times, strict=True)},
         read_s={name: found.read_s for name, found in zip(names, times, strict=True)},
         first_s={name: found.first_s for name, found in zip(names, times, strict=True)},
+        cut_s={name: found.cut_s for name, found in zip(names, made, strict=True)},
+        make_s={name: found.make_s for name, found in zip(names, made, strict=True)},
+        made_bytes={name: found.made_bytes for name, found in zip(names, made, strict=True)},
+        made_kernels={name: found.made_kernels for name, found in zip(names, made, strict=True)},
     )
 
 
@@ -88,24 +92,44 @@ def time_samples(datasets: Datasets, number: int) -> SampleTimes:
 
     All are made twice: the first time opens files, and keeps what is kept.
     """
-    cv2.setNumThreads(0)
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # others would wait in a loop, whose time counts: three to six times
     train = datasets.train
     watched = _WatchedReader(train.sources[number].reader)
     alone = replace(train.sources[number], reader=cast("TrainReader", watched), share=1.0)
-    order = list(TrainOrder([alone], Epochs(_NUM_TIMED_SAMPLES, batch_size=1, seed=0)))
+    keys = _timed_keys(alone)
     dataset = TrainDataset([alone], train.transform, train.seed)
-    try:
+    with _as_worker():
         for _ in range(2):
             watched.read_s, begun_s = 0.0, time.process_time()
-            for [key] in order:
-                dataset[key]
+            for key in keys:
+                collate([dataset[key]])
             took_s = time.process_time() - begun_s
         first_s = _time_first(watched.reader, min(len(watched.reader), _NUM_TIMED_SAMPLES))
+    return SampleTimes(took_s / len(keys), watched.read_s / len(keys), first_s)
+
+
+def _measure_making(datasets: Datasets, number: int, device: torch.device) -> Making:
+    """What a sample of one of the sources takes where a device makes it."""
+    train = datasets.train
+    alone = replace(train.sources[number], share=1.0)
+    with _as_worker():
+        return measure_making(alone, train.transform, train.seed, _timed_keys(alone), device)
+
+
+def _timed_keys(alone: TrainSource) -> list[SampleKey]:
+    order = TrainOrder([alone], Epochs(_NUM_TIMED_SAMPLES, batch_size=1, seed=0))
+    return [key for [key] in order]
+
+
+@contextlib.contextmanager
+def _as_worker() -> Iterator[None]:
+    """One thread for all that is done within."""
+    cv2.setNumThreads(0)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # others would wait in a loop, whose time counts: three to six times
+    try:
+        yield
     finally:
         torch.set_num_threads(num_threads)
-    return SampleTimes(took_s / len(order), watched.read_s / len(order), first_s)
 
 
 def _time_first(reader: TrainReader, num_photos: int) -> float:

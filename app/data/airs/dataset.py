@@ -17,16 +17,17 @@ from torch.utils.data import Dataset
 from app.base.arrays import Ints, Mask8
 from app.base.dataset_names import DatasetName
 from app.base.errors import DataError, join_problems
-from app.base.tasks import BACKGROUND_CLASS, SOME_ROOF, TaskName
+from app.base.tasks import BACKGROUND_CLASS, IGNORE_INDEX, LINE_KINDS, SOME_ROOF, TaskName
 from app.data.airs.index import TileFacts, index_tiles, num_cells
 from app.data.airs.layout import TILE_REMEDY, TITLE, find_tiles
 from app.data.airs.tile import Tile
 from app.data.files.header import describe_assumed
 from app.data.files.problems import FileProblem
 from app.data.files.rasters import OpenRasters
+from app.data.line_bits import NUM_LINE_KINDS, UNKNOWN_BITS
 from app.data.lines import close_slits
 from app.data.reader import Reader, ReaderRequest, Release, Split
-from app.data.sample import TARGETS, BadFile, Sample, hide_unseen, with_unknown
+from app.data.sample import BadFile, LineBits, Sample, hide_unseen, with_unknown
 from app.settings.hyperparameters import Hyperparameters
 
 # Share of a pass that goes to cells with roof edges, spread evenly over shares of roof. Without it,
@@ -35,6 +36,11 @@ _EDGE_SHARE: Final = 0.7
 _EDGE_LOWEST, _EDGE_HIGHEST = 0.05, 0.9
 _NUM_EDGE_BINS: Final = 6
 _EAVE: Final = 0
+# In a byte of lines, the bits of the other kinds.
+_OTHERS_UNKNOWN: Final = np.uint8(UNKNOWN_BITS & ~(1 << _EAVE))
+# Of a mask's 0 and 1, which are neighbours among the classes, too.
+_ROOF_CLASSES: Final = (np.uint8(BACKGROUND_CLASS), np.uint8(SOME_ROOF))
+assert _ROOF_CLASSES[1] == _ROOF_CLASSES[0] + 1
 _CROSS: Final = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 # What the release holds.
 _RELEASED_TRAIN_TILES: Final = 857
@@ -225,15 +231,19 @@ class AirsDataset(Dataset[Sample]):
             photo, (roof, seen) = tile.read(window, self._rasters)
         except FileProblem as problem:
             raise problem.to_sample_error(self.title, tile.files.name) from problem
-        lines = TARGETS["lines"].blank(*roof.shape)
-        lines[_EAVE] = torch.from_numpy(_outline(roof, tile.gsd_m))
-        segments = np.where(roof.view(np.bool_), np.uint8(SOME_ROOF), np.uint8(BACKGROUND_CLASS))
+        lines = np.full((len(LINE_KINDS), *roof.shape), IGNORE_INDEX, np.uint8)
+        lines[_EAVE] = _outline(roof, tile.gsd_m)
         targets: dict[TaskName, Tensor] = {
-            "segments": torch.from_numpy(segments),
-            "lines": lines,
+            "segments": torch.from_numpy(roof + _ROOF_CLASSES[0]),
+            "lines": torch.from_numpy(lines),
         }
+        bits: LineBits = {}
+        if seen is None and photo.seen is None:
+            packed = lines[_EAVE] << np.uint8(NUM_LINE_KINDS) | _OTHERS_UNKNOWN
+            bits = {"line_bits": torch.from_numpy(packed)}
         return {
             **with_unknown(photo, hide_unseen(targets, seen, tile.gsd_m)),
+            **bits,
             "dataset": self.name,
             "sample_id": _name(tile, window),
             "gsd_m": tile.gsd_m,

@@ -20,10 +20,11 @@ from torch.utils.data import Dataset
 
 from app.base.dataset_names import DatasetName
 from app.base.tasks import LINE_KINDS, TaskName, find_task
-from app.data.loading import Batch, TrainDataset, build_train_loader
+from app.data.loading import Batch, build_train_loader
 from app.data.order import Epochs, TrainOrder, TrainSource
 from app.data.reader import TrainReader
 from app.data.sample import TARGETS, BadFile, Sample, with_unknown
+from app.data.train_samples import TrainDataset
 from app.data.transforms import TrainTransform, windows_per_side
 from app.synthetic.scene import GENERATOR_VERSION, make_scene
 

@@ -71,25 +71,34 @@ class Parts:
 def measure_parts(folder: Path, num_rounds: int) -> dict[str, float]:
     """Write data, make samples of it in turns, and print a row for each part.
 
+    First as workers do it for a GPU, which makes the samples of what they cut, then as they do it
+    for a CPU.
+
     Args:
         folder: For the data, some 1.5 GB.
         num_rounds: Turns of each.
 
     Returns:
-        "NAME_SIZE_ms" for every dataset and size, the figures of PARTS_TARGETS among them.
+        "NAME_SIZE_ms" for every dataset and size where a GPU trains, "NAME_SIZE_cpu_ms" where a CPU
+        does, the figures of PARTS_TARGETS among them.
     """
     roots = _write_data(folder)
-    measured: dict[tuple[str, int], Parts] = {}
-    for title, (name, root) in roots.items():
-        for size_px in SIZES_PX:
-            measured[title, size_px] = _measure(title, name, root, size_px, num_rounds)
-            print(f"{title} {size_px} px: load {load_average()}", flush=True)
-    print()
-    _print(list(measured.values()))
-    figures = {f"{title}_{size}_ms": parts.total_ms for (title, size), parts in measured.items()}
-    figures |= {f"{title}_{size}_first_ms": p.first_ms for (title, size), p in measured.items()}
-    figures["airs_512_ms"] = max(figures[f"airs_{kind}_512_ms"] for kind in _KINDS)
-    figures["roofline_ms"] = figures["roofline_512_ms"] / _CROPS_PER_SAMPLE
+    figures: dict[str, float] = {}
+    for device, suffix in (("cuda", ""), ("cpu", "_cpu")):
+        measured: dict[tuple[str, int], Parts] = {}
+        for title, data in roots.items():
+            for size_px in SIZES_PX:
+                measured[title, size_px] = _measure(title, data, size_px, num_rounds, device)
+                print(f"{title} {size_px} px: load {load_average()}", flush=True)
+        print(f"\nWhat workers do where a {'GPU' if device == 'cuda' else 'CPU'} trains:\n")
+        _print(list(measured.values()))
+        for (title, size_px), parts in measured.items():
+            figures[f"{title}_{size_px}{suffix}_ms"] = parts.total_ms
+            figures[f"{title}_{size_px}{suffix}_first_ms"] = parts.first_ms
+        slower = max(figures[f"airs_{kind}_512{suffix}_ms"] for kind in _KINDS)
+        figures[f"airs_512{suffix}_ms"] = slower
+        crop_ms = figures[f"roofline_512{suffix}_ms"] / _CROPS_PER_SAMPLE
+        figures[f"roofline{suffix}_ms"] = crop_ms
     figures["own_over_rid"] = figures["own_512_ms"] / figures["rid_512_ms"]
     return figures
 
@@ -108,10 +117,14 @@ def _write_data(folder: Path) -> dict[str, tuple[DatasetName, Path]]:
     }
 
 
-def _measure(title: str, name: DatasetName, root: Path, size_px: int, num_rounds: int) -> Parts:
+def _measure(
+    title: str, data: tuple[DatasetName, Path], size_px: int, num_rounds: int, device: str
+) -> Parts:
+    name, root = data
     command = [sys.executable, "-m", "bench.support.loading.sample_parts", name, str(root)]
+    command += [str(size_px), "--device", device]
     parts = Parts(f"{title} {size_px}")
-    with Worker(f"parts of {title}", [*command, str(size_px)], _ENVIRONMENT) as worker:
+    with Worker(f"parts of {title}", command, _ENVIRONMENT) as worker:
         worker.ask("4")  # imports, and the page cache
         # As many as there are photos: a sample of several reads each of them in less.
         first = worker.ask(str(_PER_TURN))

@@ -8,11 +8,12 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import cv2
@@ -23,9 +24,13 @@ from app.base.dataset_names import DATASET_NAMES, DatasetName
 from app.base.logs import ignore_expected_warnings
 from app.data import loading
 from app.data.datasets import open_reader
+from app.data.on_device.batches import collate_cut
+from app.data.on_device.cutting import CutTransform
 from app.data.order import SampleKey, TrainSource
+from app.data.train_samples import KeyedSamples, TrainDataset
 from app.data.transforms import TrainTransform, windows_per_side
 from app.data.workers import keep_heap_small
+from app.resources.sample_path import device_makes_samples
 from app.settings.texts import parse_hyperparameters
 from bench.support.loading.parts import REST, PartTimer
 
@@ -40,18 +45,32 @@ class PartedSamples:
         root: Its folder.
         size_px: Side of a sample.
         scratch_dir: Where readers may keep what can be made again.
+        device: Kind of the device that trains: for "cuda" samples are cut only.
 
     Attributes:
         source: The samples that are read, each once in a pass.
     """
 
-    def __init__(self, name: DatasetName, root: Path, size_px: int, scratch_dir: Path) -> None:
+    def __init__(
+        self,
+        name: DatasetName,
+        root: Path,
+        size_px: int,
+        scratch_dir: Path,
+        device: str = "cpu",
+    ) -> None:
         hyperparameters = parse_hyperparameters({"crop_size_px": size_px, "datasets": name})
         reader = open_reader(name, root, "train", hyperparameters, scratch_dir)
         per_side = windows_per_side(size_px, reader.span_m / hyperparameters.gsd_m)
         self.source = TrainSource(reader, share=1.0, per_side=per_side, indices=None)
         transform = TrainTransform(size_px, hyperparameters.gsd_m)
-        self._dataset = loading.TrainDataset([self.source], transform, seed=0)
+        self._dataset: KeyedSamples[Any, Any]
+        if device_makes_samples(hyperparameters, device):
+            self._dataset = KeyedSamples([self.source], CutTransform(transform), seed=0)
+            self._collate: Callable[[Any], object] = collate_cut
+        else:
+            self._dataset = TrainDataset([self.source], transform, seed=0)
+            self._collate = loading.collate
         self._timer = PartTimer()
         self._keys = self._all_keys()
 
@@ -61,7 +80,7 @@ class PartedSamples:
             for _ in range(0, num_samples, _BATCH_SIZE):
                 items = [self._dataset[next(self._keys)] for _ in range(_BATCH_SIZE)]
                 with self._timer.part("collate"), _as_in_worker():
-                    batch = loading.collate(items)
+                    batch = self._collate(items)
                 with self._timer.part("hand over"):
                     ForkingPickler.dumps(batch)
         return self._timer.take()
@@ -85,13 +104,16 @@ def main() -> None:
     parser.add_argument("dataset", choices=DATASET_NAMES)
     parser.add_argument("root", type=Path)
     parser.add_argument("size_px", type=int)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     options = parser.parse_args()
     ignore_expected_warnings()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     keep_heap_small()
     with tempfile.TemporaryDirectory(prefix="parts-") as scratch_dir:
-        samples = PartedSamples(options.dataset, options.root, options.size_px, Path(scratch_dir))
+        samples = PartedSamples(
+            options.dataset, options.root, options.size_px, Path(scratch_dir), options.device
+        )
         for line in sys.stdin:
             print(json.dumps(samples.read(int(line))), flush=True)
 

@@ -19,6 +19,7 @@ import torch
 from rasterio.windows import Window
 
 from app.base.logs import ignore_expected_warnings
+from app.data.train_samples import TrainDataset
 
 if TYPE_CHECKING:
     from app.data.airs.dataset import AirsDataset
@@ -128,7 +129,7 @@ def own(root: Path) -> Iterator[Sample]:
 
 def _train_samples(reader: "TrainReader") -> Iterator[Sample]:
     """In batches of four."""
-    from app.data.loading import TrainDataset, collate
+    from app.data.loading import collate
     from app.data.order import SampleKey, TrainSource
     from app.data.transforms import TrainTransform
     from app.data.workers import keep_heap_small

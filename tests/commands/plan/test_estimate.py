@@ -10,6 +10,7 @@ from app.commands.plan.estimate import choose_precision, choose_sides, estimate,
 from tests.support.plan import (
     FACTS,
     GIB,
+    HOST,
     MEASURED,
     POINTS,
     TENSORS,
@@ -180,3 +181,29 @@ def test_the_first_pass_reads_files_on_all_cores_of_the_host():
     without = estimate_of(request_of("ml.g5.xlarge", num_workers=4))
     assert without.first_s == 0
     assert result.hours == pytest.approx(without.hours + result.first_s / 3600)
+
+
+def test_a_gpu_makes_the_samples_that_workers_cut():
+    loading = replace(
+        MEASURED.loading,
+        cut_s={"rid": 0.025},
+        made_bytes={"rid": 3e9},
+        made_kernels={"rid": 200.0},
+    )
+    measured = replace(MEASURED, loading=loading)
+    before = estimate_of(request_of("ml.g5.xlarge")).forecast
+    found = estimate_of(request_of("ml.g5.xlarge"), measured).forecast
+    # A quarter of the work is left to workers; 4 samples of 3 * 10**9 bytes at half of 600 GB/s.
+    assert found.load_s == pytest.approx(before.load_s / 4)
+    assert found.make_s == pytest.approx(4 * (0.01 + 0.002))
+    busy_s = found.pass_s + found.make_s + 0.01
+    assert found.step_s == pytest.approx(max(busy_s, found.load_s / 2))
+    # An instance without GPU trains on samples that workers make.
+    assert estimate_of(request_of(), measured).forecast == estimate_of(request_of()).forecast
+
+
+def test_what_was_measured_on_a_gpu_is_slower_on_a_slower_one():
+    loading = replace(MEASURED.loading, cut_s={"rid": 0.025}, make_s={"rid": 0.01})
+    measured = replace(MEASURED, loading=loading, device="cuda")
+    case = case_of(request_of("ml.g5.xlarge"), measured, host=replace(HOST, gpu_tflops=140.0))
+    assert estimate(case).forecast.make_s == pytest.approx(4 * 0.01 * 2)

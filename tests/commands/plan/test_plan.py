@@ -166,6 +166,29 @@ def test_reading_is_told_by_its_parts(tmp_path, capsys):
     assert "First pass" not in capsys.readouterr().out
 
 
+def test_reading_for_a_gpu_is_told_as_such(tmp_path, capsys):
+    loading = replace(
+        MEASURED.loading,
+        read_s={"rid": 0.005},
+        cut_s={"rid": 0.02},
+        made_bytes={"rid": 3e9},
+        made_kernels={"rid": 250.4},
+    )
+    path = tmp_path / "plan.json"
+    options = _options(instance_type="ml.g5.xlarge", json=path)
+    _run(options, measured=replace(MEASURED, loading=loading))
+    document = json.loads(path.read_text())
+    assert document["here_sample_s"] == pytest.approx(0.02)
+    assert document["here_read_percent"] == pytest.approx(25)
+    assert document["make_percent"] == pytest.approx(
+        100 * 4 * (0.01 + 250.4e-5) / document["step_s"]
+    )
+    rules = {name: rule["value"] for name, rule in document["rules"].items()}
+    assert (rules["made_mb"], rules["made_kernels"]) == (3000, 250)
+    assert (rules["gpu_memory_gb_per_s"], rules["gpu_memory_share"]) == (600, 0.5)
+    assert "assumed, measured on none" in capsys.readouterr().out
+
+
 def test_an_instance_without_a_list_price_says_so(tmp_path, capsys):
     path = tmp_path / "plan.json"
     _run(_options(instance_type="ml.m8i.xlarge", json=path))
