@@ -9,6 +9,8 @@ from app.roofs.calibration import CALIBRATION_KEY, UNMEASURED
 from tests.support.models import write_model
 from tests.support.own import write_village
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 
 @pytest.fixture
 def model_dir(tmp_path):

@@ -14,6 +14,8 @@ from tests.support.fakes import write_raster
 from tests.support.models import write_model
 from tests.support.synthetic import files_of
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 RECORD = "records/a/algo-2.json"
 
 

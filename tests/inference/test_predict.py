@@ -22,6 +22,8 @@ from tests.support.fakes import gable, photograph, write_raster
 from tests.support.models import write_model
 from tests.support.synthetic import files_of
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 COMPUTE = Compute(torch.device("cpu"))
 UTM = Affine(0.1, 0, 691000, 0, -0.1, 5334000)
 SIDE = 96

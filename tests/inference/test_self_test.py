@@ -11,6 +11,8 @@ from app.inference.trained import load_network
 from app.model.devices import Compute
 from tests.support.models import write_model
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 COMPUTE = Compute(torch.device("cpu"))
 
 

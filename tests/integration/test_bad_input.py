@@ -15,8 +15,9 @@ import torch
 
 from app.__main__ import main
 from app.job.signals import STOP_SIGNALS
-from tests.support.models import shallow_backbones
 from tests.support.runs import without_report
+
+pytestmark = pytest.mark.usefixtures("shallow")
 
 # In this process: a wrong input is found before the first step, or in it.
 TRAIN = ("train", "--in-process", "--base-dir")
@@ -25,13 +26,6 @@ QUICK = (
     "--set", "batch_size=2", "--set", "precision=fp32",
 )  # fmt: skip
 QUICK_SERIAL = (*QUICK, "--set", "num_workers=0", "--set", "memory_interval_s=60")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shallow():
-    """What bad input gets does not depend on the number of blocks."""
-    with shallow_backbones():
-        yield
 
 
 @pytest.fixture

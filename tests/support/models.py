@@ -12,17 +12,43 @@ from app.model.export import describe_model, export_model
 from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
 
+# Of each stage. The first one has a block of each kind, with and without a convolution beside it.
+SHALLOW_BLOCKS = (2, 1, 1, 1)
+# For processes that a test starts: a sitecustomize.py, which Python imports at its start.
+SHALLOW_SITE = f"""
+import sys
+from importlib.machinery import PathFinder
+
+
+class _Shallow:
+    @staticmethod
+    def find_spec(name, path, target=None):
+        if name != "app.model.network":
+            return None
+        spec = PathFinder.find_spec(name, path)
+        execute = spec.loader.exec_module
+
+        def execute_shallow(module):
+            execute(module)
+            from torchvision.models.resnet import Bottleneck, ResNet
+
+            module.resnet50 = lambda weights: ResNet(Bottleneck, {list(SHALLOW_BLOCKS)})
+
+        spec.loader.exec_module = execute_shallow
+        return spec
+
+
+sys.meta_path.insert(0, _Shallow)
+"""
+
 
 @contextlib.contextmanager
 def shallow_backbones() -> Iterator[None]:
-    """Networks built here have 5 blocks in the backbone, not 16: its parts, a third of its work.
-
-    The first stage has a block of each kind, with and without a convolution beside it.
-    """
+    """Networks built here have 5 blocks in the backbone, not 16: its parts, a third of its work."""
 
     def build(weights: None) -> ResNet:
         assert weights is None
-        return ResNet(Bottleneck, [2, 1, 1, 1])
+        return ResNet(Bottleneck, list(SHALLOW_BLOCKS))
 
     with mock.patch("app.model.network.resnet50", build):
         yield

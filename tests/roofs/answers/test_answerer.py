@@ -17,6 +17,8 @@ from tests.inference.test_predict import photo_of, write_photo
 from tests.support.fakes import write_raster
 from tests.support.models import write_model
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 GPKG = "application/geopackage+sqlite3"
 
 
