@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("shallow")
 
 @pytest.fixture
 def model_dir(tmp_path):
-    return write_model(tmp_path / "model", crop_size_px=256)
+    return write_model(tmp_path / "model", sharpness=10, crop_size_px=256)
 
 
 def run(model_dir, folder, *arguments):

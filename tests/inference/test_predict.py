@@ -33,7 +33,7 @@ NEVER = lambda: False  # noqa: E731
 
 @pytest.fixture(scope="module")
 def model_dir(module_path):
-    return write_model(module_path / "model")
+    return write_model(module_path / "model", sharpness=10)
 
 
 @pytest.fixture(scope="module")

@@ -12,18 +12,20 @@ from torchvision.models import (
     resnext50_32x4d,
     wide_resnet50_2,
 )
-from torchvision.models.resnet import Bottleneck, ResNet
 
 from app.base.errors import CheckpointError
 from app.model.backbone_weights import find_pretrained_weights, load_backbone_weights
 from app.model.network import HybridRoofModel
-from tests.support.models import SHALLOW_BLOCKS, shallow_backbones
 
 
 @pytest.fixture(scope="module")
 def weights():
     """Those of a ResNet50, none of them as a network has them before it is trained."""
-    return trained(resnet50())
+    torch.manual_seed(5)
+    return {
+        name: value + torch.rand_like(value) if value.is_floating_point() else value
+        for name, value in resnet50().state_dict().items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -34,38 +36,9 @@ def built():
 @pytest.fixture
 def model(built):
     """Built once; each test gets it with a backbone of zeros."""
-    return zeroed(built)
-
-
-@pytest.fixture(scope="module")
-def shallow_built():
-    with shallow_backbones():
-        return HybridRoofModel(decoder_channels=32)
-
-
-@pytest.fixture
-def shallow_model(shallow_built):
-    """For what does not depend on the number of blocks."""
-    return zeroed(shallow_built)
-
-
-@pytest.fixture(scope="module")
-def shallow_weights():
-    return trained(ResNet(Bottleneck, SHALLOW_BLOCKS))
-
-
-def trained(network):
-    torch.manual_seed(5)
-    return {
-        name: value + torch.rand_like(value) if value.is_floating_point() else value
-        for name, value in network.state_dict().items()
-    }
-
-
-def zeroed(model):
-    for value in model.backbone.state_dict().values():
+    for value in built.backbone.state_dict().values():
         value.zero_()
-    return model
+    return built
 
 
 def named(prefix, values):
@@ -104,16 +77,14 @@ def save(tmp_path, content):
         "student.", "net.", "backbone.body.", "any.other.name.",
     ],
 )  # fmt: skip
-def test_weights_load_whatever_stands_before_their_names(
-    tmp_path, shallow_model, shallow_weights, suffix, prefix
-):
+def test_weights_load_whatever_stands_before_their_names(tmp_path, model, weights, suffix, prefix):
     path = tmp_path / f"resnet50{suffix}"
     if suffix == ".pth":
-        torch.save(named(prefix, shallow_weights), path)
+        torch.save(named(prefix, weights), path)
     else:
-        save_file(named(prefix, shallow_weights), path)
-    assert load_backbone_weights(shallow_model, path) == len(shallow_weights) - 2
-    assert_loaded(shallow_model, shallow_weights)
+        save_file(named(prefix, weights), path)
+    assert load_backbone_weights(model, path) == len(weights) - 2
+    assert_loaded(model, weights)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +98,9 @@ def test_weights_load_whatever_stands_before_their_names(
     ],
     ids=["state_dict", "model", "teacher", "two deep", "whole network"],
 )
-def test_weights_load_out_of_a_checkpoint(tmp_path, shallow_model, shallow_weights, wrap):
-    load_backbone_weights(shallow_model, save(tmp_path, wrap(shallow_weights)))
-    assert_loaded(shallow_model, shallow_weights)
+def test_weights_load_out_of_a_checkpoint(tmp_path, model, weights, wrap):
+    load_backbone_weights(model, save(tmp_path, wrap(weights)))
+    assert_loaded(model, weights)
 
 
 def test_the_log_says_where_they_were_and_what_was_left(tmp_path, model, weights, caplog):
@@ -143,20 +114,18 @@ def test_the_log_says_where_they_were_and_what_was_left(tmp_path, model, weights
     ) in caplog.text
 
 
-def test_old_files_have_no_counters_of_batches(tmp_path, shallow_model, shallow_weights):
-    old = {k: v for k, v in shallow_weights.items() if not k.endswith("num_batches_tracked")}
-    assert load_backbone_weights(shallow_model, save(tmp_path, old)) == len(old) - 2
+def test_old_files_have_no_counters_of_batches(tmp_path, model, weights):
+    old = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
+    assert load_backbone_weights(model, save(tmp_path, old)) == len(old) - 2
 
 
-def test_several_networks_in_a_file_are_not_chosen_from(tmp_path, shallow_model, shallow_weights):
-    content = {**named("encoder_q.", shallow_weights), **named("encoder_k.", shallow_weights)}
-    message = refusal(shallow_model, save(tmp_path, content))
+def test_several_networks_in_a_file_are_not_chosen_from(tmp_path, model, weights):
+    content = {**named("encoder_q.", weights), **named("encoder_k.", weights)}
+    message = refusal(model, save(tmp_path, content))
     assert "holds 2 ResNets (encoder_q, encoder_k), and which one is meant is not clear" in message
-    message = refusal(
-        shallow_model, save(tmp_path, {"student": shallow_weights, "teacher": shallow_weights})
-    )
+    message = refusal(model, save(tmp_path, {"student": weights, "teacher": weights}))
     assert "(student, teacher)" in message
-    message = refusal(shallow_model, save(tmp_path, shallow_weights | {"copy": shallow_weights}))
+    message = refusal(model, save(tmp_path, weights | {"copy": weights}))
     assert "(the file's own names, copy)" in message
 
 

@@ -54,15 +54,20 @@ def shallow_backbones() -> Iterator[None]:
         yield
 
 
-def write_model(folder, azimuth_bins=16, *, superstructures=False, untaught=(), **settings):
-    """A model folder whose tasks count as trained, but for some of their classes."""
+def write_model(
+    folder, azimuth_bins=16, *, superstructures=False, untaught=(), sharpness=1, **settings
+):
+    """A model folder whose tasks count as trained, but for some of their classes.
+
+    A shallow backbone needs a sharpness of 10, or all is background.
+    """
     torch.manual_seed(0)
     tasks = build_tasks(azimuth_bins, superstructures=superstructures)
     model = HybridRoofModel(tasks, decoder_channels=32).eval()
     # Logits that depend on the photo, not on the priors alone.
     for task in tasks:
         last = [m for m in model.heads[task.name].modules() if isinstance(m, torch.nn.Conv2d)][-1]
-        torch.nn.init.normal_(last.weight, std=1)
+        torch.nn.init.normal_(last.weight, std=sharpness)
     taught = {
         task.name: [name for name in task.class_names if name not in untaught] for task in tasks
     }

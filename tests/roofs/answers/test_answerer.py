@@ -24,7 +24,7 @@ GPKG = "application/geopackage+sqlite3"
 
 @pytest.fixture(scope="module")
 def model_dir(module_path):
-    return write_model(module_path / "model")
+    return write_model(module_path / "model", sharpness=10)
 
 
 @pytest.fixture(scope="module")
