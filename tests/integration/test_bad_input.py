@@ -202,7 +202,7 @@ def test_memory_that_runs_out_in_validation_is_a_line_and_costs_no_epoch(ml, cap
     with monkeypatch.context() as patched:
         patched.setattr("app.metrics.roof_metrics.RoofMetrics.update", fill)
         name = sample_ids(ml, "val")[0]
-        what = f"out of memory while scoring {name} (96 x 96 px): CUDA out of memory."
+        what = f"out of memory while scoring {name} (48 x 48 px): CUDA out of memory."
         assert_refused(ml, capsys, what)
     assert [path.name for path in (ml / "checkpoints").glob("*.pt")] == ["step-00000001.pt"]
     # Nothing is trained again.
