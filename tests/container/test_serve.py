@@ -43,6 +43,7 @@ def model_dir(trained):
 def photo_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     write_photo(folder / "photo.tif")
+    write_photo(folder / "long.tif", photo_of(side=2000))  # for some seconds
     write_photo(folder / "large.tif", photo_of(side=3000))
     (folder / "none.tif").write_bytes(b"no photo")
     return folder
@@ -116,7 +117,7 @@ def test_a_stop_waits_for_the_photo_under_way(image, mounts):
     with running(image, "serve", options=mounts) as container:
         container.wait_for_line(READY)
         with subprocess.Popen(
-            asking(container, "/invocations", "/photos/large.tif"), stdout=subprocess.PIPE
+            asking(container, "/invocations", "/photos/long.tif"), stdout=subprocess.PIPE
         ) as client:
             until_it_computes(container)
             # `docker stop` would return once process 1, and with it the client, has ended.
