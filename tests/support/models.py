@@ -14,27 +14,40 @@ from app.settings.hyperparameters import Hyperparameters
 
 # Of each stage. The first one has a block of each kind, with and without a convolution beside it.
 SHALLOW_BLOCKS = (2, 1, 1, 1)
+# Samples that a run of these networks counts classes in, at its start.
+NUM_COUNTED = 32
 # For processes that a test starts: a sitecustomize.py, which Python imports at its start.
 SHALLOW_SITE = f"""
 import sys
 from importlib.machinery import PathFinder
 
 
+def _make_shallow(module):
+    from torchvision.models.resnet import Bottleneck, ResNet
+
+    module.resnet50 = lambda weights: ResNet(Bottleneck, {list(SHALLOW_BLOCKS)})
+
+
+def _count_less(module):
+    module._NUM_SAMPLES = {NUM_COUNTED}
+
+
+_CHANGES = {{"app.model.network": _make_shallow, "app.data.distribution": _count_less}}
+
+
 class _Shallow:
     @staticmethod
     def find_spec(name, path, target=None):
-        if name != "app.model.network":
+        if name not in _CHANGES:
             return None
         spec = PathFinder.find_spec(name, path)
         execute = spec.loader.exec_module
 
-        def execute_shallow(module):
+        def execute_and_change(module):
             execute(module)
-            from torchvision.models.resnet import Bottleneck, ResNet
+            _CHANGES[name](module)
 
-            module.resnet50 = lambda weights: ResNet(Bottleneck, {list(SHALLOW_BLOCKS)})
-
-        spec.loader.exec_module = execute_shallow
+        spec.loader.exec_module = execute_and_change
         return spec
 
 
@@ -44,13 +57,19 @@ sys.meta_path.insert(0, _Shallow)
 
 @contextlib.contextmanager
 def shallow_backbones() -> Iterator[None]:
-    """Networks built here have 5 blocks in the backbone, not 16: its parts, a third of its work."""
+    """Networks built here have 5 blocks in the backbone, not 16: its parts, a third of its work.
+
+    Runs of them count classes in a quarter of the samples.
+    """
 
     def build(weights: None) -> ResNet:
         assert weights is None
         return ResNet(Bottleneck, list(SHALLOW_BLOCKS))
 
-    with mock.patch("app.model.network.resnet50", build):
+    with (
+        mock.patch("app.model.network.resnet50", build),
+        mock.patch("app.data.distribution._NUM_SAMPLES", NUM_COUNTED),
+    ):
         yield
 
 
