@@ -1,6 +1,5 @@
 """Fixtures shared by all tests."""
 
-import fcntl
 import os
 import shutil
 import signal
@@ -14,6 +13,7 @@ import pytest
 from app.synthetic.sample import make_sample
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_roofline import CropParameters
+from tests.support.once import make_once
 from tests.support.synthetic import all_three, rid_alone
 
 _HANDLERS = pytest.StashKey[dict]()  # of signals, by number, before the first test
@@ -22,9 +22,8 @@ _HANDLERS = pytest.StashKey[dict]()  # of signals, by number, before the first t
 @pytest.fixture(scope="session")
 def small_ml(tmp_path_factory):
     """An /opt/ml tree with 12 + 3 + 3 synthetic scenes of 96 px. Copy it before writing into it."""
-    return write_once(
-        tmp_path_factory, "small", rid_alone(SplitParameters(12, 3, 3, seed=3, size_px=96))
-    )
+    writers = rid_alone(SplitParameters(12, 3, 3, seed=3, size_px=96))
+    return make_once(tmp_path_factory, "small-ml", lambda folder: make_sample(folder, writers))
 
 
 @pytest.fixture(scope="session")
@@ -35,21 +34,7 @@ def three_ml(tmp_path_factory):
         CropParameters(40, seed=3),
         SplitParameters(3, 1, 1, seed=3, size_px=800),
     )
-    return write_once(tmp_path_factory, "three", writers)
-
-
-def write_once(tmp_path_factory, name, writers):
-    """A tree that is drawn once, whichever of the processes that share the tests needs it first."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    base_dir, half_done = folder / f"{name}-ml", folder / f"{name}-half-done"
-    with (folder / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not base_dir.exists():
-            make_sample(half_done, writers)
-            half_done.rename(base_dir)
-    return base_dir
+    return make_once(tmp_path_factory, "three-ml", lambda folder: make_sample(folder, writers))
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +43,27 @@ def module_path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("module")
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def shallow():
+    """For files of tests that do not depend on the number of blocks in the backbone."""
+    from tests.support.models import shallow_backbones  # imports torch
+
+    with shallow_backbones():
+        yield
+
+
+@pytest.fixture(scope="module")
+def shallow_everywhere(shallow, tmp_path_factory):  # noqa: ARG001
+    """The same in the processes that such a file of tests starts."""
+    from tests.support.models import SHALLOW_SITE
+
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sitecustomize.py").write_text(SHALLOW_SITE)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,12 @@ from app.roofs.calibration import CALIBRATION_KEY, UNMEASURED
 from tests.support.models import write_model
 from tests.support.own import write_village
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 
 @pytest.fixture
 def model_dir(tmp_path):
-    return write_model(tmp_path / "model", crop_size_px=256)
+    return write_model(tmp_path / "model", sharpness=10, crop_size_px=256)
 
 
 def run(model_dir, folder, *arguments):

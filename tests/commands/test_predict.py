@@ -67,26 +67,24 @@ def test_after_a_kill_the_files_are_those_of_a_run_without(tmp_path, model_dir):
     photos = tmp_path / "photos"
     for number in range(3):
         write_photo(photos / f"p{number}.tif", photo_of(number, 120))
-    outputs = {}
-    for name in ("whole", "killed"):
-        out, temporary = tmp_path / name, tmp_path / f"tmp_{name}"
-        temporary.mkdir()
-        arguments = (photos, "--model", model_dir, "--out", out, "--format", "gpkg,geojson")
-        if name == "killed":
-            # While the outputs of the second are written; bench/predict_kills.py kills at random.
-            process = start(*arguments, TMPDIR=str(temporary))
-            wait_for((out / "p1_segments.tif").exists, process)
-            process.kill()
-            process.communicate()
-        process = start(*arguments, TMPDIR=str(temporary))
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, output
-        assert list(temporary.iterdir()) == []
-        outputs[name] = files_of(out)
-    assert len(outputs["whole"]) == 3 * 11 + 1
-    assert outputs["killed"].keys() == outputs["whole"].keys()
-    for name, content in outputs["whole"].items():
-        assert outputs["killed"][name] == content, name
+    arguments = (photos, "--model", model_dir, "--format", "gpkg,geojson", "--out")
+    whole, killed, temporary = (tmp_path / name for name in ("whole", "killed", "temporary"))
+    temporary.mkdir()
+    # While the outputs of the second are written; bench/predict_kills.py kills at random.
+    process = start(*arguments, killed, TMPDIR=str(temporary))
+    wait_for((killed / "p1_segments.tif").exists, process)
+    process.kill()
+    process.communicate()
+    process = start(*arguments, killed, TMPDIR=str(temporary))
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert list(temporary.iterdir()) == []
+    assert run(*arguments, whole) == 0
+    found, expected = files_of(killed), files_of(whole)
+    assert len(expected) == 3 * 11 + 1
+    assert found.keys() == expected.keys()
+    for name, content in expected.items():
+        assert found[name] == content, name
 
 
 def run(*arguments):

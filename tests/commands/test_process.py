@@ -14,12 +14,14 @@ from tests.support.fakes import write_raster
 from tests.support.models import write_model
 from tests.support.synthetic import files_of
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 RECORD = "records/a/algo-2.json"
 
 
 @pytest.fixture(scope="module")
 def model_dir(module_path):
-    return write_model(module_path / "model")
+    return write_model(module_path / "model", sharpness=10)
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,12 @@ Nothing here skips: who asks for the container tests wants them run.
 import os
 import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
-from tests.support.containers import Run, docker, own_core
+from tests.support.containers import TINY, Run, docker, mount_job, own_core, write_job
+from tests.support.once import make_once
 
 # Variant to the variable that names another image of it.
 VARIABLES = {"cpu": "ROOF_IMAGE", "gpu": "ROOF_GPU_IMAGE"}
@@ -49,3 +51,19 @@ def shell(run: Run) -> Callable[[str], str]:
         return result.stdout.strip()
 
     return run_script
+
+
+@pytest.fixture(scope="session")
+def trained(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
+    """A finished job: its /opt/ml, docker's options for that and what the job printed.
+
+    Its model is only read.
+    """
+
+    def train(base_dir: Path) -> None:
+        result = run("train", options=write_job(base_dir, TINY))
+        assert result.returncode == 0, result.stdout + result.stderr
+        (base_dir / "log").write_text(result.stdout)
+
+    base_dir = make_once(tmp_path_factory, "trained", train)
+    return base_dir, mount_job(base_dir), (base_dir / "log").read_text()

@@ -175,14 +175,16 @@ def test_a_process_killed_for_memory_is_explained(run: Run, tmp_path):
 
 
 def test_limits_of_processors_are_seen(run: Run, tmp_path):
-    result = run("train", options=[*write_job(tmp_path, TINY), "--cpus", "0.5"])
-    assert result.returncode == 0, result.stdout
+    options = write_job(tmp_path, TINY | {"epochs": "zero"})
+    result = run("train", options=[*options, "--cpus", "0.5"])
+    assert result.returncode == 2, result.stdout
     assert "of which 0.5 may be used" in result.stdout
 
 
 def test_little_shared_memory_lowers_the_workers(run: Run, tmp_path):
     """64 MiB are Docker's default, and what SageMaker's local mode gives."""
-    options = write_job(tmp_path, TINY | {"crop_size_px": "512", "num_workers": "4"})
+    settings = {"crop_size_px": "512", "num_workers": "4", "steps_per_epoch": "1"}
+    options = write_job(tmp_path, TINY | settings)
     result = run("train", options=[*options, "--shm-size", "64m"])
     assert result.returncode == 0, result.stdout
     assert "/dev/shm has 64 MiB free, too little for the batches of num_workers=4: using" in (

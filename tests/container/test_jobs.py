@@ -21,16 +21,6 @@ STARTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def trained(run: Run, tmp_path_factory):
-    """A finished job: its /opt/ml, docker's options for that and what the job printed."""
-    base_dir = tmp_path_factory.mktemp("trained")
-    options = write_job(base_dir, TINY)
-    result = run("train", options=options)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return base_dir, options, result.stdout
-
-
 def test_leaves_every_artifact(trained):
     base_dir, _, _ = trained
     left = {path.name: path.stat().st_size for path in (base_dir / "model").iterdir()}

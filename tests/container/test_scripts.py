@@ -26,7 +26,7 @@ WAITS = """
 import signal, sys, time
 
 def save(number, frame):
-    time.sleep(3)
+    time.sleep(1)
     open("/opt/ml/model/saved", "w").write("all of it")
     sys.exit(0)
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.inference.test_predict import photo_of, write_photo
-from tests.support.containers import TINY, Run, docker, running, write_job
+from tests.support.containers import Run, docker, running
 
 pytestmark = pytest.mark.docker
 
@@ -34,19 +34,16 @@ sys.stdout.buffer.write(reply.read())
 
 
 @pytest.fixture(scope="module")
-def model_dir(image, tmp_path_factory):
+def model_dir(trained):
     """What a job has left, as an endpoint mounts it."""
-    base_dir = tmp_path_factory.mktemp("trained")
-    options = write_job(base_dir, TINY)
-    result = docker("run", "--rm", "--network", "none", *options, image, "train")
-    assert result.returncode == 0, result.stdout
-    return base_dir / "model"
+    return trained[0] / "model"
 
 
 @pytest.fixture(scope="module")
 def photo_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     write_photo(folder / "photo.tif")
+    write_photo(folder / "long.tif", photo_of(side=2000))  # for some seconds
     write_photo(folder / "large.tif", photo_of(side=3000))
     (folder / "none.tif").write_bytes(b"no photo")
     return folder
@@ -85,14 +82,26 @@ def until_it_computes(container):
         time.sleep(0.05)
 
 
+@pytest.fixture(scope="module")
+def predicted(run: Run, mounts, tmp_path_factory):
+    """The planes that `predict` finds, as GeoJSON."""
+    out = tmp_path_factory.mktemp("out")
+    words = ("/photos/photo.tif", "--model", "/opt/ml/model", "--out", "/out")
+    options = [*mounts, "--volume", f"{out}:/out"]
+    result = run("predict", *words, "--format", "geojson", options=options)
+    assert result.returncode == 0, result.stdout
+    return (out / "photo_planes.geojson").read_bytes()
+
+
 @pytest.mark.parametrize("start", STARTS)
-def test_it_answers_and_a_stop_ends_it_with_0(image, mounts, start):
+def test_it_answers_as_predict_does_and_a_stop_ends_it_with_0(image, mounts, predicted, start):
     options, words = STARTS[start]
     with running(image, *words, options=[*mounts, *options]) as container:
         container.wait_for_line(READY)
         assert ask(container, "/ping") == (200, b"")
         status, content = ask(container, "/invocations", "/photos/photo.tif")
         assert (status, json.loads(content)["type"]) == (200, "FeatureCollection")
+        assert content == predicted
         status, content = ask(container, "/invocations", "/photos/none.tif")
         assert status == 400
         assert content.startswith(b"body: got bytes that are no TIFF, PNG or JPEG, expected image/")
@@ -108,7 +117,7 @@ def test_a_stop_waits_for_the_photo_under_way(image, mounts):
     with running(image, "serve", options=mounts) as container:
         container.wait_for_line(READY)
         with subprocess.Popen(
-            asking(container, "/invocations", "/photos/large.tif"), stdout=subprocess.PIPE
+            asking(container, "/invocations", "/photos/long.tif"), stdout=subprocess.PIPE
         ) as client:
             until_it_computes(container)
             # `docker stop` would return once process 1, and with it the client, has ended.
@@ -125,42 +134,18 @@ def test_a_stop_while_the_model_is_loaded(image, mounts):
         assert container.exit_code() == 0, container.logs()
 
 
-def test_the_answer_is_that_of_predict(image, run: Run, mounts, tmp_path):
-    words = [
-        "/photos/photo.tif",
-        "--model",
-        "/opt/ml/model",
-        "--out",
-        "/out",
-        "--format",
-        "geojson",
+def test_it_serves_where_sagemaker_has_it_otherwise(image, model_dir, photo_dir):
+    """A prefix of S3 that begins above the model, another port, an image that is not written to."""
+    options = [
+        *("--volume", f"{model_dir.parent}:/opt/ml/model:ro"),
+        *("--volume", f"{photo_dir}:/photos:ro"),
+        *("--env", "SAGEMAKER_BIND_TO_PORT=8091"),
+        *("--read-only", "--tmpfs", "/tmp"),
     ]
-    result = run("predict", *words, options=[*mounts, "--volume", f"{tmp_path}:/out"])
-    assert result.returncode == 0, result.stdout
-    with running(image, "serve", options=mounts) as container:
-        container.wait_for_line(READY)
-        _, content = ask(container, "/invocations", "/photos/photo.tif")
-    assert content == (tmp_path / "photo_planes.geojson").read_bytes()
-
-
-def test_a_prefix_of_s3_may_begin_above_the_model(image, model_dir):
-    options = ["--volume", f"{model_dir.parent}:/opt/ml/model:ro"]
-    with running(image, "serve", options=options) as container:
-        container.wait_for_line(READY)
-
-
-def test_an_image_that_cannot_be_written_serves(image, mounts):
-    read_only = ["--read-only", "--tmpfs", "/tmp"]
-    with running(image, "serve", options=[*mounts, *read_only]) as container:
-        container.wait_for_line(READY)
-        assert ask(container, "/invocations", "/photos/photo.tif")[0] == 200
-
-
-def test_the_port_is_the_one_that_sagemaker_names(image, mounts):
-    options = [*mounts, "--env", "SAGEMAKER_BIND_TO_PORT=8091"]
     with running(image, "serve", options=options) as container:
         container.wait_for_line(READY)
         assert ask(container, "/ping", port=8091) == (200, b"")
+        assert ask(container, "/invocations", "/photos/photo.tif", port=8091)[0] == 200
 
 
 def test_a_full_disk_is_told_and_the_next_photo_works(image, mounts):

@@ -15,7 +15,6 @@ LONG = TINY | {"epochs": "10000"}
 TRAINED = "metric epoch=1 "
 # How process 1 is started, and so who gets the signal first.
 STARTS = {
-    "as SageMaker does": ((), ("train",)),
     "without a word": ((), ()),
     "train on PATH": (("--entrypoint", "train"), ()),
     "below docker's init": (("--init",), ("train",)),
@@ -41,7 +40,7 @@ def assert_stopped(base_dir, *, trained=True):
 def test_stop_saves_and_ends_with_0(image, tmp_path, start):
     """StopTrainingJob: SIGTERM, and SIGKILL 120 s later."""
     options, words = STARTS[start]
-    job = write_job(tmp_path, LONG | {"num_workers": "1"})
+    job = write_job(tmp_path, LONG)
     with running(image, *words, options=[*job, *options]) as container:
         container.wait_for_line(TRAINED)
         container.stop(120)
@@ -68,11 +67,14 @@ def test_stop_during_validation(image, tmp_path):
     assert_stopped(tmp_path, trained=False)
 
 
-def test_a_job_that_was_stopped_goes_on(image, tmp_path):
-    job = write_job(tmp_path, LONG)
+def test_a_job_stopped_as_sagemaker_does_saves_and_resumes(image, tmp_path):
+    """And its data workers end with it."""
+    job = write_job(tmp_path, LONG | {"num_workers": "1"})
     with running(image, "train", options=job) as container:
         container.wait_for_line(TRAINED)
         container.stop(120)
+        assert container.exit_code() == 0, container.logs()
+    assert_stopped(tmp_path)
     steps = json.loads((tmp_path / "model/metrics.json").read_text())["steps"]
     with running(image, "train", options=job) as container:
         container.wait_for_line(f"resuming from /opt/ml/checkpoints/step-{steps:08d}.pt")

@@ -17,6 +17,8 @@ from app.settings.hyperparameters import Hyperparameters
 from tests.support.fakes import write_raster
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 TASKS = build_tasks(superstructures=True)
 TAUGHT = {task.name: task.class_names for task in TASKS}
 

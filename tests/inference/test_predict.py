@@ -22,6 +22,8 @@ from tests.support.fakes import gable, photograph, write_raster
 from tests.support.models import write_model
 from tests.support.synthetic import files_of
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 COMPUTE = Compute(torch.device("cpu"))
 UTM = Affine(0.1, 0, 691000, 0, -0.1, 5334000)
 SIDE = 96
@@ -31,7 +33,7 @@ NEVER = lambda: False  # noqa: E731
 
 @pytest.fixture(scope="module")
 def model_dir(module_path):
-    return write_model(module_path / "model")
+    return write_model(module_path / "model", sharpness=10)
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,15 @@ from app.inference.trained import load_network
 from app.model.devices import Compute
 from tests.support.models import write_model
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 COMPUTE = Compute(torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
 def tested(module_path):
     """A model folder with its self-test, and its network."""
-    folder = write_model(module_path / "model")
+    folder = write_model(module_path / "model", sharpness=10)
     network = load_network(folder, 1, COMPUTE)
     write_self_test(folder, network.predictor, network.gsd_m)
     return folder, network

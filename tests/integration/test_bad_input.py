@@ -15,8 +15,9 @@ import torch
 
 from app.__main__ import main
 from app.job.signals import STOP_SIGNALS
-from tests.support.models import shallow_backbones
 from tests.support.runs import without_report
+
+pytestmark = pytest.mark.usefixtures("shallow")
 
 # In this process: a wrong input is found before the first step, or in it.
 TRAIN = ("train", "--in-process", "--base-dir")
@@ -25,13 +26,6 @@ QUICK = (
     "--set", "batch_size=2", "--set", "precision=fp32",
 )  # fmt: skip
 QUICK_SERIAL = (*QUICK, "--set", "num_workers=0", "--set", "memory_interval_s=60")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shallow():
-    """What bad input gets does not depend on the number of blocks."""
-    with shallow_backbones():
-        yield
 
 
 @pytest.fixture
@@ -208,7 +202,7 @@ def test_memory_that_runs_out_in_validation_is_a_line_and_costs_no_epoch(ml, cap
     with monkeypatch.context() as patched:
         patched.setattr("app.metrics.roof_metrics.RoofMetrics.update", fill)
         name = sample_ids(ml, "val")[0]
-        what = f"out of memory while scoring {name} (96 x 96 px): CUDA out of memory."
+        what = f"out of memory while scoring {name} (48 x 48 px): CUDA out of memory."
         assert_refused(ml, capsys, what)
     assert [path.name for path in (ml / "checkpoints").glob("*.pt")] == ["step-00000001.pt"]
     # Nothing is trained again.

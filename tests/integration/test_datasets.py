@@ -16,13 +16,12 @@ from app.synthetic.sample import make_sample
 from app.synthetic.staging import SplitParameters
 from app.synthetic.write_roofline import CropParameters
 from tests.support import runs
-from tests.support.models import shallow_backbones
 from tests.support.own import write_village
 from tests.support.steps import build
 from tests.support.steps import run as run_steps
 from tests.support.synthetic import all_three
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shallow_everywhere")]
 
 NAMES = ("rid", "roofline", "airs", "own")
 # Whole runs are of each by itself, and of all: what two say together, all do.
@@ -80,8 +79,8 @@ def whole(all_ml, module_path):
 
     @functools.cache
     def train(subset):
-        # One as users start it, the others here, on a shallow backbone.
-        settings, start = (LONG, runs.run) if subset == NAMES else (SMALL, run_shallow)
+        # One as users start it, the others here.
+        settings, start = (LONG, runs.run) if subset == NAMES else (SMALL, runs.run_here)
         base_dir = prepare(all_ml, module_path / "+".join(subset), subset, settings)
         exit_code, output = start(base_dir)
         assert exit_code == 0, output
@@ -91,14 +90,8 @@ def whole(all_ml, module_path):
     return train
 
 
-def run_shallow(base_dir, *arguments):
-    """What a run says of its data does not depend on the number of blocks."""
-    with shallow_backbones():
-        return runs.run_here(base_dir, *arguments)
-
-
 def remove_checkpoints(base_dir, but):
-    """They are 0.4 GB each, and few are read again."""
+    """They are large, and few are read again."""
     for path in (base_dir / "checkpoints").glob("*.pt"):
         if path.name != but:
             path.unlink()
@@ -191,7 +184,7 @@ def test_heads_of_untrained_tasks_keep_their_first_weights(whole):
 def test_fewer_directions_and_superstructures(all_ml, tmp_path):
     base_dir = prepare(all_ml, tmp_path, ("rid", "airs"))
     arguments = ("--set=azimuth_bins=8", "--set=superstructures_weight=1")
-    exit_code, output = run_shallow(base_dir, *arguments)
+    exit_code, output = runs.run_here(base_dir, *arguments)
     assert exit_code == 0, output
     description = json.loads((base_dir / "model/model.json").read_text())
     assert len(description["tasks"]["segments"]["class_names"]) == 10
@@ -265,8 +258,7 @@ def test_other_splits_are_said_and_shapes_of_untaught_tasks_refused(whole, evalu
     assert exit_code == 0
     assert "seed=1, but the model was trained with 0" in "".join(capsys.readouterr())
     lines_alone = whole(("roofline",))[0] / "model"
-    with shallow_backbones():
-        assert evaluate(lines_alone, NAMES, "--vectors") == (2, None)
+    assert evaluate(lines_alone, NAMES, "--vectors") == (2, None)
     output = "".join(capsys.readouterr())
     assert f"the model in {lines_alone} has learnt lines, depth, expected segments" in output
 

@@ -22,7 +22,7 @@ from tests.support.runs import (
     wait_for,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shallow_everywhere")]
 
 # Two processes, each with half of the samples that one process takes in two passes.
 TWO = {**SMALL, "processes_per_host": "2", "grad_accum_steps": "1"}
@@ -103,6 +103,22 @@ def test_two_processes_train_as_one_does(small_ml, one_process, tmp_path):
     assert "resuming from" in output
     loss, expected = (read_history(tree)[-1]["train/loss"] for tree in (base_dir, one_process))
     assert loss == pytest.approx(expected, abs=1e-5)
+
+
+def test_two_ranks_watch_memory_and_agree_on_a_batch_size(small_ml, tmp_path):
+    given = {
+        "processes_per_host": "2", "batch_size": "auto", "grad_accum_steps": "1",
+        "global_batch_size": "4", "epochs": "1", "memory_profile": "1", "steps_per_epoch": "2",
+    }  # fmt: skip
+    base_dir = copy_tree(small_ml, tmp_path / "ml", {**SMALL, **given})
+    exit_code, output = run(base_dir)
+    assert exit_code == 0, output
+    document = read_metrics(base_dir)
+    assert document["num_processes"] == 2
+    assert document["num_samples"] == 8
+    settled = document["hyperparameters"]
+    assert settled["batch_size"] * settled["grad_accum_steps"] * 2 == 4
+    assert document["memory_profile"]["peak_by_holder_gib"]["parameters"] > 0.03
 
 
 def test_a_stop_is_heard_while_the_data_of_one_process_stalls(two_processes):

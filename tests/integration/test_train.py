@@ -136,21 +136,6 @@ def test_watching_and_saving_memory_change_no_bit_of_the_weights(ml, uninterrupt
     assert "optimizer state" in report
 
 
-def test_two_ranks_watch_memory_and_agree_on_a_batch_size(ml):
-    given = {
-        "processes_per_host": "2", "batch_size": "auto", "grad_accum_steps": "1",
-        "global_batch_size": "4", "epochs": "1", "memory_profile": "1", "steps_per_epoch": "2",
-    }  # fmt: skip
-    exit_code, output = run(ml, *(f"--set={name}={value}" for name, value in given.items()))
-    assert exit_code == 0, output
-    document = read_metrics(ml)
-    assert document["num_processes"] == 2
-    assert document["num_samples"] == 8
-    settled = document["hyperparameters"]
-    assert settled["batch_size"] * settled["grad_accum_steps"] * 2 == 4
-    assert document["memory_profile"]["peak_by_holder_gib"]["parameters"] > 0.08
-
-
 def test_the_history_has_a_row_per_epoch(uninterrupted):
     base_dir, _ = uninterrupted
     rows = read_history(base_dir)

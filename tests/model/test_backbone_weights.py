@@ -28,9 +28,17 @@ def weights():
     }
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(scope="module")
+def built():
     return HybridRoofModel(decoder_channels=32)
+
+
+@pytest.fixture
+def model(built):
+    """Built once; each test gets it with a backbone of zeros."""
+    for value in built.backbone.state_dict().values():
+        value.zero_()
+    return built
 
 
 def named(prefix, values):

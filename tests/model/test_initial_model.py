@@ -21,6 +21,8 @@ from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
 from tests.support.initial import all_classes
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 WIDTH = 32
 
 

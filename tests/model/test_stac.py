@@ -14,6 +14,8 @@ from app.model.export import DESCRIPTION_FILE, describe_further, load_exported_m
 from app.model.stac import STAC_FILE, write_stac_item
 from tests.support.models import write_model
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 CREATED = "2026-11-30T17:01:17Z"
 
 

@@ -59,6 +59,11 @@ def write_job(
     write_rid(
         rid_dir, SplitParameters(num_train=4, num_val=num_val, num_test=2, seed=0, size_px=128)
     )
+    return mount_job(base_dir)
+
+
+def mount_job(base_dir: Path) -> list[str]:
+    """Docker's options for a tree as SageMaker mounts it."""
     return ["--volume", f"{base_dir}:/opt/ml"]
 
 

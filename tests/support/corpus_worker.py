@@ -8,6 +8,7 @@ import traceback
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest import mock
 
 MAX_EXTRA_BYTES = 2**30
 TIMEOUT_S = 60
@@ -78,6 +79,8 @@ class Worker:
 def _serve(connection: Connection, work_dir: Path) -> None:
     from tests.support.corpus_all import GOOD_TREES, VARIANTS
 
+    # Files of a tree are few and small: threads would cost more than they bring.
+    mock.patch("app.data.files.threads.num_cores", return_value=1).start()
     variants = {str(variant): variant for variant in VARIANTS}
     templates = {}
     for dataset, write in GOOD_TREES.items():

@@ -32,7 +32,7 @@ def little_of_all() -> dict[DatasetName, Writer]:
     return all_three(
         SplitParameters(4, 2, 2, size_px=128),
         CropParameters(12),
-        SplitParameters(1, 1, size_px=800),
+        SplitParameters(1, 1, size_px=400),
     )
 
 

@@ -24,6 +24,8 @@ from app.training.artifacts import Outcome, render_table, write_artifacts
 from app.training.results import Row, Validation
 from tests.support.report import make_metrics
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 CPU = torch.device("cpu")
 
 

@@ -23,6 +23,8 @@ from app.training.run import Learned
 from app.training.step import train_steps
 from tests.support.steps import CPU, NO_FILES, save
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 TASKS = build_tasks(superstructures=True)
 WEIGHTS = dict.fromkeys(TASK_NAMES, 1.0)
 SETTINGS = Hyperparameters(superstructures_weight=1.0, weight_decay=0.0)

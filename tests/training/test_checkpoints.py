@@ -15,6 +15,8 @@ from app.model.network import HybridRoofModel
 from app.settings.hyperparameters import Hyperparameters
 from app.training.checkpoints import RunCheckpoints, find_checkpoints, load_latest_checkpoint
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 
 def export(directory, model):
     description = describe_model(model, Hyperparameters(), {})

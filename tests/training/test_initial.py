@@ -24,21 +24,15 @@ from app.training.build import build_run, build_state
 from app.training.initial import find_initial_model
 from app.training.train import score_start, train
 from tests.support.initial import all_classes, write_model
-from tests.support.models import shallow_backbones
 from tests.support.runs import read_history, read_metrics, weights
+
+pytestmark = pytest.mark.usefixtures("shallow")
 
 CPU = torch.device("cpu")
 SETTINGS = {
     "crop_size_px": 64, "batch_size": 2, "num_workers": 0, "precision": "fp32", "device": "cpu",
     "epochs": 1, "steps_per_epoch": 2, "checkpoint_every_steps": 1, "memory_interval_s": 60.0,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shallow():
-    """How a run begins does not depend on the number of blocks."""
-    with shallow_backbones():
-        yield
 
 
 @pytest.fixture(scope="module")

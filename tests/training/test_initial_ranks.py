@@ -7,11 +7,10 @@ import pytest
 
 from app.inference.evaluate import evaluate_model
 from tests.support.initial import write_model
-from tests.support.models import shallow_backbones
 from tests.support.ranks import ask_two_ranks
 from tests.support.runs import read_history, read_metrics, weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shallow")]
 
 SETTINGS = {
     "crop_size_px": 64, "batch_size": 1, "num_workers": 0, "precision": "fp32", "device": "cpu",
@@ -71,13 +70,6 @@ with joined_ranks(torch.device("cpu")):
 print(json.dumps(found))
 end_rank(0)
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shallow():
-    """How runs begin does not depend on the number of blocks."""
-    with shallow_backbones():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,14 @@ from tests.inference.test_predict import photo_of, write_photo
 from tests.support.fakes import write_raster
 from tests.support.models import write_model
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 GPKG = "application/geopackage+sqlite3"
 
 
 @pytest.fixture(scope="module")
 def model_dir(module_path):
-    return write_model(module_path / "model")
+    return write_model(module_path / "model", sharpness=10)
 
 
 @pytest.fixture(scope="module")
