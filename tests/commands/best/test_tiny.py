@@ -95,7 +95,7 @@ def test_a_training_is_interrupted_resumed_finished_and_called_again(
     begun = read_metrics(base_dir)["initial_model"]["sha256"]
     assert begun == digest_weights(base_dir / "coarse/model")
     card = (base_dir / "model/README.md").read_text()
-    assert "| score | Own roofs, test |" in card
+    assert "| score | Own roofs (synthetic), test |" in card
     scores = json.loads((base_dir / "scores/own-test.json").read_text())
     assert (scores["split"], scores["tta"], scores["num_samples"]) == ("test", 8, {"own": 1})
     assert "test/planes/pq" in scores["metrics"]
