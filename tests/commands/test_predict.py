@@ -112,7 +112,7 @@ def test_a_folder_without_a_model_is_one_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("--tta", "3"), "argument --tta: invalid choice: 3"),
+        (("--tta", "3"), "argument --tta: invalid choice: "),
         (("--gsd-m", "12"), "argument --gsd-m: expected metres per pixel, 0.01 to 1, got '12'"),
     ],
 )

@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 
+from tests.support.processes import has_ended, wait_until
 from tests.support.runs import (
     SMALL,
     checkpoints,
@@ -139,7 +140,7 @@ def test_a_stop_is_heard_while_the_data_of_one_process_stalls(two_processes):
     document = read_metrics(two_processes)
     assert document["stopped"] is True
     assert checkpoints(two_processes)[-1].stem == f"step-{document['steps']:08d}"
-    assert not psutil.wait_procs(members, timeout=30)[1]
+    wait_until(lambda: all(has_ended(member.pid) for member in members), 30)
     assert not (two_processes / "output/failure").exists()
 
 
@@ -156,7 +157,7 @@ def test_a_process_that_is_killed_while_the_job_stops_is_a_failure(two_processes
     assert failure(two_processes).startswith(
         "training process killed (SIGKILL) by something outside, not for memory (peak "
     )
-    assert not psutil.wait_procs(members, timeout=30)[1]
+    wait_until(lambda: all(has_ended(member.pid) for member in members), 30)
     assert not (two_processes / "model/metrics.json").exists()
 
 

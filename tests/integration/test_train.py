@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from app.__main__ import main
+from tests.support.processes import has_ended, wait_until
 from tests.support.runs import (
     ROOT,
     SMALL,
@@ -255,7 +256,7 @@ def test_training_does_not_outlive_the_process_that_supervises_it(ml):
     [child] = psutil.Process(process.pid).children()
     process.kill()
     process.communicate()
-    child.wait(timeout=30)
+    wait_until(lambda: has_ended(child.pid), 30)
 
 
 def run_supervised_here(base_dir):

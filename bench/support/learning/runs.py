@@ -81,8 +81,8 @@ def _without_place(value: str | Sequence[str]) -> str | list[str]:
     if not isinstance(value, str):
         return [str(_without_place(part)) for part in value]
     for place, sign in ((ROOT, "."), (ROOT.parent, "..")):
-        if value.startswith(f"{place}/"):
-            return sign + value.removeprefix(str(place))
+        if Path(value).is_relative_to(place):
+            return f"{sign}/{Path(value).relative_to(place)}"
     return value
 
 

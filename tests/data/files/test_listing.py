@@ -18,15 +18,15 @@ from tests.support.fakes_roofline import open_roofline
 @pytest.fixture
 def forbid(monkeypatch):
     """Has the system refuse to list a folder, as it does to all but the superuser."""
-    list_folder = os.listdir
+    list_folder = Path.iterdir
 
     def forbid(folder):
         def refuse(path):
-            if Path(path) == folder:
+            if path == folder:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
             return list_folder(path)
 
-        monkeypatch.setattr("os.listdir", refuse)
+        monkeypatch.setattr(Path, "iterdir", refuse)
 
     return forbid
 
@@ -77,8 +77,8 @@ def test_folders_beside_the_dataset_may_be_unreadable(tmp_path, forbid):
 def test_a_folder_is_listed_once(tmp_path, monkeypatch):
     write_mirror(tmp_path)
     listed = []
-    list_folder = os.listdir
-    monkeypatch.setattr("os.listdir", lambda path: listed.append(str(path)) or list_folder(path))
+    list_folder = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(str(path)) or list_folder(path))
     find_tiles(tmp_path, "all")
     assert str(tmp_path / "train/image") in listed
     assert len(listed) == len(set(listed))
