@@ -54,10 +54,7 @@ class WholePhotos(Dataset[Sample]):
         Args:
             request: What the reader was opened for.
         """
-        if request.split == "train":
-            settings = request.hyperparameters.to_texts()
-            parts = [self.name, str(request.root.resolve()), settings, list(self.sample_ids)]
-            self._kept = keep_samples(request.scratch_dir, json.dumps(parts), len(self))
+        self._kept = keep_to_train(request, self.name, self.sample_ids)
 
     def __getitem__(self, index: int) -> Sample:
         """One sample, whole.
@@ -89,3 +86,20 @@ class WholePhotos(Dataset[Sample]):
     def eval_view(self, max_samples: int | None) -> Self:  # noqa: ARG002
         """All samples."""
         return self
+
+
+def keep_to_train(
+    request: ReaderRequest, name: DatasetName, sample_ids: Sequence[str]
+) -> KeptSamples | None:
+    """Where a reader keeps the samples that are trained on; None of another split.
+
+    Args:
+        request: What the reader was opened for.
+        name: The dataset.
+        sample_ids: Names of what may be kept.
+    """
+    if request.split != "train":
+        return None
+    settings = request.hyperparameters.to_texts()
+    identity = json.dumps([name, str(request.root.resolve()), settings, list(sample_ids)])
+    return keep_samples(request.scratch_dir, identity, len(sample_ids))

@@ -1,6 +1,5 @@
 """What files say of a window of a photo: its pixels, its heights, and what may be drawn on it."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,13 +12,14 @@ from app.base.dataset_names import DatasetName
 from app.base.tasks import BACKGROUND_CLASS, LINE_KINDS, TaskName
 from app.data.files.problems import FileProblem
 from app.data.files.rasters import OpenRasters
-from app.data.kept_samples import KeptSamples, keep_samples
+from app.data.kept_samples import KeptSamples
 from app.data.own.cells import name_window
 from app.data.own.heights import read_heights
 from app.data.own.layout import PHOTO_REMEDY, TITLE
 from app.data.own.places import PhotoPlace
 from app.data.reader import ReaderRequest
-from app.data.sample import PhotoPixels, PlaneName, Sample, make_planes, with_unknown
+from app.data.sample import PhotoPixels, PlaneName, Planes, Sample, make_planes, with_unknown
+from app.data.whole_photos import keep_to_train
 
 _NAME: DatasetName = "own"
 
@@ -49,13 +49,10 @@ class PhotoFiles:
             request: What the reader was opened for.
             whole: Numbers of the photos that are no larger than a sample.
         """
-        if request.split != "train" or not whole:
-            return
-        settings = request.hyperparameters.to_texts()
-        names = [self._places[number].name for number in sorted(whole)]
-        identity = json.dumps([_NAME, str(request.root.resolve()), settings, names])
-        self._whole = frozenset(whole)
-        self._kept = keep_samples(request.scratch_dir, identity, len(names))
+        if whole:
+            names = [self._places[number].name for number in sorted(whole)]
+            self._whole = frozenset(whole)
+            self._kept = keep_to_train(request, _NAME, names)
 
     def read(self, number: int, window: Window) -> Sample:
         """A window: classes are background and lines absent wherever something may be drawn.
@@ -83,8 +80,7 @@ class PhotoFiles:
                 plane = blank[name]
             return plane[..., rows, columns]
 
-        planes = make_planes(cut)
-        return {**sample, **planes, "sample_id": self._name(number, window)}
+        return self._name(number, window, make_planes(cut))
 
     def _read(self, number: int, window: Window) -> Sample:
         place = self._places[number]
@@ -97,16 +93,17 @@ class PhotoFiles:
                 targets["depth"] = torch.from_numpy(read_heights(path, root, place, window))
         except FileProblem as problem:
             raise problem.to_sample_error(TITLE, place.name) from problem
+        return self._name(number, window, with_unknown(photo, targets))
+
+    def _name(self, number: int, window: Window, planes: Planes) -> Sample:
+        place = self._places[number]
+        size_px = place.raster.height_px, place.raster.width_px
         return {
-            **with_unknown(photo, targets),
+            **planes,
             "dataset": _NAME,
-            "sample_id": self._name(number, window),
+            "sample_id": name_window(window, place.name, *size_px),
             "gsd_m": place.gsd_m,
         }
-
-    def _name(self, number: int, window: Window) -> str:
-        place = self._places[number]
-        return name_window(window, place.name, place.raster.height_px, place.raster.width_px)
 
 
 def _blank(height: int, width: int) -> dict[TaskName, Tensor]:

@@ -6,6 +6,7 @@ import rasterio
 import torch
 
 from app.data.datasets import open_reader
+from app.data.line_bits import unpack_lines
 from app.data.own.dataset import OwnDataset
 from app.data.sample import PLANES
 from app.settings.texts import parse_hyperparameters
@@ -49,6 +50,9 @@ def assert_same(got, expected):
         for name in PLANES:
             first, second = (torch.nan_to_num(each[name], -9.0) for each in (one, other))
             assert torch.equal(first, second), (name, one["sample_id"])
+        if "line_bits" in one:  # what a GPU's samples are made of
+            bits = torch.from_numpy(unpack_lines(one["line_bits"].numpy()))
+            assert torch.equal(bits, one["lines"]), one["sample_id"]
 
 
 def test_what_is_kept_is_what_the_files_hold(village, tmp_path):
