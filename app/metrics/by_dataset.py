@@ -37,6 +37,11 @@ class Row:
         return _UNKNOWN if value is None else form.format(value)
 
 
+def start_of_names(split: str, dataset: str, datasets: Sequence[str]) -> str:
+    """What the names of a dataset's metrics begin with: of a single one, no name of it."""
+    return f"{split}/" if len(datasets) == 1 else f"{split}/{dataset}/"
+
+
 def rows_by_dataset(
     values: Mapping[str, float | None], split: str, datasets: Sequence[str]
 ) -> list[Row]:
@@ -48,9 +53,9 @@ def rows_by_dataset(
         split: The first part of their names.
         datasets: The datasets, in order.
     """
-    prefixes = {name: f"{split}/{name}/" for name in datasets} | {ALL: f"{split}/"}
-    if len(datasets) == 1:
-        prefixes = {datasets[0]: f"{split}/"}
+    prefixes = {name: start_of_names(split, name, datasets) for name in datasets}
+    if len(datasets) != 1:
+        prefixes[ALL] = f"{split}/"
     rows = []
     for one in HEADLINES:
         if one.log is None or one.name.count("/") != 2 or not one.name.startswith("val/"):

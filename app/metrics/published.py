@@ -13,6 +13,7 @@ from typing import Final
 
 from app.base.dataset_names import DatasetName, title_of
 from app.base.tasks import LINE_KINDS
+from app.metrics.by_dataset import start_of_names
 
 # One of `app.metrics.definitions.LINE_TOLERANCES_PX`.
 _BUFFER_PX: Final = 3
@@ -88,7 +89,7 @@ def describe_published(
     """
     lines = []
     for name in datasets:
-        start = f"{split}/" if len(datasets) == 1 else f"{split}/{name}/"
+        start = start_of_names(split, name, datasets)
         own = {
             full.removeprefix(start): value
             for full, value in values.items()
